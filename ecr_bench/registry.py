@@ -1,0 +1,44 @@
+"""Names that map to objects, one line each, imported only when asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ecr_bench.errors import unknown
+
+
+@dataclass
+class Registry:
+    """A closed set of named things of one kind (method, teacher, corpus, ...).
+
+    A value is either the object itself or a ``"module:attribute"`` string, which is imported on
+    first use so that listing names costs no heavy import.
+    """
+
+    kind: str
+    entries: dict[str, Any] = field(default_factory=dict)
+    help: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, value: Any, help: str = "") -> None:
+        """Register ``value`` (object or ``"module:attribute"``) under ``name``."""
+        self.entries[name] = value
+        self.help[name] = help
+
+    def get(self, name: str) -> Any:
+        """Return the object called ``name``; UserError lists the names that exist."""
+        if name not in self.entries:
+            raise unknown(self.kind, name, self.entries)
+        value = self.entries[name]
+        if isinstance(value, str):
+            module, _, attribute = value.partition(":")
+            value = getattr(importlib.import_module(module), attribute)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.entries

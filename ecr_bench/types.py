@@ -1,0 +1,53 @@
+"""The records that travel between stages. Plain data; nothing here imports the rest of the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Split = Literal["train", "validation", "test"]
+Grain = Literal["coarse", "fine"]
+
+CORPUS_COLUMNS = ("id", "text", "lang", "meaning", "label", "unit", "split", "slots")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One multiple-choice question, for training and for scoring alike.
+
+    ``prompt`` is what a model reads: ``text + "\\n" + question``, with ``text`` at the start. The
+    continuation of option i is ``" " + choices[i]``. ``text`` is the only part control tokens may see
+    (DESIGN, Protocol 4): it is the same for every option and holds no answer, label or later token.
+    """
+
+    item_id: str
+    task: str
+    """Task family: ``intent``, ``slot``, ``meaning``."""
+    grain: Grain
+    cluster: str
+    """Items with the same cluster are resampled together (the corpus ``meaning``)."""
+    lang: str
+    """Language of ``text``."""
+    target_lang: str
+    """Language of the options where they are sentences, else equal to ``lang``."""
+    text: str
+    question: str
+    choices: tuple[str, ...]
+    gold: int
+
+    @property
+    def prompt(self) -> str:
+        return f"{self.text}\n{self.question}"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A context to condition: the full string, the part control tokens may see, and its language.
+
+    ``cue`` None or empty means 'nothing to look at' and gives null tokens. ``lang`` is only for the
+    control arms that are told the language; ECR itself never reads it.
+    """
+
+    text: str
+    cue: str | None
+    lang: str = ""
