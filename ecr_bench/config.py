@@ -133,6 +133,8 @@ class FinetuneConfig(OptimiserConfig):
 class ScoringConfig(Section):
     items: int = Field(default=40, ge=1)
     """Test items per task and language (or language pair)."""
+    pairs: tuple[Literal["to-en", "from-en", "ring"], ...] = ("to-en", "from-en")
+    """Language pairs of the ``meaning`` task: X-en, en-X, and each language with the next one."""
     batch_tokens: int = Field(default=8192, ge=256)
     """Upper bound on padded tokens in one scoring batch. Changes speed, never scores."""
 

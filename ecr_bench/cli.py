@@ -1,0 +1,202 @@
+"""The command line. Each command is one typed function; jsonargparse makes the options from it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import docstring_parser
+from jsonargparse import ArgumentParser
+from rich.console import Console
+from rich.table import Table
+
+from ecr_bench.errors import UserError
+
+
+def run(
+    experiment: str,
+    out: Path = Path("runs"),
+    set: list[str] | None = None,
+    workers: int | None = None,
+    plugin: list[str] | None = None,
+) -> None:
+    """Train and score every cell of an experiment and print the leaderboard.
+
+    Args:
+        experiment: a name from baselines/ (quick) or a YAML file.
+        out: folder for results; finished stages in it are reused.
+        set: overrides, e.g. --set finetune.steps=100 (write it again for more).
+        workers: processes side by side; default one per core.
+        plugin: Python file that registers methods, teachers, corpora or tasks.
+    """
+    from ecr_bench.config import load, parse_set
+    from ecr_bench.plugins import load_plugins
+
+    plugins = tuple(plugin or ())
+    load_plugins(plugins)
+    config = load(experiment).with_overrides(parse_set(set or []))
+    from ecr_bench.report.publish import run_and_publish
+
+    run_and_publish(config, out, Console(), workers, plugins)
+
+
+def board(experiment: str = "quick", out: Path = Path("runs")) -> None:
+    """Print the leaderboard of a finished run again.
+
+    Args:
+        experiment: name of the run.
+        out: the folder given to run.
+    """
+    from ecr_bench.report.publish import read_board
+    from ecr_bench.report.terminal import print_board
+
+    print_board(read_board(out / experiment), Console())
+
+
+def methods(plugin: list[str] | None = None) -> None:
+    """List the methods, one line each.
+
+    Args:
+        plugin: Python file that registers more.
+    """
+    from ecr_bench.methods.registry import METHODS
+    from ecr_bench.plugins import load_plugins
+
+    load_plugins(tuple(plugin or ()))
+    _list("method", {name: _first_line(METHODS.get(name)) for name in METHODS})
+
+
+def teachers(plugin: list[str] | None = None) -> None:
+    """List the teachers, one line each.
+
+    Args:
+        plugin: Python file that registers more.
+    """
+    from ecr_bench.plugins import load_plugins
+    from ecr_bench.teachers.registry import TEACHERS
+
+    load_plugins(tuple(plugin or ()))
+    _list("teacher", {name: TEACHERS.help.get(name) or _first_line(TEACHERS.get(name)) for name in TEACHERS})
+
+
+def data(
+    corpus: str, rows: int = 60_000, languages: list[str] | None = None, set: list[str] | None = None,
+    plugin: list[str] | None = None,
+) -> None:  # fmt: skip
+    """Build a corpus and print its data card: languages, splits, examples, duplicates, licence.
+
+    Args:
+        corpus: a registered corpus (intents, messages, files, hub).
+        rows: upper bound on the rows.
+        languages: languages to load (default: all).
+        set: options of the corpus, e.g. --set path=my.jsonl.
+        plugin: Python file that registers more corpora.
+    """
+    from ecr_bench.config import CorpusConfig, parse_set
+    from ecr_bench.corpora.card import print_card
+    from ecr_bench.corpora.registry import build
+    from ecr_bench.plugins import load_plugins
+
+    load_plugins(tuple(plugin or ()))
+    options = parse_set(set or [])
+    config = CorpusConfig(name=corpus, rows=rows, languages=tuple(languages or ()), options=options)
+    print_card(build(config), Console())
+
+
+def tensorboard(experiment: str = "quick", out: Path = Path("runs"), port: int = 6006) -> None:
+    """Open TensorBoard on all cells of a finished run.
+
+    Args:
+        experiment: name of the run.
+        out: the folder given to run.
+        port: port to listen on.
+    """
+    import subprocess
+
+    folder = out / experiment / "tensorboard"
+    if not folder.is_dir():
+        raise UserError(f"no such run: {folder}; first: ecr-bench run {experiment} --out {out}")
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port)]
+    raise SystemExit(subprocess.call(command))
+
+
+def doctor() -> None:
+    """Print versions, cores, memory and what would stop a run on this machine."""
+    from ecr_bench.runner.doctor import examine
+
+    _list("check", examine())
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run, "board": board, "methods": methods, "teachers": teachers, "data": data,
+    "tensorboard": tensorboard, "doctor": doctor,
+}  # fmt: skip
+POSITIONAL = {"experiment", "corpus"}
+"""Parameters that are given by place, not by option."""
+
+
+def _first_line(value: Any) -> str:
+    return (value.__doc__ or "").strip().splitlines()[0] if value.__doc__ else ""
+
+
+def _list(kind: str, lines: dict[str, str]) -> None:
+    table = Table(kind, "", box=None, pad_edge=False)
+    for name, text in lines.items():
+        table.add_row(name, text)
+    Console().print(table)
+
+
+def _parser() -> ArgumentParser:
+    """One subcommand per function, its options read off the signature and the docstring."""
+    parser = _Parser(prog="ecr-bench", description="Does ECR let a 1x multilingual language model beat a 3x one?")
+    commands = parser.add_subcommands(dest="command")
+    for name, function in COMMANDS.items():
+        summary = (function.__doc__ or "").splitlines()[0]
+        sub = _Parser(description=summary)
+        texts = {item.arg_name: item.description or "" for item in docstring_parser.parse(function.__doc__ or "").params}
+        hints = get_type_hints(function)
+        for parameter in inspect.signature(function).parameters.values():
+            _add_argument(sub, parameter, hints[parameter.name], texts[parameter.name])
+        commands.add_subcommand(name, sub, help=summary)
+    return parser
+
+
+def _add_argument(parser: ArgumentParser, parameter: inspect.Parameter, kind: Any, text: str) -> None:
+    """Lists may be given as ``--set a=1 b=2`` or by repeating the option; names in POSITIONAL by place."""
+    option, default = "--" + parameter.name.replace("_", "-"), parameter.default
+    if kind == (list[str] | None):
+        parser.add_argument(option, nargs="+", action="extend", type=str, help=text)
+    elif parameter.name not in POSITIONAL:
+        parser.add_argument(option, type=kind, default=default, help=text)
+    elif default is parameter.empty:
+        parser.add_argument(parameter.name, type=kind, help=text)
+    else:
+        parser.add_argument(parameter.name, type=kind, nargs="?", default=default, help=text)
+
+
+class _Parser(ArgumentParser):
+    """Errors become a UserError: one line, exit code 2."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        raise UserError(" ".join(str(message).split()) + " (see ecr-bench --help)")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: exit code 2 and one line for bad input, 130 for Ctrl-C."""
+    try:
+        chosen = _parser().parse_args(arguments)
+        options = chosen[chosen.command].as_dict()
+        COMMANDS[chosen.command](**options)
+    except UserError as error:
+        print(f"ecr-bench: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("ecr-bench: interrupted; finished stages are kept, the same command resumes", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""What a corpus is, and the steps every corpus shares: split by unit, drop duplicates, cap, card, save."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset
+
+from ecr_bench.config import CorpusConfig
+from ecr_bench.errors import UserError
+from ecr_bench.io import atomic_dir, read_json
+from ecr_bench.types import CORPUS_COLUMNS, Split
+
+SPLITS: tuple[str, ...] = get_args(Split)
+TEST_SHARE, VALIDATION_SHARE = 0.15, 0.05
+_PRIORITY = {"test": 0, "validation": 1, "train": 2}
+
+
+class RawRow(NamedTuple):
+    """One sentence as a plugin yields it; ``split`` empty means 'draw it from the unit'."""
+
+    text: str
+    lang: str
+    meaning: str
+    label: str
+    unit: str
+    slots: str = "{}"
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class CorpusCard:
+    """What a corpus holds and where it comes from; plain types only."""
+
+    name: str
+    source: str
+    """Package and version, or the file."""
+    licence: str
+    rows: int
+    languages: dict[str, dict[str, int]]
+    """Rows per language and split."""
+    labels: int
+    meanings: int
+    duplicates_dropped: int
+    """Rows whose normalised text the same language and split already had."""
+    cross_split_duplicates_dropped: int
+    """Rows whose normalised text another split already had, in whichever language."""
+    fingerprint: str
+    """Hash of all rows in order."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Rows with the columns ``types.CORPUS_COLUMNS`` (all strings) and their card."""
+
+    dataset: Dataset
+    card: CorpusCard
+
+    def save(self, folder: Path) -> None:
+        """Write ``rows.parquet`` and ``card.json`` into ``folder``, atomically, replacing what was there."""
+        with atomic_dir(folder) as temporary:
+            pq.write_table(self.dataset.with_format("arrow")[:], temporary / "rows.parquet")
+            text = json.dumps(asdict(self.card), ensure_ascii=False, indent=2)
+            (temporary / "card.json").write_text(text + "\n", encoding="utf-8")
+
+    @staticmethod
+    def load(folder: Path) -> Corpus:
+        """Read what ``save`` wrote; UserError when a file is missing or is not a corpus."""
+        raw = read_json(folder / "card.json")
+        keys = {field.name for field in fields(CorpusCard)}
+        if not isinstance(raw, dict) or set(raw) != keys:
+            raise UserError(f"{folder / 'card.json'}: not a corpus card; allowed keys are {', '.join(sorted(keys))}")
+        path = folder / "rows.parquet"
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise UserError(f"{path}: not a readable Parquet file; build the corpus again") from error
+        if tuple(table.column_names) != CORPUS_COLUMNS or table.num_rows != raw["rows"]:
+            raise UserError(f"{path}: does not match its card.json; build the corpus again")
+        return Corpus(Dataset(table), CorpusCard(**raw))
+
+
+class _ToSpace(dict[int, int]):
+    """Translation table, filled on demand, that maps every punctuation, separator and control character to a space."""
+
+    def __missing__(self, code: int) -> int:
+        category = unicodedata.category(chr(code))
+        self[code] = 32 if category[0] in "PZ" or category == "Cc" else code
+        return self[code]
+
+
+_TO_SPACE = _ToSpace()
+
+
+def normalise(text: str) -> str:
+    """The form duplicates are compared in: NFKC, case-folded, punctuation and white space collapsed."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().translate(_TO_SPACE).split())
+
+
+class Deduplicator:
+    """Decides row by row whether a text is new.
+
+    A text belongs to the first split that shows it, whatever the language; inside a split each
+    language may have it once.
+    """
+
+    def __init__(self) -> None:
+        self._split: dict[str, str] = {}
+        self._seen: set[tuple[str, str]] = set()
+        self.within = 0
+        self.across = 0
+
+    def add(self, text: str, lang: str, split: str) -> bool:
+        """True if the row is to be kept; else counts it."""
+        key = normalise(text)
+        if self._split.setdefault(key, split) != split:
+            self.across += 1
+            return False
+        if (lang, key) in self._seen:
+            self.within += 1
+            return False
+        self._seen.add((lang, key))
+        return True
+
+
+def draw_splits(strata: Mapping[str, str], seed: int, kinds: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Draw a split for each unit: 80/5/15 train/validation/test inside each stratum.
+
+    ``strata`` maps unit -> stratum. A stratum of at least 3 units has a test unit, one of at least 10 a
+    validation unit; smaller ones are all training. ``kinds`` (unit -> kind) spreads the test units over the
+    kinds of a stratum, in an order of kinds that is the same for all strata, a kind's only unit last. The
+    draw depends on the names and the seed, not on the order of the units.
+    """
+    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for unit, stratum in strata.items():
+        groups[stratum][kinds[unit] if kinds else ""].append(unit)
+    result: dict[str, str] = {}
+    for by_kind in groups.values():
+        ranked: list[tuple[int, bytes, str]] = []
+        for kind, units in by_kind.items():
+            units.sort(key=lambda unit: _digest(f"{seed}/unit/{unit}"))
+            last = len(strata) if len(units) == 1 and kinds else 0
+            ranked += [(index + last, _digest(f"{seed}/kind/{kind}"), unit) for index, unit in enumerate(units)]
+        test = max(1, round(TEST_SHARE * len(ranked))) if len(ranked) >= 3 else 0
+        validation = max(1, round(VALIDATION_SHARE * len(ranked))) if len(ranked) >= 10 else 0
+        for index, (_, _, unit) in enumerate(sorted(ranked)):
+            result[unit] = "test" if index < test else "validation" if index < test + validation else "train"
+    return result
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()
+
+
+def water_fill(capacity: Mapping[str, int], total: int) -> dict[str, int]:
+    """Share ``total`` evenly; who has less gives all it has and the others share the rest."""
+    quota: dict[str, int] = {}
+    left = total
+    ordered = sorted(capacity, key=lambda key: (capacity[key], key))
+    for index, key in enumerate(ordered):
+        quota[key] = min(capacity[key], math.ceil(left / (len(ordered) - index)))
+        left -= quota[key]
+    return quota
+
+
+def cap_rows(rows: Iterable[RawRow], total: int, seed: int) -> list[RawRow]:
+    """At most ``total`` rows, languages evenly; they keep the same meanings, so that rows stay aligned."""
+    by_lang: dict[str, list[RawRow]] = defaultdict(list)
+    for row in rows:
+        by_lang[row.lang].append(row)
+    quota = water_fill({lang: len(group) for lang, group in by_lang.items()}, total)
+
+    def rank(row: RawRow) -> tuple[bytes, str]:
+        return _digest(f"{seed}/meaning/{row.meaning}"), row.text
+
+    kept: list[RawRow] = []
+    for lang, group in by_lang.items():
+        kept += group if quota[lang] == len(group) else sorted(group, key=rank)[: quota[lang]]
+    return kept
+
+
+def deduplicate(rows: list[RawRow]) -> tuple[list[RawRow], Deduplicator]:
+    """Drop normalised duplicates of rows that have their split; a text shared by splits stays in test."""
+    filter_ = Deduplicator()
+    ordered = sorted(rows, key=lambda row: _PRIORITY[row.split])
+    return [row for row in ordered if filter_.add(row.text, row.lang, row.split)], filter_
+
+
+def assign_splits(rows: Iterable[RawRow], seed: int) -> list[RawRow]:
+    """Give rows without a split the one drawn for their unit; units of one language are drawn together."""
+    rows = list(rows)
+    strata: dict[str, str] = {}
+    for row in rows:
+        if not row.split and strata.setdefault(row.unit, row.lang) != row.lang:
+            strata[row.unit] = ""
+    drawn = draw_splits(strata, seed)
+    return [row if row.split else row._replace(split=drawn[row.unit]) for row in rows]
+
+
+def finish(rows: list[RawRow], dropped: Deduplicator, *, config: CorpusConfig, source: str, licence: str) -> Corpus:
+    """Number the rows and make the dataset and its card."""
+    languages: dict[str, dict[str, int]] = {}
+    for row in rows:
+        languages.setdefault(row.lang, dict.fromkeys(SPLITS, 0))[row.split] += 1
+    data: dict[str, list[str]] = {
+        "id": [f"{config.name}-{index:07d}" for index in range(len(rows))],
+        **{name: [getattr(row, name) for row in rows] for name in CORPUS_COLUMNS if name != "id"},
+    }
+    table = pa.table({name: pa.array(data[name], pa.string()) for name in CORPUS_COLUMNS})
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update("\x1f".join(row).encode() + b"\x1e")
+    card = CorpusCard(
+        name=config.name,
+        source=source,
+        licence=licence,
+        rows=len(rows),
+        languages=dict(sorted(languages.items())),
+        labels=len(set(data["label"])),
+        meanings=len(set(data["meaning"])),
+        duplicates_dropped=dropped.within,
+        cross_split_duplicates_dropped=dropped.across,
+        fingerprint=digest.hexdigest()[:16],
+    )
+    return Corpus(Dataset(table), card)
+
+
+def from_rows(
+    rows: Iterable[RawRow], *, config: CorpusConfig, source: str, licence: str, already_dropped: int = 0
+) -> Corpus:
+    """The usual path of a plugin: split by unit, drop duplicates, cap at ``config.rows``, make the corpus.
+
+    ``already_dropped`` adds the repeats the plugin itself left out to the card's count.
+    """
+    kept, dropped = deduplicate(assign_splits(rows, config.seed))
+    dropped.within += already_dropped
+    return finish(cap_rows(kept, config.rows, config.seed), dropped, config=config, source=source, licence=licence)
+
+
+def chosen_languages(config: CorpusConfig, allowed: Iterable[str]) -> tuple[str, ...]:
+    """``config.languages`` or all; UserError for one the corpus does not have."""
+    allowed = tuple(allowed)
+    for lang in config.languages:
+        if lang not in allowed:
+            raise UserError(
+                f"corpus.languages: {config.name!r} has no language {lang!r}: allowed are {', '.join(sorted(allowed))}"
+            )
+    return tuple(dict.fromkeys(config.languages)) or allowed
+
+
+def no_options(config: CorpusConfig, allowed: Iterable[str] = ()) -> None:
+    """UserError for an option the corpus does not know."""
+    allowed = sorted(allowed)
+    for key in config.options:
+        if key not in allowed:
+            raise UserError(
+                f"corpus.options: {config.name!r} has no option {key!r}: allowed are {', '.join(allowed) or 'none'}"
+            )

@@ -1,0 +1,53 @@
+"""Prints what a corpus holds."""
+
+from __future__ import annotations
+
+import json
+
+import rich.box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ecr_bench.corpora.base import SPLITS, Corpus
+
+EXAMPLE_LANGUAGES, EXAMPLES = 4, 2
+
+
+def print_card(corpus: Corpus, console: Console) -> None:
+    """Languages x splits, totals, duplicates dropped, licence, and two examples in each of four languages."""
+    card = corpus.card
+    table = Table(title=f"corpus {card.name}", box=rich.box.SIMPLE_HEAD, show_footer=True)
+    table.add_column("language", footer="all")
+    for split in SPLITS:
+        table.add_column(split, justify="right", footer=f"{sum(n[split] for n in card.languages.values()):,}")
+    table.add_column("rows", justify="right", footer=f"{card.rows:,}")
+    for lang, counts in card.languages.items():
+        table.add_row(lang, *(f"{counts[split]:,}" for split in SPLITS), f"{sum(counts.values()):,}")
+    console.print(table)
+    facts = {
+        "source": card.source,
+        "licence": card.licence,
+        "labels": f"{card.labels:,}",
+        "meanings": f"{card.meanings:,}",
+        "duplicates dropped": f"{card.duplicates_dropped:,} within a split, "
+        f"{card.cross_split_duplicates_dropped:,} across splits",
+        "fingerprint": card.fingerprint,
+    }
+    for key, value in facts.items():
+        console.print(Text.assemble((f"{key}: ", "bold"), value))
+    _print_examples(corpus, console)
+
+
+def _print_examples(corpus: Corpus, console: Console) -> None:
+    console.print(Text("examples:", "bold"))
+    columns = corpus.dataset.select_columns(["lang", "text", "label", "slots"]).to_dict()
+    by_lang: dict[str, list[int]] = {}
+    for index, lang in enumerate(columns["lang"]):
+        by_lang.setdefault(lang, []).append(index)
+    for lang in list(by_lang)[:EXAMPLE_LANGUAGES]:
+        indices = by_lang[lang]
+        for index in indices[:: max(1, len(indices) // EXAMPLES)][:EXAMPLES]:
+            slots = ", ".join(f"{key}={value}" for key, value in json.loads(columns["slots"][index]).items())
+            kind = " ".join(part for part in (columns["label"][index], f"({slots})" if slots else "") if part)
+            console.print(Text.assemble(f"  {lang}  {columns['text'][index]}", (f"  {kind}", "dim")))

@@ -1,0 +1,88 @@
+"""Turns a user's records into corpus rows: which column is what, and what may be missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ecr_bench.config import CorpusConfig
+from ecr_bench.corpora.base import SPLITS, RawRow
+from ecr_bench.errors import UserError
+
+ROLES = ("text", "lang", "meaning", "label", "unit", "split")
+OPTIONS = (*ROLES, "language")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Role -> column name. A role without a column is absent from ``names``."""
+
+    names: dict[str, str]
+    language: str
+    """The language of all rows where no column says it."""
+
+    @staticmethod
+    def choose(config: CorpusConfig, present: Iterable[str], source: str) -> Columns:
+        """Read the column options; a role not named uses the column of its own name, if there is one.
+
+        Raises UserError, listing the columns ``source`` has, when one that is needed or named is missing.
+        """
+        present = list(present)
+        language = _text_option(config, "language")
+        names: dict[str, str] = {}
+        for role in ROLES:
+            name = _text_option(config, role) or role
+            if name in present:
+                names[role] = name
+            elif role in config.options or role == "text" or (role == "lang" and not language):
+                raise UserError(
+                    f"{source}: no column {name!r} (corpus.options.{role}): columns here are {', '.join(present)}"
+                )
+        if language:
+            names.pop("lang", None)
+        return Columns(names, language)
+
+    def rows(self, records: Iterable[tuple[str, Mapping[str, Any]]], source: str) -> list[RawRow]:
+        """Rows of ``records``, pairs of (where, mapping).
+
+        Without a meaning a row stands alone; without a unit its meaning is its unit, so that translations
+        of one another share a split. Records without text are left out; UserError if that empties a
+        language, and for a value that is no text or no split.
+        """
+        result: list[RawRow] = []
+        languages: set[str] = set()
+        for number, (where, record) in enumerate(records, 1):
+            values = {role: self._value(record, role, where) for role in ROLES}
+            if not values["lang"]:
+                raise UserError(f"{where}: no language in column {self.names['lang']!r}")
+            languages.add(values["lang"])
+            if values["split"] and values["split"] not in SPLITS:
+                raise UserError(f"{where}: unknown split {values['split']!r}: allowed are {', '.join(SPLITS)} or empty")
+            meaning = values["meaning"] or f"row-{number}"
+            if values["text"]:
+                unit = values["unit"] or meaning
+                row = RawRow(values["text"], values["lang"], meaning, values["label"], unit, split=values["split"])
+                result.append(row)
+        if not languages:
+            raise UserError(f"{source}: no rows; give at least one with text and language")
+        if silent := sorted(languages - {row.lang for row in result}):
+            raise UserError(f"{source}: language {silent[0]!r} has no text; every language needs at least one")
+        return result
+
+    def _value(self, record: Mapping[str, Any], role: str, where: str) -> str:
+        if role == "lang" and self.language:
+            return self.language
+        value = record.get(self.names[role]) if role in self.names else None
+        if value is None:
+            return ""
+        if not isinstance(value, str) and (role in {"text", "lang"} or not isinstance(value, int)):
+            raise UserError(f"{where}: {self.names[role]!r} must be text (got {value!r:.60})")
+        return " ".join(str(value).split())
+
+
+def _text_option(config: CorpusConfig, key: str) -> str:
+    value = config.options.get(key, "")
+    if not isinstance(value, str):
+        raise UserError(f"corpus.options.{key}: must be text (got {value!r:.60})")
+    return value

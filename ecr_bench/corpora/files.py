@@ -1,0 +1,102 @@
+"""A user's own JSONL, CSV or Parquet file as a corpus."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ecr_bench.config import CorpusConfig
+from ecr_bench.corpora.base import Corpus, from_rows, no_options
+from ecr_bench.corpora.columns import OPTIONS, Columns
+from ecr_bench.errors import UserError
+
+Record = tuple[str, dict[str, Any]]
+
+
+def build(config: CorpusConfig) -> Corpus:
+    """Read ``options.path``; the other options name its columns (see ``Columns``).
+
+    Raises UserError ``FILE:LINE: reason`` for a malformed line, and for an empty file, a missing column,
+    a language without text or a requested language that is not there.
+    """
+    no_options(config, ("path", *OPTIONS))
+    path = _path(config)
+    try:
+        records = list(READERS[path.suffix.lower()](path))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 (byte {error.start})") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not records:
+        raise UserError(f"{path}: empty; give at least one row")
+    present = dict.fromkeys(key for _, record in records for key in record)
+    columns = Columns.choose(config, present, str(path))
+    rows = columns.rows(records, str(path))
+    found = {row.lang for row in rows}
+    for lang in config.languages:
+        if lang not in found:
+            raise UserError(f"corpus.languages: {path} has no text in {lang!r}: allowed are {', '.join(sorted(found))}")
+    rows = [row for row in rows if not config.languages or row.lang in config.languages]
+    return from_rows(rows, config=config, source=str(path), licence="the user's own")
+
+
+def _path(config: CorpusConfig) -> Path:
+    value = config.options.get("path")
+    if not isinstance(value, str) or not value:
+        raise UserError(f"corpus.options.path: name a file with one of the endings {', '.join(sorted(READERS))}")
+    path = Path(value).expanduser()
+    if path.suffix.lower() not in READERS:
+        raise UserError(f"{path}: unknown ending {path.suffix!r}: allowed are {', '.join(sorted(READERS))}")
+    if not path.is_file():
+        raise UserError(f"no such file: {path}")
+    return path
+
+
+def _jsonl(path: Path) -> Iterator[Record]:
+    with path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}:{number}: not JSON: {error.msg}") from error
+            if not isinstance(record, dict):
+                raise UserError(f"{path}:{number}: each line must be an object {{...}} (got {type(record).__name__})")
+            yield f"{path}:{number}", record
+
+
+def _csv(path: Path) -> Iterator[Record]:
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines, strict=True)
+        try:
+            for record in reader:
+                where = f"{path}:{reader.line_num}"
+                if None in record or None in record.values():
+                    raise UserError(f"{where}: needs {len(reader.fieldnames or [])} fields, as many as the header")
+                yield where, record
+        except csv.Error as error:
+            # line_num is the last good line, so the faulty record starts on the next.
+            raise UserError(f"{path}:{reader.line_num + 1}: not CSV: {error}") from error
+
+
+def _parquet(path: Path) -> Iterator[Record]:
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: not a Parquet file") from error
+    for number, record in enumerate(table.to_pylist(), 1):
+        yield f"{path}:row {number}", record
+
+
+READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
+    ".jsonl": _jsonl,
+    ".csv": _csv,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,67 @@
+"""A Hugging Face dataset as a corpus: by repository id, or a folder written by ``save_to_disk``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets import ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
+
+from ecr_bench.config import CorpusConfig
+from ecr_bench.corpora.base import SPLITS, Corpus, from_rows, no_options
+from ecr_bench.corpora.columns import OPTIONS, Columns
+from ecr_bench.errors import UserError
+
+
+def build(config: CorpusConfig) -> Corpus:
+    """Read ``options.path`` (and ``config``, ``take``: one of its splits); the other options name columns.
+
+    Splits called train, validation and test are kept as ours; anything else is drawn anew. Raises UserError
+    for a data set that cannot be found or reached, a missing column and a language without text.
+    """
+    no_options(config, ("path", "config", "take", *OPTIONS))
+    path = config.options.get("path")
+    if not isinstance(path, str) or not path:
+        raise UserError("corpus.options.path: name a data set on the hub (OWNER/NAME) or a folder saved by datasets")
+    parts = _parts(config, path)
+    rows = []
+    for name, part in parts.items():
+        columns = Columns.choose(config, part.column_names, f"{path} [{name}]")
+        own = name if len(parts) > 1 and name in SPLITS and "split" not in columns.names else ""
+        rows += [
+            row._replace(meaning=f"{name}/{row.meaning}", unit=f"{name}/{row.unit}", split=row.split or own)
+            if row.meaning.startswith("row-")
+            else row._replace(split=row.split or own)
+            for row in columns.rows(_records(part, f"{path} [{name}]"), f"{path} [{name}]")
+        ]
+    rows = [row for row in rows if not config.languages or row.lang in config.languages]
+    licences = {part.info.license for part in parts.values() if part.info.license}
+    return from_rows(rows, config=config, source=path, licence=", ".join(sorted(licences)) or "see its data card")
+
+
+def _parts(config: CorpusConfig, path: str) -> dict[str, Dataset]:
+    """Split name -> data set, only ``options.take`` if that is given."""
+    try:
+        if (Path(path) / "state.json").is_file() or (Path(path) / "dataset_dict.json").is_file():
+            loaded: Any = load_from_disk(path)
+        else:
+            loaded = load_dataset(path, config.options.get("config"))
+    except Exception as error:  # each storage back end raises its own kind
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"cannot load data set {path!r}: {reason:.200}") from error
+    parts = dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
+    take = config.options.get("take")
+    if take is not None and take not in parts:
+        raise UserError(f"corpus.options.take: {path!r} has no split {take!r}: allowed are {', '.join(parts)}")
+    return {take: parts[take]} if take is not None else parts
+
+
+def _records(part: Dataset, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of ``part`` with class labels as their names."""
+    classes = {name: feature for name, feature in part.features.items() if isinstance(feature, ClassLabel)}
+    for number, record in enumerate(part, 1):
+        named = {
+            name: feature.int2str(record[name]) for name, feature in classes.items() if record[name] not in (None, -1)
+        }
+        yield f"{source} row {number}", {**record, **named}

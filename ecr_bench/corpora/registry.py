@@ -1,0 +1,38 @@
+"""The corpora by name, and the one way to build one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ecr_bench.config import CorpusConfig
+from ecr_bench.errors import UserError
+from ecr_bench.registry import Registry
+
+if TYPE_CHECKING:
+    from ecr_bench.corpora.base import Corpus
+
+CORPORA = Registry("corpus")
+CORPORA.add("intents", "ecr_bench.corpora.intents:build", "voice commands in 16 languages, written from templates")
+CORPORA.add("messages", "ecr_bench.corpora.messages:build", "interface messages in 21 languages, aligned by key")
+CORPORA.add("files", "ecr_bench.corpora.files:build", "your own JSONL, CSV or Parquet file")
+CORPORA.add("hub", "ecr_bench.corpora.hub:build", "a Hugging Face dataset, by repository id or saved folder")
+
+
+def build(config: CorpusConfig) -> Corpus:
+    """Build the corpus ``config`` names.
+
+    Raises UserError for an unknown name, option or language, a requested language without text, and a
+    corpus without training rows.
+    """
+    corpus: Corpus = CORPORA.get(config.name)(config)
+    found = corpus.card.languages
+    for lang in config.languages:
+        if lang not in found:
+            raise UserError(
+                f"corpus.languages: {config.name!r} has no text in {lang!r}: allowed are {', '.join(found) or 'none'}"
+            )
+    if not any(splits["train"] for splits in found.values()):
+        raise UserError(
+            f"corpus {config.name!r} has no training rows ({corpus.card.rows} rows in all): give it more rows or units"
+        )
+    return corpus

@@ -1,0 +1,127 @@
+"""The LightningDataModule every arm shares: same rows, same order, batches of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ecr_bench.data.encode import Example
+
+IGNORED = -100
+"""Label of positions without loss (torch's own convention)."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Training rows of one arm: labelled examples and unlabelled text, and the share of the latter."""
+
+    labelled: Sequence[Example]
+    text: Sequence[Example]
+    text_share: float
+
+
+class _Rows(Dataset[Example]):
+    def __init__(self, rows: Sequence[Example]):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.rows[index]
+
+
+def plan_batches(
+    lengths: Sequence[int], labelled: int, text_share: float, batch_size: int, steps: int, seed: int
+) -> list[list[int]]:
+    """Row indices of each step. Depends on the seed and the arm-independent lengths only.
+
+    Each batch holds ``round(text_share * batch_size)`` text rows (indices >= ``labelled``). Within a
+    window of 16 batches, rows are sorted by length and the batches then shuffled: batches hold rows
+    of similar length while the order over time stays random at the scale of a window.
+    """
+    rng = np.random.default_rng(seed)
+    n_text = round(text_share * batch_size) if labelled < len(lengths) else 0
+    n_text = batch_size if labelled == 0 else n_text
+    streams = []
+    for low, high, count in ((0, labelled, batch_size - n_text), (labelled, len(lengths), n_text)):
+        streams.append(_stream(rng, low, high, count * steps).reshape(steps, count))
+    order: list[list[int]] = []
+    size = np.asarray(lengths)
+    for start in range(0, steps, 16):
+        window = [_sorted_split(rows[start : start + 16], size) for rows in streams]
+        batches = np.concatenate(window, axis=1)
+        order += batches[rng.permutation(len(batches))].tolist()
+    return order
+
+
+def _stream(rng: np.random.Generator, low: int, high: int, count: int) -> np.ndarray:
+    """``count`` indices in [low, high): whole shuffled passes, one after another."""
+    if count == 0:
+        return np.empty(0, dtype=np.int64)
+    passes = -(-count // (high - low))
+    return np.concatenate([rng.permutation(np.arange(low, high)) for _ in range(passes)])[:count]
+
+
+def _sorted_split(rows: np.ndarray, size: np.ndarray) -> np.ndarray:
+    flat = rows.reshape(-1)
+    return flat[np.argsort(size[flat], kind="stable")].reshape(rows.shape)
+
+
+def collate(rows: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
+    """Right-padded ``input_ids`` and ``labels`` (B, T) int64; labels are already shifted by one.
+
+    ``labels[b, t]`` is the token that position t must predict, or ``IGNORED``. No attention mask is
+    needed: with padding on the right, causal attention never looks at it.
+    """
+    width = max(len(row.ids) for row in rows)
+    ids = np.full((len(rows), width), pad_id, dtype=np.int64)
+    labels = np.full((len(rows), width), IGNORED, dtype=np.int64)
+    for index, row in enumerate(rows):
+        ids[index, : len(row.ids)] = row.ids
+        labels[index, row.loss_from - 1 : len(row.ids) - 1] = row.ids[row.loss_from :]
+    return {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
+
+
+class ExamplesDataModule(L.LightningDataModule):
+    """Encoded training rows in a planned order, and validation rows.
+
+    Args:
+        mixture: training rows of this arm.
+        validation: rows of the validation split, possibly none.
+        pad_id: id to pad with (never attended to).
+        batch_size: rows per step.
+        steps: optimiser steps; the loader yields exactly as many batches.
+        seed: seed of the row order, shared by all arms with the same fine-tuning seed.
+    """
+
+    def __init__(
+        self, mixture: Mixture, validation: Sequence[Example], pad_id: int, batch_size: int, steps: int, seed: int
+    ):
+        super().__init__()
+        self.rows = [*mixture.labelled, *mixture.text]
+        self.validation = validation
+        self.pad_id, self.batch_size = pad_id, batch_size
+        lengths = [row.length for row in self.rows]
+        labelled = len(mixture.labelled)
+        self.batches = plan_batches(lengths, labelled, mixture.text_share, batch_size, steps, seed)
+
+    def _collate(self, rows: Sequence[Example]) -> dict[str, torch.Tensor]:
+        return collate(rows, self.pad_id)
+
+    def train_dataloader(self) -> DataLoader[Example]:
+        return DataLoader(_Rows(self.rows), batch_sampler=self.batches, collate_fn=self._collate)
+
+    def val_dataloader(self) -> DataLoader[Example] | list[None]:
+        if not self.validation:
+            return []
+        rows = sorted(self.validation, key=lambda row: len(row.ids))
+        return DataLoader(_Rows(rows), batch_size=self.batch_size, collate_fn=self._collate)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)

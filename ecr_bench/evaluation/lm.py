@@ -1,0 +1,298 @@
+"""The scoring class: lm-eval's HFLM with a fast scorer and, where a model folder has one, a conditioner.
+
+``import ecr_bench`` registers it with lm-eval as ``ecr-hf``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import has_bos_prefix
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from transformers import PreTrainedModel
+
+from ecr_bench.ecr.conditioner import Conditioner, Encoded
+from ecr_bench.ecr.cue import prompt_for
+from ecr_bench.errors import UserError
+from ecr_bench.evaluation.generation import generate
+from ecr_bench.evaluation.scorer import Request, loglikelihoods
+from ecr_bench.types import Prompt
+
+DocKey = tuple[str, int]
+
+
+class EcrLM(HFLM):
+    """HFLM whose contexts may carry control tokens.
+
+    Without a conditioner it scores as ``hf`` does (tests/test_lm.py); with one, every context is built by
+    ``Conditioner.encode`` from the text that ``ecr.cue`` allows, and the options follow unchanged.
+    """
+
+    def __init__(
+        self,
+        pretrained: str | PreTrainedModel,
+        *,
+        conditioner: Conditioner | str | Path | None = None,
+        fast: bool = True,
+        batch_tokens: int = 8192,
+        **kwargs: Any,
+    ) -> None:
+        """
+        Args:
+            pretrained: path or id, or a loaded model (then give ``tokenizer`` as well).
+            conditioner: a conditioner or its folder. None: ``<pretrained>/conditioner`` if it exists.
+            fast: score with ``evaluation.scorer``; False uses lm-eval's own loop. Ignored with a conditioner.
+            batch_tokens: padded tokens per forward of the fast scorer; ``batch_size`` has no effect on it.
+            kwargs: everything HFLM takes.
+
+        Raises UserError when ``conditioner`` names a folder that holds none.
+        """
+        with _without_object_warning():
+            super().__init__(pretrained, **kwargs)
+        # HFLM's own test of strings fails for `--model_args` values, which arrive as int
+        self.batch_tokens = int(batch_tokens)
+        plain_forward = self.backend == "causal" and self.mixed_precision_dtype is None and self.softmax_dtype is None
+        self.fast = bool(fast) and plain_forward
+        self.conditioner = self._conditioner(conditioner)
+        if self.conditioner is not None and self.backend != "causal":
+            raise UserError("a conditioner needs a causal model; this one is an encoder-decoder")
+        self.last_control_tokens: dict[DocKey, list[int]] = {}
+        """Control tokens of each document of the last call, by (task name, doc id)."""
+
+    def _conditioner(self, given: Conditioner | str | Path | None) -> Conditioner | None:
+        if isinstance(given, Conditioner):
+            return given
+        root = self.pretrained if isinstance(self.pretrained, str) else self.model.name_or_path
+        if given is None and not root:
+            return None
+        folder = Path(given) if given is not None else Path(root) / "conditioner"
+        if (folder / "conditioner.json").is_file():
+            return Conditioner.load(folder, self.tokenizer)
+        if given is not None:
+            raise UserError(f"{folder}: no conditioner here (conditioner.json is missing)")
+        return None
+
+    # --- multiple choice -------------------------------------------------------------------------
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Log-likelihood in nats and greediness of each (context, continuation)."""
+        self.last_control_tokens = {}
+        if self.conditioner is None and (not self.fast or self.enable_thinking):
+            return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        pairs = [request.args for request in requests]
+        if self.conditioner is None:
+            return self._score(self._encode_pairs(pairs), pairs)
+        return self._score(self._conditioned(requests), None)
+
+    def _loglikelihood_tokens(
+        self,
+        requests: list[tuple[tuple[str, str], list[int], list[int]]],
+        disable_tqdm: bool = False,
+        override_bs: int | None = None,
+    ) -> list[tuple[float, bool]]:
+        """Score token pairs; HFLM's rolling log-likelihood ends here, too."""
+        if not self.fast:
+            return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
+        return self._score([Request(tuple(c), tuple(o)) for _, c, o in requests], [pair for pair, _, _ in requests])
+
+    def _score(
+        self, encoded: Sequence[Request], pairs: Sequence[tuple[str, str] | None] | None
+    ) -> list[tuple[float, bool]]:
+        scores = loglikelihoods(
+            self.model,
+            encoded,
+            pad_id=self.tokenizer.pad_token_id or 0,
+            max_length=self.max_length,
+            batch_tokens=self.batch_tokens,
+        )
+        # lm-eval's response cache knows strings only: answers of a conditioned model never enter it
+        for pair, score in zip(pairs or (), scores, strict=False):
+            if pair is not None:
+                self.cache_hook.add_partial("loglikelihood", pair, score)
+        return scores
+
+    # --- token ids -------------------------------------------------------------------------------
+
+    def _encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[Request]:
+        """``_encode_pair`` of lm-eval for all pairs, with each distinct string tokenised once, in one batch."""
+        moved = [_move_spaces(context, continuation) for context, continuation in pairs]
+        # an all-space context is empty after the move; lm-eval then tokenises "" and so do we
+        ids = self._encode_texts(
+            {text for (context, _), (c, o) in zip(pairs, moved, strict=True) if context for text in (c, c + o)}
+        )
+        bare = self._encode_texts({o for (context, _), (_, o) in zip(pairs, moved, strict=True) if not context}, False)
+        result = []
+        for (original, _), (context, continuation) in zip(pairs, moved, strict=True):
+            if original:
+                result.append(Request(ids[context], ids[context + continuation][len(ids[context]) :]))
+                continue
+            tokens = bare[continuation]
+            starts_with_prefix = tokens[:1] == (self.prefix_token_id,)
+            result.append(
+                Request(tokens[:1], tokens[1:]) if starts_with_prefix else Request((self.prefix_token_id,), tokens)
+            )
+        return result
+
+    def _encode_texts(self, texts: set[str], special: bool | None = None) -> dict[str, tuple[int, ...]]:
+        """Token ids by text, as ``tok_encode(text, add_special_tokens=special)`` gives them."""
+        prefix = self.tokenizer.decode(self.prefix_token_id)
+        kinds: dict[bool | None, list[str]] = defaultdict(list)
+        for text in sorted(texts):
+            flag = special if special is not None else self.add_bos_token
+            kinds[False if special is None and has_bos_prefix(text, prefix) else flag].append(text)
+        result: dict[str, tuple[int, ...]] = {}
+        for flag, group in kinds.items():
+            options = {} if flag is None else {"add_special_tokens": flag}
+            result.update(zip(group, map(tuple, self.tokenizer(group, **options)["input_ids"]), strict=True))
+        return result
+
+    # --- conditioning ----------------------------------------------------------------------------
+
+    def _conditioned(self, requests: Sequence[Instance]) -> list[Request]:
+        """Token ids with control tokens; fills ``last_control_tokens``.
+
+        All options of a context see the same truncated context: the one that leaves room for the longest.
+        """
+        assert self.conditioner is not None
+        pairs = [request.args for request in requests]
+        options = self._continuations(pairs)
+        prompts = self._prompts(requests)
+        room: dict[Prompt, int] = {}
+        for prompt, option in zip(prompts, options, strict=True):
+            # the last token of an option is never an input, hence one more than the window
+            room[prompt] = min(room.get(prompt, self.max_length), self.max_length + 1 - len(option))
+        encoded = self._encode_prompts(list(room), list(room.values()))
+        self._remember(requests, prompts, encoded)
+        contexts = {prompt: tuple(found.ids) for prompt, found in encoded.items()}
+        return [Request(contexts[prompt], option) for prompt, option in zip(prompts, options, strict=True)]
+
+    def _continuations(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, ...]]:
+        moved = [_move_spaces(context, continuation) for context, continuation in pairs]
+        ids = self._encode_texts({text for context, option in moved for text in (context, context + option)}, False)
+        return [ids[context + option][len(ids[context]) :] for context, option in moved]
+
+    def _prompts(self, requests: Sequence[Instance]) -> list[Prompt]:
+        """The prompt of each request, cued by what all contexts of its document share."""
+        contexts: dict[DocKey, list[str]] = defaultdict(list)
+        for request in requests:
+            contexts[_key(request)].append(request.args[0])
+        common = {key: _common_prefix(group) for key, group in contexts.items()}
+        return [
+            # a request that does not say which document it is of cannot be compared with its siblings
+            prompt_for(
+                request.task_name or "",
+                request.doc or {},
+                request.args[0].rstrip(),
+                common[_key(request)] if request.doc_id is not None else "",
+            )
+            for request in requests
+        ]
+
+    def _encode_prompts(self, prompts: list[Prompt], room: list[int]) -> dict[Prompt, Encoded]:
+        assert self.conditioner is not None
+        encoded = self.conditioner.encode(prompts)
+        for index, (found, limit) in enumerate(zip(encoded, room, strict=True)):
+            if len(found.ids) > limit:
+                encoded[index] = self.conditioner.encode([prompts[index]], max_tokens=limit)[0]
+        return dict(zip(prompts, encoded, strict=True))
+
+    def _remember(
+        self, requests: Sequence[Instance], prompts: Sequence[Prompt], encoded: dict[Prompt, Encoded]
+    ) -> None:
+        self.last_control_tokens = {
+            _key(request): list(encoded[prompt].control_tokens)
+            for request, prompt in zip(requests, prompts, strict=True)
+            if request.doc_id is not None
+        }
+
+    # --- the other request types -----------------------------------------------------------------
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """Log-likelihood of whole texts. With a conditioner, each window starts with null control tokens:
+        every token is scored, so there is no text the control tokens could look at without a leak.
+        """
+        self.last_control_tokens = {}
+        if self.conditioner is None:
+            return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        head = tuple(self.conditioner.encode([Prompt(text="", cue=None)])[0].ids)
+        texts = [request.args[0] for request in requests]
+        ids = self._encode_texts(set(texts), False)
+        windows, owners = [], []
+        for index, text in enumerate(texts):
+            for window in _windows(ids[text], head, self.max_length):
+                windows.append(window)
+                owners.append(index)
+        totals = [0.0] * len(texts)
+        for index, (score, _) in zip(owners, self._score(windows, None), strict=True):
+            totals[index] += score
+        return totals
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Continuations up to a stop string, with the same conditioning as ``loglikelihood``."""
+        self.last_control_tokens = {}
+        if self.conditioner is None:
+            return super().generate_until(requests, disable_tqdm=disable_tqdm)
+        prompts = self._prompts(requests)
+
+        def encode(chosen: list[int], max_tokens: int) -> list[list[int]]:
+            distinct = list(dict.fromkeys(prompts[i] for i in chosen))
+            encoded = self._encode_prompts(distinct, [max_tokens] * len(distinct))
+            known = self.last_control_tokens
+            self._remember([requests[i] for i in chosen], [prompts[i] for i in chosen], encoded)
+            self.last_control_tokens = known | self.last_control_tokens
+            return [encoded[prompts[i]].ids for i in chosen]
+
+        return generate(self, requests, encode)
+
+    def get_model_info(self) -> dict[str, Any]:
+        """As HFLM, but without asking the hub about a local folder or a loaded model."""
+        if isinstance(self.pretrained, str) and not Path(self.pretrained).exists():
+            return super().get_model_info()
+        return {
+            "model_num_parameters": self.model.num_parameters(),
+            "model_dtype": self.model.dtype,
+            "model_revision": self.revision,
+            "model_sha": "",
+        }
+
+
+def _key(request: Instance) -> DocKey:
+    return (request.task_name or "", -1 if request.doc_id is None else request.doc_id)
+
+
+def _common_prefix(texts: Sequence[str]) -> str:
+    """Longest string all ``texts`` start with; in sorted order only the first and the last matter."""
+    first, last = min(texts), max(texts)
+    return next((first[:i] for i, letter in enumerate(first) if i >= len(last) or letter != last[i]), first)
+
+
+def _move_spaces(context: str, continuation: str) -> tuple[str, str]:
+    """Trailing spaces of the context belong to the first token of the continuation."""
+    stripped = context.rstrip()
+    return stripped, context[len(stripped) :] + continuation
+
+
+def _windows(tokens: Sequence[int], head: tuple[int, ...], max_length: int) -> Iterator[Request]:
+    """Disjoint windows over ``tokens``, each opened by ``head``; every token is predicted once."""
+    size = max_length - len(head)
+    pieces = get_rolling_token_windows(list(tokens), prefix_token=-1, max_seq_len=size, context_len=1)
+    for context, continuation in map(make_disjoint_window, pieces):
+        yield Request(head + tuple(t for t in context if t != -1), tuple(continuation))
+
+
+class _without_object_warning:
+    """HFLM warns about every model passed as an object, which is how quantised models must be passed."""
+
+    def __enter__(self) -> None:
+        self.log = logging.getLogger("lm_eval.models.huggingface")
+        self.level = self.log.level
+        self.log.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        self.log.setLevel(self.level)

@@ -1,0 +1,65 @@
+"""Per-item records: the source of truth for every number on a board (DESIGN, Protocol 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ecr_bench.errors import UserError
+from ecr_bench.io import atomic_path
+
+SCHEMA = pa.schema(
+    [
+        ("cell", pa.string()),
+        ("method", pa.string()),
+        ("size", pa.string()),
+        ("precision", pa.string()),
+        ("seed", pa.int64()),
+        ("task", pa.string()),  # family: intent, slot, meaning
+        ("task_name", pa.string()),  # as lm-eval knows it
+        ("grain", pa.string()),  # coarse, fine; empty for public tasks
+        ("group", pa.string()),  # seen, unseen
+        ("lang", pa.string()),
+        ("target_lang", pa.string()),
+        ("item_id", pa.string()),
+        ("cluster", pa.string()),  # items resampled together
+        ("control_tokens", pa.list_(pa.int32())),
+        ("extra_tokens", pa.int32()),
+        ("loglikelihoods", pa.list_(pa.float64())),  # nats, one per option
+        ("choice_bytes", pa.list_(pa.int32())),  # UTF-8 bytes of each option
+        ("gold", pa.int32()),
+        ("predicted", pa.int32()),
+        ("correct", pa.bool_()),
+    ]
+)
+
+
+def write_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Write records as Parquet, atomically. UserError for records that lack a column or hold another type."""
+    try:
+        for index, record in enumerate(records):
+            if record.keys() != set(SCHEMA.names):
+                wrong = ", ".join(sorted(record.keys() ^ set(SCHEMA.names)))
+                raise UserError(f"{path}: record {index} has missing or unknown columns: {wrong}")
+        table = pa.Table.from_pylist(list(records), schema=SCHEMA)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise UserError(f"{path}: a record does not fit the schema: {str(error).splitlines()[0]}") from error
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read what ``write_records`` wrote; UserError when the file is missing, damaged or of another kind."""
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise UserError(f"no such file: {path}") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from error
+    if missing := sorted(set(SCHEMA.names) - set(table.column_names)):
+        raise UserError(f"{path}: no per-item records: column {missing[0]!r} is missing")
+    return table.select(SCHEMA.names).to_pylist()

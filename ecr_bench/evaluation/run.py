@@ -1,0 +1,149 @@
+"""One model on lm-eval tasks -> per-item records."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from unittest import mock
+
+import lm_eval
+import lm_eval.evaluator
+import lm_eval.utils
+from lm_eval.api.task import Task
+from lm_eval.tasks import TaskManager
+from tqdm import tqdm
+
+from ecr_bench.errors import UserError
+from ecr_bench.evaluation.lm import EcrLM
+
+
+@contextlib.contextmanager
+def quiet(verbose: bool = False) -> Iterator[None]:
+    """Inside, lm-eval collects no environment (subprocesses; our provenance records more), compiles each
+    prompt template once instead of once per document and field (half of the time of scoring
+    small models), and, unless ``verbose``, prints nothing below an error.
+    """
+    log = logging.getLogger("lm_eval")
+    level = log.level
+    with contextlib.ExitStack() as stack:
+        for name in ("add_env_info", "get_git_commit_hash"):
+            stack.enter_context(mock.patch.object(lm_eval.evaluator, name, lambda *_: None))
+        compiled = functools.lru_cache(maxsize=1024)(lm_eval.utils.env.from_string)
+        stack.enter_context(mock.patch.object(lm_eval.utils.env, "from_string", compiled))
+        if not verbose:
+            log.setLevel(logging.ERROR)
+            stack.callback(log.setLevel, level)
+            silent = functools.partial(tqdm, disable=True)
+            stack.enter_context(mock.patch("lm_eval.api.task.tqdm", silent))
+            stack.enter_context(mock.patch("lm_eval.models.huggingface.tqdm", silent))
+        yield
+
+
+def load_tasks(names: Sequence[str], manager: TaskManager) -> list[Task]:
+    """Load tasks and groups by name, flat, so that several models can be scored on them without reloading.
+
+    UserError for a name the manager does not know.
+    """
+    for name in names:
+        if name not in manager.all_tasks:
+            known = ", ".join(sorted(manager.all_tasks)[:20])
+            raise UserError(f"unknown task {name!r}: allowed are {known}{', …' if len(manager.all_tasks) > 20 else ''}")
+    with quiet():
+        return list(manager.load(list(names))["tasks"].values())
+
+
+def evaluate(
+    lm: EcrLM,
+    task_names: Sequence[str | Task],
+    *,
+    metadata: Mapping[str, Any],
+    task_manager: TaskManager | None = None,
+    verbose: bool = False,
+) -> list[dict[str, Any]]:
+    """Score ``lm`` on multiple-choice tasks through ``lm_eval.simple_evaluate``.
+
+    Args:
+        lm: the model; one EcrLM per model and precision.
+        task_names: names (groups, too), or Task objects from ``load_tasks``: lm-eval builds new requests
+            for each call, so nothing carries over from one model to the next.
+        metadata: ``cell``, ``method``, ``size``, ``precision``, ``seed`` and ``seen_languages``.
+        task_manager: where names are looked up; needed for names.
+
+    Returns one record per item (``records.SCHEMA``). An item is 'seen' when both its languages are.
+    Global random states are left alone. UserError for unknown and for not multiple-choice tasks.
+    """
+    named = [task for task in task_names if isinstance(task, str)]
+    tasks = [task for task in task_names if not isinstance(task, str)]
+    if named:
+        tasks = load_tasks(named, task_manager or TaskManager()) + tasks
+    for task in tasks:
+        if task.OUTPUT_TYPE != "multiple_choice":
+            raise UserError(f"task {task.task_name}: its output_type is {task.OUTPUT_TYPE}; allowed is multiple_choice")
+    with quiet(verbose):
+        results = lm_eval.simple_evaluate(
+            model=lm,
+            tasks=tasks,
+            task_manager=task_manager or TaskManager(include_defaults=False),
+            bootstrap_iters=0,
+            log_samples=True,
+            random_seed=None,
+            numpy_random_seed=None,
+            torch_random_seed=None,
+        )
+    assert results is not None
+    return [
+        _record(sample, task, lm, metadata)
+        for task in tasks
+        for sample in sorted(results["samples"][task.task_name], key=lambda sample: sample["doc_id"])
+    ]
+
+
+def _record(sample: dict[str, Any], task: Task, lm: EcrLM, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    doc, name = sample["doc"], str(task.task_name)
+    scores = [float(value) for value, _ in sample["filtered_resps"]]
+    continuations = [arguments[1] for arguments in sample["arguments"]]
+    if "acc_mutual_info" in sample["metrics"]:
+        # lm-eval appends each option once more without its context
+        scores, continuations = scores[: len(scores) // 2], continuations[: len(continuations) // 2]
+    golds = _golds(sample["target"], continuations, name)
+    predicted = max(range(len(scores)), key=scores.__getitem__)
+    control = lm.last_control_tokens.get((name, sample["doc_id"]), [])
+    own = (task.config.metadata or {}) if hasattr(task, "config") else {}
+    lang = str(doc.get("lang", own.get("lang", "")))
+    target_lang = str(doc.get("target_lang", lang))
+    item_id = str(doc.get("item_id", f"{name}:{sample['doc_id']}"))
+    return {
+        **{key: metadata[key] for key in ("cell", "method", "size", "precision", "seed")},
+        "task": str(doc.get("task", name)),
+        "task_name": name,
+        "grain": str(doc.get("grain", "")),
+        "group": "seen" if {lang, target_lang} <= set(metadata["seen_languages"]) else "unseen",
+        "lang": lang,
+        "target_lang": target_lang,
+        "item_id": item_id,
+        "cluster": str(doc.get("cluster", item_id)),
+        "control_tokens": control,
+        "extra_tokens": len(control),
+        "loglikelihoods": scores,
+        "choice_bytes": [len(text.strip().encode()) for text in continuations],
+        "gold": golds[0],
+        "predicted": predicted,
+        "correct": predicted in golds,
+    }
+
+
+def _golds(target: Any, continuations: Sequence[str], task_name: str) -> list[int]:
+    """Indices of the right options; lm-eval gives an index, a text or a list of either."""
+    texts = [text.strip() for text in continuations]
+    golds = []
+    for value in target if isinstance(target, list) else [target]:
+        if isinstance(value, str) and value.strip() in texts:
+            golds.append(texts.index(value.strip()))
+        elif isinstance(value, int) and 0 <= value < len(texts):
+            golds.append(value)
+        else:
+            raise UserError(f"task {task_name}: target {value!r} is none of its {len(texts)} options")
+    return golds

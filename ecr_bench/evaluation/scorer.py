@@ -1,0 +1,198 @@
+"""Log-likelihoods of many continuations under one causal LM, quickly and independent of batching.
+
+Each distinct context is computed once and its continuations share a row (``packing``); the output head
+runs only where a continuation is predicted. Results equal lm-eval's HFLM (tests/test_scorer.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from ecr_bench.evaluation.packing import Batch, Request, Row, ancestors, batches, collate, pack, window
+
+__all__ = ["Request", "loglikelihoods"]
+
+log = logging.getLogger(__name__)
+
+HEAD_ELEMENTS = 1 << 22
+"""Logits held at once (positions x vocabulary): 16 MB in float32. Larger chunks fall out of the CPU's cache."""
+
+_warned: set[str] = set()
+Scores = tuple[NDArray[np.float64], NDArray[np.bool_]]
+
+
+@torch.no_grad()
+def loglikelihoods(
+    model: PreTrainedModel,
+    requests: Sequence[Request],
+    *,
+    pad_id: int,
+    max_length: int,
+    batch_tokens: int = 8192,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[tuple[float, bool]]:
+    """Sum of log-probabilities of each continuation in nats, and whether greedy decoding would give it.
+
+    Args:
+        model: any HF causal LM in eval mode, on its own device and in its own dtype. Log-softmax is
+            taken in float32 whatever the dtype.
+        requests: token ids; contexts must not be empty (ValueError).
+        pad_id: any valid token id; its value does not matter.
+        max_length: the model's window in tokens; longer requests lose tokens on the left.
+        batch_tokens: upper bound on padded tokens per forward. Changes speed, not scores.
+        on_progress: called with the number of requests finished since the last call.
+
+    A model that does not honour a 4-D attention mask (found by scoring one row of each kind the plain
+    way too) is scored on full sequences instead, and a warning says so once.
+    """
+    scores: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
+    rows = pack(requests, max_length)
+    packed = _Packed(model)
+    for batch in batches(rows, batch_tokens, pad_id):
+        if packed.trusted(batch, rows, requests, pad_id, max_length):
+            edges = packed.edges(batch)
+            values = np.add.reduceat(edges[0][batch.paths], batch.path_starts)
+            greedy = np.logical_and.reduceat(edges[1][batch.paths], batch.path_starts)
+        else:
+            values, greedy = plain(
+                model, [window(requests[i], max_length) for i in batch.requests], pad_id, batch_tokens
+            )
+        for index, value, is_greedy in zip(batch.requests.tolist(), values.tolist(), greedy.tolist(), strict=True):
+            scores[index] = (value, is_greedy)
+        if on_progress is not None:
+            on_progress(len(batch.requests))
+    return scores
+
+
+def plain(model: PreTrainedModel, requests: Sequence[Request], pad_id: int, batch_tokens: int) -> Scores:
+    """Score the obvious way: each request a full right-padded sequence, all logits. The reference."""
+    values, greedy = np.zeros(len(requests)), np.zeros(len(requests), dtype=np.bool_)
+    order = sorted(range(len(requests)), key=lambda i: -sum(map(len, requests[i])))
+    start = 0
+    while start < len(order):
+        length = sum(map(len, requests[order[start]])) - 1
+        chunk = order[start : start + max(1, batch_tokens // length)]
+        ids = np.full((len(chunk), length), pad_id, dtype=np.int64)
+        for row, index in enumerate(chunk):
+            tokens = (requests[index].context + requests[index].continuation)[:-1]
+            ids[row, : len(tokens)] = tokens
+        logits = model(input_ids=torch.from_numpy(ids).to(model.device), use_cache=False).logits
+        for row, index in enumerate(chunk):
+            context, continuation = requests[index]
+            target = torch.tensor(continuation, device=logits.device)
+            own = logits[row, len(context) - 1 : len(context) - 1 + len(continuation)].float()
+            chosen = own.gather(1, target[:, None])[:, 0] - own.logsumexp(-1)
+            values[index] = float(chosen.double().sum())
+            greedy[index] = bool((own.argmax(-1) == target).all())
+        start += len(chunk)
+    return values, greedy
+
+
+class _Packed:
+    """Packed forward passes of one model."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.config = model.config.get_text_config()
+        sliding = getattr(self.config, "sliding_window", None)
+        self.window = sliding if sliding and getattr(self.config, "use_sliding_window", True) else None
+        self.verdicts: dict[tuple[bool, bool], bool] = {}
+
+    def trusted(
+        self, batch: Batch, rows: Sequence[Row], requests: Sequence[Request], pad_id: int, max_length: int
+    ) -> bool:
+        """Whether packed and plain scoring agree on the shortest row of this kind of batch."""
+        kind = (batch.branched, self._windowed(batch))
+        if kind not in self.verdicts:
+            mine = set(batch.requests.tolist())
+            row = min((r for r in rows if r.requests[0] in mine), key=lambda r: self._sample_order(r, *kind))
+            sample = collate([row], pad_id)
+            self.verdicts[kind] = self._agrees(sample, [window(requests[i], max_length) for i in row.requests], pad_id)
+        return self.verdicts[kind]
+
+    def _sample_order(self, row: Row, branched: bool, windowed: bool) -> tuple[bool, bool, int]:
+        is_branched = any(parent != i - 1 for i, parent in enumerate(row.parents))
+        is_windowed = self.window is not None and max(row.depths) >= self.window
+        return (is_branched != branched, is_windowed != windowed, len(row.tokens))
+
+    def _agrees(self, batch: Batch, requests: Sequence[Request], pad_id: int) -> bool:
+        reference, _ = plain(self.model, requests, pad_id, 1)
+        exact = self.model.dtype == torch.float32 and not getattr(self.model, "is_quantized", False)
+        try:
+            found = np.add.reduceat(self.edges(batch)[0][batch.paths], batch.path_starts)
+            reason = f"differs by {np.abs(found - reference).max():.2g} nats"
+            if (np.abs(found - reference) <= (1e-5 if exact else 2e-2) * (10 + np.abs(reference))).all():
+                return True
+        except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        name = type(self.model).__name__
+        if name not in _warned:
+            _warned.add(name)
+            log.warning("%s cannot score packed rows (%s); scoring full sequences, which is slower", name, reason)
+        return False
+
+    def _windowed(self, batch: Batch) -> bool:
+        return self.window is not None and int(batch.depths.max()) >= self.window
+
+    def edges(self, batch: Batch) -> Scores:
+        """Log-probability (E,) float64 and 'is the argmax' (E,) bool of each edge of ``batch``."""
+        device = self.model.device
+        inputs: dict[str, object] = {"input_ids": torch.from_numpy(batch.ids).to(device), "use_cache": False}
+        if batch.branched:
+            inputs["position_ids"] = torch.from_numpy(batch.depths).to(device)
+            inputs["attention_mask"] = self._mask(batch)
+        hidden = getattr(self.model, self.model.base_model_prefix)(**inputs)[0]
+        hidden = hidden.reshape(-1, hidden.shape[-1])[torch.from_numpy(batch.slots).to(hidden.device)]
+        return self._head(hidden, batch)
+
+    def _mask(self, batch: Batch) -> torch.Tensor | dict[str, torch.Tensor]:
+        """Additive (B, 1, L, L) mask in the model's dtype; one per layer type where windows differ."""
+        allowed = ancestors(batch)
+        full = self._additive(allowed)
+        if self.window is None or not self._windowed(batch):
+            return full
+        near = batch.depths[:, :, None] - batch.depths[:, None, :] < self.window
+        local = self._additive(allowed & near)
+        if getattr(self.config, "layer_types", None):
+            return {"full_attention": full, "sliding_attention": local}
+        return local
+
+    def _additive(self, allowed: NDArray[np.bool_]) -> torch.Tensor:
+        device, dtype = self.model.device, self.model.dtype
+        keep = torch.from_numpy(allowed).to(device)[:, None]
+        return torch.zeros(keep.shape, dtype=dtype, device=device).masked_fill_(~keep, torch.finfo(dtype).min)
+
+    def _head(self, hidden: torch.Tensor, batch: Batch) -> Scores:
+        head = self.model.get_output_embeddings()
+        rows = max(16, HEAD_ELEMENTS // head.weight.shape[0])
+        values = np.empty(len(batch.edge_slots))
+        greedy = np.empty(len(batch.edge_slots), dtype=np.bool_)
+        for start in range(0, len(hidden), rows):
+            low, high = np.searchsorted(batch.edge_slots, [start, start + rows])
+            logits = self._scaled(head(hidden[start : start + rows])).float()
+            slots = torch.from_numpy(batch.edge_slots[low:high] - start).to(logits.device)
+            tokens = torch.from_numpy(batch.edge_tokens[low:high]).to(logits.device)
+            chosen = logits[slots, tokens]
+            values[low:high] = (chosen - logits.logsumexp(-1)[slots]).cpu().numpy()
+            top = chosen == logits.amax(-1)[slots]
+            # argmax is slow and only needed to break ties the way lm-eval does: the first of the equals wins
+            hits = top.nonzero()[:, 0]
+            top[hits] = logits[slots[hits]].argmax(-1) == tokens[hits]
+            greedy[low:high] = top.cpu().numpy()
+        return values, greedy
+
+    def _scaled(self, logits: torch.Tensor) -> torch.Tensor:
+        """What some architectures do to the logits after the head (Gemma 2, Cohere, Granite)."""
+        if cap := getattr(self.config, "final_logit_softcapping", None):
+            logits = torch.tanh(logits / cap) * cap
+        if scale := getattr(self.config, "logit_scale", None):
+            logits = logits * scale
+        if divisor := getattr(self.config, "logits_scaling", None):
+            logits = logits / divisor
+        return logits

@@ -1,0 +1,71 @@
+"""Items on disk: one JSONL file per lm-eval task and ``index.json`` with the number of items in each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from ecr_bench.errors import UserError
+from ecr_bench.io import atomic_dir, read_json, write_json
+from ecr_bench.items.registry import task_name
+from ecr_bench.types import Item
+
+INDEX = "index.json"
+REMEDY = "build items with `ecr-bench run` and give their folder as metadata items"
+_FIELDS = frozenset(field.name for field in fields(Item))
+
+
+def write_items(folder: Path | str, items: Sequence[Item]) -> None:
+    """Write ``items`` into ``folder``, atomically, replacing what was there."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(task_name(item), []).append(item)
+    with atomic_dir(Path(folder)) as temporary:
+        for name, group in groups.items():
+            lines = [json.dumps(asdict(item), ensure_ascii=False) for item in group]
+            (temporary / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_json(temporary / INDEX, {name: len(group) for name, group in groups.items()})
+
+
+def read_index(folder: Path | str) -> dict[str, int]:
+    """Task name to number of items; UserError names the remedy when ``folder`` holds no items."""
+    path = Path(folder) / INDEX
+    if not path.is_file():
+        raise UserError(f"no items in {folder}: {REMEDY}")
+    index = read_json(path)
+    if not isinstance(index, dict):
+        raise UserError(f"{path}: not an index of items; {REMEDY}")
+    return index
+
+
+def read_items(folder: Path | str) -> list[Item]:
+    """Read what ``write_items`` wrote, task by task in the order of the index."""
+    return [item for name in read_index(folder) for item in read_task(folder, name)]
+
+
+def read_task(folder: Path | str, name: str) -> list[Item]:
+    """The items of one lm-eval task; UserError names the tasks there are, or the malformed line."""
+    index = read_index(folder)
+    if name not in index:
+        raise UserError(f"no items for task {name!r} in {folder}: it has {', '.join(index) or 'none'}")
+    path = Path(folder) / f"{name}.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError as error:
+        raise UserError(f"no such file: {path}; {REMEDY}") from error
+    return [_item(line, path, number) for number, line in enumerate(lines, 1) if line]
+
+
+def _item(line: str, path: Path, number: int) -> Item:
+    try:
+        raw = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{number}: not JSON: {error.msg}") from error
+    if not isinstance(raw, dict) or raw.keys() != _FIELDS or not isinstance(raw["choices"], list):
+        raise UserError(f"{path}:{number}: not an item; it must have the keys {', '.join(sorted(_FIELDS))}")
+    item = Item(**{**raw, "choices": tuple(raw["choices"])})
+    if not isinstance(item.gold, int) or not 0 <= item.gold < len(item.choices):
+        raise UserError(f"{path}:{number}: gold {item.gold!r} must be 0 to {len(item.choices) - 1}")
+    return item

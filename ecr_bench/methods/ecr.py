@@ -1,0 +1,17 @@
+"""Embedding Consistency Regulation (arXiv 2601.00543)."""
+
+from __future__ import annotations
+
+from ecr_bench.ecr.codes import CodeSource, ProjectionCodes
+from ecr_bench.methods.base import Ingredients, Method
+
+
+class Ecr(Method):
+    """ECR: control tokens from the projection onto the teacher's semantic anchors; no teacher at test time."""
+
+    uses_anchors = True
+
+    @classmethod
+    def source(cls, given: Ingredients) -> CodeSource:
+        assert given.projection is not None and given.anchors is not None
+        return ProjectionCodes(given.tokenizer, given.projection, given.anchors, given.control_tokens.count)

@@ -1,0 +1,15 @@
+"""The plain baseline."""
+
+from __future__ import annotations
+
+from ecr_bench.methods.base import Ingredients, Method
+
+
+class Finetune(Method):
+    """Plain fine-tuning: no control tokens."""
+
+    uses_control_tokens = False
+
+    @classmethod
+    def source(cls, given: Ingredients) -> None:
+        return None

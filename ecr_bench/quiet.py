@@ -1,0 +1,27 @@
+"""Keep libraries from talking over our progress display."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+
+def quiet_libraries() -> None:
+    """Only errors from lightning, transformers, datasets, bitsandbytes and lm-eval reach the terminal."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    # lightning sets its own level when it is imported, so it must be imported before it is told to be quiet
+    import lightning  # noqa: F401
+
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "transformers", "datasets", "lm_eval", "lm-eval")
+    for name in (*names, "bitsandbytes", "bitsandbytes.autograd._functions", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    try:
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
+    except ImportError:
+        pass

@@ -1,0 +1,153 @@
+"""The paired comparisons of a board: which arms meet, Holm's correction, and each result in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import get_args
+
+from ecr_bench.report.arms import CONTROLS, MAIN, PLAIN, UPPER_BOUNDS
+from ecr_bench.report.schema import Answer, Contrast, Split
+from ecr_bench.statistics.multiple import holm
+from ecr_bench.statistics.paired import ALPHA, Comparison, compare
+from ecr_bench.statistics.panel import Panel, arm_name
+
+TASKS = ("coarse", "fine", "all")
+HEADLINE, SAME, SCALE = "headline", "same size", "scale"
+LOW, MIXED = "low precision", "low against full precision"
+CONTROL, UPPER = "controls", "upper bound"
+
+
+@dataclass(frozen=True)
+class Pair:
+    family: str
+    a: str
+    b: str
+    precision_a: str
+    precision_b: str
+
+    @property
+    def name(self) -> str:
+        if self.precision_a == self.precision_b:
+            return f"{self.a} - {self.b}"
+        return f"{self.a} ({self.precision_a}) - {self.b} ({self.precision_b})"
+
+
+def pairs(panel: Panel, sizes: list[str], precisions: list[str]) -> list[Pair]:
+    """All comparisons whose two arms were scored; ``sizes`` from small to large, ``precisions`` reference first."""
+    wanted = [pair for precision in precisions for pair in _at(sizes, precision, precisions[0])]
+    wanted += [
+        Pair(MIXED, arm_name(MAIN, small), arm_name(PLAIN, large), precision, precisions[0])
+        for small, large in _small_large(sizes)
+        for precision in precisions[1:]
+    ]
+    return [p for p in wanted if panel.has(p.a, p.precision_a) and panel.has(p.b, p.precision_b)]
+
+
+def _small_large(sizes: list[str]) -> list[tuple[str, str]]:
+    return [(small, large) for i, small in enumerate(sizes) for large in sizes[i + 1 :]]
+
+
+def _at(sizes: list[str], precision: str, reference: str) -> Iterator[Pair]:
+    for small, large in _small_large(sizes):
+        family = HEADLINE if precision == reference else LOW
+        yield Pair(family, arm_name(MAIN, small), arm_name(PLAIN, large), precision, precision)
+        yield Pair(SCALE, arm_name(PLAIN, large), arm_name(PLAIN, small), precision, precision)
+    for size in sizes:
+        main = arm_name(MAIN, size)
+        yield Pair(SAME, main, arm_name(PLAIN, size), precision, precision)
+        for control in CONTROLS:
+            yield Pair(CONTROL, main, arm_name(control, size), precision, precision)
+        for bound in UPPER_BOUNDS:
+            yield Pair(UPPER, main, arm_name(bound, size), precision, precision)
+
+
+def build_contrasts(panel: Panel, split: str, sizes: list[str], precisions: list[str]) -> list[Contrast]:
+    """Every pair on coarse, fine and all (where present), with p-values corrected over each family of tests."""
+    assert split in get_args(Split)
+    tasks = [task for task in TASKS if task in panel.tasks]
+    found = [
+        (pair, task, compare(panel, pair.a, pair.b, pair.precision_a, pair.precision_b, task))
+        for pair in pairs(panel, sizes, precisions)
+        for task in tasks
+    ]
+    families: dict[tuple[str, str], list[int]] = {}
+    for i, (pair, task, _) in enumerate(found):
+        families.setdefault(_tested_together(pair, task, i), []).append(i)
+    adjusted: dict[int, float] = {}
+    for members in families.values():
+        adjusted |= dict(zip(members, holm([found[i][2].p for i in members]), strict=True))
+    return [_contrast(*entry, split, adjusted[i]) for i, entry in enumerate(found)]
+
+
+def _tested_together(pair: Pair, task: str, index: int) -> tuple[str, str]:
+    """Key of the Holm family: lower precisions are one question, controls stand alone (Contrast.p_holm)."""
+    if pair.family == CONTROL:
+        return CONTROL, str(index)
+    return pair.family, "" if pair.family in (LOW, MIXED) else pair.precision_a
+
+
+def _contrast(pair: Pair, task: str, found: Comparison, split: str, p_holm: float) -> Contrast:
+    answer = verdict_of(found.value, p_holm)
+    a, b = pair.a, pair.b
+    if pair.precision_a != pair.precision_b:
+        a, b = f"{a} in {pair.precision_a}", f"{b} in {pair.precision_b}"
+    ci = (found.low, found.high)
+    return Contrast.model_validate(
+        {
+            "name": pair.name,
+            "a": pair.a,
+            "b": pair.b,
+            "precision": pair.precision_a,
+            "precision_b": pair.precision_b,
+            "split": split,
+            "task": task,
+            "family": pair.family,
+            "difference": found.value,
+            "ci": ci,
+            "df": found.df,
+            "p": found.p,
+            "p_holm": p_holm,
+            "mcnemar_p": found.mcnemar_p,
+            "mcnemar_by_seed": found.mcnemar_by_seed,
+            "mdd": found.mdd,
+            "n_items": found.n_items,
+            "n_seeds": found.n_seeds,
+            "n_clusters": found.n_clusters,
+            "covers": found.covers,
+            "verdict": answer,
+            "sentence": in_words(a, b, answer, found.value, ci, found.mdd, p_holm),
+        }
+    )
+
+
+def verdict_of(difference: float, p: float) -> Answer:
+    """a > b: supported, refuted (b > a) or inconclusive."""
+    if p >= ALPHA:
+        return "inconclusive"
+    return "supported" if difference > 0 else "refuted"
+
+
+def points(value: float) -> str:
+    """``0.0612`` -> ``+6.1``: percentage points with sign."""
+    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def interval(ci: tuple[float, float]) -> str:
+    return f"{points(ci[0])} to {points(ci[1])}"
+
+
+def in_words(
+    a: str, b: str, answer: Answer, difference: float, ci: tuple[float, float], mdd: float, p_holm: float
+) -> str:
+    """One plain sentence with estimate, interval and minimum detectable difference."""
+    size = f"{abs(100 * difference):.1f} points"
+    limits = f"95 % interval {interval(ci)}"
+    detectable = f"this run can detect differences from {100 * mdd:.1f} points"
+    side = "above" if difference > 0 else "below"
+    if answer == "inconclusive" and ci[0] * ci[1] > 0:
+        doubt = f"not significant after correction for the other tests (p = {p_holm:.2f})"
+        return f"{a} is {size} {side} {b}, but {doubt}: {limits}; {detectable}."
+    if answer == "inconclusive":
+        return f"{a} and {b} cannot be told apart: {points(difference)} points, {limits}; {detectable}."
+    return f"{a} is {size} {side} {b}: {limits}; {detectable}."

@@ -1,0 +1,191 @@
+"""What ``board.json`` holds. Accuracies and differences are on the 0..1 scale; intervals are 95 %."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from ecr_bench.errors import UserError
+from ecr_bench.io import read_json, write_json, write_text
+
+Split = Literal["unseen", "seen"]
+Answer = Literal["supported", "refuted", "inconclusive"]
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: what was not measured is null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Measured = Annotated[float | None, BeforeValidator(_finite)]
+Count = Annotated[int | None, BeforeValidator(_finite)]
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Row(Record):
+    """Accuracy of one arm at one precision on one task of one split, mean over its seeds."""
+
+    method: str
+    """Registered method; overrides of the cell group stand in brackets."""
+    size: str
+    precision: str
+    split: Split
+    """``unseen``: languages without labelled training rows (the headline); ``seen``: those with."""
+    task: str
+    """``coarse``, ``fine``, a task family, or ``all``: mean over tasks of the mean over languages."""
+    mean: float
+    ci: tuple[float, float]
+    """95 % interval over clusters of items and seeds (statistics/paired.py)."""
+    n_items: int
+    n_seeds: int
+    n_clusters: int
+    covers: str
+    """``items and seeds``, or ``items`` where no arm of this precision has two seeds."""
+    chance: float
+    """Macro mean of 1 / number of options."""
+    above_chance: float
+    """(mean - chance) / (1 - chance)."""
+    tied_with_leader: bool | None
+    """Cannot be told from the best arm of this precision, split and task (Holm); null for the upper bound (oracle)."""
+    extra_tokens_per_item: float
+    """Control tokens in the prompt, mean over items."""
+    parameters: Count
+    """Parameters of the language model, control-token rows included."""
+    side_parameters: Count
+    """Parameters of projection and anchors, which ECR needs at inference beside the model."""
+    bytes: Count
+    """Model weights as stored at this precision."""
+    side_bytes: Count
+    """Projection and anchors as stored."""
+    ms_per_item: Measured
+    """Scoring time per item, mean over seeds; machine-dependent."""
+
+
+class LanguageRow(Record):
+    """Accuracy of one arm in one language (of the text) at the highest precision run, mean over its seeds."""
+
+    method: str
+    size: str
+    precision: str
+    split: Split
+    task: str
+    """Task family."""
+    lang: str
+    mean: float
+    n_items: int
+
+
+class Contrast(Record):
+    """A paired difference between two arms on the same items."""
+
+    name: str
+    """``a - b``; with precisions where they differ."""
+    a: str
+    b: str
+    precision: str
+    """Precision of ``a``."""
+    precision_b: str
+    """Precision of ``b``."""
+    split: Split
+    task: str
+    family: str
+    """The question this contrast belongs to; Holm's correction runs over the
+    tests of one family, split and precision (the two low-precision families: over all lower precisions)."""
+    difference: float
+    """Accuracy of a minus accuracy of b."""
+    ci: tuple[float, float]
+    """95 % interval of the difference, not corrected for multiplicity."""
+    df: float
+    """Satterthwaite degrees of freedom of the t interval; small when few seeds decide."""
+    p: float
+    p_holm: float
+    """Corrected within family and split. Controls are not corrected: ECR must beat every one of them
+    (intersection-union test, Berger 1982, Technometrics 24), so no chance of a lucky pass is added."""
+    mcnemar_p: float
+    """Exact McNemar over items and seeds pooled; treats answers as independent, hence optimistic."""
+    mcnemar_by_seed: tuple[float, ...]
+    """The same for each pair of seeds."""
+    mdd: float
+    """Minimum detectable difference: 80 % power at the 5 % level (2.8 standard errors for large df)."""
+    n_items: int
+    n_seeds: int
+    """Seeds of the arm with fewer."""
+    n_clusters: int
+    covers: str
+    """As in a row."""
+    verdict: Answer
+    """a > b: supported or refuted (the opposite holds) at p_holm < .05, else inconclusive."""
+    sentence: str
+    """The same in words."""
+
+
+class TaskVerdict(Record):
+    """The headline question on one task."""
+
+    task: str
+    answer: Answer
+    difference: float
+    ci: tuple[float, float]
+    mdd: float
+    sentence: str
+    not_attributable_to_anchors: tuple[str, ...]
+    """Controls (random, constant, language, shuffled) that ECR does not demonstrably beat."""
+    not_attributable_to_language_model: tuple[str, ...]
+    """Controls without text (codes-only, teacher-probe) that ECR does not demonstrably beat."""
+    ruled_out: tuple[str, ...]
+    """Controls that ECR beats (interval above 0)."""
+    qualification: str
+    """What the controls say, in words."""
+
+
+class Verdict(Record):
+    """Does the small model with ECR beat the plain large one on unseen languages?"""
+
+    question: str
+    answer: Literal["supported", "refuted", "inconclusive", "not tested"]
+    """On ``all`` tasks; see ``by_task`` for coarse and fine."""
+    attributable: bool | None
+    """No control does as well on any task; null if a control is missing."""
+    sentence: str
+    by_task: dict[str, TaskVerdict]
+    low_precision: tuple[str, ...]
+    """The same question in lower precisions, one sentence each."""
+
+
+class Board(Record):
+    """Everything a run found; the Markdown and terminal tables are drawn from it alone."""
+
+    name: str
+    rows: list[Row]
+    by_language: list[LanguageRow]
+    baselines: dict[str, dict[str, dict[str, float]]]
+    """split -> task -> surface baseline (copy, length, majority, chance) -> accuracy."""
+    contrasts: list[Contrast]
+    verdict: Verdict
+    notes: list[str]
+    provenance: dict[str, Any]
+
+
+def write_board(folder: Path, board: Board) -> None:
+    """Write ``board.json`` and ``board.md`` into ``folder``, each atomically."""
+    from ecr_bench.report.markdown import to_markdown  # it draws a Board, so it imports this module
+
+    write_json(folder / "board.json", board.model_dump(mode="json"))
+    write_text(folder / "board.md", to_markdown(board))
+
+
+def read_board(path: Path) -> Board:
+    """Read ``board.json`` (or the folder that holds it). UserError names the file and the first wrong field."""
+    path = path / "board.json" if path.is_dir() else path
+    try:
+        return Board.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: {where}: {first['msg']}: not a board this version wrote; run it again") from None

@@ -1,0 +1,70 @@
+"""A board in the terminal: verdict, unseen leaderboard, seen leaderboard, precisions. Fits 80 columns."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from ecr_bench.report.arms import is_contender, ordered_precisions
+from ecr_bench.report.schema import Board, Verdict
+from ecr_bench.report.tables import TIED, Table, accuracy_cell, leaderboard, reference_precision, splits
+from ecr_bench.statistics.panel import arm_name
+
+
+def print_board(board: Board, console: Console | None = None) -> None:
+    """Print the board, headline first."""
+    console = console or Console()
+    precision = reference_precision(board)
+    _print_verdict(board.verdict, console)
+    for split in splits(board):
+        console.print()
+        _print(leaderboard(board, split, precision), console)
+    table = _across_precisions(board)
+    if len(table.columns) > 2:
+        console.print()
+        _print(table, console)
+    for note in board.notes:
+        console.print(escape(f"- {note}"), style="dim", highlight=False)
+
+
+def _print_verdict(verdict: Verdict, console: Console) -> None:
+    console.print(f"[bold]{escape(verdict.question)}[/bold]")
+    overall = verdict.by_task.get("all")
+    if overall is None:
+        console.print(escape(verdict.sentence), highlight=False)
+        return
+    for task in ("all", *(name for name in verdict.by_task if name != "all")):
+        result = verdict.by_task[task]
+        text = escape(f"{result.sentence} {result.qualification}".strip())
+        console.print(f"[bold]{task} tasks: {result.answer}.[/bold] {text}", highlight=False)
+    for sentence in verdict.low_precision:
+        console.print(escape(f"- {sentence}"), highlight=False)
+
+
+def _across_precisions(board: Board) -> Table:
+    """Contenders x precisions on all tasks of the headline split."""
+    split = splits(board)[0]
+    rows = [r for r in board.rows if r.split == split and r.task == "all" and is_contender(r.method)]
+    found = {(r.method, r.size, r.precision): r for r in rows}
+    precisions = ordered_precisions({r.precision for r in rows})
+    arms = list(dict.fromkeys((r.method, r.size) for r in rows))
+    lines = tuple((arm_name(*arm), *(accuracy_cell(found.get((*arm, p))) for p in precisions)) for arm in arms)
+    title = f"{split.capitalize()} languages, all tasks, by precision: accuracy in %"
+    return Table(title, ("arm", *precisions), (lines,), f"{TIED} tied with the best at that precision")
+
+
+def _print(table: Table, console: Console) -> None:
+    drawn = RichTable(
+        title=escape(table.title), title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    drawn.caption = escape(table.caption) or None
+    drawn.padding = (0, 1, 0, 0)
+    for index, column in enumerate(table.columns):
+        drawn.add_column(escape(column), justify="right" if index else "left", overflow="fold", no_wrap=bool(index))
+    for section in table.sections:
+        for line in section:
+            drawn.add_row(*(escape(cell) for cell in line))
+        drawn.add_section()
+    console.print(drawn)

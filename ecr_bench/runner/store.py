@@ -1,0 +1,35 @@
+"""Where finished stages live: ``<out>/store/<kind>/<key>/``, complete when ``done.json`` is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ecr_bench.io import atomic_dir, read_json, write_json
+
+DONE = "done.json"
+
+
+@dataclass(frozen=True)
+class Store:
+    """Content-addressed results under ``root``; a key is the hash of what can change the result."""
+
+    root: Path
+
+    def path(self, stage_id: str) -> Path:
+        """Folder of stage ``kind/key``, whether it exists or not."""
+        return self.root / "store" / stage_id
+
+    def done(self, stage_id: str) -> bool:
+        return (self.path(stage_id) / DONE).is_file()
+
+    def result(self, stage_id: str) -> dict[str, Any]:
+        """What the stage reported when it finished."""
+        return read_json(self.path(stage_id) / DONE)["result"]
+
+    def write(self, stage_id: str, spec: dict[str, Any], build: Any) -> None:
+        """Run ``build(folder) -> result`` in a temporary folder that takes its place only when whole."""
+        with atomic_dir(self.path(stage_id)) as folder:
+            result = build(folder)
+            write_json(folder / DONE, {"spec": spec, "result": result})

@@ -1,0 +1,92 @@
+"""One call of the Lightning Trainer, the same for pre-training and for every arm."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from ecr_bench.config import OptimiserConfig
+from ecr_bench.data.module import ExamplesDataModule
+from ecr_bench.methods.base import CausalLMModule
+from ecr_bench.runner.memory import peak_memory, reset_peak_memory
+
+
+class Track(Callback):
+    """Tell the runner how far training is and keep the loss and gradient norm of every step."""
+
+    def __init__(self, report: Callable[[int, int], None], steps: int):
+        self.report, self.steps = report, steps
+        self.losses: list[torch.Tensor] = []
+        self.norms: list[torch.Tensor] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *args: Any, **kwargs: Any) -> None:
+        self.losses.append(trainer.callback_metrics["train/loss"])
+        self.norms.append(trainer.callback_metrics["train/grad_norm"])
+        if trainer.global_step % 10 == 0:
+            self.report(trainer.global_step, self.steps)
+
+
+def fit(
+    module: CausalLMModule,
+    data: ExamplesDataModule,
+    optimiser: OptimiserConfig,
+    seed: int,
+    folder: Path,
+    report: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Train for ``optimiser.steps`` and log to ``folder/tensorboard``.
+
+    Returns plain numbers: seconds, tokens seen, last training and validation loss (nats per token),
+    gradient norm (median, largest), whether the loss stayed finite, peak memory in bytes.
+    """
+    L.seed_everything(seed, verbose=False)
+    reset_peak_memory()
+    track = Track(report, optimiser.steps)
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = L.Trainer(
+            max_steps=optimiser.steps,
+            accelerator="auto",
+            devices=1,
+            deterministic=True,
+            gradient_clip_val=optimiser.clip,
+            logger=TensorBoardLogger(str(folder), name="tensorboard", version=""),
+            callbacks=[track],
+            log_every_n_steps=10,
+            val_check_interval=max(1, optimiser.steps // 4) if data.validation else None,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, datamodule=data)
+    module.to("cpu")
+    losses, norms = torch.stack(track.losses).cpu(), torch.stack(track.norms).cpu()
+    val_loss = trainer.callback_metrics.get("val/loss")
+    return {
+        "train_seconds": round(time.perf_counter() - started, 2),
+        "steps": optimiser.steps,
+        "tokens": sum(len(data.rows[i].ids) for batch in data.batches for i in batch),
+        "train_loss": _number(losses[-20:].mean()),
+        "val_loss": _number(val_loss) if val_loss is not None else None,
+        "grad_norm_median": _number(norms.median()),
+        "grad_norm_max": _number(norms.max()),
+        "finite": bool(torch.isfinite(losses).all()),
+        "peak_memory": peak_memory(),
+    }
+
+
+def _number(value: torch.Tensor) -> float | None:
+    """A JSON number, or None where training diverged."""
+    number = float(value)
+    return round(number, 5) if math.isfinite(number) else None

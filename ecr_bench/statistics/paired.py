@@ -1,0 +1,163 @@
+"""Intervals and paired differences that cover items (clusters) and seeds.
+
+Why not resample seeds: with S = 2 or 3 a bootstrap over seeds has expected variance (S-1)/S of the truth (half of
+it for two seeds) and its percentiles ignore that the variance itself is hardly known. Instead the variance is put
+together from its parts, as for a two-way layout of clusters x seeds with both effects random (Searle, Casella &
+McCulloch 1992, *Variance Components*, ch. 4; Owen 2007, Ann. Appl. Stat. 1, on crossed resampling):
+
+    var(D) = V_items + s2 (1/S_a + 1/S_b)
+
+V_items is the cluster-bootstrap variance of the difference of seed means. s2 is the between-seed variance pooled
+over all arms with two or more seeds at that precision, less the part that items alone explain (the bootstrap
+variance of the seed deviations, which V_items holds already), never below 0. Pooling assumes that arms scatter
+alike; it is what gives two seeds per arm enough degrees of freedom to say anything, and lets an arm with one seed
+carry a seed variance at all. The interval is D +- t sqrt(var), Satterthwaite degrees of freedom. Where no arm has
+two seeds, it covers items only and says so (``covers``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+from ecr_bench.statistics.multiple import holm, mcnemar
+from ecr_bench.statistics.panel import Panel
+
+ALPHA = 0.05
+POWER = 0.80
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean or difference on the 0..1 accuracy scale with its 95 % interval. All numbers are finite."""
+
+    value: float
+    low: float
+    high: float
+    se: float
+    df: float
+    p: float
+    """Two-sided p-value of value = 0."""
+    mdd: float
+    """Minimum detectable difference: found with 80 % power at the 5 % level (2.8 standard errors when df is large)."""
+    n_seeds: int
+    n_items: int
+    n_clusters: int
+    covers: str
+    """``items and seeds``, or ``items`` where no arm has two seeds."""
+
+
+@dataclass(frozen=True)
+class Comparison(Estimate):
+    """Arm a minus arm b."""
+
+    mcnemar_p: float
+    mcnemar_by_seed: tuple[float, ...]
+
+
+def seed_variance(panel: Panel, precision: str, task: str) -> tuple[float, float, int]:
+    """(raw, net, df): between-seed variance pooled over arms; raw, and less what items alone explain."""
+    raw = items = 0.0
+    df = 0
+    for arm in sorted({unit.arm for unit in panel.units if unit.precision == precision}):
+        rows = panel.rows(arm, precision)
+        if len(rows) < 2:
+            continue
+        means = np.array([panel.mean(row, task) for row in rows])
+        drawn = np.stack([panel.replicates(row, task) for row in rows])
+        raw += float(((means - means.mean()) ** 2).sum())
+        items += float((drawn - drawn.mean(axis=0)).var(axis=1).sum())
+        df += len(rows) - 1
+    return (raw / df, max(0.0, raw - items) / df, df) if df else (0.0, 0.0, 0)
+
+
+def _pooled(panel: Panel, precision: str, task: str) -> tuple[float, float, int]:
+    key = (precision, task)
+    if key not in panel.memo:
+        panel.memo[key] = seed_variance(panel, precision, task)
+    return panel.memo[key]
+
+
+def _never_seen(n_clusters: int) -> float:
+    """Exact 95 % bound on the share of clusters that behave otherwise when none of n did (Clopper-Pearson)."""
+    return 1.0 - (ALPHA / 2) ** (1.0 / n_clusters)
+
+
+def _estimate(
+    panel: Panel, value: float, replicates: np.ndarray, task: str, seeds: list[tuple[str, int]], lowest: float
+) -> Estimate:
+    """Put an interval around ``value``; ``seeds`` holds (precision, number of seeds) of each side."""
+    n_clusters, n_items = panel.n_clusters(task), len(panel.item_rows(task))
+    n_seeds = min(count for _, count in seeds)
+    parts = [(*_pooled(panel, precision, task), count) for precision, count in seeds]
+    covers = "items and seeds" if all(df for _, _, df, _ in parts) else "items"
+    if n_clusters < 2:
+        return Estimate(value, lowest, 1.0, 1.0, 1.0, 1.0, 1.0, n_seeds, n_items, n_clusters, covers)
+    items = float(replicates.var())
+    if items < 1e-12:  # every cluster agrees: the bootstrap sees no variance, the population may have some
+        items = (_never_seen(n_clusters) / student.ppf(1 - ALPHA / 2, n_clusters - 1)) ** 2
+    net = sum(net / count for _, net, _, count in parts)
+    raw = sum(raw / count for raw, _, _, count in parts) if net > 0 else 0.0
+    df_seeds = max(1, min(df for _, _, df, _ in parts))
+    variance = items + net
+    df = variance**2 / (raw**2 / df_seeds + items**2 / (n_clusters - 1))
+    df = max(df, float(min(df_seeds, n_clusters - 1)))  # a sum is known at least as well as its worst part
+    se = float(np.sqrt(variance))
+    reach = float(student.ppf(1 - ALPHA / 2, df))
+    mdd = min(1.0, (reach + float(student.ppf(POWER, df))) * se)
+    p = float(2 * student.sf(abs(value) / se, df))
+    low, high = max(lowest, value - reach * se), min(1.0, value + reach * se)
+    return Estimate(value, low, high, se, float(df), p, mdd, n_seeds, n_items, n_clusters, covers)
+
+
+def accuracy(panel: Panel, arm: str, precision: str, task: str) -> Estimate:
+    """Macro accuracy of an arm, mean over its seeds, with its interval."""
+    rows = panel.rows(arm, precision)
+    value = float(np.mean([panel.mean(row, task) for row in rows]))
+    drawn = np.mean([panel.replicates(row, task) for row in rows], axis=0)
+    return _estimate(panel, value, drawn, task, [(precision, len(rows))], 0.0)
+
+
+def compare(panel: Panel, a: str, b: str, precision_a: str, precision_b: str, task: str) -> Comparison:
+    """Accuracy of arm ``a`` minus that of arm ``b`` on the same items, mean over each arm's seeds.
+
+    McNemar pairs seeds of the same number, or in order where the arms share none; it looks at raw items.
+    """
+    rows_a, rows_b = panel.rows(a, precision_a), panel.rows(b, precision_b)
+    estimate = _difference(panel, rows_a, rows_b, precision_a, precision_b, task)
+    items = panel.item_rows(task)
+    pairs = _seed_pairs(panel, rows_a, rows_b)
+    by_seed = tuple(mcnemar(panel.correct[i, items], panel.correct[j, items]) for i, j in pairs)
+    left, right = zip(*pairs, strict=True)
+    pooled = mcnemar(panel.correct[np.ix_(left, items)], panel.correct[np.ix_(right, items)])
+    return Comparison(**vars(estimate), mcnemar_p=pooled, mcnemar_by_seed=by_seed)
+
+
+def _difference(
+    panel: Panel, rows_a: list[int], rows_b: list[int], precision_a: str, precision_b: str, task: str
+) -> Estimate:
+    value = float(np.mean([panel.mean(r, task) for r in rows_a]) - np.mean([panel.mean(r, task) for r in rows_b]))
+    drawn_a = np.mean([panel.replicates(row, task) for row in rows_a], axis=0)
+    drawn_b = np.mean([panel.replicates(row, task) for row in rows_b], axis=0)
+    seeds = [(precision_a, len(rows_a)), (precision_b, len(rows_b))]
+    return _estimate(panel, value, drawn_a - drawn_b, task, seeds, -1.0)
+
+
+def _seed_pairs(panel: Panel, rows_a: list[int], rows_b: list[int]) -> list[tuple[int, int]]:
+    by_seed = {panel.units[row].seed: row for row in rows_b}
+    same = [(row, by_seed[panel.units[row].seed]) for row in rows_a if panel.units[row].seed in by_seed]
+    return same or list(zip(rows_a, rows_b, strict=False))
+
+
+def tied_with_leader(panel: Panel, arms: list[str], precision: str, task: str) -> dict[str, bool]:
+    """Which of ``arms`` cannot be told from the best of them (paired difference, Holm over the comparisons)."""
+    if not arms:
+        return {}
+    rows = {arm: panel.rows(arm, precision) for arm in arms}
+    means = {arm: np.mean([panel.mean(row, task) for row in rows[arm]]) for arm in arms}
+    leader = max(arms, key=lambda arm: means[arm])
+    others = [arm for arm in arms if arm != leader]
+    adjusted = holm([_difference(panel, rows[leader], rows[arm], precision, precision, task).p for arm in others])
+    return {leader: True} | {arm: p >= ALPHA for arm, p in zip(others, adjusted, strict=True)}

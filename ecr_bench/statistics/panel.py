@@ -1,0 +1,222 @@
+"""Per-item records as one array of units x items, and the macro mean used everywhere on a board.
+
+A *unit* is one trained cell scored at one precision: (arm, precision, seed). An *arm* is a method at a size.
+All units of a panel answered the same items, so every difference is paired.
+
+Macro mean: items -> mean over the items of a language (a language pair, where options are in another language)
+-> mean over languages within a task -> mean over tasks. A language or a task with more items does not weigh more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ecr_bench.errors import UserError, unknown
+
+GRAINS = ("coarse", "fine")
+REQUIRED = ("method", "size", "precision", "seed", "task", "task_name", "grain", "lang", "target_lang")
+RESAMPLES = 2000
+
+
+class Unit(NamedTuple):
+    arm: str
+    precision: str
+    seed: int
+
+
+@dataclass(eq=False)
+class Panel:
+    """Units x items of one split.
+
+    ``correct``: (U, I) float32 of 0/1; ``items``: I rows with ``task, grain, stratum, lang, cluster, chance``.
+    """
+
+    units: list[Unit]
+    correct: np.ndarray
+    items: pd.DataFrame
+    resamples: int = RESAMPLES
+    seed: int = 0
+    row_of: dict[Unit, int] = field(init=False)
+    memo: dict[tuple[str, str], tuple[float, float, int]] = field(default_factory=dict, init=False)
+    """Pooled seed variances already worked out, by (precision, task)."""
+
+    def __post_init__(self) -> None:
+        self.row_of = {unit: row for row, unit in enumerate(self.units)}
+        grains = self.items.groupby("task", sort=True)["grain"].agg(["first", "nunique"])
+        if mixed := list(grains.index[grains["nunique"] > 1]):
+            raise UserError(f"records: task {mixed[0]!r} has items of both grains: a task is coarse or fine")
+        self.families = list(grains.index)
+        self.grain_of = dict(grains["first"])
+
+    @cached_property
+    def tasks(self) -> list[str]:
+        """What can be asked for: ``coarse`` and ``fine`` where present, each task family, ``all``."""
+        present = [grain for grain in GRAINS if grain in self.grain_of.values()]
+        return [*present, *self.families, "all"]
+
+    def families_of(self, task: str) -> list[int]:
+        """Columns of ``family_means`` that the mean called ``task`` averages."""
+        if task == "all":
+            return list(range(len(self.families)))
+        chosen = [i for i, name in enumerate(self.families) if task in (name, self.grain_of[name])]
+        if not chosen:
+            raise unknown("task", task, self.tasks)
+        return chosen
+
+    @cached_property
+    def strata(self) -> list[tuple[int, str, np.ndarray]]:
+        """(family column, language label, item positions) of every language within every task."""
+        groups = self.items.groupby(["task", "stratum"], sort=True).indices
+        column = {name: i for i, name in enumerate(self.families)}
+        return [(column[task], stratum, rows) for (task, stratum), rows in groups.items()]
+
+    def _macro(self, per_stratum: list[np.ndarray]) -> np.ndarray:
+        """Mean over languages within each task: list of (U, ...) -> (U, F, ...)."""
+        columns = np.array([column for column, _, _ in self.strata])
+        stacked = np.stack(per_stratum, axis=1)
+        return np.stack([stacked[:, columns == i].mean(axis=1) for i in range(len(self.families))], axis=1)
+
+    @cached_property
+    def family_means(self) -> np.ndarray:
+        """(U, F) accuracy by task family, mean over languages."""
+        return self._macro([self.correct[:, rows].mean(axis=1, dtype=np.float64) for _, _, rows in self.strata])
+
+    @cached_property
+    def draws(self) -> np.ndarray:
+        """(U, F, R) bootstrap replicates of ``family_means``; one weight per cluster, shared by all units.
+
+        Weights are exponential (Bayesian bootstrap, Rubin 1981, Ann. Stat. 9): unlike multinomial counts they
+        never leave a language without items, and they cost one matrix product per language.
+        """
+        codes, names = pd.factorize(self.items["cluster"])
+        weights = np.random.default_rng(self.seed).standard_exponential((len(names), self.resamples), dtype=np.float32)
+        replicates = []
+        for _, _, rows in self.strata:
+            drawn = weights[codes[rows]]
+            replicates.append((self.correct[:, rows] @ drawn) / drawn.sum(axis=0))
+        return self._macro(replicates)
+
+    @cached_property
+    def _inflation(self) -> list[float]:
+        """Per family: the Bayesian bootstrap of n clusters has variance s2 (n-1)/(n (n+1)); s2/n is wanted."""
+        sizes = [(column, self.items["cluster"].to_numpy()[rows]) for column, _, rows in self.strata]
+        counts = [[len(np.unique(c)) for col, c in sizes if col == i] for i in range(len(self.families))]
+        means = [float(np.mean(count)) for count in counts]
+        return [(n + 1) / (max(n, 2.0) - 1) for n in means]
+
+    def mean(self, row: int, task: str) -> float:
+        """Macro accuracy of unit ``row`` on ``task``."""
+        return float(self.family_means[row, self.families_of(task)].mean())
+
+    @cached_property
+    def _spread(self) -> np.ndarray:
+        """``draws`` centred on 0 and scaled to an unbiased variance."""
+        scale = np.sqrt(np.array(self._inflation, dtype=np.float32))
+        return (self.draws - self.draws.mean(axis=2, keepdims=True)) * scale[:, None]
+
+    def replicates(self, row: int, task: str) -> np.ndarray:
+        """(R,) bootstrap replicates of ``mean(row, task)`` around 0, scaled to an unbiased variance."""
+        return self._spread[row, self.families_of(task)].mean(axis=0, dtype=np.float64)
+
+    @cached_property
+    def _task_items(self) -> dict[str, np.ndarray]:
+        names = self.items["task"]
+        chosen = {task: [self.families[i] for i in self.families_of(task)] for task in self.tasks}
+        return {task: np.flatnonzero(names.isin(families).to_numpy()) for task, families in chosen.items()}
+
+    @cached_property
+    def _task_clusters(self) -> dict[str, int]:
+        return {task: int(self.items["cluster"].iloc[rows].nunique()) for task, rows in self._task_items.items()}
+
+    def item_rows(self, task: str) -> np.ndarray:
+        """Positions of the items behind ``task``."""
+        return self._task_items[task]
+
+    def n_clusters(self, task: str) -> int:
+        return self._task_clusters[task]
+
+    def chance(self, task: str) -> float:
+        """Macro mean of 1 / number of options."""
+        values = self.items["chance"].to_numpy(dtype=np.float64)[None]
+        by_family = self._macro([values[:, rows].mean(axis=1) for _, _, rows in self.strata])
+        return float(by_family[0, self.families_of(task)].mean())
+
+    def seeds(self, arm: str, precision: str) -> list[int]:
+        return sorted(unit.seed for unit in self.units if unit.arm == arm and unit.precision == precision)
+
+    def rows(self, arm: str, precision: str) -> list[int]:
+        """Rows of ``arm`` at ``precision`` in order of seed; UserError if there are none."""
+        rows = [self.row_of[Unit(arm, precision, seed)] for seed in self.seeds(arm, precision)]
+        if not rows:
+            raise unknown("arm", f"{arm} in {precision}", {f"{unit.arm} in {unit.precision}" for unit in self.units})
+        return rows
+
+    def has(self, arm: str, precision: str) -> bool:
+        return any(unit.arm == arm and unit.precision == precision for unit in self.units)
+
+    def by_language(self, row: int) -> dict[tuple[str, str], tuple[float, int]]:
+        """(task family, language of the text) -> (mean over its pairs, items) of one unit."""
+        languages = self.items["lang"].to_numpy()
+        cells: dict[tuple[str, str], list[tuple[float, int]]] = {}
+        for column, _, rows in self.strata:
+            pair = (float(self.correct[row, rows].mean()), len(rows))
+            cells.setdefault((self.families[column], str(languages[rows[0]])), []).append(pair)
+        return {key: (float(np.mean([m for m, _ in v])), sum(n for _, n in v)) for key, v in cells.items()}
+
+
+def arm_name(method: str, size: str) -> str:
+    """``ecr`` and ``1x`` -> ``ecr-1x``."""
+    return f"{method}-{size}"
+
+
+def build_panel(records: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> Panel:
+    """Pivot the records of one split. UserError if a cell was scored twice or cells differ in their items."""
+    if missing := [name for name in (*REQUIRED, "item_id", "cluster", "correct") if name not in records.columns]:
+        raise UserError(
+            f"records: no column {missing[0]!r}; needed are {', '.join(REQUIRED)}, item_id, cluster, correct"
+        )
+    if records.empty:
+        raise UserError("records: no rows; score at least one cell")
+    keys = pd.MultiIndex.from_frame(records[["task_name", "item_id"]])
+    item_codes, item_keys = pd.factorize(keys, sort=True)
+    unit_keys = [Unit(arm_name(m, s), p, int(r)) for m, s, p, r in _unit_columns(records)]
+    units = sorted(set(unit_keys))
+    row_of = {unit: row for row, unit in enumerate(units)}
+    rows = np.fromiter((row_of[unit] for unit in unit_keys), dtype=np.int64, count=len(unit_keys))
+    _check_complete(units, rows, item_codes, item_keys)
+    correct = np.zeros((len(units), len(item_keys)), dtype=np.float32)
+    correct[rows, item_codes] = records["correct"].to_numpy(dtype=np.float32)
+    first = np.zeros(len(item_keys), dtype=np.int64)
+    first[item_codes[::-1]] = np.arange(len(records))[::-1]
+    return Panel(units, correct, _items(records.iloc[first]), resamples, seed)
+
+
+def _unit_columns(records: pd.DataFrame) -> zip[tuple[str, str, str, int]]:
+    return zip(*(records[name].tolist() for name in ("method", "size", "precision", "seed")), strict=True)
+
+
+def _items(rows: pd.DataFrame) -> pd.DataFrame:
+    same = rows["lang"] == rows["target_lang"]
+    options = rows["loglikelihoods"].map(len) if "loglikelihoods" in rows else pd.Series(np.inf, index=rows.index)
+    table = rows[["task", "grain", "lang", "cluster"]].astype(str)
+    table["stratum"] = np.where(same, rows["lang"], rows["lang"].astype(str) + "->" + rows["target_lang"].astype(str))
+    table["chance"] = 1.0 / options
+    return table.reset_index(drop=True)
+
+
+def _check_complete(units: list[Unit], rows: np.ndarray, items: np.ndarray, keys: pd.MultiIndex) -> None:
+    counts = np.zeros((len(units), len(keys)), dtype=np.int32)
+    np.add.at(counts, (rows, items), 1)
+    bad = np.argwhere(counts != 1)
+    if len(bad):
+        row, item = bad[0]
+        unit, problem = units[row], "twice" if counts[row, item] > 1 else "not at all"
+        raise UserError(
+            f"records: {unit.arm} in {unit.precision}, seed {unit.seed}, answers item {keys[item][1]!r} of task "
+            f"{keys[item][0]!r} {problem}: every cell must answer the same items once"
+        )

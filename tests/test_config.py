@@ -1,0 +1,104 @@
+"""A wrong key or value is one line that names it and what is allowed."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from ecr_bench import config
+from ecr_bench.errors import UserError
+from ecr_bench.runner.plan import make_plan
+
+SHIPPED = sorted(path.stem for path in config.shipped("baselines").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_experiment_loads_and_plans(name):
+    plan = make_plan(config.load(name))
+    assert plan.cells and all(need in plan.stages for s in plan.stages.values() for need in s.inputs.values())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"finetune.stepz": 1}, "unknown key 'finetune.stepz': allowed here are .*steps"),
+        ({"nothing": 1}, "unknown key 'nothing': allowed here are .*finetune"),
+        ({"finetune.steps.x": 1}, "it is a value"),
+        ({"finetune.steps": 0}, "finetune.steps: Input should be greater than or equal to 1"),
+        ({"precisions": ["fp8"]}, "'fp32', 'bf16', 'int8' or 'nf4'"),
+        ({"control_tokens.placement": "middle"}, "'prefix', 'infix', 'suffix' or 'interleaved'"),
+        ({"control_tokens.count": -1}, "control_tokens.count: .*greater than or equal to 0"),
+        ({"anchors.k": 1}, "anchors.k"),
+        ({"seen_languages": []}, "seen_languages: must not be empty"),
+        ({"sizes.1x.hidden_size": 33}, "multiple of 2 x heads"),
+        ({"name": "../x"}, "name"),
+    ],
+)
+def test_bad_overrides_name_key_and_allowed(overrides, message):
+    with pytest.raises(UserError, match=message) as caught:
+        config.load("tiny").with_overrides(overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("corpus.name", "intends", "unknown corpus 'intends': allowed are .*intents"),
+        ("teacher.name", "gpt", "unknown teacher 'gpt': allowed are .*usem3"),
+        ("tasks", ["sums"], "unknown task 'sums': allowed are .*intent"),
+        ("cells", [{"method": "magic"}], "unknown method 'magic': allowed are .*ecr"),
+        ("cells", [{"method": "ecr", "sizes": ["9x"]}], "size '9x'.*1x, 3x"),
+        ("cells", [{"method": "ecr"}, {"method": "ecr"}], "cells named twice: ecr-1x-s0"),
+        ("cells", [{"method": "ecr", "set": {"anchors.kk": 3}}], "unknown key 'anchors.kk'"),
+    ],
+)
+def test_names_are_checked_before_anything_runs(key, value, message):
+    with pytest.raises(UserError, match=message):
+        make_plan(config.load("tiny").with_overrides({key: value}))
+
+
+def test_broken_yaml_names_file_and_line(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("name: x\ncells: [\n")
+    with pytest.raises(UserError, match=r"bad\.yaml:3: not YAML"):
+        config.load(str(path))
+    path.write_text("- 1\n")
+    with pytest.raises(UserError, match="must be a mapping"):
+        config.load(str(path))
+    with pytest.raises(UserError, match="no such file"):
+        config.load(str(tmp_path / "none.yaml"))
+
+
+def test_set_values_are_yaml():
+    assert config.parse_set(["a.b=[1, 2]", "c=x=y"]) == {"a.b": [1, 2], "c": "x=y"}
+    with pytest.raises(UserError, match="write key=value"):
+        config.parse_set(["oops"])
+
+
+def test_identity_changes_with_any_setting_but_the_name():
+    quick = config.load("quick")
+    assert quick.identity == quick.with_overrides({"name": "other"}).identity
+    assert quick.identity != quick.with_overrides({"finetune.steps": 7}).identity
+
+
+def test_plain_arms_do_not_depend_on_anchor_settings():
+    """Changing the anchors must not retrain the plain arms, or arms would not be compared on equal models."""
+    a = make_plan(config.load("quick"))
+    b = make_plan(config.load("quick").with_overrides({"anchors.k": 64, "control_tokens.placement": "suffix"}))
+    same = {c.label for c in a.cells} & {c.label for c in b.cells}
+    ids = [{c.label: c.train for c in plan.cells} for plan in (a, b)]
+    assert {label for label in same if ids[0][label] == ids[1][label]} == {
+        "finetune-1x-s0", "finetune-1x-s1", "finetune-3x-s0", "finetune-3x-s1",
+    }  # fmt: skip
+
+
+def test_arms_share_data_and_base_models():
+    plan = make_plan(config.load("quick"))
+    kinds = [stage.kind for stage in plan.stages.values()]
+    assert [kinds.count(k) for k in ("corpus", "tokenizer", "items", "base", "anchors")] == [1, 1, 1, 2, 1]
+    assert kinds.count("train") == kinds.count("score") == len(plan.cells) == 12
+
+
+def test_shipped_yaml_is_documented_by_the_schema():
+    raw = yaml.safe_load((config.shipped("baselines") / "quick.yaml").read_text())
+    assert set(raw) <= set(config.Experiment.model_fields)

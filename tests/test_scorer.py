@@ -1,0 +1,185 @@
+"""The fast scorer equals the plain one and stock lm-eval, whatever the batch, model or request."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lm_eval.models.huggingface import HFLM
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+from ecr_bench.evaluation import scorer
+from ecr_bench.evaluation.packing import Request, ancestors, collate, pack, window
+from ecr_bench.evaluation.scorer import loglikelihoods, plain
+
+VOCAB, WINDOW = 97, 48
+LLAMA_LIKE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": WINDOW,
+    # far larger than usual, so that a wrong mask or position moves the scores by whole nats
+    "initializer_range": 0.6,
+}
+GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": WINDOW, "initializer_range": 0.6}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "llama": LLAMA_LIKE,
+    "gpt2": GPT2,
+    "qwen2": LLAMA_LIKE,
+    "mistral": LLAMA_LIKE | {"sliding_window": 7},
+    "gemma2": LLAMA_LIKE | {"head_dim": 8, "sliding_window": 7, "final_logit_softcapping": 3.0},
+    "gemma3_text": LLAMA_LIKE
+    | {"head_dim": 8, "sliding_window": 7, "layer_types": ["sliding_attention", "full_attention"]},
+    "cohere": LLAMA_LIKE | {"logit_scale": 0.3},
+    "granite": LLAMA_LIKE | {"logits_scaling": 4.0},
+    # positions come from the 2-D mask (ALiBi) or from a recurrence: no packing, hence the fallback
+    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.6},
+    "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, "initializer_range": 0.6},
+}
+UNPACKABLE = {"bloom", "mamba"}
+
+
+def build(kind: str, **extra: Any) -> PreTrainedModel:
+    torch.manual_seed(0)
+    ids = {"vocab_size": VOCAB, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = AutoConfig.for_model(kind, **{**ids, **ARCHITECTURES[kind], **extra})
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    words = ["<pad>", "<s>", "</s>", *(f"w{i}" for i in range(3, VOCAB))]
+    inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<pad>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+
+
+def draw(seed: int, contexts: int = 12) -> list[Request]:
+    """Shuffled requests: shared prefixes, duplicates, one-token sides, overlong ones, single-use contexts."""
+    rng = random.Random(seed)
+
+    def tokens(low: int, high: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(3, VOCAB) for _ in range(rng.randint(low, high)))
+
+    requests = []
+    for _ in range(contexts):
+        context, stem = tokens(1, 25), tokens(0, 2)
+        requests += [Request(context, stem + tokens(1, 5)) for _ in range(rng.randint(1, 4))]
+    requests += [requests[0], requests[3], Request((5,), (6,)), Request((5,), (6, 7)), Request((5,), (6, 8))]
+    requests += [Request(tokens(60, 60), tokens(1, 6)) for _ in range(2)]
+    shared = tokens(WINDOW - 2, WINDOW - 2)
+    requests += [Request(shared, tokens(1, 1)), Request(shared, tokens(9, 9)), Request((4,), tokens(90, 90))]
+    rng.shuffle(requests)
+    return requests
+
+
+def close(found: list[tuple[float, bool]], expected: list[tuple[float, bool]], tolerance: float = 1e-4) -> None:
+    assert np.abs(np.array([v for v, _ in found]) - np.array([v for v, _ in expected])).max() <= tolerance
+    assert [g for _, g in found] == [g for _, g in expected]
+
+
+def one_by_one(model: PreTrainedModel, requests: list[Request]) -> list[tuple[float, bool]]:
+    with torch.no_grad():
+        parts = [plain(model, [window(request, WINDOW)], 0, 1) for request in requests]
+    return [(float(value[0]), bool(greedy[0])) for value, greedy in parts]
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_equals_scoring_one_request_at_a_time(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    model, requests = build(kind), draw(1)
+    # attach greedy continuations, so that is_greedy is true for some
+    with torch.no_grad():
+        context = requests[0].context
+        best = int(model(torch.tensor([context])).logits[0, -1].argmax())
+    requests.append(Request(context, (best,)))
+    scorer._warned.clear()
+    expected = one_by_one(model, requests)
+    assert any(g for _, g in expected)
+    for batch_tokens in (1, 200, 8192):
+        close(loglikelihoods(model, requests, pad_id=0, max_length=WINDOW, batch_tokens=batch_tokens), expected)
+    assert len([r for r in caplog.records if r.name == scorer.__name__]) == (kind in UNPACKABLE)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3_text", "qwen2"])
+def test_equals_stock_lm_eval(kind: str) -> None:
+    model = build(kind)
+    requests = [r for r in draw(2) if len(r.continuation) <= WINDOW]
+    stock = HFLM(pretrained=model, tokenizer=word_tokenizer(), max_length=WINDOW, batch_size=8)
+    triples = [(("", ""), list(r.context), list(r.continuation)) for r in requests]
+    expected = stock._loglikelihood_tokens(triples, disable_tqdm=True)
+    close(loglikelihoods(model, requests, pad_id=0, max_length=WINDOW), expected)
+
+
+def test_eager_attention_and_bf16() -> None:
+    requests = draw(3)
+    eager = build("llama", attn_implementation="eager")
+    close(loglikelihoods(eager, requests, pad_id=0, max_length=WINDOW), one_by_one(eager, requests))
+    half = build("llama").to(torch.bfloat16)
+    found = loglikelihoods(half, requests, pad_id=0, max_length=WINDOW)
+    expected = one_by_one(half, requests)
+    for (a, _), (b, _) in zip(found, expected, strict=True):
+        assert abs(a - b) <= 0.02 * (10 + abs(b))
+
+
+def test_large_vocabulary_is_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, requests = build("llama"), draw(4)
+    expected = loglikelihoods(model, requests, pad_id=0, max_length=WINDOW)
+    monkeypatch.setattr(scorer, "HEAD_ELEMENTS", 20 * VOCAB)
+    close(loglikelihoods(model, requests, pad_id=0, max_length=WINDOW), expected, 1e-5)
+
+
+def test_greedy_breaks_ties_like_argmax() -> None:
+    model = build("llama")
+    with torch.no_grad():
+        model.get_output_embeddings().weight.zero_()
+    found = loglikelihoods(model, [Request((5,), (0,)), Request((5,), (1,))], pad_id=0, max_length=WINDOW)
+    assert [greedy for _, greedy in found] == [True, False]
+    assert found[0][0] == pytest.approx(-np.log(VOCAB))
+
+
+def test_contexts_are_computed_once_and_prefixes_shared() -> None:
+    requests = [Request((3, 4, 5), (6, 7, 8)), Request((3, 4, 5), (6, 7, 9)), Request((3, 4, 5), (10,))]
+    (row,) = pack([*requests, requests[0]], WINDOW)
+    assert row.tokens == [3, 4, 5, 6, 7]
+    assert row.depths == [0, 1, 2, 3, 4]
+    assert len(row.edge_tokens) == 5  # 6, 7, 8, 9, 10
+
+
+def test_a_token_attends_to_its_ancestors_only() -> None:
+    rows = pack([Request((3, 4), (5, 6, 7)), Request((3, 4), (8, 9))], WINDOW)
+    allowed = ancestors(collate(rows, 0))[0]
+    # tokens of the row: 3 4 | 5 6 | 8
+    assert allowed.astype(int).tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 0],
+        [1, 1, 0, 0, 1],
+    ]
+
+
+def test_many_continuations_of_one_short_context_split_into_rows() -> None:
+    rng = random.Random(0)
+    requests = [Request((1,), tuple(rng.randrange(3, VOCAB) for _ in range(30))) for _ in range(40)]
+    rows = pack(requests, WINDOW)
+    assert len(rows) >= 8
+    assert max(len(row.tokens) for row in rows) <= 160
+    model = build("gpt2")
+    close(loglikelihoods(model, requests, pad_id=0, max_length=WINDOW), one_by_one(model, requests))
+
+
+def test_empty_sides_and_progress() -> None:
+    model, done = build("llama"), []
+    found = loglikelihoods(
+        model, [Request((3,), ()), Request((3,), (4,))], pad_id=0, max_length=WINDOW, on_progress=done.append
+    )
+    assert found[0] == (0.0, True)
+    assert sum(done) == 1
+    with pytest.raises(ValueError, match="request 1 has an empty context"):
+        loglikelihoods(model, [Request((3,), (4,)), Request((), (4,))], pad_id=0, max_length=WINDOW)
+    assert loglikelihoods(model, [], pad_id=0, max_length=WINDOW) == []
