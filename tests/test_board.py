@@ -120,7 +120,7 @@ def test_attributable_when_every_control_is_beaten() -> None:
 
 def test_a_control_that_does_as_well_qualifies_the_verdict_by_grain() -> None:
     levels = LEVELS | ALL_CONTROLS | {"random-1x": 0.75, "codes-only-1x": 0.9, "oracle-1x": 0.8}
-    board = board_of(make(levels, fine={"codes-only-1x": 0.3, "random-1x": 0.3}, precisions=("fp32",)))
+    board = board_of(make(levels, fine={"codes-only-1x": 0.3, "random-1x": 0.3}, precisions=("fp32",), items=500))
     coarse, fine = board.verdict.by_task["coarse"], board.verdict.by_task["fine"]
     assert coarse.not_attributable_to_anchors == ("random",)
     assert coarse.not_attributable_to_language_model == ("codes-only",)

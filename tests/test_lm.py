@@ -9,6 +9,7 @@ from typing import Any
 
 import lm_eval
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from lm_eval.api.instance import Instance
@@ -290,8 +291,11 @@ def test_evaluate_gives_one_record_per_item(
         assert record["predicted"] == int(np.argmax(record["loglikelihoods"]))
         assert record["correct"] == (record["predicted"] == record["gold"])
         assert len(record["choice_bytes"]) == 4
-    write_records(tmp_path / "r.parquet", records)
-    assert read_records(tmp_path / "r.parquet") == records
+    frame = pd.DataFrame(records)
+    write_records(tmp_path / "r.parquet", frame)
+    again = read_records(tmp_path / "r.parquet")
+    plain = again.map(lambda value: value.tolist() if isinstance(value, np.ndarray) else value)
+    assert plain.to_dict("records") == records
 
 
 def test_loaded_tasks_serve_several_models(
@@ -346,8 +350,8 @@ def test_bad_input(
     task.OUTPUT_TYPE = "generate_until"
     with pytest.raises(UserError, match="allowed is multiple_choice"):
         evaluate(lm, [task], metadata=METADATA)
-    with pytest.raises(UserError, match="record 0 has missing or unknown columns"):
-        write_records(tmp_path / "r.parquet", [{"cell": "x"}])
+    with pytest.raises(UserError, match="records have missing or unknown columns"):
+        write_records(tmp_path / "r.parquet", pd.DataFrame([{"cell": "x"}]))
     (tmp_path / "bad.parquet").write_text("no parquet")
     with pytest.raises(UserError, match="not a readable Parquet file"):
         read_records(tmp_path / "bad.parquet")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -38,21 +37,19 @@ SCHEMA = pa.schema(
 )
 
 
-def write_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
+def write_records(path: Path, records: pd.DataFrame) -> None:
     """Write records as Parquet, atomically. UserError for records that lack a column or hold another type."""
+    if wrong := sorted(set(records.columns) ^ set(SCHEMA.names)):
+        raise UserError(f"{path}: records have missing or unknown columns: {', '.join(wrong)}")
     try:
-        for index, record in enumerate(records):
-            if record.keys() != set(SCHEMA.names):
-                wrong = ", ".join(sorted(record.keys() ^ set(SCHEMA.names)))
-                raise UserError(f"{path}: record {index} has missing or unknown columns: {wrong}")
-        table = pa.Table.from_pylist(list(records), schema=SCHEMA)
+        table = pa.Table.from_pandas(records[SCHEMA.names], schema=SCHEMA, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UserError(f"{path}: a record does not fit the schema: {str(error).splitlines()[0]}") from error
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
+def read_records(path: Path) -> pd.DataFrame:
     """Read what ``write_records`` wrote; UserError when the file is missing, damaged or of another kind."""
     try:
         table = pq.read_table(path)
@@ -62,4 +59,4 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from error
     if missing := sorted(set(SCHEMA.names) - set(table.column_names)):
         raise UserError(f"{path}: no per-item records: column {missing[0]!r} is missing")
-    return table.select(SCHEMA.names).to_pylist()
+    return table.select(SCHEMA.names).to_pandas()

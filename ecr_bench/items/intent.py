@@ -19,6 +19,10 @@ from ecr_bench.errors import UserError
 from ecr_bench.items.rows import OPTIONS, Row, by, interleave, place, select
 from ecr_bench.types import Item
 
+# Templates disagree on which of the two 'start the robot vacuum in the garage' is.
+AMBIGUOUS = frozenset({"HassVacuumStart", "HassVacuumCleanArea"})
+LARGEST_FAMILY = 8
+"""Families grow beyond this only when one below four has nowhere else to go."""
 NAME_WEIGHT = 0.5
 """Weight of shared words in the intents' names beside the similarity of their sentences."""
 
@@ -33,12 +37,21 @@ def build(
     for lang in languages:
         rng = random.Random(f"{seed}/intent/{split}/{lang}")
         ordered = interleave(rows.get(lang, []), [lambda row: row.label, lambda row: row.unit], rng)
-        items += [_item(row, names, families[row.label], rng) for row in ordered[:count]]
+        items += [_item(row, names, _rivals(row.label, families), rng) for row in ordered[:count]]
     return items
 
 
-def _item(row: Row, names: dict[str, str], family: list[str], rng: random.Random) -> Item:
-    others = rng.sample([names[label] for label in family if label != row.label], OPTIONS - 1)
+def _rivals(label: str, families: dict[str, list[str]]) -> list[str]:
+    """The labels wrong options are drawn from: the family, or all labels if ``AMBIGUOUS`` leaves too few of it."""
+    for group in (families[label], list(families)):
+        rivals = [other for other in group if other != label and not {label, other} <= AMBIGUOUS]
+        if len(rivals) >= OPTIONS - 1:
+            break
+    return rivals
+
+
+def _item(row: Row, names: dict[str, str], rivals: list[str], rng: random.Random) -> Item:
+    others = [names[label] for label in rng.sample(rivals, OPTIONS - 1)]
     choices, gold = place(names[row.label], others, rng)
     return Item(
         item_id=f"intent/{row.id}",
@@ -84,15 +97,18 @@ def _cosine(texts: list[str]) -> np.ndarray:
 def group_by_four(similarity: np.ndarray) -> list[list[int]]:
     """Average-linkage merging of the (n, n) ``similarity`` until every group has at least four members.
 
-    Only merges that involve a group still below four are made, so that groups stay small.
+    Only merges that involve a group still below four are made, and one within ``LARGEST_FAMILY`` if there is any.
     """
     groups = [[i] for i in range(len(similarity))]
+
+    def merit(pair: tuple[int, int]) -> tuple[bool, float]:
+        a, b = groups[pair[0]], groups[pair[1]]
+        return len(a) + len(b) <= LARGEST_FAMILY, float(similarity[np.ix_(a, b)].mean())
+
     while len(groups) > 1 and min(map(len, groups)) < OPTIONS:
-        best = max(
-            ((a, b) for b in range(len(groups)) for a in range(b) if min(len(groups[a]), len(groups[b])) < OPTIONS),
-            key=lambda pair: similarity[np.ix_(groups[pair[0]], groups[pair[1]])].mean(),
-        )
-        groups[best[0]] += groups.pop(best[1])
+        small = [(a, b) for b in range(len(groups)) for a in range(b) if min(len(groups[a]), len(groups[b])) < OPTIONS]
+        first, second = max(small, key=merit)
+        groups[first] += groups.pop(second)
     return [sorted(group) for group in groups]
 
 

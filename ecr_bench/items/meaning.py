@@ -19,6 +19,7 @@ from scipy.sparse import csr_matrix
 from ecr_bench.errors import UserError
 from ecr_bench.items.pairs import parse_pair
 from ecr_bench.items.rows import OPTIONS, Row, by, interleave, place, select
+from ecr_bench.items.slot import SYNONYMS
 from ecr_bench.items.trigrams import dice, sizes, trigrams
 from ecr_bench.types import Item
 
@@ -28,11 +29,13 @@ SHARED_SLOTS = 0.5
 """Weight of the share of equal slots beside trigram overlap when the hard options are sought."""
 COPIED = 3.0
 """Weight of what a wrong option lacks, against the right one, in trigrams it shares with the text."""
+COPYABLE = 0.2
+"""Share of the items whose right option alone has most trigrams in common with the text, if rows suffice."""
 NEAREST = 6
 """Each wrong option is drawn from this many most similar sentences."""
 LARGEST_POOL = 400
 """Sentences of one intent and language that options are drawn from, at most."""
-# Several languages have one word for two of these (a curtain, a blind), or leave them out (the lights).
+# Several languages have one word for two device classes (a curtain, a blind), or leave them out (the lights).
 UNSTATED = re.compile(r"\b(domain|device_class)=[^,)]*,? ?")
 
 
@@ -56,17 +59,30 @@ def build(
 
 
 def _pair_items(rows: list[Row], target: str, targets: Targets, count: int, rng: random.Random) -> list[Item]:
+    """At most ``count`` items, of which ``COPYABLE`` may be solved by copying; more of those only if rows run out."""
     shared = [row for row in rows if row.meaning in targets.meanings]
+    overlap = {row.id: shares for group in by(shared, targets.pool).values() for row, shares in targets.overlap(group)}
     items: list[Item] = []
+    spare: list[Item] = []
+    copyable = 0
     for row in interleave(shared, [lambda row: row.label, lambda row: row.meaning], rng):
         if len(items) == count:
             break
-        pool, gold = targets.find(row, rng)
-        others = pool.hard_options(gold, row.text, rng) if pool.distinct >= OPTIONS else []
-        if len(others) == OPTIONS - 1:
-            choices, position = place(pool.rows[gold].text, [pool.rows[i].text for i in others], rng)
-            items.append(_item(row, target, choices, position))
-    return items
+        pool = targets.pools[targets.pool(row)]
+        gold = rng.choice(pool.of_meaning[row.meaning])
+        others = pool.hard_options(gold, overlap[row.id], rng)
+        if len(others) < OPTIONS - 1:
+            continue
+        choices, position = place(pool.rows[gold].text, [pool.rows[i].text for i in others], rng)
+        item = _item(row, target, choices, position)
+        if overlap[row.id][gold] <= overlap[row.id][others].max():
+            items.append(item)
+        elif copyable < COPYABLE * count:
+            copyable += 1
+            items.append(item)
+        else:
+            spare.append(item)
+    return items + spare[: count - len(items)]
 
 
 def _item(row: Row, target: str, choices: tuple[str, ...], gold: int) -> Item:
@@ -84,6 +100,14 @@ def _item(row: Row, target: str, choices: tuple[str, ...], gold: int) -> Item:
     )
 
 
+def stated_content(meaning: str) -> str:
+    """``meaning`` without what a sentence need not state, and with synonymous values made one."""
+    for slot, group in SYNONYMS:
+        for value in group:
+            meaning = meaning.replace(f"{slot}={value}", f"{slot}={min(group)}")
+    return UNSTATED.sub("", meaning)
+
+
 class Targets:
     """The sentences of one language that options are drawn from, in one pool per intent."""
 
@@ -93,10 +117,15 @@ class Targets:
         self.pools = {label: Pool(group) for label, group in kept.items()}
         self.meanings = {row.meaning: row.label for group in kept.values() for row in group}
 
-    def find(self, row: Row, rng: random.Random) -> tuple[Pool, int]:
-        """The pool that has ``row.meaning`` and the index of one of its sentences that say it."""
-        pool = self.pools[self.meanings[row.meaning]]
-        return pool, rng.choice(pool.of_meaning[row.meaning])
+    def pool(self, row: Row) -> str:
+        """Which of ``pools`` has a sentence with the meaning of ``row``."""
+        return self.meanings[row.meaning]
+
+    def overlap(self, rows: list[Row]) -> list[tuple[Row, np.ndarray]]:
+        """For ``rows`` of one pool: the share of each pool sentence's trigrams that the row's text has, (n,)."""
+        pool = self.pools[self.pool(rows[0])]
+        shared = (trigrams([row.text for row in rows]) @ pool.vectors.T).toarray()
+        return list(zip(rows, shared / sizes(pool.vectors), strict=True))
 
 
 @dataclass
@@ -111,12 +140,8 @@ class Pool:
 
     @cached_property
     def content(self) -> np.ndarray:
-        """(n,) what each sentence surely states: rows with equal content never stand in one item."""
-        return np.array([UNSTATED.sub("", row.meaning) for row in self.rows])
-
-    @cached_property
-    def distinct(self) -> int:
-        return len(set(self.content))
+        """(n,) number of what each sentence surely states: rows of one content never stand in one item."""
+        return np.unique([stated_content(row.meaning) for row in self.rows], return_inverse=True)[1]
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -139,18 +164,18 @@ class Pool:
         jaccard = both / np.maximum(total[:, None] + total[None, :] - both, 1)
         return dice(self.vectors) + SHARED_SLOTS * jaccard
 
-    def hard_options(self, gold: int, text: str, rng: random.Random) -> list[int]:
+    def hard_options(self, gold: int, overlap: np.ndarray, rng: random.Random) -> list[int]:
         """Indices of three sentences with other content, hard to tell from ``gold``; fewer when there are none.
 
-        One of the four options, drawn evenly, is the hub the others are chosen to resemble; were it always
-        the gold, the option most like the others would be the answer.
+        ``overlap``: (n,) share of each sentence's trigrams that stand in the text. One of the four options,
+        drawn evenly, is the hub the others are chosen to resemble; were it always the gold, the option most
+        like the others would be the answer.
         """
         free = self.content != self.content[gold]
         near = free & (np.abs(self.lengths - self.lengths[gold]) <= LENGTH_BAND * self.lengths[gold])
-        if len(set(self.content[near])) >= OPTIONS - 1:
+        if len(set(self.content[near].tolist())) >= OPTIONS - 1:
             free = near
-        copied = np.asarray((self.vectors @ trigrams([text]).T).todense()).ravel() / sizes(self.vectors)
-        lack = COPIED * np.maximum(copied[gold] - copied, 0)
+        lack = COPIED * np.maximum(overlap[gold] - overlap, 0)
         chosen: list[int] = []
         hub = gold
         while len(chosen) < OPTIONS - 1 and free.any():

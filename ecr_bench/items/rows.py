@@ -67,7 +67,8 @@ def select(frame: pd.DataFrame, split: str, languages: Sequence[str] | None = No
     if languages is not None:
         keep &= frame["lang"].isin(list(languages))
     part = frame.loc[keep, list(CORPUS_COLUMNS)].sort_values("id")
-    return [Row(*values) for values in part.itertuples(index=False, name=None)]
+    columns = [part[column].to_numpy(dtype=object).tolist() for column in CORPUS_COLUMNS]
+    return [Row(*values) for values in zip(*columns, strict=True)]
 
 
 def by(rows: Sequence[T], key: Callable[[T], Hashable]) -> dict[Any, list[T]]:

@@ -14,13 +14,13 @@ _VECTORIZER = HashingVectorizer(
     binary=True,
     norm=None,
     alternate_sign=False,
-    n_features=1 << 18,
+    n_features=1 << 15,
     dtype=np.float32,
 )
 
 
 def trigrams(texts: Sequence[str]) -> csr_matrix:
-    """(n, 2^18) float32 0/1 rows of the case-folded texts, a space put around each so that ``5`` has one."""
+    """(n, 2^15) float32 0/1 rows of the case-folded texts, a space put around each so that ``5`` has one."""
     rows: csr_matrix = _VECTORIZER.transform([f" {text.casefold()} " for text in texts])
     return rows
 

@@ -54,7 +54,7 @@ def publish(plan: Plan, store: Store, folder: Path) -> Board:
         provenance(plan.experiment),
         collect_notes(plan, store),
     )
-    write_records(folder / "records.parquet", records.to_dict("records"))
+    write_records(folder / "records.parquet", records)
     write_json(folder / "cells.json", cells)
     _link_tensorboard(plan, store, folder / "tensorboard")
     write_board(folder, board)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -121,5 +122,5 @@ def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
             "bytes": describe(model)["bytes"],
             "ms_per_item": round(1000 * seconds / max(1, len(scored)), 3),
         }
-    write_records(folder / "records.parquet", records)
+    write_records(folder / "records.parquet", pd.DataFrame(records))
     return {"items": len(records) // len(spec["precisions"]), "precisions": costs}

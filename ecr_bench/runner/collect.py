@@ -17,7 +17,7 @@ def collect_records(plan: Plan, store: Store) -> pd.DataFrame:
     """All per-item records of all cells, with the columns of ``evaluation.records``."""
     frames = []
     for cell in plan.cells:
-        frame = pd.DataFrame(read_records(store.path(cell.score) / "records.parquet"))
+        frame = read_records(store.path(cell.score) / "records.parquet")
         frame["cell"], frame["method"], frame["size"] = cell.label, method_name(cell), cell.size
         frame["seed"] = cell.seed
         frames.append(frame)

@@ -13,6 +13,10 @@ variance of the seed deviations, which V_items holds already), never below 0. Po
 alike; it is what gives two seeds per arm enough degrees of freedom to say anything, and lets an arm with one seed
 carry a seed variance at all. The interval is D +- t sqrt(var), Satterthwaite degrees of freedom. Where no arm has
 two seeds, it covers items only and says so (``covers``).
+
+Checked by simulation (tests/test_statistics.py; 5,000 runs per setting, 3 arms, seed effect none / 3 / 9 points):
+false alarms at 5 % with two seeds 2.9 / 5.4 / 5.5 %, with three 3.2 / 5.1 / 4.7 %; coverage 94.4 to 96.8 %. Bounding
+the degrees of freedom below by those of s2 looked natural and raised the alarms to 5.9 %, so it is not done.
 """
 
 from __future__ import annotations
@@ -103,7 +107,6 @@ def _estimate(
     df_seeds = max(1, min(df for _, _, df, _ in parts))
     variance = items + net
     df = variance**2 / (raw**2 / df_seeds + items**2 / (n_clusters - 1))
-    df = max(df, float(min(df_seeds, n_clusters - 1)))  # a sum is known at least as well as its worst part
     se = float(np.sqrt(variance))
     reach = float(student.ppf(1 - ALPHA / 2, df))
     mdd = min(1.0, (reach + float(student.ppf(POWER, df))) * se)
