@@ -10,6 +10,8 @@ import os
 # libgomp's spinning threads waste a busy machine (FACTS); it must be set before torch is imported
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
+# lm-eval fills an empty registry on first use: entering our name first would hide its own models
+import lm_eval.models  # noqa: F401
 from lm_eval.api.registry import model_registry
 
 __version__ = "0.1.0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -50,10 +51,53 @@ def board(experiment: str = "quick", out: Path = Path("runs")) -> None:
         experiment: name of the run.
         out: the folder given to run.
     """
-    from ecr_bench.report.publish import read_board
+    from ecr_bench.report.publish import finished_board
     from ecr_bench.report.terminal import print_board
 
-    print_board(read_board(out / experiment), Console())
+    print_board(finished_board(out / experiment), Console())
+
+
+def ablate(
+    experiment: str,
+    out: Path = Path("runs"),
+    set: list[str] | None = None,
+    workers: int | None = None,
+    plugin: list[str] | None = None,
+) -> None:
+    """Vary one setting: run an ablation and write its table and plots.
+
+    Args:
+        experiment: a name from baselines/ (count, or ablation-count) or a YAML file with an axis.
+        out: folder for results; stages shared with other runs in it are reused.
+        set: overrides, e.g. --set finetune.steps=100 (write it again for more).
+        workers: processes side by side; default one per core.
+        plugin: Python file that registers methods, teachers, corpora or tasks.
+    """
+    from ecr_bench.config import parse_set
+    from ecr_bench.plugins import load_plugins
+    from ecr_bench.runner.ablation import load_ablation
+
+    plugins = tuple(plugin or ())
+    load_plugins(plugins)
+    ablation = load_ablation(experiment, parse_set(set or []))
+    from ecr_bench.report.ablation import ablate_and_publish
+
+    ablate_and_publish(ablation, out, Console(), workers, plugins)
+
+
+def report(experiment: str = "quick", out: Path = Path("runs"), plugin: list[str] | None = None) -> None:
+    """Write the HTML page of a finished run again and print its path.
+
+    Args:
+        experiment: name of the run.
+        out: the folder given to run.
+        plugin: Python file that registered methods of this run.
+    """
+    from ecr_bench.plugins import load_plugins
+    from ecr_bench.report.page import write_page
+
+    load_plugins(tuple(plugin or ()))
+    print(write_page(out / experiment))
 
 
 def methods(plugin: list[str] | None = None) -> None:
@@ -131,8 +175,8 @@ def doctor() -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "run": run, "board": board, "methods": methods, "teachers": teachers, "data": data,
-    "tensorboard": tensorboard, "doctor": doctor,
+    "run": run, "ablate": ablate, "board": board, "report": report,
+    "methods": methods, "teachers": teachers, "data": data, "tensorboard": tensorboard, "doctor": doctor,
 }  # fmt: skip
 POSITIONAL = {"experiment", "corpus"}
 """Parameters that are given by place, not by option."""
@@ -156,7 +200,8 @@ def _parser() -> ArgumentParser:
     for name, function in COMMANDS.items():
         summary = (function.__doc__ or "").splitlines()[0]
         sub = _Parser(description=summary)
-        texts = {item.arg_name: item.description or "" for item in docstring_parser.parse(function.__doc__ or "").params}
+        described = docstring_parser.parse(function.__doc__ or "").params
+        texts = {item.arg_name: item.description or "" for item in described}
         hints = get_type_hints(function)
         for parameter in inspect.signature(function).parameters.values():
             _add_argument(sub, parameter, hints[parameter.name], texts[parameter.name])
@@ -181,7 +226,11 @@ class _Parser(ArgumentParser):
     """Errors become a UserError: one line, exit code 2."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        raise UserError(" ".join(str(message).split()) + " (see ecr-bench --help)")
+        text = " ".join(str(message).split())
+        # jsonargparse explains a wrong type at length; the option, the type and the value are enough
+        if found := re.search(r'Parser key "(\w+)".*?(int|float|Path).*(?:Given|Got) value: (.*)', text):
+            text = f"--{found[1].replace('_', '-')} {found[3]}: must be of type {found[2]}"
+        raise UserError(f"{text} (see ecr-bench --help)")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -6,15 +6,15 @@ Every field that can change a result is here, with the choice we made where the 
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ecr_bench.errors import UserError, unknown
+from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
+from ecr_bench.yaml_files import locate, parse_set, read, shipped
+
+__all__ = ["Experiment", "load", "parse", "parse_set", "read", "shipped"]
 
 Precision = Literal["fp32", "bf16", "int8", "nf4"]
 Placement = Literal["prefix", "infix", "suffix", "interleaved"]
@@ -58,12 +58,14 @@ class AnchorsConfig(Section):
     """Semantic anchors per level (the paper does not publish its number)."""
     assignment: Literal["nearest", "residual"] = "nearest"
     """``nearest``: the m nearest anchors in order of distance; ``residual``: level i quantises what level i-1 left."""
+    selection: Literal["kmeans", "random", "farthest"] = "kmeans"
+    """How anchors are found among the embeddings (ecr/selection.py). Never from labels: they would carry answers."""
     centre: bool = True
     """Subtract each language's mean before clustering, so that anchors are not language clusters."""
     seed: int = 0
-    """Seed of k-means."""
+    """Seed of the selection."""
     iterations: int = Field(default=25, ge=1)
-    """Lloyd iterations at most."""
+    """``kmeans``: Lloyd iterations at most."""
 
 
 class ProjectionConfig(Section):
@@ -110,6 +112,10 @@ class OptimiserConfig(Section):
     warmup: float = Field(default=0.1, ge=0, le=1)
     """Share of the steps with a rising learning rate; a cosine brings it to a tenth afterwards."""
     weight_decay: float = Field(default=0.01, ge=0)
+    optimiser: Literal["muon", "adamw"] = "muon"
+    """Muon on hidden matrices with AdamW on the rest, or AdamW alone; one learning rate for both parts."""
+    loss: Literal["token", "row"] = "token"
+    """Cross-entropy averaged over tokens, or over rows first: then a long answer counts as much as a short one."""
     clip: float | None = None
     """Gradient norm clipping; off by default because 'stable without clipping' is one of the claims."""
 
@@ -124,10 +130,71 @@ class PretrainConfig(OptimiserConfig):
 
 class FinetuneConfig(OptimiserConfig):
     steps: int = Field(default=300, ge=1)
+    loss: Literal["token", "row"] = "row"
     items: int = Field(default=8000, ge=1)
     """Labelled training items drawn from the seen languages, per task."""
     text_share: float = Field(default=0.25, ge=0, lt=1)
     """Share of each batch that is unlabelled text of all languages (loss on the text after the cue)."""
+
+
+class DropoutConfig(Section):
+    """``ecr+dropout``: what a training row is shown, drawn anew each time it comes up. Never both at once."""
+
+    text: float = Field(default=0.3, ge=0, le=1)
+    """Probability that the text is hidden and only its control tokens are seen."""
+    tokens: float = Field(default=0.1, ge=0, le=1)
+    """Probability that the control tokens are replaced by null tokens and only the text is seen."""
+
+    @model_validator(mode="after")
+    def _is_a_distribution(self) -> DropoutConfig:
+        if self.text + self.tokens > 1:
+            raise ValueError(f"text {self.text} + tokens {self.tokens} must not exceed 1")
+        return self
+
+
+class LoraConfig(Section):
+    """``*+lora-*``: low-rank adapters (arXiv 2106.09685) over a quantised base."""
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0)
+    """The adapters' output is scaled by ``alpha / rank``."""
+
+
+class DistillConfig(Section):
+    """``distill`` and ``ecr+distill``: logits of a larger plain model as a second target (methods/losses.py)."""
+
+    size: str = "3x"
+    """The teacher is the ``finetune`` cell of this size and the same seed; trained first if it is not there."""
+    model: str | None = None
+    """Folder of another model with the same tokenizer, to be the teacher instead."""
+    divergence: Literal["forward-kl", "reverse-kl", "jsd"] = "forward-kl"
+    beta: float = Field(default=0.5, gt=0, lt=1)
+    """``jsd``: near 0 it acts like forward KL, near 1 like reverse KL."""
+    temperature: float = Field(default=2.0, gt=0, le=100)
+    """Both sides' logits are divided by it; the loss is multiplied by its square."""
+    weight: float = Field(default=0.5, gt=0, le=1)
+    """Share of the distillation loss; the rest is cross-entropy."""
+    cache_top_k: int | None = Field(default=None, ge=1)
+    """Ask the teacher once and keep this many token probabilities a position; null: ask in every step."""
+    tail: Literal["rest", "drop", "sample"] = "rest"
+    """Probability outside the kept ids: one outcome of its own, ignored, or unbiased draws instead of the top k."""
+
+    @model_validator(mode="after")
+    def _sampling_is_unbiased(self) -> DistillConfig:
+        if self.tail == "sample" and self.divergence != "forward-kl":
+            raise ValueError(f"tail 'sample' is unbiased for forward-kl only, not for {self.divergence}")
+        if self.tail == "sample" and self.cache_top_k is None:
+            raise ValueError("tail 'sample' needs cache_top_k, the number of draws")
+        return self
+
+
+class RelationalConfig(Section):
+    """``relational``: similarities to the anchors as a loss (methods/relational.py)."""
+
+    weight: float = Field(default=1.0, gt=0)
+    """Factor of the relational loss, added to cross-entropy."""
+    temperature: float = Field(default=0.1, gt=0, le=100)
+    """Cosines to the anchors are divided by it before the softmax."""
 
 
 class ScoringConfig(Section):
@@ -163,6 +230,10 @@ class Experiment(Section):
     sizes: dict[str, SizeConfig] = {}
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+    distill: DistillConfig = DistillConfig()
+    relational: RelationalConfig = RelationalConfig()
+    dropout: DropoutConfig = DropoutConfig()
+    lora: LoraConfig = LoraConfig()
     tasks: tuple[str, ...] = ("intent", "slot", "meaning")
     scoring: ScoringConfig = ScoringConfig()
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "int8", "nf4")
@@ -220,20 +291,21 @@ def parse(raw: Any, source: str) -> Experiment:
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{source}: {_one_line(error)}") from None
+        raise UserError(f"{source}: {one_line(error, Experiment)}") from None
 
 
-def _one_line(error: ValidationError) -> str:
+def one_line(error: ValidationError, root: type[Section]) -> str:
+    """The first complaint about a ``root``: the key, what is allowed, what was given."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}: allowed here are {', '.join(_fields_at(first['loc'][:-1]))}"
-    return f"{key or 'experiment'}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r:.80})"
+        return f"unknown key {key!r}: allowed here are {', '.join(_fields_at(root, first['loc'][:-1]))}"
+    return f"{key or root.__name__.lower()}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r:.80})"
 
 
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """The field names of the section at ``location`` inside Experiment."""
-    model: Any = Experiment
+def _fields_at(root: type[Section], location: tuple[int | str, ...]) -> list[str]:
+    """The field names of the section at ``location`` inside ``root``."""
+    model: Any = root
     for part in location:
         if isinstance(part, int):
             continue
@@ -244,35 +316,9 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     return list(getattr(model, "model_fields", {}))
 
 
-def shipped(kind: str) -> Path:
-    """The folder ``tasks`` or ``baselines``: inside the installed wheel, else in the repository."""
-    inside = Path(str(resources.files("ecr_bench"))) / f"_{kind}"
-    return inside if inside.is_dir() else Path(__file__).resolve().parent.parent / kind
-
-
 def load(name_or_file: str) -> Experiment:
     """Read an experiment by shipped name (``quick``) or by path of a YAML file."""
-    path = Path(name_or_file)
-    if path.suffix not in {".yaml", ".yml"}:
-        path = shipped("baselines") / f"{name_or_file}.yaml"
-        if not path.is_file():
-            raise unknown("experiment", name_or_file, [p.stem for p in shipped("baselines").glob("*.yaml")])
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"no such file: {path}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise UserError(f"{path}:{mark.line + 1 if mark else 1}: not YAML: {getattr(error, 'problem', error)}") from error
-    return parse(raw, str(path))
-
-
-def parse_set(pairs: list[str]) -> dict[str, Any]:
-    """Turn ``key=value`` strings into a mapping, values read as YAML."""
-    result: dict[str, Any] = {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not separator or not key:
-            raise UserError(f"--set {pair!r}: write key=value, for example finetune.steps=100")
-        result[key] = yaml.safe_load(value)
-    return result
+    raw = read(name_or_file)
+    if isinstance(raw, dict) and "axis" in raw:
+        raise UserError(f"{name_or_file} is an ablation (it has 'axis'): ecr-bench ablate {name_or_file}")
+    return parse(raw, str(locate(name_or_file)))

@@ -37,7 +37,8 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST):
             reason = os.strerror(error.errno).lower()
-            raise UserError(f"cannot write {path}: {reason}; free some space or choose another folder with --out") from error
+            remedy = "free some space or choose another folder (--out for results, ECR_BENCH_CACHE for the cache)"
+            raise UserError(f"cannot write {path}: {reason}; {remedy}") from error
         raise
 
 
@@ -51,8 +52,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
+            temporary.chmod(0o644)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -65,10 +66,10 @@ def atomic_dir(path: Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
             yield temporary
-            os.chmod(temporary, 0o755)
+            temporary.chmod(0o755)
             if path.exists():
                 shutil.rmtree(path)
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

@@ -5,15 +5,20 @@ A plugin is a Python file (``--plugin my_method.py``) or an entry point in the g
 
     from ecr_bench.methods.registry import METHODS
     METHODS.add("mine", MyMethod)
+
+What it registers is checked at once, and its source is part of the identity of the stages that use it, so that an
+edited plugin is run again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from ecr_bench.errors import UserError
 
@@ -23,8 +28,11 @@ def load_plugins(files: tuple[str, ...] = ()) -> None:
     for entry in entry_points(group="ecr_bench.plugins"):
         try:
             entry.load()
+        except UserError:
+            raise
         except Exception as error:
-            raise UserError(f"plugin {entry.name}: {type(error).__name__}: {error}") from error
+            raise UserError(f"plugin {entry.name}: {_reason(error)}") from error
+        _check(f"plugin {entry.name}")
     for file in files:
         _load_file(Path(file))
 
@@ -44,4 +52,70 @@ def _load_file(path: Path) -> None:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise UserError(f"--plugin {path}: {type(error).__name__}: {error}") from error
+        raise UserError(f"--plugin {path}: {_reason(error)}") from error
+    try:
+        _check(f"--plugin {path}")
+    except UserError:
+        del sys.modules[name]
+        raise
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _check(who: str) -> None:
+    """UserError naming the first registered object that cannot be what it was registered as."""
+    from ecr_bench.corpora.registry import CORPORA
+    from ecr_bench.items.registry import TASKS
+    from ecr_bench.methods.registry import METHODS
+    from ecr_bench.registry import Registry
+    from ecr_bench.teachers.registry import TEACHERS
+
+    registries: tuple[Registry, ...] = (METHODS, TEACHERS, CORPORA, TASKS)
+    for registry in registries:
+        for name, value in list(registry.entries.items()):
+            if isinstance(value, str):  # our own, imported when first used
+                continue
+            if problem := _method_problem(value) if registry is METHODS else _callable_problem(value, registry.kind):
+                del registry.entries[name]
+                registry.help.pop(name, None)
+                raise UserError(f"{who}: {registry.kind} {name!r} {problem}")
+
+
+def _method_problem(value: Any) -> str:
+    from ecr_bench.methods.base import Method
+
+    if not (isinstance(value, type) and issubclass(value, Method)):
+        return "must be a subclass of ecr_bench.methods.base.Method"
+    if value.source.__func__ is Method.source.__func__:  # type: ignore[attr-defined]
+        return "must define the classmethod 'source(cls, given)': where its codes come from, or None"
+    return "" if (value.__doc__ or "").strip() else "must have a docstring: its first line is shown in lists"
+
+
+PARAMETERS = {
+    "teacher": ("options",),
+    "corpus": ("config",),
+    "task": ("frame", "split", "languages", "count", "seed", "pairs"),
+}
+"""What each kind is called with."""
+
+
+def _callable_problem(value: Any, kind: str) -> str:
+    wanted = PARAMETERS[kind]
+    if not callable(value):
+        return f"must be callable with ({', '.join(wanted)})"
+    by_name = dict.fromkeys(wanted) if kind == "task" else {}
+    try:
+        inspect.signature(value).bind(*([] if by_name else [None]), **by_name)
+    except TypeError as error:
+        return f"must be callable with ({', '.join(wanted)}): {error}"
+    return ""
+
+
+def code_of(value: Any) -> dict[str, str]:
+    """``{"code": hash of the file}`` for what a plugin registered, nothing for what this package ships."""
+    module = inspect.getmodule(value)
+    if module is None or module.__name__.partition(".")[0] == "ecr_bench" or not getattr(module, "__file__", None):
+        return {}
+    return {"code": hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()[:16]}

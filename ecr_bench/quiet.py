@@ -15,8 +15,9 @@ def quiet_libraries() -> None:
     # lightning sets its own level when it is imported, so it must be imported before it is told to be quiet
     import lightning  # noqa: F401
 
-    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "transformers", "datasets", "lm_eval", "lm-eval")
-    for name in (*names, "bitsandbytes", "bitsandbytes.autograd._functions", "urllib3"):
+    lightning_names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    names = ("transformers", "datasets", "lm_eval", "lm-eval", "bitsandbytes", "urllib3", *lightning_names)
+    for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     try:

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 from ecr_bench.corpora.intents import LANGUAGES
+from ecr_bench.corpora.messages import LANGUAGES as MESSAGES
 from ecr_bench.io import write_text
 from ecr_bench.items.pairs import KINDS, pairs
 
+SIB200 = ("ar", "cs", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "sw", "th", "tr")
 BASE = """\
 # Shared by all tasks of this family. The items come from the folder given as metadata: {{"items": "DIR"}}.
 custom_dataset: !function ecr_bench.items.lmeval.load
@@ -39,6 +41,7 @@ def files() -> dict[str, str]:
     families = {
         "intent": {"": sorted(LANGUAGES)},
         "slot": {"": sorted(LANGUAGES)},
+        "label": {"": sorted({*MESSAGES, *SIB200})},
         "meaning": {f"_{kind.replace('-', '_')}": sorted(pairs(LANGUAGES, [kind])) for kind in KINDS},
     }
     result: dict[str, str] = {}

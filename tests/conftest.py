@@ -17,7 +17,8 @@ from ecr_bench.config import AnchorsConfig, ProjectionConfig, SizeConfig, Tokeni
 from ecr_bench.data.tokenizer import train_tokenizer
 from ecr_bench.methods.models import create_model
 
-WORDS = "lamp kitchen door red blue open close warm cold seven nine garden turn on off please now küche свет 电灯".split()
+WORDS = ["lamp", "kitchen", "door", "red", "blue", "open", "close", "warm", "cold", "seven", "nine", "garden"]
+WORDS += ["turn", "on", "off", "please", "now", "küche", "свет", "电灯"]
 
 
 @pytest.fixture(scope="session")

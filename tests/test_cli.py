@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from ecr_bench.cli import COMMANDS, main
@@ -65,3 +68,9 @@ def test_every_command_documents_every_option(capsys):
             main([name, "--help"])
         assert caught.value.code == 0
     assert "--help" in capsys.readouterr().out
+
+
+def test_importing_us_registers_ecr_hf_and_hides_none_of_lm_evals_own():
+    code = "import ecr_bench; from lm_eval.api.registry import get_model as g; print(g('ecr-hf'), g('hf'), g('dummy'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "EcrLM" in done.stdout and "HFLM" in done.stdout and "DummyLM" in done.stdout

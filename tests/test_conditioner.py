@@ -53,7 +53,8 @@ def test_infix_stands_between_text_and_question(ecr, placement):
     encoded = ecr.encode([Prompt("turn on lamp\nintent:", "turn on lamp")])[0]
     before = encoded.ids[: encoded.ids.index(encoded.control_tokens[0])]
     text = ecr.tokenizer.decode(before, skip_special_tokens=True)
-    assert text == {"prefix": "", "infix": "turn on lamp", "suffix": "turn on lamp\nintent:", "interleaved": ""}[placement]
+    stands_after = {"prefix": "", "infix": "turn on lamp", "suffix": "turn on lamp\nintent:", "interleaved": ""}
+    assert text == stands_after[placement]
 
 
 def test_no_cue_gives_null_tokens(ecr):
@@ -145,7 +146,7 @@ def test_controls_survive_saving_and_stay_in_range(source, tokenizer, tmp_path, 
     assert before.encode(prompts) == after.encode(prompts)
     codes = source([p.cue for p in prompts], ["en"] * 20)
     assert codes.shape == (20, 3) and codes.dtype == torch.int64
-    assert 0 <= codes.min() and codes.max() < 8
+    assert codes.min() >= 0 and codes.max() < 8
 
 
 def test_ecr_survives_saving_without_a_teacher(ecr, tokenizer, tmp_path, sentences):

@@ -2,51 +2,128 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
 import pytest
 
 from ecr_bench.cli import main
-from ecr_bench.errors import UserError
-from ecr_bench.plugins import load_plugins
-
-PLUGIN = '''
-import hashlib
-import numpy as np
-import pandas as pd
-from ecr_bench.corpora.base import make_corpus
+from ecr_bench.config import TeacherConfig, load
 from ecr_bench.corpora.registry import CORPORA
-from ecr_bench.ecr.codes import RandomCodes
+from ecr_bench.errors import UserError
 from ecr_bench.items.registry import TASKS
-from ecr_bench.methods.base import Method
 from ecr_bench.methods.registry import METHODS
-from ecr_bench.teachers.registry import TEACHERS
+from ecr_bench.plugins import load_plugins
+from ecr_bench.runner.plan import Plan, make_plan
+from ecr_bench.teachers.registry import TEACHERS, create
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "docs" / "examples"
+PLUGIN, EXPERIMENT = EXAMPLES / "my_plugin.py", EXAMPLES / "my_experiment.yaml"
 
 
-class EvenOdd(Method):
-    """A method from outside: codes that tell nothing but come in pairs."""
+@pytest.fixture(autouse=True)
+def _registries_as_before() -> Iterator[None]:
+    registries = (METHODS, TEACHERS, CORPORA, TASKS)
+    before = [(dict(registry.entries), dict(registry.help)) for registry in registries]
+    yield
+    for registry, (entries, lines) in zip(registries, before, strict=True):
+        registry.entries, registry.help = entries, lines
+    for name in [name for name in sys.modules if name.startswith("ecr_bench_plugin_")]:
+        del sys.modules[name]
 
-    @classmethod
-    def source(cls, given):
-        return RandomCodes(given.control_tokens.count, 2)
+
+def test_the_documented_example_is_the_file() -> None:
+    guide, code = (EXAMPLES.parent / "plugins.md").read_text(), PLUGIN.read_text()
+    shown = guide.split("```python\n")[1].split("```")[0]
+    assert shown.strip() in code
 
 
-METHODS.add("even-odd", EvenOdd)
-'''
+def test_the_example_adds_one_of_each(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["methods", "--plugin", str(PLUGIN)])
+    main(["teachers", "--plugin", str(PLUGIN)])
+    out = capsys.readouterr().out
+    assert "few-codes" in out and "letters" in out
+    assert "rooms" in CORPORA and "verb" in TASKS
 
 
-def test_a_plugin_file_adds_a_method(tmp_path, capsys):
-    path = tmp_path / "mine.py"
-    path.write_text(PLUGIN.replace("from ecr_bench.corpora.base import make_corpus\n", ""))
-    main(["methods", "--plugin", str(path)])
-    assert "even-odd" in capsys.readouterr().out
+@pytest.mark.slow
+def test_the_example_runs_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", str(EXPERIMENT), "--plugin", str(PLUGIN), "--out", str(tmp_path), "--set", "finetune.steps=2"])
+    records = pd.read_parquet(tmp_path / "mine" / "records.parquet")
+    assert set(records["method"]) == {"finetune", "ecr", "few-codes"}
+    assert set(records["task"]) == {"verb"} and set(records["group"]) == {"seen", "unseen"}
+    tokens = records[records["method"] == "few-codes"]["control_tokens"]
+    assert len({code for row in tokens for code in row}) == 4
+    assert "few-codes-1x" in capsys.readouterr().out
+
+
+def plan_with(plugin: Path) -> Plan:
+    load_plugins((str(plugin),))
+    return make_plan(load(str(EXPERIMENT)))
+
+
+def test_an_edited_plugin_is_run_again_and_nothing_else(tmp_path: Path) -> None:
+    shutil.copy(PLUGIN, tmp_path / "one.py")
+    (tmp_path / "two.py").write_text(PLUGIN.read_text() + "\n# edited\n")
+    one, two = plan_with(tmp_path / "one.py"), plan_with(tmp_path / "two.py")
+    assert one.stages.keys() & two.stages.keys() == set()
+    tiny = make_plan(load("tiny"))
+    assert not any("code" in key for stage in tiny.stages.values() for key in stage.spec)
+
+
+METHOD = "from ecr_bench.methods.base import Method\nfrom ecr_bench.methods.registry import METHODS\n"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("import nothing_like_this", "ModuleNotFoundError"), ("1/0", "ZeroDivisionError"), ("def", "SyntaxError")],
+    [
+        ("import nothing_like_this", "ModuleNotFoundError"),
+        ("1/0", "ZeroDivisionError"),
+        ("def", "SyntaxError"),
+        (
+            f"{METHOD}class A(Method):\n    'Doc.'\nMETHODS.add('a', A)",
+            "method 'a' must define the classmethod 'source",
+        ),
+        (f"{METHOD}METHODS.add('a', dict)", "method 'a' must be a subclass of ecr_bench.methods.base.Method"),
+        (
+            f"{METHOD}class A(Method):\n    @classmethod\n    def source(cls, given): ...\nMETHODS.add('a', A)",
+            "method 'a' must have a docstring",
+        ),
+        (
+            "from ecr_bench.corpora.registry import CORPORA\nCORPORA.add('c', lambda: 1)",
+            r"corpus 'c' must be callable with \(config\)",
+        ),
+        (
+            "from ecr_bench.items.registry import TASKS\nTASKS.add('t', lambda frame: [])",
+            "task 't' must be callable with .*pairs",
+        ),
+        ("from ecr_bench.teachers.registry import TEACHERS\nTEACHERS.add('t', 3)", "teacher 't' must be callable"),
+    ],
 )
-def test_a_broken_plugin_is_one_line(tmp_path, text, message):
+def test_a_broken_plugin_is_one_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "broken.py"
     path.write_text(text)
-    with pytest.raises(UserError, match=message) as caught:
-        load_plugins((str(path),))
-    assert "broken.py" in str(caught.value)
+    for _ in range(2):  # the second time nothing half-loaded may pass
+        with pytest.raises(UserError, match=message) as caught:
+            load_plugins((str(path),))
+        assert "broken.py" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_text_file_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no such file: .*none\.py"):
+        load_plugins((str(tmp_path / "none.py"),))
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(UserError, match=r"notes\.txt: not a Python file"):
+        load_plugins((str(tmp_path / "notes.txt"),))
+
+
+@pytest.mark.parametrize("field", ["name", "dim", "fingerprint", "embed"])
+def test_a_teacher_without_a_field_is_one_line(field: str) -> None:
+    fields = {"name": "t", "dim": 2, "fingerprint": "t-1", "embed": lambda self, texts, on_progress=None: None}
+    fields.pop(field)
+    TEACHERS.add("t", type("T", (), {"__init__": lambda self, options: None, **fields}))
+    with pytest.raises(UserError, match=f"teacher 't': lacks the (field|method) '{field}"):
+        create(TeacherConfig(name="t"))

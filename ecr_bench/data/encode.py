@@ -20,7 +20,10 @@ from ecr_bench.types import Item, Prompt
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids; the loss covers ``ids[loss_from:]``. ``length`` is the arm-independent length in tokens."""
+    """Token ids; the loss covers ``ids[loss_from:]``.
+
+    ``length`` is the length of the text in bytes: the same in every arm, so that batches are as well.
+    """
 
     ids: list[int]
     loss_from: int
@@ -59,7 +62,8 @@ def encode_plain(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_l
     """BOS, text, EOS with the loss on everything after BOS: pre-training."""
     ids = tokenizer(list(texts), add_special_tokens=True)["input_ids"]
     eos = tokenizer.eos_token_id
-    return [Example(row, 1, len(row)) for row in ([*row, eos][:max_length] for row in ids)]
+    rows = ([*row, eos][:max_length] for row in ids)
+    return [Example(row, 1, len(text.encode())) for row, text in zip(rows, texts, strict=True)]
 
 
 def _join(
@@ -69,21 +73,21 @@ def _join(
     tokenizer = conditioner.tokenizer
     tails = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(continuations, add_special_tokens=False)["input_ids"]]
     tails = [tail[: max_length // 2] for tail in tails]
-    plain = tokenizer([p.text for p in prompts], add_special_tokens=False)["input_ids"]
     result = []
-    for encoded, tail, text in zip(conditioner.encode(prompts), tails, plain, strict=True):
-        ids = _shorten(encoded, max_length - len(tail), conditioner)
-        result.append(Example(ids + tail, len(ids), 1 + len(text) + len(tail)))
+    for prompt, continuation, encoded, tail in zip(
+        prompts, continuations, conditioner.encode(prompts), tails, strict=True
+    ):
+        ids = _shorten(encoded, max_length - len(tail))
+        result.append(Example(ids + tail, len(ids), len((prompt.text + continuation).encode())))
     return result
 
 
-def _shorten(encoded: Encoded, room: int, conditioner: Conditioner) -> list[int]:
+def _shorten(encoded: Encoded, room: int) -> list[int]:
     """Drop text ids from the left, after BOS, until the prompt fits; control tokens stay in order."""
     excess = len(encoded.ids) - room
     if excess <= 0:
         return encoded.ids
-    tokens = conditioner.tokens
-    control = range(tokens.first_id, tokens.first_id + tokens.size) if tokens else range(0)
+    control = set(encoded.control_tokens)
     kept = encoded.ids[:1]
     for token in encoded.ids[1:]:
         if token not in control and excess > 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import lightning as L
@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ecr_bench.data.encode import Example
 
+Variation = Callable[[int, Example, np.random.Generator], Example]
+"""(row index, row, generator) -> the row as this draw of it is seen; for dropout of inputs in training."""
 IGNORED = -100
 """Label of positions without loss (torch's own convention)."""
 
@@ -25,15 +27,16 @@ class Mixture:
     text_share: float
 
 
-class _Rows(Dataset[Example]):
-    def __init__(self, rows: Sequence[Example]):
-        self.rows = rows
+class _Rows(Dataset[tuple[int, Example]]):
+    def __init__(self, rows: Sequence[Example], variation: Variation | None = None, seed: int = 0):
+        self.rows, self.variation, self.generator = rows, variation, np.random.default_rng(seed)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Example:
-        return self.rows[index]
+    def __getitem__(self, index: int) -> tuple[int, Example]:
+        row = self.rows[index]
+        return index, row if self.variation is None else self.variation(index, row, self.generator)
 
 
 def plan_batches(
@@ -98,26 +101,38 @@ class ExamplesDataModule(L.LightningDataModule):
         batch_size: rows per step.
         steps: optimiser steps; the loader yields exactly as many batches.
         seed: seed of the row order, shared by all arms with the same fine-tuning seed.
+        variation: how a training row changes from draw to draw; not applied to validation rows.
     """
 
     def __init__(
-        self, mixture: Mixture, validation: Sequence[Example], pad_id: int, batch_size: int, steps: int, seed: int
+        self,
+        mixture: Mixture,
+        validation: Sequence[Example],
+        pad_id: int,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        variation: Variation | None = None,
     ):
         super().__init__()
         self.rows = [*mixture.labelled, *mixture.text]
         self.validation = validation
         self.pad_id, self.batch_size = pad_id, batch_size
+        self.seed, self.variation = seed, variation
         lengths = [row.length for row in self.rows]
         labelled = len(mixture.labelled)
         self.batches = plan_batches(lengths, labelled, mixture.text_share, batch_size, steps, seed)
 
-    def _collate(self, rows: Sequence[Example]) -> dict[str, torch.Tensor]:
-        return collate(rows, self.pad_id)
+    def _collate(self, rows: Sequence[tuple[int, Example]]) -> dict[str, torch.Tensor]:
+        """Adds ``rows`` (B,) int64, each row's place in its data, for losses that know more about it."""
+        indices, examples = zip(*rows, strict=True)
+        return {**collate(examples, self.pad_id), "rows": torch.tensor(indices)}
 
-    def train_dataloader(self) -> DataLoader[Example]:
-        return DataLoader(_Rows(self.rows), batch_sampler=self.batches, collate_fn=self._collate)
+    def train_dataloader(self) -> DataLoader[tuple[int, Example]]:
+        rows = _Rows(self.rows, self.variation, self.seed)
+        return DataLoader(rows, batch_sampler=self.batches, collate_fn=self._collate)
 
-    def val_dataloader(self) -> DataLoader[Example] | list[None]:
+    def val_dataloader(self) -> DataLoader[tuple[int, Example]] | list[None]:
         if not self.validation:
             return []
         rows = sorted(self.validation, key=lambda row: len(row.ids))

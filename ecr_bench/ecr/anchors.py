@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ecr_bench.config import AnchorsConfig
-from ecr_bench.ecr.kmeans import kmeans
+from ecr_bench.ecr.selection import select
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, fingerprint, read_json, write_json
 
@@ -145,7 +145,7 @@ def fit_anchors(
     Args:
         embeddings: (N, d) float32, any array torch understands.
         langs: language of each row.
-        config: K, centring, assignment, seed, Lloyd rounds.
+        config: K, selection, centring, assignment, seed, Lloyd rounds.
         levels: residual levels to fit; ``nearest`` has one whatever is asked.
         teacher_fingerprint: kept with the anchors.
 
@@ -164,7 +164,7 @@ def fit_anchors(
         raise UserError(f"anchors.k {config.k} is larger than the {distinct} distinct embeddings")
     found = []
     for level in range(levels if config.assignment == "residual" else 1):
-        centroids = kmeans(rest, config.k, config.iterations, config.seed + level)
+        centroids = select(rest, config, config.seed + level)
         found.append(centroids)
         if config.assignment == "residual" and level + 1 < levels:
             codes = torch.cat([_distances(part, centroids).argmin(1) for part in rest.split(CHUNK)])

@@ -186,3 +186,4 @@ SOURCES = Registry(
         for source in (ProjectionCodes, OracleCodes, RandomCodes, ConstantCodes, LanguageCodes, ShuffledCodes)
     },
 )
+SOURCES.add("soft", "ecr_bench.ecr.soft:SoftVectors")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ecr_bench.config import Placement
 from ecr_bench.ecr.codes import SOURCES, CodeSource
@@ -60,13 +60,13 @@ class Conditioner:
         """Control token ids of each prompt: a function of ``cue`` (and, for controls, ``lang``) alone."""
         if self.source is None or self.tokens is None or not self.count:
             return [[] for _ in prompts]
-        looked_at = {(p.cue, p.lang): [] for p in prompts if p.cue and p.cue.strip()}
-        if looked_at:
-            cues, langs = zip(*looked_at, strict=True)
-            ids = self.tokens.ids(self.source(cues, langs)).tolist()
-            looked_at = dict(zip(looked_at, ids, strict=True))
+        keys = list(dict.fromkeys((p.cue, p.lang) for p in prompts if p.cue and p.cue.strip()))
+        known: dict[tuple[str | None, str], list[int]] = {}
+        if keys:
+            codes = self.source([cue for cue, _ in keys], [lang for _, lang in keys])
+            known = dict(zip(keys, self.tokens.ids(codes).tolist(), strict=True))
         null = [self.tokens.null_id] * self.count
-        return [looked_at.get((p.cue, p.lang), null) for p in prompts]
+        return [known.get((p.cue, p.lang), null) for p in prompts]
 
     def encode(self, prompts: Sequence[Prompt], max_tokens: int | None = None) -> list[Encoded]:
         """Token ids of each prompt, at most ``max_tokens`` long.
@@ -85,9 +85,7 @@ class Conditioner:
         bos = self.bos_id
         assert bos is not None
         result = []
-        for text, ids, offsets, tokens in zip(
-            texts, batch["input_ids"], batch["offset_mapping"], control, strict=True
-        ):
+        for text, ids, offsets, tokens in zip(texts, batch["input_ids"], batch["offset_mapping"], control, strict=True):
             room = None if max_tokens is None else max_tokens - 1 - self.count
             cut = 0 if room is None else max(0, len(ids) - room)
             question = max(_question_start(text, offsets) - cut, 0)
@@ -96,6 +94,12 @@ class Conditioner:
 
     def _visible(self, prompt: Prompt) -> str:
         return prompt.text.replace(prompt.cue, "", 1) if self.drop_cue and prompt.cue else prompt.text
+
+    def attach(self, model: PreTrainedModel) -> None:
+        """Prepare ``model`` for ids that stand for vectors; nothing to do unless the source has such (``ecr.soft``)."""
+        attach = getattr(self.source, "attach", None)
+        if attach is not None and self.tokens is not None:
+            attach(model, self.tokens.first_id)
 
     def save(self, folder: Path) -> None:
         """Write ``conditioner.json`` and the tensors of the code source, atomically."""

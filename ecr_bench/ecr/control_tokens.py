@@ -45,19 +45,24 @@ class ControlTokens:
         model could not tell one anchor from another at the start. A vocabulary that is already
         padded beyond ``first_id`` keeps its size if the block fits.
         """
-        embedding = model.get_input_embeddings().weight
-        if embedding.shape[0] < self.first_id + self.size:
+        if _weight(model.get_input_embeddings()).shape[0] < self.first_id + self.size:
             model.resize_token_embeddings(self.first_id + self.size, mean_resizing=False)
         generator = torch.Generator().manual_seed(seed)
         rows = slice(self.first_id, self.first_id + self.size)
-        matrices = [model.get_input_embeddings().weight]
+        matrices = [_weight(model.get_input_embeddings())]
         head = model.get_output_embeddings()
         if head is not None and head.weight is not matrices[0]:
-            matrices.append(head.weight)
+            matrices.append(_weight(head))
         with torch.no_grad():
             for weight in matrices:
                 new = torch.randn(self.size, weight.shape[1], generator=generator) * std
                 weight[rows] = new.to(weight.dtype).to(weight.device)
+
+
+def _weight(layer: torch.nn.Module) -> torch.Tensor:
+    weight = layer.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight
 
 
 def place(ids: Sequence[int], control: Sequence[int], placement: Placement, question: int) -> list[int]:

@@ -62,6 +62,8 @@ class EcrLM(HFLM):
         self.conditioner = self._conditioner(conditioner)
         if self.conditioner is not None and self.backend != "causal":
             raise UserError("a conditioner needs a causal model; this one is an encoder-decoder")
+        if self.conditioner is not None:
+            self.conditioner.attach(self.model)
         self.last_control_tokens: dict[DocKey, list[int]] = {}
         """Control tokens of each document of the last call, by (task name, doc id)."""
 
@@ -162,7 +164,7 @@ class EcrLM(HFLM):
         assert self.conditioner is not None
         pairs = [request.args for request in requests]
         options = self._continuations(pairs)
-        prompts = self._prompts(requests)
+        prompts = prompts_of(requests)
         room: dict[Prompt, int] = {}
         for prompt, option in zip(prompts, options, strict=True):
             # the last token of an option is never an input, hence one more than the window
@@ -177,23 +179,6 @@ class EcrLM(HFLM):
         ids = self._encode_texts({text for context, option in moved for text in (context, context + option)}, False)
         return [ids[context + option][len(ids[context]) :] for context, option in moved]
 
-    def _prompts(self, requests: Sequence[Instance]) -> list[Prompt]:
-        """The prompt of each request, cued by what all contexts of its document share."""
-        contexts: dict[DocKey, list[str]] = defaultdict(list)
-        for request in requests:
-            contexts[_key(request)].append(request.args[0])
-        common = {key: _common_prefix(group) for key, group in contexts.items()}
-        return [
-            # a request that does not say which document it is of cannot be compared with its siblings
-            prompt_for(
-                request.task_name or "",
-                request.doc or {},
-                request.args[0].rstrip(),
-                common[_key(request)] if request.doc_id is not None else "",
-            )
-            for request in requests
-        ]
-
     def _encode_prompts(self, prompts: list[Prompt], room: list[int]) -> dict[Prompt, Encoded]:
         assert self.conditioner is not None
         encoded = self.conditioner.encode(prompts)
@@ -206,7 +191,7 @@ class EcrLM(HFLM):
         self, requests: Sequence[Instance], prompts: Sequence[Prompt], encoded: dict[Prompt, Encoded]
     ) -> None:
         self.last_control_tokens = {
-            _key(request): list(encoded[prompt].control_tokens)
+            doc_key(request): list(encoded[prompt].control_tokens)
             for request, prompt in zip(requests, prompts, strict=True)
             if request.doc_id is not None
         }
@@ -238,7 +223,7 @@ class EcrLM(HFLM):
         self.last_control_tokens = {}
         if self.conditioner is None:
             return super().generate_until(requests, disable_tqdm=disable_tqdm)
-        prompts = self._prompts(requests)
+        prompts = prompts_of(requests)
 
         def encode(chosen: list[int], max_tokens: int) -> list[list[int]]:
             distinct = list(dict.fromkeys(prompts[i] for i in chosen))
@@ -262,7 +247,26 @@ class EcrLM(HFLM):
         }
 
 
-def _key(request: Instance) -> DocKey:
+def prompts_of(requests: Sequence[Instance]) -> list[Prompt]:
+    """The prompt of each request, cued by what all contexts of its document share."""
+    contexts: dict[DocKey, list[str]] = defaultdict(list)
+    for request in requests:
+        contexts[doc_key(request)].append(request.args[0])
+    common = {key: _common_prefix(group) for key, group in contexts.items()}
+    return [
+        # a request that does not say which document it is of cannot be compared with its siblings
+        prompt_for(
+            request.task_name or "",
+            request.doc or {},
+            request.args[0].rstrip(),
+            common[doc_key(request)] if request.doc_id is not None else "",
+        )
+        for request in requests
+    ]
+
+
+def doc_key(request: Instance) -> DocKey:
+    """Which document a request belongs to."""
     return (request.task_name or "", -1 if request.doc_id is None else request.doc_id)
 
 

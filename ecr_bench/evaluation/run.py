@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
+from ecr_bench.evaluation.probe import ProbeLM
 
 
 @contextlib.contextmanager
@@ -42,13 +43,14 @@ def quiet(verbose: bool = False) -> Iterator[None]:
         yield
 
 
-def load_tasks(names: Sequence[str], manager: TaskManager) -> list[Task]:
-    """Load tasks and groups by name, flat, so that several models can be scored on them without reloading.
+def load_tasks(names: Sequence[str | dict[str, Any]], manager: TaskManager) -> list[Task]:
+    """Load tasks and groups by name or configuration (``items.lmeval.task_specs``), flat, so that several models
+    can be scored on them without reloading.
 
     UserError for a name the manager does not know.
     """
     for name in names:
-        if name not in manager.all_tasks:
+        if isinstance(name, str) and name not in manager.all_tasks:
             known = ", ".join(sorted(manager.all_tasks)[:20])
             raise UserError(f"unknown task {name!r}: allowed are {known}{', …' if len(manager.all_tasks) > 20 else ''}")
     with quiet():
@@ -56,7 +58,7 @@ def load_tasks(names: Sequence[str], manager: TaskManager) -> list[Task]:
 
 
 def evaluate(
-    lm: EcrLM,
+    lm: EcrLM | ProbeLM,
     task_names: Sequence[str | Task],
     *,
     metadata: Mapping[str, Any],
@@ -101,7 +103,7 @@ def evaluate(
     ]
 
 
-def _record(sample: dict[str, Any], task: Task, lm: EcrLM, metadata: Mapping[str, Any]) -> dict[str, Any]:
+def _record(sample: dict[str, Any], task: Task, lm: EcrLM | ProbeLM, metadata: Mapping[str, Any]) -> dict[str, Any]:
     doc, name = sample["doc"], str(task.task_name)
     scores = [float(value) for value, _ in sample["filtered_resps"]]
     continuations = [arguments[1] for arguments in sample["arguments"]]

@@ -31,13 +31,20 @@ def build(
     frame: pd.DataFrame, *, split: str, languages: Sequence[str], count: int, seed: int, pairs: Sequence[str]
 ) -> list[Item]:
     """Intent items of ``languages``, all intents as evenly as the rows allow."""
-    names, families = confusable(frame)
+    return labelled_items(frame, task="intent", split=split, languages=languages, count=count, seed=seed)
+
+
+def labelled_items(
+    frame: pd.DataFrame, *, task: str, split: str, languages: Sequence[str], count: int, seed: int
+) -> list[Item]:
+    """Items of ``task``, which asks for the label; question ``TASK:``. Also behind the task ``label``."""
+    names, families = confusable(frame, task)
     rows = by([row for row in select(frame, split, languages) if row.label in names], lambda row: row.lang)
     items: list[Item] = []
     for lang in languages:
-        rng = random.Random(f"{seed}/intent/{split}/{lang}")
+        rng = random.Random(f"{seed}/{task}/{split}/{lang}")
         ordered = interleave(rows.get(lang, []), [lambda row: row.label, lambda row: row.unit], rng)
-        items += [_item(row, names, _rivals(row.label, families), rng) for row in ordered[:count]]
+        items += [_item(task, row, names, _rivals(row.label, families), rng) for row in ordered[:count]]
     return items
 
 
@@ -50,24 +57,24 @@ def _rivals(label: str, families: dict[str, list[str]]) -> list[str]:
     return rivals
 
 
-def _item(row: Row, names: dict[str, str], rivals: list[str], rng: random.Random) -> Item:
+def _item(task: str, row: Row, names: dict[str, str], rivals: list[str], rng: random.Random) -> Item:
     others = [names[label] for label in rng.sample(rivals, OPTIONS - 1)]
     choices, gold = place(names[row.label], others, rng)
     return Item(
-        item_id=f"intent/{row.id}",
-        task="intent",
+        item_id=f"{task}/{row.id}",
+        task=task,
         grain="coarse",
         cluster=row.meaning,
         lang=row.lang,
         target_lang=row.lang,
         text=row.text,
-        question="intent:",
+        question=f"{task}:",
         choices=choices,
         gold=gold,
     )
 
 
-def confusable(frame: pd.DataFrame) -> tuple[dict[str, str], dict[str, list[str]]]:
+def confusable(frame: pd.DataFrame, task: str = "intent") -> tuple[dict[str, str], dict[str, list[str]]]:
     """Readable name and family of each intent of the training split.
 
     Similarity is the TF-IDF cosine of the intents' training sentences (English where there are any, else
@@ -77,7 +84,7 @@ def confusable(frame: pd.DataFrame) -> tuple[dict[str, str], dict[str, list[str]
     train = frame.loc[frame["split"] == "train", ["label", "lang", "text"]]
     labels = sorted(train["label"].unique())
     if len(labels) < OPTIONS:
-        raise UserError(f"task 'intent': the training split has {len(labels)} labels: needed are {OPTIONS} or more")
+        raise UserError(f"task {task!r}: the training split has {len(labels)} labels: needed are {OPTIONS} or more")
     names = readable_names(labels)
     counts = train["lang"].value_counts()
     pivot = "en" if "en" in counts.index else min(counts.index, key=lambda lang: (-counts[lang], lang))

@@ -46,4 +46,10 @@ def _inline(name: str, folder: Path) -> dict[str, Any]:
     family = rest.partition("_")[0]
     if family not in TASKS:
         raise unknown("task", name, [f"ecr_{task}_LANG" for task in TASKS])
-    return {**load_yaml(folder / family / f"_{family}.yaml"), "task": name, "dataset_kwargs": {"task": name}}
+    own = folder / family / f"_{family}.yaml"
+    # a task of a plugin has no file here; all families are asked the same way
+    return {
+        **load_yaml(own if own.is_file() else folder / "label" / "_label.yaml"),
+        "task": name,
+        "dataset_kwargs": {"task": name},
+    }

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 TASKS = Registry("task")
 TASKS.add("intent", "ecr_bench.items.intent:build", "coarse: which of four confusable intents the sentence has")
+TASKS.add(
+    "label", "ecr_bench.items.label:build", "coarse: which of four confusable labels the text has, any labelled corpus"
+)
 TASKS.add("slot", "ecr_bench.items.slot:build", "fine: which value of one slot the sentence states")
 TASKS.add("meaning", "ecr_bench.items.meaning:build", "fine: which sentence of another language says the same")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning as L
@@ -11,12 +13,15 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ecr_bench.config import ControlTokensConfig, OptimiserConfig, TeacherConfig
-from ecr_bench.data.module import IGNORED
+from ecr_bench.data.encode import Example, TextRow
+from ecr_bench.data.module import IGNORED, Variation
 from ecr_bench.ecr.anchors import Anchors
 from ecr_bench.ecr.codes import CodeSource
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.ecr.projection import Projection
+from ecr_bench.methods.optimisers import create_optimiser
+from ecr_bench.types import Item
 
 
 def hidden_states(model: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tensor:
@@ -24,13 +29,46 @@ def hidden_states(model: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tens
     return model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
 
 
-def cross_entropy(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Mean cross-entropy in nats over the labelled positions; the head runs only there."""
+def cross_entropy(
+    model: PreTrainedModel,
+    batch: dict[str, torch.Tensor],
+    per_row: bool = False,
+    logits: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Cross-entropy in nats over the labelled positions; the head runs only there.
+
+    ``per_row`` False: mean over positions. True: mean over rows of the mean over a row's positions.
+    ``logits``: what ``labelled_logits`` gave, where the caller has it already.
+    """
+    scores, labels = logits or labelled_logits(model, batch)
+    return average(torch.nn.functional.cross_entropy(scores, labels, reduction="none"), batch["labels"], per_row)
+
+
+def average(losses: torch.Tensor, labels: torch.Tensor, per_row: bool) -> torch.Tensor:
+    """Mean of the losses (N,) of the labelled positions of ``labels`` (B, T): over positions, or over rows first."""
+    return losses @ row_weights(labels) if per_row else losses.mean()
+
+
+def row_weights(labels: torch.Tensor) -> torch.Tensor:
+    """Weights (N,) float32 of the N labelled positions of labels (B, T), row by row; each row's sum to 1 / B."""
+    wanted = labels != IGNORED
+    counts = wanted.sum(1, keepdim=True)
+    rows = (counts > 0).sum()
+    return (1.0 / (counts.clamp(min=1) * rows)).expand_as(wanted)[wanted]
+
+
+def labelled_logits(
+    model: PreTrainedModel, batch: dict[str, torch.Tensor], states: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (N, V) float32 and labels (N,) of the N labelled positions, row by row.
+
+    ``states``: hidden states (B, T, d) where the caller has them already.
+    """
     wanted = batch["labels"] != IGNORED
-    states = hidden_states(model, batch["input_ids"])[wanted]
+    states = hidden_states(model, batch["input_ids"]) if states is None else states
     head = model.get_output_embeddings()
     assert head is not None
-    return torch.nn.functional.cross_entropy(head(states).float(), batch["labels"][wanted])
+    return head(states[wanted]).float(), batch["labels"][wanted]
 
 
 def learning_rate(step: int, steps: int, warmup: float) -> float:
@@ -52,7 +90,13 @@ class CausalLMModule(L.LightningModule):
 
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Scalar training loss of one batch; methods with another objective override this."""
-        return cross_entropy(self.model, batch)
+        return self.cross_entropy(batch)
+
+    def cross_entropy(
+        self, batch: dict[str, torch.Tensor], logits: tuple[torch.Tensor, torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Cross-entropy averaged as the configuration says; the same for every arm."""
+        return cross_entropy(self.model, batch, self.optimiser.loss == "row", logits)
 
     def training_step(self, batch: dict[str, torch.Tensor], _: int) -> torch.Tensor:
         loss = self.loss(batch)
@@ -69,17 +113,11 @@ class CausalLMModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         settings = self.optimiser
-        trained = [p for p in self.parameters() if p.requires_grad]
-        decayed = [p for p in trained if p.dim() >= 2]
-        groups = [
-            {"params": decayed, "weight_decay": settings.weight_decay},
-            {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
-        ]
-        adamw = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
+        optimiser = create_optimiser(self, settings)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            adamw, lambda step: learning_rate(step, settings.steps, settings.warmup)
+            optimiser, lambda step: learning_rate(step, settings.steps, settings.warmup)
         )
-        return {"optimizer": adamw, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "train/lr"}}
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "train/lr"}}
 
 
 @dataclass(frozen=True)
@@ -91,11 +129,31 @@ class Ingredients:
     languages: tuple[str, ...]
     k: int
     levels: int
+    hidden_size: int
+    """Width of the base model's embeddings."""
     anchors: Anchors | None = None
     projection: Projection | None = None
     pool: torch.Tensor | None = None
     """Codes (P, m) int64 of training texts, for the ``shuffled`` control."""
     teacher: TeacherConfig | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a method that learns from more than the batch may look at before training."""
+
+    given: Ingredients
+    conditioner: Conditioner
+    items: Sequence[Item]
+    texts: Sequence[TextRow]
+    """Training rows before encoding, items first: ``batch["rows"]`` indexes items + texts."""
+    window: int
+    """The model's context in tokens."""
+    seed: int
+    settings: Mapping[str, Any]
+    """The ``sections`` asked for."""
+    folders: Mapping[str, Path]
+    """Folders of the stages this one builds on, by role."""
 
 
 class Method(CausalLMModule):
@@ -112,6 +170,32 @@ class Method(CausalLMModule):
     """Whether the teacher is asked in training and at test time (which rules out deployment)."""
     drop_cue: ClassVar[bool] = False
     """Whether the text is hidden from the model (codes only)."""
+    uses_larger: ClassVar[bool] = False
+    """Whether a larger plain model must be trained first (``distill.size``), to learn from."""
+    sections: ClassVar[tuple[str, ...]] = ()
+    """Sections of the experiment that only this method reads; ``prepare`` gets them."""
+    precisions: ClassVar[tuple[str, ...]] = ()
+    """Precisions this method is scored at; empty for those of the experiment."""
+    base_precision: ClassVar[str | None] = None
+    """Precision the base model is quantised to before training, if it is."""
+    trains_model: ClassVar[bool] = True
+    """False for a probe, which has no language model (``methods.probe``)."""
+
+    def prepare(self, training: Training) -> None:
+        """Called once before training, for what needs more than the model and the batches."""
+
+    def variation(self, encode: Callable[[Conditioner], Sequence[Example]]) -> Variation | None:
+        """How training rows vary between draws, if they do; ``encode`` gives all of them under a conditioner."""
+        return None
+
+    @property
+    def adapter_parameters(self) -> int:
+        """Numbers trained and stored in addition to the base model's."""
+        return 0
+
+    def save_model(self, folder: Path) -> None:
+        """Write the trained model so that ``folder`` can be scored."""
+        self.model.save_pretrained(folder)
 
     @classmethod
     def source(cls, given: Ingredients) -> CodeSource | None:

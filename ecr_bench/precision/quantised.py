@@ -37,7 +37,11 @@ def load_nf4(folder: Path, device: str = "cpu") -> PreTrainedModel:
     Embeddings, norms and lm_head stay dense, in bfloat16; block maxima are not quantised again.
     """
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
-    model = _load(folder, device, config)
+    return same_everywhere(_load(folder, device, config))
+
+
+def same_everywhere(model: PreTrainedModel) -> PreTrainedModel:
+    """Keep 4-bit layers off a path that only some CPUs have; other layers are left alone."""
     for module in model.modules():
         if isinstance(module, bitsandbytes.nn.Linear4bit):
             # bitsandbytes 0.50 repacks weights for CPUs with AVX512-BF16, which fails unless in_features is

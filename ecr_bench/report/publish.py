@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 from rich.console import Console
 
+from ecr_bench import __version__
 from ecr_bench.config import Experiment
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.records import write_records
-from ecr_bench.io import atomic_dir, write_json
+from ecr_bench.io import atomic_dir, read_json, write_json
 from ecr_bench.report.board import build_board, write_board
-from ecr_bench.report.schema import Board
+from ecr_bench.report.page import FILE, write_page
+from ecr_bench.report.schema import Board, read_board
 from ecr_bench.report.terminal import print_board
 from ecr_bench.runner.collect import collect_cells, collect_notes, collect_records, collect_surface
 from ecr_bench.runner.execute import default_workers, execute
@@ -32,19 +33,23 @@ def run_and_publish(
     execute(plan.stages, store, console, workers or default_workers(), plugins)
     board = publish(plan, store, out / experiment.name)
     print_board(board, console)
-    console.print(f"\nWritten to [bold]{out / experiment.name}[/]: board.md, board.json, records.parquet, tensorboard/")
+    console.print(
+        f"\nWritten to [bold]{out / experiment.name}[/]: {FILE}, board.md, board.json, records.parquet, tensorboard/"
+    )
     return board
 
 
 def publish(plan: Plan, store: Store, folder: Path) -> Board:
-    """Write board.json, board.md, records.parquet, cells.json and tensorboard/ of a finished plan.
+    """Write board.json, board.md, report.html, records.parquet, cells.json and tensorboard/ of a finished plan.
 
-    When nothing changed since the last time (same stages), the board on disk is returned as it is.
+    When nothing changed since the last time (same experiment, same stages), the board on disk is returned
+    as it is.
     """
-    stages = sorted(plan.stages)
-    marker = folder / "stages.json"
-    if marker.is_file() and json.loads(marker.read_text()) == stages:
-        return read_board(folder)
+    made_from = [__version__, plan.experiment.identity, *sorted(plan.stages)]
+    marker = folder / "made_from.json"
+    if marker.is_file() and read_json(marker) == made_from:
+        return finished_board(folder)
+    marker.unlink(missing_ok=True)
     records, cells = collect_records(plan, store), collect_cells(plan, store)
     board = build_board(
         plan.experiment.name,
@@ -58,7 +63,8 @@ def publish(plan: Plan, store: Store, folder: Path) -> Board:
     write_json(folder / "cells.json", cells)
     _link_tensorboard(plan, store, folder / "tensorboard")
     write_board(folder, board)
-    write_json(marker, stages)  # written last: its presence means the folder is whole
+    write_page(folder)
+    write_json(marker, made_from)  # written last: its presence means the folder is whole
     return board
 
 
@@ -66,15 +72,14 @@ def _link_tensorboard(plan: Plan, store: Store, folder: Path) -> None:
     """Copy each cell's event files under its readable name."""
     with atomic_dir(folder) as temporary:
         for cell in plan.cells:
-            shutil.copytree(store.path(cell.train) / "tensorboard", temporary / cell.label)
+            shutil.copytree(store.path(cell.train) / "tensorboard", temporary / cell.label.replace("/", "_"))
         for base in dict.fromkeys(cell.base for cell in plan.cells):
             name = plan.stages[base].label.replace(" ", "-")
             shutil.copytree(store.path(base) / "tensorboard", temporary / name)
 
 
-def read_board(folder: Path) -> Board:
-    """Read ``board.json``; UserError when there is none."""
-    path = folder / "board.json"
-    if not path.is_file():
+def finished_board(folder: Path) -> Board:
+    """The board of a finished run; UserError that says how to make one when there is none."""
+    if not (folder / "board.json").is_file():
         raise UserError(f"no board in {folder}; first: ecr-bench run {folder.name} --out {folder.parent}")
-    return Board.model_validate_json(path.read_text(encoding="utf-8"))
+    return read_board(folder)

@@ -114,7 +114,7 @@ def _surface_lines(board: Board, split: str, columns: list[str]) -> tuple[tuple[
     lines = [("chance", "", *(percent(chance[t]) + "      " if t in chance else DASH for t in columns), "", "")]
     for name in names:
         cells = [percent(by_task[t][name]) + "      " if name in by_task.get(t, {}) else DASH for t in columns]
-        lines.append((name, "", *cells, "", ""))
+        lines.append((name.replace("_", " "), "", *cells, "", ""))
     return tuple(lines)
 
 

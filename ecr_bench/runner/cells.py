@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from ecr_bench.config import ControlTokensConfig, FinetuneConfig, TeacherConfig, shipped
+from ecr_bench.config import ControlTokensConfig, DistillConfig, FinetuneConfig, TeacherConfig, shipped
 from ecr_bench.corpora.base import Corpus
-from ecr_bench.data.encode import cut_texts, encode_items, encode_texts
+from ecr_bench.data.encode import Example, TextRow, cut_texts, encode_items, encode_texts
 from ecr_bench.data.module import ExamplesDataModule, Mixture
 from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.ecr.anchors import Anchors
+from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.projection import load_projection
 from ecr_bench.items.files import read_items
-from ecr_bench.methods.base import Ingredients
+from ecr_bench.items.lmeval import task_specs
+from ecr_bench.methods.base import Ingredients, Training
+from ecr_bench.methods.distill import teacher_folder
 from ecr_bench.methods.models import count_parameters
 from ecr_bench.methods.registry import METHODS
+from ecr_bench.methods.teacher_logits import FILE, build_cache, cache_identity, load_teacher, plain_rows
 from ecr_bench.runner.anchoring import balanced_sample
+from ecr_bench.runner.memory import peak_memory, reset_peak_memory
 from ecr_bench.runner.training import fit
+from ecr_bench.types import Item
 
 
 def _ingredients(spec: dict[str, Any], inputs: dict[str, Path], languages: tuple[str, ...]) -> Ingredients:
@@ -41,7 +48,33 @@ def _ingredients(spec: dict[str, Any], inputs: dict[str, Path], languages: tuple
     if "teacher" in spec:
         given["teacher"] = TeacherConfig(**spec["teacher"])
     tokenizer = load_tokenizer(inputs["tokenizer"] / "tokenizer")
-    return Ingredients(tokenizer, control, languages, shape["k"], max(1, levels), **given)
+    width = AutoConfig.from_pretrained(inputs["base"] / "model").hidden_size
+    return Ingredients(tokenizer, control, languages, shape["k"], max(1, levels), width, **given)
+
+
+def _training_rows(rows: pd.DataFrame, folder: Path, count: int, seed: int) -> tuple[list[Item], list[TextRow]]:
+    """Labelled items and unlabelled texts of a cell, in the order of its mixture."""
+    unlabelled = balanced_sample(rows[rows.split == "train"], count, seed)
+    texts = cut_texts(list(zip(unlabelled.text, unlabelled.lang, strict=True)), seed)
+    return read_items(folder / "train"), texts
+
+
+def logits_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Any) -> dict[str, Any]:
+    """Ask the larger model once for the training rows of a cell; what is kept is checked when it is read."""
+    settings, seed = DistillConfig(**spec["distill"]), spec["seed"]
+    rows = Corpus.load(inputs["corpus"] / "corpus").dataset.to_pandas()
+    tokenizer = load_tokenizer(inputs["tokenizer"] / "tokenizer")
+    items, texts = _training_rows(rows, inputs["items"], spec["items"], seed)
+    plain = plain_rows(tokenizer, items, texts, spec["window"])
+    source = teacher_folder(settings, inputs)
+    teacher = load_teacher(source, tokenizer, spec["window"])
+    cache = build_cache(teacher, plain, settings, len(tokenizer), seed, report)
+    cache.save(folder, cache_identity(source, plain, settings, seed))
+    return {"positions": len(cache.tensors["labels"]), "bytes": (folder / FILE).stat().st_size}
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Any) -> dict[str, Any]:
@@ -50,31 +83,44 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
     method = METHODS.get(spec["method"])
     rows = Corpus.load(inputs["corpus"] / "corpus").dataset.to_pandas()
     given = _ingredients(spec, inputs, tuple(sorted(rows.lang.unique())))
+    if not method.trains_model:
+        from ecr_bench.runner.probing import train_probe
+
+        return {"method": spec["method"], "seed": seed, **train_probe(given, inputs["items"], folder)}
     conditioner = method.conditioner(given)
-    model = AutoModelForCausalLM.from_pretrained(inputs["base"] / "model")
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(inputs["base"] / "model")
     if conditioner.tokens is not None:
         conditioner.tokens.add_to(model, given.control_tokens.init_std, seed)
     window = model.config.max_position_embeddings
+    parameters = count_parameters(model)  # before quantisation, which packs several into one number
+    if method.base_precision is not None:
+        from ecr_bench.precision.adapted import quantise_into
 
-    items = read_items(inputs["items"] / "train")
-    unlabelled = balanced_sample(rows[rows.split == "train"], finetune.items, seed)
-    texts = cut_texts(list(zip(unlabelled.text, unlabelled.lang, strict=True)), seed)
-    mixture = Mixture(
-        encode_items(conditioner, items, window), encode_texts(conditioner, texts, window), finetune.text_share
-    )
+        model = quantise_into(folder / "model", model, method.base_precision, _device())
+
+    items, texts = _training_rows(rows, inputs["items"], finetune.items, seed)
+    module = method(model, finetune)
+    settings = {name: spec[name] for name in method.sections}
+    module.prepare(Training(given, conditioner, items, texts, window, seed, settings, inputs))
+
+    def encode(arm: Conditioner) -> tuple[list[Example], list[Example]]:
+        return encode_items(arm, items, window), encode_texts(arm, texts, window)
+
+    mixture = Mixture(*encode(conditioner), finetune.text_share)
+    variation = module.variation(lambda arm: list(chain(*encode(arm))))
     validation = encode_items(conditioner, read_items(inputs["items"] / "validation"), window)
     data = ExamplesDataModule(
-        mixture, validation, given.tokenizer.pad_token_id, finetune.batch_size, finetune.steps, seed
+        mixture, validation, given.tokenizer.pad_token_id, finetune.batch_size, finetune.steps, seed, variation
     )
-    stats = fit(method(model, finetune), data, finetune, seed, folder, report)
-    model.save_pretrained(folder / "model")
+    stats = fit(module, data, finetune, seed, folder, report)
+    module.save_model(folder / "model")
     given.tokenizer.save_pretrained(folder / "model")
     conditioner.save(folder / "model" / "conditioner")
     source = conditioner.source
     return {
         "method": spec["method"],
         "seed": seed,
-        "parameters": count_parameters(model),
+        "parameters": parameters + module.adapter_parameters,
         "side_parameters": source.side_parameters if source else 0,
         "side_bytes": source.side_bytes if source else 0,
         "deployable": source.deployable if source else True,
@@ -87,39 +133,32 @@ def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
     """Score a trained cell on all test items at each precision; per-item records as Parquet."""
     from lm_eval.tasks import TaskManager
 
-    from ecr_bench.evaluation.lm import EcrLM
     from ecr_bench.evaluation.records import write_records
     from ecr_bench.evaluation.run import evaluate, load_tasks
-    from ecr_bench.precision.measure import describe
-    from ecr_bench.precision import PRECISIONS
+    from ecr_bench.runner.scorers import disk_bytes, open_scorer
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     model_folder = inputs["train"] / "model"
-    tokenizer = load_tokenizer(model_folder)
     names = sorted(path.stem for path in (inputs["items"] / "test").glob("ecr_*.jsonl"))
     manager = TaskManager(
         include_path=str(shipped("tasks")), include_defaults=False, metadata={"items": str(inputs["items"] / "test")}
     )
-    tasks = load_tasks(names, manager)
+    tasks = load_tasks(task_specs(names, shipped("tasks")), manager)
     # names of cell, arm and size belong to an experiment, not to the stage: `collect` fills them in
     metadata = {"cell": "", "method": "", "size": "", "seed": 0, "seen_languages": spec["seen"]}
     records: list[dict[str, Any]] = []
     costs: dict[str, Any] = {}
     for index, precision in enumerate(spec["precisions"]):
         report(index, len(spec["precisions"]))
-        model = PRECISIONS.get(precision)(model_folder, device)
-        lm = EcrLM(
-            model,
-            tokenizer=tokenizer,
-            conditioner=model_folder / "conditioner",
-            batch_tokens=spec["batch_tokens"],
-        )
+        reset_peak_memory()
+        scorer = open_scorer(model_folder, precision, _device(), spec["batch_tokens"])
         started = time.perf_counter()
-        scored = evaluate(lm, tasks, metadata={**metadata, "precision": precision}, task_manager=manager)
+        scored = evaluate(scorer.lm, tasks, metadata={**metadata, "precision": precision}, task_manager=manager)
         seconds = time.perf_counter() - started
         records += scored
         costs[precision] = {
-            "bytes": describe(model)["bytes"],
+            "bytes": scorer.bytes,
+            "disk_bytes": disk_bytes(model_folder),
+            "scoring_memory": peak_memory(),
             "ms_per_item": round(1000 * seconds / max(1, len(scored)), 3),
         }
     write_records(folder / "records.parquet", pd.DataFrame(records))

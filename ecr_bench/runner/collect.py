@@ -21,13 +21,28 @@ def collect_records(plan: Plan, store: Store) -> pd.DataFrame:
         frame["cell"], frame["method"], frame["size"] = cell.label, method_name(cell), cell.size
         frame["seed"] = cell.seed
         frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    records = pd.concat(frames, ignore_index=True)
+    return _comparable(records) if len(_seen_sets(plan)) > 1 else records
+
+
+def _seen_sets(plan: Plan) -> set[tuple[str, ...]]:
+    return {tuple(sorted(plan.stages[cell.score].spec["seen"])) for cell in plan.cells}
+
+
+def _comparable(records: pd.DataFrame) -> pd.DataFrame:
+    """Without the items that are seen for one cell and unseen for another: no mean may mix the two."""
+    return records[records.groupby(["task_name", "item_id"])["group"].transform("nunique") == 1].reset_index(drop=True)
 
 
 def method_name(cell: Cell) -> str:
     """The name of the arm on the board; overrides make it an arm of its own."""
-    extra = ",".join(f"{key.split('.')[-1]}={value}" for key, value in sorted(cell.overrides.items()))
-    return f"{cell.method}[{extra}]" if extra else cell.method
+    return arm_method(cell.method, cell.overrides)
+
+
+def arm_method(method: str, overrides: dict[str, Any]) -> str:
+    """``ecr`` with ``{"control_tokens.count": 8}`` -> ``ecr[count=8]``."""
+    extra = ",".join(f"{key.split('.')[-1]}={value}" for key, value in sorted(overrides.items()))
+    return f"{method}[{extra}]" if extra else method
 
 
 def collect_cells(plan: Plan, store: Store) -> list[dict[str, Any]]:
@@ -53,10 +68,11 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
             f"All seeds share one base model per size (pre-training seed {experiment.pretrain.seed}): "
             "intervals cover fine-tuning seeds and items, not pre-training."
         )
-    notes.append(
-        f"Labelled training rows come from {', '.join(experiment.seen_languages)} only; "
-        "the other languages gave unlabelled text."
-    )
+    if len(seen := _seen_sets(plan)) == 1:
+        languages = "from " + ", ".join(next(iter(seen)))
+    else:
+        languages = "from other languages in other cells; items that are seen in one and unseen in another are left out"
+    notes.append(f"Labelled training rows come {languages}; the other languages gave unlabelled text.")
     for stage_id in dict.fromkeys(cell.anchors for cell in plan.cells if cell.anchors):
         quality = read_json(store.path(stage_id) / "quality.json")
         shown = ", ".join(f"{key} {value:.3f}" for key, value in quality.items() if isinstance(value, float))
@@ -70,8 +86,8 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
 
 
 def collect_surface(plan: Plan, store: Store) -> dict[str, Any]:
-    """Copy, length and majority baselines of the test items."""
-    return read_json(store.path(plan.cells[0].items) / "surface.json")
+    """Copy, length and majority baselines of the test items; none where cells differ in what is seen."""
+    return {} if len(_seen_sets(plan)) > 1 else read_json(store.path(plan.cells[0].items) / "surface.json")
 
 
 def _corpus_folder(plan: Plan, store: Store) -> Path:

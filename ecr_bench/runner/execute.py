@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -55,6 +56,7 @@ def _start_worker(threads: int, progress_queue: Any, plugins: tuple[str, ...]) -
     """Runs first in each worker: thread count, quiet libraries, plugins; Ctrl-C is the parent's to handle."""
     global _progress_queue
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     os.environ.update(OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="false")
     import torch
 
@@ -65,6 +67,13 @@ def _start_worker(threads: int, progress_queue: Any, plugins: tuple[str, ...]) -
     quiet_libraries()
     load_plugins(plugins)
     _progress_queue = progress_queue
+
+
+def _leave_with(parent: int) -> None:
+    """End this worker when the run is killed, so that no stage goes on unseen."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _work(stage: Stage, store: Store) -> None:

@@ -8,15 +8,18 @@ use the same ``--out``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ecr_bench import __version__
 from ecr_bench.config import Experiment
 from ecr_bench.corpora.registry import CORPORA
-from ecr_bench.errors import UserError
+from ecr_bench.errors import UserError, unknown
 from ecr_bench.io import fingerprint
 from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.registry import METHODS
+from ecr_bench.methods.weights import weights_fingerprint
+from ecr_bench.plugins import code_of
 from ecr_bench.teachers.registry import TEACHERS
 
 
@@ -100,7 +103,8 @@ def _cell(
     exp: Experiment, method: str, size: str, seed: int, overrides: dict[str, Any], stages: dict[str, Stage]
 ) -> Cell:
     dump = exp.model_dump(mode="json")
-    corpus = _add(stages, Stage("corpus", f"corpus {exp.corpus.name}", {"corpus": dump["corpus"]}, cost=10))
+    corpus_spec = {"corpus": dump["corpus"], **code_of(CORPORA.get(exp.corpus.name))}
+    corpus = _add(stages, Stage("corpus", f"corpus {exp.corpus.name}", corpus_spec, cost=10))
     tokenizer = _add(
         stages, Stage("tokenizer", "tokenizer", {"tokenizer": dump["tokenizer"]}, {"corpus": corpus}, cost=5)
     )
@@ -109,6 +113,7 @@ def _cell(
         "scoring": {"items": exp.scoring.items, "pairs": dump["scoring"]["pairs"]},
         "train_items": exp.finetune.items,
         "seen": dump["seen_languages"],
+        **{f"{task} {key}": code for task in exp.tasks for key, code in code_of(TASKS.get(task)).items()},
     }
     items = _add(stages, Stage("items", "items " + ", ".join(exp.tasks), items_spec, {"corpus": corpus}, cost=15))
     pretrain = dump["pretrain"]
@@ -127,8 +132,9 @@ def _cell(
     extra = "".join(f" {key}={value}" for key, value in sorted(overrides.items()))
     cls = METHODS.get(method)
     anchors = None
-    if cls.uses_anchors and exp.control_tokens.count:
-        anchors = _add(stages, _anchor_stage(exp, dump, corpus, tokenizer, base))
+    if cls.uses_anchors and (exp.control_tokens.count or not cls.uses_control_tokens):
+        anchors = _add(stages, _anchor_stage(exp, dump, corpus, tokenizer, base, _own_teacher(exp, cls, stages)))
+    larger = _larger(exp, size, seed, items, corpus, tokenizer, stages) if cls.uses_larger else {}
     train = Stage(
         "train",
         f"train {method}-{size} seed {seed}{extra}",
@@ -139,6 +145,7 @@ def _cell(
             "items": items,
             "base": base,
             **({"anchors": anchors} if anchors else {}),
+            **larger,
         },
         cost=_cost(exp, size, exp.finetune.steps * exp.finetune.batch_size * 2),
     )
@@ -149,7 +156,7 @@ def _cell(
             "score",
             f"score {method}-{size} seed {seed}{extra}",
             {
-                "precisions": dump["precisions"],
+                "precisions": list(cls.precisions) or dump["precisions"],
                 "batch_tokens": exp.scoring.batch_tokens,
                 "seen": dump["seen_languages"],
             },
@@ -162,21 +169,70 @@ def _cell(
 
 def _train_spec(exp: Experiment, dump: dict[str, Any], method: str, seed: int, cls: Any) -> dict[str, Any]:
     """Only what this method reads, so that an anchor setting does not retrain the plain arms."""
-    spec = {"method": method, "seed": seed, "finetune": dump["finetune"]}
+    spec = {"method": method, "seed": seed, "finetune": dump["finetune"], **code_of(cls)}
     if cls.uses_control_tokens:
         spec["control_tokens"] = dump["control_tokens"]
         spec["anchors"] = {"k": exp.anchors.k, "assignment": exp.anchors.assignment}
     if cls.uses_teacher:
         spec["teacher"] = dump["teacher"]
+    spec.update({name: dump[name] for name in cls.sections})
+    if cls.uses_larger and exp.distill.model:
+        spec["larger"] = weights_fingerprint(Path(exp.distill.model))
     return spec
 
 
-def _anchor_stage(exp: Experiment, dump: dict[str, Any], corpus: str, tokenizer: str, base: str) -> Stage:
-    inputs = {"corpus": corpus, "tokenizer": tokenizer}
+def _larger(
+    exp: Experiment, size: str, seed: int, items: str, corpus: str, tokenizer: str, stages: dict[str, Stage]
+) -> dict[str, str]:
+    """Stages that give a student its teacher: the larger plain cell, trained but not scored, and its cache."""
+    distill = exp.distill
+    inputs: dict[str, str] = {}
+    spec: dict[str, Any] = {"seed": seed, "items": exp.finetune.items, "window": exp.sizes[size].max_length}
+    if distill.model:
+        spec["larger"] = weights_fingerprint(Path(distill.model))
+    else:
+        if distill.size not in exp.sizes:
+            raise UserError(f"distill.size: no size {distill.size!r}: 'sizes' defines {', '.join(exp.sizes)}")
+        needed: dict[str, Stage] = {}
+        inputs["larger"] = _cell(exp, "finetune", distill.size, seed, {}, needed).train
+        for stage in needed.values():
+            if stage.kind != "score":
+                stages.setdefault(stage.id, stage)
+    if distill.cache_top_k is None:
+        return inputs
+    settings = distill.model_dump(mode="json", include={"model", "temperature", "cache_top_k", "tail"})
+    label = f"logits of {distill.model or 'finetune-' + distill.size} seed {seed}"
+    needs = {"corpus": corpus, "tokenizer": tokenizer, "items": items, **inputs}
+    return {**inputs, "logits": _add(stages, Stage("logits", label, {**spec, "distill": settings}, needs, cost=20))}
+
+
+def _own_teacher(exp: Experiment, cls: Any, stages: dict[str, Stage]) -> dict[str, str]:
+    """The stage of the experiment's own plain model that teacher ``checkpoint`` names by ``size``, seed 0."""
+    options = exp.teacher.options
+    if exp.teacher.name != "checkpoint" or "size" not in options:
+        return {}
+    if options["size"] not in exp.sizes:
+        raise UserError(f"teacher.options.size: no size {options['size']!r}: 'sizes' defines {', '.join(exp.sizes)}")
+    if (state := options.get("state", "finetuned")) not in ("base", "finetuned"):
+        raise unknown("teacher.options.state", str(state), ("base", "finetuned"))
+    if cls.uses_teacher:
+        raise UserError("teacher.options.size: a method that asks the teacher at test time needs 'path' instead")
+    needed: dict[str, Stage] = {}
+    cell = _cell(exp, "finetune", options["size"], 0, {}, needed)
+    for stage in needed.values():
+        if stage.kind != "score" and (stage.kind != "train" or state == "finetuned"):
+            stages.setdefault(stage.id, stage)
+    return {"teacher": cell.train if state == "finetuned" else cell.base}
+
+
+def _anchor_stage(
+    exp: Experiment, dump: dict[str, Any], corpus: str, tokenizer: str, base: str, own: dict[str, str]
+) -> Stage:
+    inputs = {"corpus": corpus, "tokenizer": tokenizer, **own}
     if exp.projection.kind != "token-table":
         inputs["base"] = base
-    spec = {name: dump[name] for name in ("teacher", "anchors", "projection")}
-    spec["count"] = exp.control_tokens.count
+    spec = {name: dump[name] for name in ("teacher", "anchors", "projection")} | code_of(TEACHERS.get(exp.teacher.name))
+    spec["count"] = max(1, exp.control_tokens.count)
     label = f"anchors {exp.anchors.k} from {exp.teacher.name}"
     return Stage("anchors", label, spec, inputs, cost=exp.teacher.rows / 500)
 

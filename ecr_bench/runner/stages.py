@@ -116,6 +116,12 @@ def _train(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: 
     return train_stage(spec, inputs, folder, report)
 
 
+def _logits(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Report) -> dict[str, Any]:
+    from ecr_bench.runner.cells import logits_stage
+
+    return logits_stage(spec, inputs, folder, report)
+
+
 def _score(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Report) -> dict[str, Any]:
     from ecr_bench.runner.cells import score_stage
 
@@ -128,6 +134,7 @@ STAGES: dict[str, Callable[[dict[str, Any], dict[str, Path], Path, Report], dict
     "items": items_stage,
     "base": base_stage,
     "anchors": _anchors,
+    "logits": _logits,
     "train": _train,
     "score": _score,
 }

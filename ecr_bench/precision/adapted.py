@@ -1,0 +1,57 @@
+"""A quantised base with a trained adapter beside it (the LoRA arms)."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import cast
+
+import peft
+import torch
+from peft.utils.other import TrainableTokensWrapper
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from ecr_bench.methods.lora import ADAPTER
+from ecr_bench.precision import PRECISIONS
+from ecr_bench.precision.dense import check_folder
+from ecr_bench.precision.quantised import same_everywhere
+
+
+def has_adapter(folder: Path) -> bool:
+    return (folder / ADAPTER).is_dir()
+
+
+def quantise_into(folder: Path, model: PreTrainedModel, precision: str, device: str) -> PreTrainedModel:
+    """Save ``model`` quantised (``int8`` or ``nf4``) in ``folder`` and return it loaded from there."""
+    dense = folder.with_name(f"{folder.name}-dense")
+    model.save_pretrained(dense)
+    quantised: PreTrainedModel = PRECISIONS.get(precision)(dense, device)
+    shutil.rmtree(dense)
+    quantised.save_pretrained(folder)
+    return quantised
+
+
+def load_adapted(folder: Path, device: str = "cpu") -> PreTrainedModel:
+    """Read base and adapter: quantised linear layers, adapters in float32, the rest bfloat16; eval mode."""
+    base = AutoModelForCausalLM.from_pretrained(
+        check_folder(folder), dtype=torch.bfloat16, device_map={"": device}, local_files_only=True
+    )
+    adapted = peft.PeftModel.from_pretrained(same_everywhere(base), folder / ADAPTER)
+    model = cast(PreTrainedModel, adapted.get_base_model())
+    _put_rows_in_place(model)
+    return model.eval()
+
+
+def _put_rows_in_place(model: PreTrainedModel) -> None:
+    """Write trained token rows into the embedding, in its own dtype, as peft does in each forward; drop the wrapper.
+
+    ``tie_weights``, which lm-eval calls, cannot see through the wrapper.
+    """
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if isinstance(embedding, TrainableTokensWrapper):
+        embedding.token_adapter.merge()
+        model.set_input_embeddings(embedding.token_adapter.base_layer)
+    if isinstance(head, TrainableTokensWrapper):
+        if not model.config.tie_word_embeddings:
+            head.token_adapter.merge()
+        model.set_output_embeddings(head.token_adapter.base_layer)

@@ -1,0 +1,81 @@
+"""The command that repeats one arm of a board."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import yaml
+
+from ecr_bench.config import load
+from ecr_bench.errors import UserError
+from ecr_bench.methods.registry import METHODS
+from ecr_bench.report.arms import with_overrides
+from ecr_bench.report.schema import Board
+from ecr_bench.runner.collect import arm_method
+from ecr_bench.statistics.panel import arm_name
+
+
+def arm_commands(board: Board) -> dict[tuple[str, str], str]:
+    """(method, size) -> one shell command. It runs under a name of its own, so that the board it came from is not
+    overwritten; in the same ``--out`` folder finished stages are reused. Empty without an experiment in the board."""
+    experiment = board.provenance.get("experiment")
+    if not isinstance(experiment, dict) or not experiment.get("cells"):
+        return {}
+    start = _start(experiment)
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for group in experiment["cells"]:
+        overrides = group.get("set") or {}
+        for size in group.get("sizes", ()):
+            cell = {"method": group["method"], "sizes": [size], "seeds": group.get("seeds", [0])}
+            cell |= {"set": overrides} if overrides else {}
+            for name in {with_overrides(group["method"], overrides), arm_method(group["method"], overrides)}:
+                groups.setdefault((name, size), []).append(cell)
+    return {arm: _command(start, experiment["name"], arm, cells) for arm, cells in groups.items()}
+
+
+def _command(start: list[str], name: str, arm: tuple[str, str], cells: list[dict[str, Any]]) -> str:
+    own = re.sub(r"[^A-Za-z0-9._]+", "-", f"{name}-{arm_name(*arm)}").strip("-")
+    words = [*start, f"name={own}", f"cells={_flow(cells)}"]
+    plugin = "" if _ships(cells[0]["method"]) else " --plugin FILE.py"
+    return shlex.join(words) + plugin
+
+
+def _flow(value: Any) -> str:
+    """YAML on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**9)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _start(experiment: dict[str, Any]) -> list[str]:
+    """``ecr-bench run quick --set`` and what this run changed; a file name for an experiment that is not shipped."""
+    try:
+        shipped = load(experiment["name"]).model_dump(mode="json")
+    except UserError:
+        return ["ecr-bench", "run", f"{experiment['name']}.yaml", "--set"]
+    changed = _changes(shipped, {k: v for k, v in experiment.items() if k in shipped and k not in ("name", "cells")})
+    return ["ecr-bench", "run", experiment["name"], "--set", *(f"{key}={_flow(value)}" for key, value in changed)]
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted keys of ``new`` whose values differ. Settings that ``new`` does not know keep their defaults; a mapping
+    with keys that ``old`` lacks is given whole."""
+    result: list[tuple[str, Any]] = []
+    for key, value in new.items():
+        before: Any = old.get(key)
+        if value == before:
+            continue
+        both = isinstance(value, dict) and isinstance(before, dict)
+        if both and key != "options" and value.keys() <= before.keys():
+            result += _changes(before, value, f"{prefix}{key}.")
+        else:
+            result.append((prefix + key, value))
+    return result
+
+
+def _ships(method: str) -> bool:
+    """Whether the method comes with the package rather than from a plugin."""
+    entry = METHODS.entries.get(method)
+    home = entry if isinstance(entry, str) else getattr(entry, "__module__", "")
+    return home.startswith("ecr_bench.")

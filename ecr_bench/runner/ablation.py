@@ -1,0 +1,142 @@
+"""An ablation: an experiment whose cells lie along one axis.
+
+The YAML is that of an experiment plus ``axis``; its ``cells`` are only the references that stand beside the
+axis. Every series is run at every value, so stages that no value changes are computed once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from ecr_bench.config import CellGroup, Experiment, Section, one_line, parse, read, shipped
+from ecr_bench.errors import UserError, unknown
+from ecr_bench.runner.collect import arm_method
+from ecr_bench.yaml_files import locate
+
+
+class Value(Section):
+    """One place on the axis."""
+
+    label: str
+    at: float | None = None
+    """Position on a numeric axis; without it values stand side by side in their order."""
+    size: str | None = None
+    """Model size at this value, in place of the series'."""
+    set: dict[str, Any] = {}
+    """Overrides of the experiment, dotted."""
+
+
+class Series(Section):
+    """One line of the plot."""
+
+    label: str
+    method: str = "ecr"
+    size: str = "1x"
+    set: dict[str, Any] = {}
+    """Overrides that hold along the whole line."""
+
+
+class Axis(Section):
+    label: str
+    """What is varied, in words."""
+    log: bool = False
+    """Logarithmic axis; every value then needs a positive ``at``."""
+    values: tuple[Value, ...] = Field(min_length=2)
+    series: tuple[Series, ...] = Field(default=(Series(label="ecr"),), min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+
+    @model_validator(mode="after")
+    def _positions(self) -> Axis:
+        places = [value.at for value in self.values]
+        if None in places and any(place is not None for place in places):
+            raise ValueError("give 'at' to every value or to none")
+        if self.log and not all(place is not None and place > 0 for place in places):
+            raise ValueError("a logarithmic axis needs a positive 'at' for every value")
+        return self
+
+    @property
+    def numeric(self) -> bool:
+        return self.values[0].at is not None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an arm of the board stands: on which line, at which value."""
+
+    series: str
+    value: Value
+    method: str
+    """As on the board, overrides in brackets."""
+    size: str
+
+
+@dataclass(frozen=True)
+class Ablation:
+    experiment: Experiment
+    """With all cells: references first, then the axis."""
+    axis: Axis
+    references: tuple[tuple[str, str], ...]
+    """(method, size) of the arms that hold still."""
+
+    @property
+    def places(self) -> list[Place]:
+        """Every series at every value, in the order of the YAML."""
+        return [
+            Place(series.label, value, arm_method(series.method, series.set | value.set), value.size or series.size)
+            for series in self.axis.series
+            for value in self.axis.values
+        ]
+
+
+def load_ablation(name_or_file: str, overrides: dict[str, Any]) -> Ablation:
+    """Read ``count`` or ``ablation-count`` (shipped), or a file. UserError names file, key and what is allowed."""
+    name = _full_name(name_or_file)
+    source = str(locate(name))
+    raw = read(name)
+    if not isinstance(raw, dict) or "axis" not in raw:
+        raise UserError(f"{source}: has no 'axis', so it is no ablation; run it: ecr-bench run {name_or_file}")
+    try:
+        axis = Axis.model_validate(raw.pop("axis"))
+    except ValidationError as error:
+        raise UserError(f"{source}: axis: {one_line(error, Axis)}") from None
+    if "cells" in overrides:
+        raise UserError("--set cells: the cells of an ablation come from its axis; edit a copy of the YAML")
+    given = raw.get("cells") or []
+    given = given if isinstance(given, list) else [given]
+    experiment = parse({**raw, "cells": [*given, *_cells(axis)]}, source)
+    references, moving = experiment.cells[: len(given)], experiment.cells[len(given) :]
+    cells = (*references, *(cell for cell in moving if not _listed(cell, references)))
+    held = sorted({(group.method, size) for group in references for size in group.sizes if not group.set})
+    experiment = experiment.model_copy(update={"cells": cells}).with_overrides(overrides)
+    return Ablation(experiment, axis, tuple(held))
+
+
+def _full_name(name: str) -> str:
+    """``count`` -> ``ablation-count`` where that is shipped."""
+    names = [path.stem for path in shipped("baselines").glob("*.yaml")]
+    if name.endswith((".yaml", ".yml")) or name in names:
+        return name
+    if f"ablation-{name}" not in names:
+        raise unknown("ablation", name, [n.removeprefix("ablation-") for n in names if n.startswith("ablation-")])
+    return f"ablation-{name}"
+
+
+def _cells(axis: Axis) -> list[dict[str, Any]]:
+    return [
+        {
+            "method": series.method,
+            "sizes": [value.size or series.size],
+            "seeds": list(axis.seeds),
+            "set": series.set | value.set,
+        }
+        for series in axis.series
+        for value in axis.values
+    ]
+
+
+def _listed(cell: CellGroup, groups: tuple[CellGroup, ...]) -> bool:
+    """Whether a reference is this very cell."""
+    return any((cell.method, cell.set) == (g.method, g.set) and cell.sizes[0] in g.sizes for g in groups)

@@ -1,0 +1,37 @@
+"""From the model folder a cell left behind to what lm-eval scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecr_bench.data.tokenizer import load_tokenizer
+from ecr_bench.evaluation.lm import EcrLM
+from ecr_bench.evaluation.probe import ProbeLM
+from ecr_bench.methods.probe import Probe
+from ecr_bench.precision import PRECISIONS, describe
+from ecr_bench.precision.adapted import has_adapter, load_adapted
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A loaded cell and the bytes its weights take in memory (without what lies beside the model)."""
+
+    lm: EcrLM | ProbeLM
+    bytes: int
+
+
+def open_scorer(folder: Path, precision: str, device: str, batch_tokens: int) -> Scorer:
+    """Load a cell at ``precision``; a probe and a cell with an adapter have only the one they were made in."""
+    tokenizer = load_tokenizer(folder)
+    if (folder / "probe.json").is_file():
+        probe = Probe.load(folder, tokenizer)
+        return Scorer(ProbeLM(probe), probe.bytes)
+    model = load_adapted(folder, device) if has_adapter(folder) else PRECISIONS.get(precision)(folder, device)
+    lm = EcrLM(model, tokenizer=tokenizer, conditioner=folder / "conditioner", batch_tokens=batch_tokens)
+    return Scorer(lm, describe(model)["bytes"])
+
+
+def disk_bytes(folder: Path) -> int:
+    """Size of all files under ``folder``: weights, tokenizer and what lies beside the model."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,71 @@
+"""Experiments as files: where they are, how one extends another, and ``key=value`` from the command line."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ecr_bench.errors import UserError, unknown
+
+
+def shipped(kind: str) -> Path:
+    """The folder ``tasks`` or ``baselines``: inside the installed wheel, else in the repository."""
+    inside = Path(str(resources.files("ecr_bench"))) / f"_{kind}"
+    return inside if inside.is_dir() else Path(__file__).resolve().parent.parent / kind
+
+
+def read(name_or_file: str, children: tuple[Path, ...] = ()) -> Any:
+    """The raw YAML, put on top of the file it ``extends``: mappings are merged, other values replaced."""
+    path = locate(name_or_file)
+    if path in children:
+        raise UserError(f"{path}: extends itself")
+    raw = _yaml(path)
+    if isinstance(raw, dict) and "extends" in raw:
+        parent = str(raw.pop("extends"))
+        beside = path.parent / parent
+        named = str(beside) if beside.is_file() else parent
+        return _merge(read(named, (*children, path)), raw)
+    return raw
+
+
+def _merge(base: Any, top: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(top, dict)):
+        return top
+    return base | {key: _merge(base.get(key), value) for key, value in top.items()}
+
+
+def locate(name_or_file: str) -> Path:
+    """The file of a shipped name, or the path itself; UserError lists the shipped names."""
+    path = Path(name_or_file)
+    if path.suffix in {".yaml", ".yml"}:
+        return path
+    path = shipped("baselines") / f"{name_or_file}.yaml"
+    if not path.is_file():
+        raise unknown("experiment", name_or_file, [p.stem for p in shipped("baselines").glob("*.yaml")])
+    return path
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"no such file: {path}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise UserError(
+            f"{path}:{mark.line + 1 if mark else 1}: not YAML: {getattr(error, 'problem', error)}"
+        ) from error
+
+
+def parse_set(pairs: list[str]) -> dict[str, Any]:
+    """Turn ``key=value`` strings into a mapping, values read as YAML."""
+    result: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise UserError(f"--set {pair!r}: write key=value, for example finetune.steps=100")
+        result[key] = yaml.safe_load(value)
+    return result

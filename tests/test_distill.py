@@ -1,0 +1,295 @@
+"""Distillation and geometry as a loss: alignment with the teacher, its cache, training, and the plan."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ecr_bench import config
+from ecr_bench.config import ControlTokensConfig, DistillConfig, FinetuneConfig, SizeConfig, TokenizerConfig
+from ecr_bench.data.encode import cut_texts, encode_items, encode_texts
+from ecr_bench.data.module import ExamplesDataModule, Mixture
+from ecr_bench.data.tokenizer import train_tokenizer
+from ecr_bench.ecr.codes import ConstantCodes
+from ecr_bench.ecr.conditioner import Conditioner
+from ecr_bench.errors import UserError
+from ecr_bench.methods.base import Ingredients, Training, hidden_states
+from ecr_bench.methods.distill import Distill, EcrDistill
+from ecr_bench.methods.losses import Sparse
+from ecr_bench.methods.models import create_model
+from ecr_bench.methods.relational import Relational
+from ecr_bench.methods.teacher_logits import LogitCache, build_cache, cache_identity, load_teacher, plain_rows
+from ecr_bench.runner.plan import make_plan
+from ecr_bench.types import Item
+
+
+def make_training(tokenizer, sentences, anchors_and_projection, settings, folders=None) -> Training:
+    anchors, projection = anchors_and_projection
+    control = ControlTokensConfig(count=2)
+    given = Ingredients(tokenizer, control, ("en",), 8, 1, hidden_size=32, anchors=anchors, projection=projection)
+    items = [
+        Item(f"i{i}", "slot", "fine", str(i), "en", "en", text, "which ?", ("red", "blue lamp"), i % 2)
+        for i, text in enumerate(sentences[:40])
+    ]
+    texts = cut_texts([(text, "en") for text in sentences[40:60]], 0)
+    return Training(given, Conditioner(given.tokenizer), items, texts, 64, 0, settings, folders or {})
+
+
+@pytest.fixture
+def teacher_folder(tmp_path, tokenizer):
+    folder = tmp_path / "larger" / "model"
+    big = SizeConfig(hidden_size=48, layers=1, heads=2, intermediate_size=64, max_length=64)
+    teacher = create_model(big, tokenizer, seed=3)
+    with torch.no_grad():  # a fresh model says next to nothing
+        teacher.get_input_embeddings().weight.mul_(20)
+    teacher.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def batches_of(method, training, batch_size=12):
+    conditioner = method.conditioner(training.given)
+    encoded = encode_items(conditioner, training.items, 64), encode_texts(conditioner, training.texts, 64)
+    data = ExamplesDataModule(Mixture(*encoded, 0.25), [], training.given.tokenizer.pad_token_id, batch_size, 6, 0)
+    return conditioner, list(data.train_dataloader())
+
+
+def quiet(module):
+    module.log = lambda *args, **kwargs: None
+    return module
+
+
+@pytest.mark.parametrize("method", [Distill, EcrDistill])
+def test_online_and_whole_cache_give_the_same_loss(
+    method, tmp_path, model, tokenizer, sentences, anchors_and_projection, teacher_folder
+):
+    losses = []
+    for top_k in (None, 10_000):
+        settings = DistillConfig(divergence="jsd", cache_top_k=top_k)
+        folders = {"larger": teacher_folder.parent, "logits": tmp_path / "logits"}
+        plain = {"distill": settings.model_dump()}
+        training = make_training(tokenizer, sentences, anchors_and_projection, plain, folders)
+        if top_k:
+            rows = plain_rows(tokenizer, training.items, training.texts, 64)
+            cache = build_cache(load_teacher(teacher_folder, tokenizer, 64), rows, settings, len(tokenizer), 0)
+            cache.save(tmp_path / "logits", cache_identity(teacher_folder, rows, settings, 0))
+        conditioner, batches = batches_of(method, training)
+        if conditioner.tokens:
+            conditioner.tokens.add_to(model, 0.02, 0)
+            assert model.get_input_embeddings().weight.shape[0] > len(tokenizer)
+        module = quiet(method(model, FinetuneConfig()))
+        module.prepare(training)
+        losses.append(torch.stack([module.loss(batch) for batch in batches]))
+    assert torch.allclose(*losses, atol=1e-5) and losses[0].min() > 0
+
+
+@pytest.mark.parametrize("placement", ["prefix", "infix", "suffix", "interleaved"])
+def test_teacher_and_student_line_up_wherever_control_tokens_stand(
+    placement, tokenizer, sentences, anchors_and_projection
+):
+    """Row by row, the teacher's answer tokens are the student's, and its prompt has no control token."""
+    training = make_training(tokenizer, sentences, anchors_and_projection, {})
+    rows = plain_rows(tokenizer, training.items, training.texts, 64)
+
+    class Fixed(EcrDistill):
+        @classmethod
+        def source(cls, given):
+            return ConstantCodes(4, 8)
+
+    given = Ingredients(tokenizer, ControlTokensConfig(count=4, placement=placement), ("en",), 8, 1, hidden_size=32)
+    conditioner = Fixed.conditioner(given)
+    student = encode_items(conditioner, training.items, 64) + encode_texts(conditioner, training.texts, 64)
+    for ours, theirs in zip(student, rows, strict=True):
+        assert ours.ids[ours.loss_from :] == theirs.ids[theirs.loss_from :]
+        assert len(ours.ids) == len(theirs.ids) + 4 and max(theirs.ids) < len(tokenizer)
+        assert [i for i in ours.ids if i < len(tokenizer)] == theirs.ids
+
+
+def test_distillation_moves_the_student_to_the_teacher_and_leaves_the_teacher_alone(
+    model, tokenizer, sentences, anchors_and_projection, teacher_folder
+):
+    settings = {"distill": DistillConfig(weight=1.0, temperature=1.0).model_dump()}
+    folders = {"larger": teacher_folder.parent}
+    training = make_training(tokenizer, sentences, anchors_and_projection, settings, folders)
+    module = quiet(Distill(model, FinetuneConfig(steps=60, learning_rate=1e-2)))
+    module.prepare(training)
+    _, batches = batches_of(Distill, training)
+    before = [p.clone() for p in module.teacher.parameters()]
+    optimiser = module.configure_optimizers()["optimizer"]
+    trained = {id(p) for group in optimiser.param_groups for p in group["params"]}
+    assert not trained & {id(p) for p in module.teacher.parameters()}
+    first = module.loss(batches[0]).item()
+    for step in range(60):
+        optimiser.zero_grad()
+        module.loss(batches[step % 6]).backward()
+        optimiser.step()
+    assert module.loss(batches[0]).item() < 0.6 * first
+    assert all(torch.equal(a, b) for a, b in zip(before, module.teacher.parameters(), strict=True))
+
+
+def test_weight_mixes_cross_entropy_and_distillation(
+    model, tokenizer, sentences, anchors_and_projection, teacher_folder
+):
+    values = {}
+    for weight in (1e-9, 0.25, 1.0):
+        settings = {"distill": DistillConfig(weight=weight).model_dump()}
+        folders = {"larger": teacher_folder.parent}
+        training = make_training(tokenizer, sentences, anchors_and_projection, settings, folders)
+        module = quiet(Distill(model, FinetuneConfig()))
+        module.prepare(training)
+        values[weight] = module.loss(batches_of(Distill, training)[1][0]).item()
+    assert values[0.25] == pytest.approx(0.75 * values[1e-9] + 0.25 * values[1.0], rel=1e-5)
+
+
+def test_stale_or_damaged_cache_is_refused(tmp_path, tokenizer, sentences, anchors_and_projection, teacher_folder):
+    settings = DistillConfig(cache_top_k=5)
+    training = make_training(tokenizer, sentences, anchors_and_projection, {})
+    rows = plain_rows(tokenizer, training.items, training.texts, 64)
+    identity = cache_identity(teacher_folder, rows, settings, 0)
+    cache = build_cache(load_teacher(teacher_folder, tokenizer, 64), rows, settings, len(tokenizer), 0)
+    cache.save(tmp_path / "c", identity)
+    loaded = LogitCache.load(tmp_path / "c", identity)
+    labels, sparse = loaded.take(torch.tensor([3, 45, 0]))
+    assert labels.tolist() == [token for i in (3, 45, 0) for token in rows[i].ids[rows[i].loss_from :]]
+    assert isinstance(sparse, Sparse) and sparse.ids.shape == (len(labels), 5)
+    mass = sparse.log_p.exp().sum(1) + sparse.log_rest.exp()
+    assert torch.allclose(mass, torch.ones(len(labels)), atol=1e-5)
+
+    other_rows = cache_identity(teacher_folder, rows[:-1], settings, 0)
+    other_tau = cache_identity(teacher_folder, rows, DistillConfig(cache_top_k=5, temperature=3.0), 0)
+    teacher = create_model(SizeConfig(hidden_size=32, layers=1, heads=2, intermediate_size=32), tokenizer, seed=9)
+    teacher.save_pretrained(tmp_path / "other")
+    other_teacher = cache_identity(tmp_path / "other", rows, settings, 0)
+    for stale, word in ((other_rows, "rows"), (other_tau, "temperature"), (other_teacher, "teacher")):
+        with pytest.raises(UserError, match=f"stale cache of teacher logits, made with {word}") as caught:
+            LogitCache.load(tmp_path / "c", stale)
+        assert "\n" not in str(caught.value)
+    (tmp_path / "c" / "logits.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match="not a cache of teacher logits"):
+        LogitCache.load(tmp_path / "c", identity)
+
+
+def test_sampled_draws_repeat_for_a_seed_only(tokenizer, sentences, anchors_and_projection, teacher_folder):
+    settings = DistillConfig(cache_top_k=4, tail="sample")
+    training = make_training(tokenizer, sentences, anchors_and_projection, {})
+    rows = plain_rows(tokenizer, training.items, training.texts, 64)
+    teacher = load_teacher(teacher_folder, tokenizer, 64)
+    ids = [build_cache(teacher, rows, settings, len(tokenizer), seed).tensors["ids"] for seed in (0, 0, 1)]
+    assert torch.equal(ids[0], ids[1]) and not torch.equal(ids[0], ids[2])
+
+
+def test_unfit_teachers_are_refused_with_one_line(tmp_path, tokenizer, sentences, teacher_folder):
+    with pytest.raises(UserError, match="not a model folder") as caught:
+        load_teacher(tmp_path / "none", tokenizer, 64)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="reads 64 tokens, the student 65"):
+        load_teacher(teacher_folder, tokenizer, 65)
+    smaller = train_tokenizer(sentences, TokenizerConfig(vocab_size=320))
+    same_size = train_tokenizer([text[::-1] for text in sentences], TokenizerConfig(vocab_size=len(tokenizer)))
+    for other in (smaller, same_size):
+        with pytest.raises(UserError, match="another tokenizer") as caught:
+            load_teacher(teacher_folder, other, 64)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_padded_teacher_of_the_family_teaches_the_same(
+    tmp_path, model, tokenizer, sentences, anchors_and_projection, teacher_folder
+):
+    padded = load_teacher(teacher_folder, tokenizer, 64)
+    padded.resize_token_embeddings(len(tokenizer) + 64)
+    padded.save_pretrained(tmp_path / "padded" / "model")
+    tokenizer.save_pretrained(tmp_path / "padded" / "model")
+    losses = []
+    for folder in (teacher_folder, tmp_path / "padded" / "model"):
+        settings = {"distill": DistillConfig(model=str(folder)).model_dump()}
+        training = make_training(tokenizer, sentences, anchors_and_projection, settings)
+        module = quiet(Distill(model, FinetuneConfig()))
+        module.prepare(training)
+        losses.append(module.loss(batches_of(Distill, training)[1][0]).item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_relational_keeps_the_pattern_of_the_projection(model, tokenizer, sentences, anchors_and_projection):
+    settings = {"relational": {"weight": 1.0, "temperature": 0.1}}
+    training = make_training(tokenizer, sentences, anchors_and_projection, settings)
+    module = quiet(Relational(model, FinetuneConfig(steps=60, learning_rate=1e-2)))
+    module.prepare(training)
+    conditioner, batches = batches_of(Relational, training)
+    assert conditioner.count == 0
+    optimiser = module.configure_optimizers()["optimizer"]
+
+    def relation(batch):
+        return module.relation(hidden_states(model, batch["input_ids"]), batch["rows"])
+
+    first = relation(batches[0]).item()
+    for step in range(60):
+        optimiser.zero_grad()
+        module.loss(batches[step % 6]).backward()
+        optimiser.step()
+    assert relation(batches[0]).item() < 0.3 * first
+    assert all(p.requires_grad for p in module.head.parameters())
+
+
+def test_relational_sees_the_cue_and_nothing_after_it(model, tokenizer, sentences, anchors_and_projection):
+    """The loss of a row does not change with its question or answer, but does with its text."""
+    settings = {"relational": {"weight": 1.0, "temperature": 0.1}}
+    training = make_training(tokenizer, sentences, anchors_and_projection, settings)
+    module = quiet(Relational(model, FinetuneConfig()))
+    module.prepare(training)
+    rows = plain_rows(tokenizer, training.items, training.texts, 64)
+    for index in (0, 45):
+        ids, end = torch.tensor([rows[index].ids]), int(module.ends[index])
+        cue = training.items[0].text if index == 0 else training.texts[5].text[: training.texts[5].cut]
+        assert tokenizer.decode(ids[0, 1:end]) == cue
+
+        def relation(at: int) -> float:
+            changed = ids.clone()  # noqa: B023
+            changed[0, at] = (changed[0, at] + 7) % 300
+            return module.relation(hidden_states(model, changed), torch.tensor([index])).item()  # noqa: B023
+
+        same = module.relation(hidden_states(model, ids), torch.tensor([index])).item()
+        assert relation(end) == pytest.approx(same, abs=1e-6) and relation(end - 1) != pytest.approx(same, abs=1e-6)
+
+
+# ---- the plan
+
+
+def planned(**overrides):
+    cells = [{"method": "finetune", "sizes": ["1x", "3x"]}, {"method": "distill"}, {"method": "ecr+distill"}]
+    return make_plan(config.load("tiny").with_overrides({"cells": cells, **overrides}))
+
+
+def by_label(plan):
+    return {cell.label: plan.stages[cell.train] for cell in plan.cells}
+
+
+def test_the_teacher_is_the_trained_larger_cell_and_is_planned_when_not_listed():
+    listed = by_label(planned())
+    assert listed["distill-1x-s0"].inputs["larger"] == listed["finetune-3x-s0"].id
+    alone = planned(cells=[{"method": "distill", "seeds": [0, 1]}])
+    assert sum(stage.kind == "score" for stage in alone.stages.values()) == 2
+    assert [stage.kind for stage in alone.stages.values()].count("train") == 4
+    assert by_label(alone)["distill-1x-s0"].id == listed["distill-1x-s0"].id
+    seeds = [by_label(alone)[f"distill-1x-s{seed}"].inputs["larger"] for seed in (0, 1)]
+    assert seeds[0] != seeds[1] and set(seeds) <= set(alone.stages)
+
+
+def test_distill_settings_retrain_the_students_only():
+    a, b = by_label(planned()), by_label(planned(**{"distill.weight": 0.9, "relational.weight": 2.0}))
+    assert {label for label in a if a[label].id == b[label].id} == {"finetune-1x-s0", "finetune-3x-s0"}
+
+
+def test_two_students_share_one_cache():
+    plan = planned(**{"distill.cache_top_k": 8})
+    stages = by_label(plan)
+    assert [stage.kind for stage in plan.stages.values()].count("logits") == 1
+    assert stages["distill-1x-s0"].inputs["logits"] == stages["ecr+distill-1x-s0"].inputs["logits"]
+
+
+def test_missing_teachers_are_named_before_anything_runs(tmp_path, teacher_folder):
+    with pytest.raises(UserError, match=r"distill\.size: no size '9x': 'sizes' defines 1x, 3x"):
+        planned(**{"distill.size": "9x"})
+    with pytest.raises(UserError, match=r"distill\.model: no weights"):
+        planned(**{"distill.model": str(tmp_path)})
+    outside = by_label(planned(**{"distill.model": str(teacher_folder)}))["distill-1x-s0"]
+    assert "larger" not in outside.inputs and outside.spec["larger"]
