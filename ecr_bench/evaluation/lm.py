@@ -60,9 +60,9 @@ class EcrLM(HFLM):
         plain_forward = self.backend == "causal" and self.mixed_precision_dtype is None and self.softmax_dtype is None
         self.fast = bool(fast) and plain_forward
         self.conditioner = self._conditioner(conditioner)
-        if self.conditioner is not None and self.backend != "causal":
-            raise UserError("a conditioner needs a causal model; this one is an encoder-decoder")
         if self.conditioner is not None:
+            if self.backend != "causal":
+                raise UserError("a conditioner needs a causal model; this one is an encoder-decoder")
             self.conditioner.attach(self.model)
         self.last_control_tokens: dict[DocKey, list[int]] = {}
         """Control tokens of each document of the last call, by (task name, doc id)."""

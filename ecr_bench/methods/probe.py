@@ -18,7 +18,7 @@ from ecr_bench.io import atomic_dir, write_json
 from ecr_bench.methods.base import Method
 from ecr_bench.types import Item
 
-PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
+PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5)
 """Ridge strengths that are tried; the validation items choose."""
 FILE = "probe.safetensors"
 
