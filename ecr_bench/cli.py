@@ -145,6 +145,8 @@ def data(
     from ecr_bench.plugins import load_plugins
 
     load_plugins(tuple(plugin or ()))
+    if rows < 1:
+        raise UserError(f"--rows {rows}: must be 1 or more")
     options = parse_set(set or [])
     config = CorpusConfig(name=corpus, rows=rows, languages=tuple(languages or ()), options=options)
     print_card(build(config), Console())

@@ -15,6 +15,8 @@ from typing import Any
 
 from ecr_bench.errors import UserError
 
+REMEDY = "free some space or choose another folder (--out for results, ECR_BENCH_CACHE for the cache)"
+
 
 def fingerprint(value: Any) -> str:
     """First 16 hex digits of the SHA-256 of ``value`` as canonical JSON."""
@@ -37,8 +39,12 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST):
             reason = os.strerror(error.errno).lower()
-            remedy = "free some space or choose another folder (--out for results, ECR_BENCH_CACHE for the cache)"
-            raise UserError(f"cannot write {path}: {reason}; {remedy}") from error
+            raise UserError(f"cannot write {path}: {reason}; {REMEDY}") from error
+        raise
+    except Exception as error:
+        # safetensors and tokenizers report a full disk as exceptions of their own that are no OSError
+        if "No space left on device" in str(error) or "os error 28" in str(error):
+            raise UserError(f"cannot write {path}: no space left on device; {REMEDY}") from error
         raise
 
 

@@ -67,5 +67,8 @@ def parse_set(pairs: list[str]) -> dict[str, Any]:
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise UserError(f"--set {pair!r}: write key=value, for example finetune.steps=100")
-        result[key] = yaml.safe_load(value)
+        try:
+            result[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {pair!r}: the value is not YAML: {getattr(error, 'problem', error)}") from error
     return result

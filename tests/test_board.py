@@ -221,3 +221,14 @@ def test_terminal_fits_80_columns_unseen_first(board: Board) -> None:
     line = next(line for line in text.splitlines() if line.strip().startswith("codes-only-1x"))
     assert line.count("±") == 3
     assert text.index("finetune-1x   ") < text.index("shuffled-1x  ") < text.index(" chance")
+
+
+def test_a_probe_does_not_decide_the_order_of_sizes():
+    from ecr_bench.report.arms import ordered_sizes
+
+    cells = [
+        {"method": "finetune", "size": "1x", "parameters": 100},
+        {"method": "finetune", "size": "3x", "parameters": 300},
+        {"method": "teacher-probe", "size": "3x", "parameters": 10},
+    ]
+    assert ordered_sizes(pd.DataFrame({"size": ["3x", "1x"]}), cells) == ["1x", "3x"]

@@ -115,13 +115,16 @@ def test_answers_labels_and_later_text_change_no_control_token(ecr_session, answ
     base = {"text": "turn on lamp", "lang": "en", "choices": ["a", "b", "c", "d"], "gold": 0, "question": "intent:"}
     other = {**base, "choices": answers, "gold": gold, "label": label, "question": question}
     for task in ("ecr_intent_en", "ecr_slot_en", "ecr_meaning_en-de"):
-        prompts = [prompt_for(task, doc, f"{doc['text']}\n{doc['question']}", "") for doc in (base, other)]
+        prompts = [prompt_for(task, doc, f"{doc['text']}\n{doc['question']}") for doc in (base, other)]
         assert ecr_session.control_tokens(prompts[:1]) == ecr_session.control_tokens(prompts[1:])
 
 
-def test_unknown_task_gets_only_what_all_contexts_share():
-    assert cue_of("some_public_task", {"answer": "x"}, "Premise: rain. ") == "Premise: rain."
-    assert cue_of("some_public_task", {"answer": "x"}, " ") is None
+def test_a_task_outside_the_table_gets_null_tokens(ecr):
+    """Text before the options may hold them, so nothing undeclared is looked at."""
+    doc = {"question": "Which one?", "choices": ["the boat", "the board"], "answer": 1}
+    prompt = prompt_for("some_public_task", doc, "Which one? A. the boat B. the board Answer:")
+    assert cue_of("some_public_task", doc) is None and prompt.cue is None
+    assert ecr.control_tokens([prompt]) == [[ecr.tokens.null_id] * 3]
 
 
 def test_projection_codes_ignore_the_language(ecr):
@@ -134,25 +137,30 @@ def test_projection_codes_ignore_the_language(ecr):
     [
         RandomCodes(3, 8),
         ConstantCodes(3, 8),
-        LanguageCodes(3, 8, languages=["de", "en"]),
+        LanguageCodes(3, 16, languages=["de", "en"]),
         ShuffledCodes(torch.arange(30).reshape(10, 3) % 8),
     ],
 )
 def test_controls_survive_saving_and_stay_in_range(source, tokenizer, tmp_path, sentences):
-    before = Conditioner(tokenizer, source, ControlTokens(len(tokenizer), 8), 3, "suffix")
+    before = Conditioner(tokenizer, source, ControlTokens(len(tokenizer), 16), 3, "suffix")
     before.save(tmp_path / "c")
     after = Conditioner.load(tmp_path / "c", tokenizer)
     prompts = [Prompt(s, s, "en") for s in sentences[:20]]
     assert before.encode(prompts) == after.encode(prompts)
     codes = source([p.cue for p in prompts], ["en"] * 20)
     assert codes.shape == (20, 3) and codes.dtype == torch.int64
-    assert codes.min() >= 0 and codes.max() < 8
+    assert codes.min() >= 0 and codes.max() < 16
 
 
 def test_ecr_survives_saving_without_a_teacher(ecr, tokenizer, tmp_path, sentences):
     ecr.save(tmp_path / "c")
     prompts = [Prompt(s, s) for s in sentences[:20]]
     assert Conditioner.load(tmp_path / "c", tokenizer).encode(prompts) == ecr.encode(prompts)
+
+
+def test_a_codebook_too_small_for_the_language_control_is_refused():
+    with pytest.raises(UserError, match="needs at least 9"):
+        LanguageCodes(3, 8, languages=["de", "en"])
 
 
 def test_what_each_control_removes(tokenizer):

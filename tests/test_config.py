@@ -51,6 +51,8 @@ def test_bad_overrides_name_key_and_allowed(overrides, message):
         ("cells", [{"method": "ecr", "sizes": ["9x"]}], "size '9x'.*1x, 3x"),
         ("cells", [{"method": "ecr"}, {"method": "ecr"}], "cells named twice: ecr-1x-s0"),
         ("cells", [{"method": "ecr", "set": {"anchors.kk": 3}}], "unknown key 'anchors.kk'"),
+        ("anchors.k", 4000, "anchors.k: 4000 anchors cannot be derived from teacher.rows = 400"),
+        ("seen_languages", ["en", "xx"], "seen_languages: xx not in corpus.languages: en, de, ru, ja"),
     ],
 )
 def test_names_are_checked_before_anything_runs(key, value, message):
@@ -70,10 +72,35 @@ def test_broken_yaml_names_file_and_line(tmp_path):
         config.load(str(tmp_path / "none.yaml"))
 
 
+def test_code_packages_and_the_users_file_are_part_of_a_stages_identity(tmp_path, monkeypatch):
+    """An edited file, an edited module or an upgraded package must never reuse an old result."""
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"text": "a", "lang": "en"}')
+    experiment = config.load("tiny").with_overrides({"corpus.name": "files", "corpus.options": {"path": str(path)}})
+    before = {cell.train for cell in make_plan(experiment).cells}
+    assert before == {cell.train for cell in make_plan(experiment).cells}
+    path.write_text('{"text": "b", "lang": "en"}')
+    assert not before & {cell.train for cell in make_plan(experiment).cells}
+    quick = make_plan(config.load("quick"))
+    monkeypatch.setattr("ecr_bench.runner.plan.code_and_packages", lambda kind: {"code": kind + " edited"})
+    assert not set(quick.stages) & set(make_plan(config.load("quick")).stages)
+
+
+def test_every_file_named_in_an_identity_exists():
+    from ecr_bench.runner.identity import CODE, PACKAGE, code_and_packages
+
+    assert all((PACKAGE / part).exists() for parts in CODE.values() for part in parts)
+    assert len({code_and_packages(kind)["code"] for kind in CODE}) == len(CODE)
+    kinds = {s.kind for name in SHIPPED for s in make_plan(config.load(name)).stages.values()}
+    assert kinds <= set(CODE)
+
+
 def test_set_values_are_yaml():
     assert config.parse_set(["a.b=[1, 2]", "c=x=y"]) == {"a.b": [1, 2], "c": "x=y"}
     with pytest.raises(UserError, match="write key=value"):
         config.parse_set(["oops"])
+    with pytest.raises(UserError, match="value is not YAML"):
+        config.parse_set(["a=[1"])
 
 
 def test_identity_changes_with_any_setting_but_the_name():

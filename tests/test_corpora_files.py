@@ -145,3 +145,26 @@ def test_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     assert "cannot load data set 'nobody/nothing'" in _error(Path("nobody/nothing"), name="hub")
+
+
+def test_a_unit_in_two_splits_is_refused_and_a_missing_split_follows_the_unit(tmp_path: Path) -> None:
+    rows = [{**record, "split": "train"} for record in RECORDS]
+    rows[0]["split"] = "test"  # its translation, which has the same meaning and so the same unit, is in train
+    assert "unit 'm0' has rows in test and train" in _error(_jsonl(tmp_path / "a.jsonl", list(rows)), split="split")
+    rows[0]["split"] = ""
+    table = _build(_jsonl(tmp_path / "b.jsonl", list(rows)), split="split").dataset.to_pandas()
+    assert set(table.split) == {"train"}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"text": "\xff", "lang": "en"}', "a.jsonl:2: not UTF-8"),
+        (b'{"text": "\\ud800", "lang": "en"}', "a.jsonl:2: 'text' holds half of a character"),
+        (b"[" * 100_000, "a.jsonl:2: not JSON: nested too deeply"),
+    ],
+)
+def test_odd_bytes_are_one_line_with_their_number(tmp_path: Path, line: bytes, message: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "fine", "lang": "en"}\n' + line + b"\n")
+    assert message in _error(path)

@@ -149,21 +149,14 @@ def test_conditioned_contexts_carry_their_control_tokens(
     assert abs(plain_lm.loglikelihood(requests)[0][0] - found[0][0]) > 1e-3
 
 
-def test_public_tasks_are_cued_by_what_their_contexts_share(
+def test_a_task_without_a_declared_cue_gets_null_tokens(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, conditioner: Conditioner
 ) -> None:
+    """Even a prefix that all contexts share may hold options or few-shot labels, so it is not looked at."""
     lm = EcrLM(model, tokenizer=tokenizer, max_length=WINDOW, conditioner=conditioner)
-
-    def control(pairs: list[tuple[str, str]]) -> list[int]:
-        lm.loglikelihood(instances(pairs, per_doc=len(pairs)))
-        return lm.last_control_tokens[("task", 0)]
-
+    lm.loglikelihood(instances([("the lamp on", " in"), ("the lamp off", " in")], per_doc=2))
     null = [conditioner.tokens.null_id] * COUNT  # type: ignore[union-attr]
-    shared = control([("the lamp on", " in"), ("the lamp off", " in")])
-    assert shared == control([("the lamp on", " please"), ("the lamp off kitchen", " bitte")])
-    assert shared != null
-    assert control([("on the lamp", " in"), ("kitchen lamp", " in")]) == null
-    assert control([("", " turn on the lamp"), ("", " turn off the lamp")]) == null
+    assert lm.last_control_tokens[("task", 0)] == null
 
 
 def test_truncation_keeps_control_tokens_and_one_context_for_all_options(

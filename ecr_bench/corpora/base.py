@@ -197,8 +197,17 @@ def deduplicate(rows: list[RawRow]) -> tuple[list[RawRow], Deduplicator]:
 
 
 def assign_splits(rows: Iterable[RawRow], seed: int) -> list[RawRow]:
-    """Give rows without a split the one drawn for their unit; units of one language are drawn together."""
+    """Give rows without a split that of their unit, or one drawn for it; units of one language are drawn together.
+
+    UserError when rows of one unit name different splits: the unit would be in training and in test.
+    """
     rows = list(rows)
+    given: dict[str, str] = {}
+    for row in rows:
+        if row.split and given.setdefault(row.unit, row.split) != row.split:
+            both = f"{given[row.unit]} and {row.split}"
+            raise UserError(f"unit {row.unit!r} has rows in {both}: all rows of a unit must be in one split")
+    rows = [row if row.split else row._replace(split=given.get(row.unit, "")) for row in rows]
     strata: dict[str, str] = {}
     for row in rows:
         if not row.split and strata.setdefault(row.unit, row.lang) != row.lang:

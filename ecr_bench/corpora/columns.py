@@ -78,7 +78,10 @@ class Columns:
             return ""
         if not isinstance(value, str) and (role in {"text", "lang"} or not isinstance(value, int)):
             raise UserError(f"{where}: {self.names[role]!r} must be text (got {value!r:.60})")
-        return " ".join(str(value).split())
+        text = " ".join(str(value).split())
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise UserError(f"{where}: {self.names[role]!r} holds half of a character (a lone surrogate)")
+        return text
 
 
 def _text_option(config: CorpusConfig, key: str) -> str:

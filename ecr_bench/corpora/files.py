@@ -59,14 +59,18 @@ def _path(config: CorpusConfig) -> Path:
 
 
 def _jsonl(path: Path) -> Iterator[Record]:
-    with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
+    with path.open("rb") as lines:
+        for number, raw in enumerate(lines, 1):
+            if not raw.strip():
                 continue
             try:
-                record = json.loads(line)
+                record = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
             except json.JSONDecodeError as error:
                 raise UserError(f"{path}:{number}: not JSON: {error.msg}") from error
+            except UnicodeDecodeError as error:
+                raise UserError(f"{path}:{number}: not UTF-8 (byte {error.start} of the line)") from error
+            except RecursionError as error:
+                raise UserError(f"{path}:{number}: not JSON: nested too deeply") from error
             if not isinstance(record, dict):
                 raise UserError(f"{path}:{number}: each line must be an object {{...}} (got {type(record).__name__})")
             yield f"{path}:{number}", record

@@ -193,8 +193,8 @@ def load_templates(lang: str, seed: int) -> list[Template]:
             for text in block["sentences"]:
                 write = grammar.compile(text)
                 if write is not None:
-                    # The same template under two blocks (open a cover, open a valve) is one unit.
-                    unit = f"{lang}/{label}/{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+                    # The same template under two blocks or intents (open a cover, open a valve) is one unit.
+                    unit = f"{lang}/{hashlib.sha256(text.encode()).hexdigest()[:10]}"
                     kind = json.dumps([label, asks, *about, _NAMED_VALUES.findall(text)])
                     names = words.names_of(lang, _domains(block, text))
                     result.append(Template(unit, label, kind, asks, fixed, names, write))

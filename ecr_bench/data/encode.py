@@ -48,7 +48,7 @@ def cut_texts(rows: Sequence[tuple[str, str]], seed: int) -> list[TextRow]:
 def encode_items(conditioner: Conditioner, items: Sequence[Item], max_length: int) -> list[Example]:
     """Prompt with control tokens, then the correct option and EOS; the loss covers option and EOS."""
     docs = [{"text": item.text, "lang": item.lang} for item in items]
-    prompts = [prompt_for(f"ecr_{i.task}", d, i.prompt, i.prompt) for i, d in zip(items, docs, strict=True)]
+    prompts = [prompt_for(f"ecr_{i.task}", d, i.prompt) for i, d in zip(items, docs, strict=True)]
     return _join(conditioner, prompts, [f" {item.choices[item.gold]}" for item in items], max_length)
 
 

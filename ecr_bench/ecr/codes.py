@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from ecr_bench.config import TeacherConfig
 from ecr_bench.ecr.anchors import Anchors
 from ecr_bench.ecr.projection import Projection, load_projection
+from ecr_bench.errors import UserError
 from ecr_bench.registry import Registry
 
 
@@ -68,7 +69,10 @@ class ProjectionCodes:
 
 
 class OracleCodes:
-    """The teacher's own codes, teacher present at test time: the upper bound, not deployable."""
+    """The teacher's own codes, teacher present at test time: the upper bound, not deployable.
+
+    It is also told each text's language, which centring needs on the teacher's side; ECR is not.
+    """
 
     kind = "oracle"
     deployable = False
@@ -142,6 +146,15 @@ class LanguageCodes(_Formula):
     """Codes that tell the language and nothing else."""
 
     kind = "language"
+
+    def __init__(self, count: int, k: int, **options: Any):
+        super().__init__(count, k, **options)
+        # one group of codes for each language and one for a language that is not in the list
+        if (groups := len(options["languages"]) + 1) * count > k:
+            raise UserError(
+                f"anchors.k: {k} codes cannot tell {groups - 1} languages apart with {count} control tokens each; "
+                f"the language control needs at least {groups * count}"
+            )
 
     def one(self, cue: str, lang: str) -> list[int]:
         languages = self.options["languages"]

@@ -2,8 +2,8 @@
 
 Control tokens must be the same for every answer of an item and must not depend on an answer, a label
 or a later token. So a cue is built from *named fields* of the document that hold none of these, and
-the functions here never receive anything else. A task that is not in the table gets the part that
-the contexts of all its options have in common; where that is empty, it gets null tokens.
+the functions here never receive anything else. A task that is not in the table gets null tokens: text
+that merely comes before the options may hold them (MMLU), and so may a prefix the contexts share.
 """
 
 from __future__ import annotations
@@ -26,18 +26,14 @@ def cue_fields(task_name: str) -> tuple[str, ...] | None:
     return CUE_FIELDS[max(matches, key=len)] if matches else None
 
 
-def cue_of(task_name: str, doc: Mapping[str, Any], common: str) -> str | None:
-    """Text the control tokens of this document may see, or None for 'nothing to look at'.
-
-    ``common`` is the longest common prefix of the contexts of all options of the document, hence
-    free of anything that tells them apart; it is used only for tasks outside ``CUE_FIELDS``.
-    """
+def cue_of(task_name: str, doc: Mapping[str, Any]) -> str | None:
+    """Text the control tokens of this document may see, or None for 'nothing to look at' (also: unknown task)."""
     fields = cue_fields(task_name)
     if fields is None:
-        return common.strip() or None
+        return None
     return " ".join(str(doc[name]) for name in fields).strip() or None
 
 
-def prompt_for(task_name: str, doc: Mapping[str, Any], context: str, common: str) -> Prompt:
+def prompt_for(task_name: str, doc: Mapping[str, Any], context: str) -> Prompt:
     """Wrap one context of one document with its cue. The language is only read by control arms."""
-    return Prompt(text=context, cue=cue_of(task_name, doc, common), lang=str(doc.get("lang", "")))
+    return Prompt(text=context, cue=cue_of(task_name, doc), lang=str(doc.get("lang", "")))

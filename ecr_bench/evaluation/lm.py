@@ -248,32 +248,13 @@ class EcrLM(HFLM):
 
 
 def prompts_of(requests: Sequence[Instance]) -> list[Prompt]:
-    """The prompt of each request, cued by what all contexts of its document share."""
-    contexts: dict[DocKey, list[str]] = defaultdict(list)
-    for request in requests:
-        contexts[doc_key(request)].append(request.args[0])
-    common = {key: _common_prefix(group) for key, group in contexts.items()}
-    return [
-        # a request that does not say which document it is of cannot be compared with its siblings
-        prompt_for(
-            request.task_name or "",
-            request.doc or {},
-            request.args[0].rstrip(),
-            common[doc_key(request)] if request.doc_id is not None else "",
-        )
-        for request in requests
-    ]
+    """The prompt of each request, with the cue that ``ecr/cue.py`` allows its task."""
+    return [prompt_for(r.task_name or "", r.doc or {}, r.args[0].rstrip()) for r in requests]
 
 
 def doc_key(request: Instance) -> DocKey:
     """Which document a request belongs to."""
     return (request.task_name or "", -1 if request.doc_id is None else request.doc_id)
-
-
-def _common_prefix(texts: Sequence[str]) -> str:
-    """Longest string all ``texts`` start with; in sorted order only the first and the last matter."""
-    first, last = min(texts), max(texts)
-    return next((first[:i] for i, letter in enumerate(first) if i >= len(last) or letter != last[i]), first)
 
 
 def _move_spaces(context: str, continuation: str) -> tuple[str, str]:

@@ -110,6 +110,7 @@ class CausalLMModule(L.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         self.log("train/grad_norm", torch.nn.utils.get_total_norm(gradients))
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
 
     def configure_optimizers(self) -> Any:
         settings = self.optimiser
@@ -117,7 +118,7 @@ class CausalLMModule(L.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: learning_rate(step, settings.steps, settings.warmup)
         )
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "train/lr"}}
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 @dataclass(frozen=True)

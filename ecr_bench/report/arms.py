@@ -58,7 +58,9 @@ def ordered_sizes(records: pd.DataFrame, cells: list[dict[str, Any]]) -> list[st
     """Sizes from small to large by parameters of the plain model, else by the number in the name."""
 
     def weight(size: str) -> tuple[float, float, str]:
-        counts = [c["parameters"] for c in cells if c["size"] == size and c.get("parameters") is not None]
+        sized = [c for c in cells if c["size"] == size and c.get("parameters") is not None]
+        # a probe has no language model, so its parameters say nothing about the size
+        counts = [c["parameters"] for c in sized if c["method"] in (PLAIN, MAIN)]
         digits = "".join(ch for ch in size if ch.isdigit() or ch == ".").strip(".")
         return (float(min(counts, default=0)), float(digits or 0) if digits.count(".") <= 1 else 0.0, size)
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.io import read_json
-from ecr_bench.runner.plan import Cell, Plan
+from ecr_bench.runner.plan import Cell, Plan, short_overrides
 from ecr_bench.runner.store import Store
 
 
@@ -41,7 +41,7 @@ def method_name(cell: Cell) -> str:
 
 def arm_method(method: str, overrides: dict[str, Any]) -> str:
     """``ecr`` with ``{"control_tokens.count": 8}`` -> ``ecr[count=8]``."""
-    extra = ",".join(f"{key.split('.')[-1]}={value}" for key, value in sorted(overrides.items()))
+    extra = ",".join(short_overrides(overrides))
     return f"{method}[{extra}]" if extra else method
 
 

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -27,11 +28,16 @@ from ecr_bench.runner.store import Store
 _progress_queue: Any = None
 
 
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_workers() -> int:
     """One worker per core up to eight; one where a GPU does the work."""
     import torch
 
-    return 1 if torch.cuda.is_available() else max(1, min(8, os.cpu_count() or 1))
+    return 1 if torch.cuda.is_available() else max(1, min(8, cores()))
 
 
 def critical_path(stages: dict[str, Stage]) -> dict[str, float]:
@@ -56,6 +62,7 @@ def _start_worker(threads: int, progress_queue: Any, plugins: tuple[str, ...]) -
     """Runs first in each worker: thread count, quiet libraries, plugins; Ctrl-C is the parent's to handle."""
     global _progress_queue
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leave through the `finally` that removes half a stage
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     os.environ.update(OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="false")
     import torch
@@ -128,7 +135,7 @@ def execute(
         return
     order = critical_path(stages)
     context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, cores() // workers)
     with context.Manager() as manager:
         progress_queue = manager.Queue()
         display = _Display(console, stages, len(stages) - len(missing))
@@ -137,16 +144,18 @@ def execute(
         try:
             with display.progress:
                 _drain(missing, order, store, pool, progress_queue, display, workers)
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a worker process died (out of memory?); finished stages are kept: run the same command "
-                "again, with --workers 1 or a smaller batch_size"
-            ) from error
-        finally:
-            # on an error or Ctrl-C the running stages are given up; their folders never took their names
+        except BaseException as error:
+            # the running stages are given up; their folders never took their names
             for process in multiprocessing.active_children():
                 if process.name.startswith("SpawnProcess"):
                     process.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    "a worker process died (out of memory?); finished stages are kept: run the same command "
+                    "again, with --workers 1 or a smaller batch_size"
+                ) from error
+            raise
+        finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ecr_bench import __version__
 from ecr_bench.config import Experiment
 from ecr_bench.corpora.registry import CORPORA
 from ecr_bench.errors import UserError, unknown
@@ -20,6 +19,7 @@ from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.registry import METHODS
 from ecr_bench.methods.weights import weights_fingerprint
 from ecr_bench.plugins import code_of
+from ecr_bench.runner.identity import code_and_packages, content_of
 from ecr_bench.teachers.registry import TEACHERS
 
 
@@ -39,7 +39,13 @@ class Stage:
 
     @property
     def id(self) -> str:
-        return f"{self.kind}/{fingerprint([self.kind, __version__, self.spec, self.inputs])}"
+        return f"{self.kind}/{fingerprint([self.kind, code_and_packages(self.kind), self.spec, self.inputs])}"
+
+
+def short_overrides(overrides: dict[str, Any]) -> list[str]:
+    """``control_tokens.count: 8`` as ``count=8``; in full for pretrain, whose keys finetune has as well."""
+    short = {key: key if key.startswith("pretrain.") else key.split(".")[-1] for key in overrides}
+    return [f"{short[key]}={value}" for key, value in sorted(overrides.items())]
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Cell:
     @property
     def label(self) -> str:
         """Readable and unique within an experiment: ``ecr-1x-s0``, with overrides appended."""
-        extra = "".join(f"-{key.split('.')[-1]}={value}" for key, value in sorted(self.overrides.items()))
+        extra = "".join(f"-{short}" for short in short_overrides(self.overrides))
         return f"{self.method}-{self.size}-s{self.seed}{extra}"
 
 
@@ -92,6 +98,10 @@ def _check_names(experiment: Experiment, method: str) -> None:
         registry.get(name)
     for task in experiment.tasks:
         TASKS.get(task)
+    if (k := experiment.anchors.k) > (rows := experiment.teacher.rows):
+        raise UserError(f"anchors.k: {k} anchors cannot be derived from teacher.rows = {rows} texts: lower the one")
+    if (named := experiment.corpus.languages) and (odd := set(experiment.seen_languages) - set(named)):
+        raise UserError(f"seen_languages: {', '.join(sorted(odd))} not in corpus.languages: {', '.join(named)}")
 
 
 def _add(stages: dict[str, Stage], stage: Stage) -> str:
@@ -104,6 +114,8 @@ def _cell(
 ) -> Cell:
     dump = exp.model_dump(mode="json")
     corpus_spec = {"corpus": dump["corpus"], **code_of(CORPORA.get(exp.corpus.name))}
+    if isinstance(path := exp.corpus.options.get("path"), str):
+        corpus_spec["content"] = content_of(Path(path).expanduser())
     corpus = _add(stages, Stage("corpus", f"corpus {exp.corpus.name}", corpus_spec, cost=10))
     tokenizer = _add(
         stages, Stage("tokenizer", "tokenizer", {"tokenizer": dump["tokenizer"]}, {"corpus": corpus}, cost=5)

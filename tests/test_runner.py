@@ -1,0 +1,101 @@
+"""The store and the executor: whole or nothing, shared stages once, resume, one line for a failing stage."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from ecr_bench.config import load
+from ecr_bench.errors import UserError
+from ecr_bench.io import atomic_dir, atomic_path, fingerprint, read_json, write_json, write_text
+from ecr_bench.runner.execute import critical_path, execute
+from ecr_bench.runner.plan import Stage, make_plan
+from ecr_bench.runner.stages import run_stage
+from ecr_bench.runner.store import Store
+
+
+def test_an_interrupted_write_leaves_nothing_behind(tmp_path):
+    with pytest.raises(KeyboardInterrupt), atomic_dir(tmp_path / "a") as folder:
+        (folder / "half").write_text("x")
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "b") as path:
+        path.write_text("x")
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_full_or_readonly_disk_is_one_line_and_nothing_half_written(tmp_path, code):
+    with pytest.raises(UserError, match=r"cannot write .*target: .*--out") as caught, atomic_dir(tmp_path / "target"):
+        raise OSError(code, "disk")
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("message", ["I/O error: No space left on device (os error 28)"])
+def test_a_full_disk_reported_by_a_rust_library_is_one_line_too(tmp_path, message):
+    with pytest.raises(UserError, match="no space left"), atomic_dir(tmp_path / "target"):
+        raise Exception(message)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_folder_that_is_a_file_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        write_text(tmp_path / "file" / "x.md", "text")
+
+
+def test_json_errors_name_file_and_line(tmp_path):
+    (tmp_path / "bad.json").write_text('{\n"a": }')
+    with pytest.raises(UserError, match=r"bad\.json:2: not JSON"):
+        read_json(tmp_path / "bad.json")
+    write_json(tmp_path / "good.json", {"é": 1})
+    assert read_json(tmp_path / "good.json") == {"é": 1}
+
+
+def test_fingerprints_do_not_depend_on_key_order():
+    assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1}) != fingerprint({"a": 2})
+
+
+def test_a_stage_counts_only_when_its_marker_is_there(tmp_path):
+    store = Store(tmp_path)
+    with pytest.raises(ValueError, match="boom"):
+        store.write("corpus/x", {}, lambda folder: (_ for _ in ()).throw(ValueError("boom")))
+    assert not store.done("corpus/x") and not list((tmp_path / "store" / "corpus").iterdir())
+    store.write("corpus/x", {"a": 1}, lambda folder: {"rows": 3})
+    assert store.done("corpus/x") and store.result("corpus/x") == {"rows": 3}
+
+
+def test_a_stage_that_is_done_does_not_run_again(tmp_path):
+    stage = Stage("corpus", "corpus", {"corpus": {"name": "no-such-corpus"}})
+    Store(tmp_path).write(stage.id, {}, lambda folder: {"rows": 1})
+    assert run_stage(stage, Store(tmp_path), lambda done, total: None) == {"rows": 1}
+
+
+def test_long_chains_go_first():
+    plan = make_plan(load("quick"))
+    length = critical_path(plan.stages)
+    bases = {stage.label: length[stage.id] for stage in plan.stages.values() if stage.kind == "base"}
+    assert bases["pre-train base 3x"] > bases["pre-train base 1x"]
+    assert all(length[s.id] < length[n] for s in plan.stages.values() for n in s.inputs.values())
+
+
+@pytest.mark.slow
+def test_a_failing_stage_ends_the_run_with_its_own_line(tmp_path):
+    experiment = load("tiny").with_overrides({"teacher.options": {"speed": 1}, "cells": [{"method": "ecr"}]})
+    plan = make_plan(experiment)
+    anchors = {s.id: s for s in plan.stages.values() if s.kind in ("corpus", "tokenizer", "anchors")}
+    output = io.StringIO()
+    with pytest.raises(UserError, match="speed"):
+        execute(anchors, Store(tmp_path), Console(file=output), workers=2)
+    assert {path.parent.parent.name for path in tmp_path.rglob("done.json")} == {"corpus", "tokenizer"}
+    # what was finished is kept, and the next run says so
+    fixed = make_plan(experiment.with_overrides({"teacher.options": {}}))
+    stages = {s.id: s for s in fixed.stages.values() if s.kind in ("corpus", "tokenizer", "anchors")}
+    execute(stages, Store(tmp_path), Console(file=output), workers=1)
+    assert "3 stages: 2 cached, 1 to run" in output.getvalue()
+    done = next((tmp_path / "store" / "anchors").glob("*/done.json"))
+    assert json.loads(done.read_text())["result"]["quality"]["rows"] > 0
