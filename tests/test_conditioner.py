@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lm_eval.api.instance import Instance
 
+from ecr_bench.data.encode import encode_items
 from ecr_bench.ecr.codes import ConstantCodes, LanguageCodes, ProjectionCodes, RandomCodes, ShuffledCodes
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.control_tokens import ControlTokens, place
 from ecr_bench.ecr.cue import cue_of, prompt_for
 from ecr_bench.errors import UserError
-from ecr_bench.types import Prompt
+from ecr_bench.evaluation.lm import prompts_of
+from ecr_bench.items.registry import TASKS, task_name
+from ecr_bench.types import Item, Prompt
 
 PLACEMENTS = ["prefix", "infix", "suffix", "interleaved"]
 
@@ -103,20 +109,44 @@ def test_codes_only_hides_the_text(ecr):
     assert "lamp" not in text and "intent" in text
 
 
-@settings(max_examples=30, deadline=None)
+FOUR = st.lists(st.text(max_size=12), min_size=4, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
 @given(
-    answers=st.lists(st.text(max_size=10), min_size=4, max_size=4),
-    gold=st.integers(0, 3),
-    label=st.text(max_size=8),
-    question=st.text(max_size=10),
+    task=st.sampled_from(list(TASKS)),
+    text=st.text(min_size=1, max_size=30),
+    answers=st.tuples(FOUR, FOUR),
+    golds=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    questions=st.tuples(st.text(max_size=10), st.text(max_size=10)),
+    clusters=st.tuples(st.text(max_size=8), st.text(max_size=8)),
 )
-def test_answers_labels_and_later_text_change_no_control_token(ecr_session, answers, gold, label, question):
-    """The leak rule on our own tasks: only ``text`` counts."""
-    base = {"text": "turn on lamp", "lang": "en", "choices": ["a", "b", "c", "d"], "gold": 0, "question": "intent:"}
-    other = {**base, "choices": answers, "gold": gold, "label": label, "question": question}
-    for task in ("ecr_intent_en", "ecr_slot_en", "ecr_meaning_en-de"):
-        prompts = [prompt_for(task, doc, f"{doc['text']}\n{doc['question']}") for doc in (base, other)]
-        assert ecr_session.control_tokens(prompts[:1]) == ecr_session.control_tokens(prompts[1:])
+def test_no_answer_label_or_later_text_reaches_a_control_token(
+    ecr_session, task, text, answers, golds, questions, clusters
+):
+    """The leak rule on every task, in training and in scoring: only ``text`` counts."""
+    items = [
+        Item(f"i{k}", task, "fine", clusters[k], "en", ("en", "de")[k], text, questions[k], tuple(answers[k]), golds[k])
+        for k in (0, 1)
+    ]
+    trained = [
+        [i for i in row.ids[: row.loss_from] if i >= ecr_session.tokens.first_id]
+        for row in encode_items(ecr_session, items, 64)
+    ]
+    requests = [
+        Instance("loglikelihood", {**asdict(item), "prompt": item.prompt}, (item.prompt, f" {choice}"), k,
+                 metadata=(task_name(item), k, 1))
+        for k, item in enumerate(items)
+        for choice in item.choices
+    ]  # fmt: skip
+    scored = ecr_session.control_tokens(prompts_of(requests))
+    assert all(tokens == trained[0] for tokens in [*trained, *scored])
+
+
+def test_the_text_itself_does_count(ecr_session, sentences):
+    """Otherwise the property above would hold of a conditioner that looks at nothing."""
+    tokens = ecr_session.control_tokens([Prompt(s, s) for s in sentences])
+    assert len(set(map(tuple, tokens))) > 10
 
 
 def test_a_task_outside_the_table_gets_null_tokens(ecr):

@@ -16,7 +16,13 @@ from ecr_bench.report.board import build_board, write_board
 from ecr_bench.report.page import FILE, write_page
 from ecr_bench.report.schema import Board, read_board
 from ecr_bench.report.terminal import print_board
-from ecr_bench.runner.collect import collect_cells, collect_notes, collect_records, collect_surface
+from ecr_bench.runner.collect import (
+    collect_cells,
+    collect_fingerprints,
+    collect_notes,
+    collect_records,
+    collect_surface,
+)
 from ecr_bench.runner.execute import default_workers, execute
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.provenance import provenance
@@ -56,7 +62,7 @@ def publish(plan: Plan, store: Store, folder: Path) -> Board:
         records,
         cells,
         collect_surface(plan, store),
-        provenance(plan.experiment),
+        {**provenance(plan.experiment), "fingerprints": collect_fingerprints(plan, store)},
         collect_notes(plan, store),
     )
     write_records(folder / "records.parquet", records)

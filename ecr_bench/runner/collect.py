@@ -82,7 +82,33 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
         f"Corpus {card['name']}: {card['rows']} rows; duplicates dropped within splits "
         f"{card['duplicates_dropped']}, across splits {card['cross_split_duplicates_dropped']}."
     )
+    notes += _memory_note(plan, store)
     return notes
+
+
+def collect_fingerprints(plan: Plan, store: Store) -> dict[str, Any]:
+    """What the results rest on: fingerprint of the corpus, of teacher and anchors, and every cell's stage."""
+    corpus = plan.stages[plan.cells[0].train].inputs["corpus"]
+    anchors = [store.result(stage) for stage in dict.fromkeys(c.anchors for c in plan.cells if c.anchors)]
+    return {
+        "corpus": store.result(corpus)["fingerprint"],
+        "teachers": sorted({result["teacher"] for result in anchors}),
+        "anchors": sorted({result["anchors"] for result in anchors}),
+        "cells": {cell.label: cell.train for cell in plan.cells},
+    }
+
+
+def _memory_note(plan: Plan, store: Store) -> list[str]:
+    """What the main arms store beside the model: a small model with a large projection is not small."""
+    beside = {}
+    for cell in plan.cells:
+        result = store.result(cell.train)
+        if cell.method == "ecr" and result["side_parameters"]:
+            beside[f"{method_name(cell)}-{cell.size}"] = (result["side_parameters"], result["parameters"])
+    return [
+        f"{name} stores {side:,} numbers (projection and anchors) beside the {model:,} of its model; they count."
+        for name, (side, model) in beside.items()
+    ]
 
 
 def collect_surface(plan: Plan, store: Store) -> dict[str, Any]:

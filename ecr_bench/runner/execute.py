@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -131,6 +132,8 @@ def execute(
     """Run what is not done yet. UserError of a stage ends the run; finished stages stay."""
     missing = {stage_id: stage for stage_id, stage in stages.items() if not store.done(stage_id)}
     console.print(f"{len(stages)} stages: {len(stages) - len(missing)} cached, {len(missing)} to run")
+    if cached := Counter(stage.kind for stage_id, stage in stages.items() if stage_id not in missing):
+        console.print("[dim]cached: " + ", ".join(f"{kind} ({count})" for kind, count in cached.items()) + "[/]")
     if not missing:
         return
     order = critical_path(stages)

@@ -41,12 +41,22 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Commit of the checkout this package runs from, with ``+changes`` when it is not clean."""
+    """Commit of our checkout that this package lies in, with ``+changes`` when it is not clean.
+
+    None when it lies in no checkout, or in somebody else's (a virtual environment inside another project).
+    """
+    root = _git("rev-parse", "--show-toplevel")
+    if not root or not (Path(root) / "ecr_bench" / "runner" / "provenance.py").is_file():
+        return None
+    return _git("describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*")
+
+
+def _git(*arguments: str) -> str | None:
     folder = Path(__file__).resolve().parent
     try:
-        run = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"]
-        done = subprocess.run(run, capture_output=True, text=True, timeout=10, check=False)
-    except OSError:
+        command = ["git", "-C", str(folder), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
 
