@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ecr_bench.ecr.quality import Quality
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.io import read_json
 from ecr_bench.runner.plan import Cell, Plan, short_overrides
@@ -74,9 +75,8 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
         languages = "from other languages in other cells; items that are seen in one and unseen in another are left out"
     notes.append(f"Labelled training rows come {languages}; the other languages gave unlabelled text.")
     for stage_id in dict.fromkeys(cell.anchors for cell in plan.cells if cell.anchors):
-        quality = read_json(store.path(stage_id) / "quality.json")
-        shown = ", ".join(f"{key} {value:.3f}" for key, value in quality.items() if isinstance(value, float))
-        notes.append(f"Projection on held-out text: {shown}.")
+        quality = Quality(**read_json(store.path(stage_id) / "quality.json"))
+        notes.append(f"Projection on held-out text: {quality.summary()}.")
     card = read_json(_corpus_folder(plan, store) / "card.json")
     notes.append(
         f"Corpus {card['name']}: {card['rows']} rows; duplicates dropped within splits "

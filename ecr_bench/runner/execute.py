@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from ecr_bench.ecr.quality import Quality
 from ecr_bench.errors import UserError
 from ecr_bench.runner.plan import Stage
 from ecr_bench.runner.store import Store
@@ -180,6 +181,8 @@ def _drain(
             future.result()
             del missing[stage_id]
             display.finish(stage_id)
+            if quality := store.result(stage_id).get("quality"):
+                display.console.print(f"        [dim]projection: {Quality(**quality).summary()}[/]")
 
 
 def _show(progress_queue: Any, display: _Display) -> None:
