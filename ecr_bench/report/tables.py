@@ -133,7 +133,7 @@ def precision_table(board: Board, split: str) -> Table:
                 time = DASH if row.ms_per_item is None else f"{row.ms_per_item:.2f}"
                 lines.append((arm_name(*arm), precision, *scores, with_side(row.bytes, row.side_bytes), time))
         sections.append(tuple(lines))
-    caption = f"{TIED} tied with the best at that precision; bytes: weights + projection and anchors"
+    caption = f"bytes: weights + projection and anchors; {TIED} tied with the best at that precision"
     columns_ = ("arm", "precision", *columns, "bytes", "ms/item")
     return Table(f"Precision, {split} languages", columns_, tuple(sections), caption)
 
