@@ -75,7 +75,7 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
         languages = "from other languages in other cells; items that are seen in one and unseen in another are left out"
     notes.append(f"Labelled training rows come {languages}; the other languages gave unlabelled text.")
     for stage_id in dict.fromkeys(cell.anchors for cell in plan.cells if cell.anchors):
-        quality = Quality(**read_json(store.path(stage_id) / "quality.json"))
+        quality = Quality(**store.result(stage_id)["quality"])
         notes.append(f"Projection on held-out text: {quality.summary()}.")
     card = read_json(_corpus_folder(plan, store) / "card.json")
     notes.append(

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ecr_bench.io import cache_dir
-from ecr_bench.runner.provenance import PACKAGES, _cpu, _gpu, _version
+from ecr_bench.runner.identity import installed_version
+from ecr_bench.runner.provenance import PACKAGES, cpu, gpu
 
 
 def examine() -> dict[str, str]:
@@ -16,9 +17,9 @@ def examine() -> dict[str, str]:
     folder = cache_dir()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 2**30
-    lines = {name: _version(name) or f"missing: pip install {name}" for name in PACKAGES}
-    lines["cores"] = f"{os.cpu_count()} ({_cpu()})"
-    lines["GPU"] = _gpu() or "none: everything runs on the CPU"
+    lines = {name: installed_version(name) or f"missing: pip install {name}" for name in PACKAGES}
+    lines["cores"] = f"{os.cpu_count()} ({cpu()})"
+    lines["GPU"] = gpu() or "none: everything runs on the CPU"
     lines["memory"] = f"{_memory():.0f} GiB" + ("" if _memory() >= 4 else ": too little, 4 GiB are needed")
     lines["disk"] = f"{free:.0f} GiB free at {existing}" + ("" if free >= 2 else ": too little, 2 GiB are needed")
     writable = os.access(existing, os.W_OK)

@@ -26,20 +26,16 @@ from ecr_bench.ecr.quality import Quality
 from ecr_bench.errors import UserError
 from ecr_bench.runner.plan import Stage
 from ecr_bench.runner.store import Store
+from ecr_bench.teachers.base import usable_cores
 
 _progress_queue: Any = None
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_workers() -> int:
     """One worker per core up to eight; one where a GPU does the work."""
     import torch
 
-    return 1 if torch.cuda.is_available() else max(1, min(8, cores()))
+    return 1 if torch.cuda.is_available() else max(1, min(8, usable_cores()))
 
 
 def critical_path(stages: dict[str, Stage]) -> dict[str, float]:
@@ -139,7 +135,7 @@ def execute(
         return
     order = critical_path(stages)
     context = multiprocessing.get_context("spawn")
-    threads = max(1, cores() // workers)
+    threads = max(1, usable_cores() // workers)
     with context.Manager() as manager:
         progress_queue = manager.Queue()
         display = _Display(console, stages, len(stages) - len(missing))

@@ -40,10 +40,14 @@ def code_and_packages(kind: str) -> dict[str, Any]:
         path = PACKAGE / part
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return {"code": digest.hexdigest()[:16], "packages": {name: _version(name) for name in PACKAGES.get(kind, ())}}
+    return {
+        "code": digest.hexdigest()[:16],
+        "packages": {name: installed_version(name) for name in PACKAGES.get(kind, ())},
+    }
 
 
-def _version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """Version of an installed package, or None."""
     try:
         return version(name)
     except PackageNotFoundError:

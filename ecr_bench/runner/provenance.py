@@ -6,12 +6,12 @@ import datetime
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ecr_bench import __version__
 from ecr_bench.config import Experiment
+from ecr_bench.runner.identity import installed_version
 
 PACKAGES = (
     "torch", "lightning", "transformers", "tokenizers", "datasets", "lm_eval", "torchmetrics", "bitsandbytes",
@@ -26,18 +26,11 @@ def provenance(experiment: Experiment) -> dict[str, Any]:
         "identity": experiment.identity,
         "ecr_bench": __version__,
         "commit": _commit(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": {name: found for name in PACKAGES if (found := installed_version(name))},
         "python": platform.python_version(),
-        "machine": {"cores": os.cpu_count(), "cpu": _cpu(), "gpu": _gpu(), "system": platform.platform()},
+        "machine": {"cores": os.cpu_count(), "cpu": cpu(), "gpu": gpu(), "system": platform.platform()},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _commit() -> str | None:
@@ -61,7 +54,8 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip() or None
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """Name of the processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -71,7 +65,8 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _gpu() -> str | None:
+def gpu() -> str | None:
+    """Name of the first CUDA device, or None."""
     import torch
 
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
