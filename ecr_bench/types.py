@@ -51,3 +51,31 @@ class Prompt:
     text: str
     cue: str | None
     lang: str = ""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number about one trained cell that is not accuracy: geometry, semantic similarity, stability.
+
+    ``measures.json`` of a run is a list of these; claims and report read nothing else about them.
+    """
+
+    cell: str
+    method: str
+    size: str
+    seed: int
+    metric: str
+    """Name in the field's words, e.g. ``cka_base``; ``metrics/registry.py`` lists and explains them."""
+    value: float | None
+    """None where it could not be measured."""
+    step: int | None = None
+    """Fine-tuning step it was taken at; None for the finished cell."""
+    layer: int | None = None
+    """Hidden state it was taken from (-1: the last), where one is."""
+    precision: str = "fp32"
+    lang: str = ""
+    """Language or language pair; empty for the mean over all."""
+    n: int = 0
+    """Texts, pairs or steps it rests on."""
+    null: tuple[float, float, float] | None = None
+    """Mean, 2.5 % and 97.5 % quantile under the metric's permutation null."""

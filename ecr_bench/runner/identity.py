@@ -10,6 +10,7 @@ from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
+# fmt: off
 CODE: dict[str, tuple[str, ...]] = {
     "corpus": ("corpora",),
     "tokenizer": ("data/tokenizer.py",),
@@ -18,8 +19,12 @@ CODE: dict[str, tuple[str, ...]] = {
     "anchors": ("teachers", "ecr", "runner/anchoring.py"),
     "logits": ("methods", "data", "runner/cells.py"),
     "train": ("methods", "data", "ecr", "precision", "runner/cells.py", "runner/training.py", "runner/probing.py"),
-    "score": ("evaluation", "precision", "ecr", "items/lmeval.py", "runner/cells.py", "runner/scorers.py"),
+    "score": (
+        *(f"evaluation/{name}.py" for name in ("lm", "run", "scorer", "packing", "probe", "records")),
+        "precision", "ecr", "items/lmeval.py", "runner/cells.py", "runner/scorers.py",
+    ),
 }
+# fmt: on
 """Kind of stage -> the parts of this package whose code decides its result."""
 
 PACKAGES: dict[str, tuple[str, ...]] = {
