@@ -206,6 +206,17 @@ class ScoringConfig(Section):
     """Upper bound on padded tokens in one scoring batch. Changes speed, never scores."""
 
 
+class GeometryConfig(Section):
+    """Where and when hidden states are compared (data/parallel.py, evaluation/pooled.py)."""
+
+    layer: int = -1
+    """Which hidden state is pooled: 0 the embeddings, -1 the last."""
+    per_language: int = Field(default=24, ge=1)
+    """Held-out translation pairs with English, for each other language."""
+    snapshots: int = Field(default=4, ge=0)
+    """Times during fine-tuning, evenly spaced, at which pooled states are kept, besides the start; 0: none at all."""
+
+
 class CellGroup(Section):
     method: str
     """Registered method: see ``ecr-bench methods``."""
@@ -236,6 +247,7 @@ class Experiment(Section):
     lora: LoraConfig = LoraConfig()
     tasks: tuple[str, ...] = ("intent", "slot", "meaning")
     scoring: ScoringConfig = ScoringConfig()
+    geometry: GeometryConfig = GeometryConfig()
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "int8", "nf4")
     cells: tuple[CellGroup, ...] = Field(min_length=1)
 

@@ -16,20 +16,22 @@ from ecr_bench.config import ControlTokensConfig, DistillConfig, FinetuneConfig,
 from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.encode import Example, TextRow, cut_texts, encode_items, encode_texts
 from ecr_bench.data.module import ExamplesDataModule, Mixture
+from ecr_bench.data.parallel import parallel_rows
 from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.ecr.anchors import Anchors
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.projection import load_projection
+from ecr_bench.evaluation.pooled import pooled_states
 from ecr_bench.items.files import read_items
 from ecr_bench.items.lmeval import task_specs
-from ecr_bench.methods.base import Ingredients, Training
+from ecr_bench.methods.base import Ingredients, Method, Training
 from ecr_bench.methods.distill import teacher_folder
 from ecr_bench.methods.models import count_parameters
 from ecr_bench.methods.registry import METHODS
 from ecr_bench.methods.teacher_logits import FILE, build_cache, cache_identity, load_teacher, plain_rows
 from ecr_bench.runner.anchoring import balanced_sample
 from ecr_bench.runner.memory import peak_memory, reset_peak_memory
-from ecr_bench.runner.training import fit
+from ecr_bench.runner.training import Snapshots, fit
 from ecr_bench.types import Item
 
 
@@ -112,7 +114,9 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
     data = ExamplesDataModule(
         mixture, validation, given.tokenizer.pad_token_id, finetune.batch_size, finetune.steps, seed, variation
     )
-    stats = fit(module, data, finetune, seed, folder, report)
+    snapshots = _snapshots(spec["geometry"], rows, module, conditioner, finetune.steps)
+    stats = fit(module, data, finetune, seed, folder, report, [snapshots])
+    snapshots.save(folder)
     module.save_model(folder / "model")
     given.tokenizer.save_pretrained(folder / "model")
     conditioner.save(folder / "model" / "conditioner")
@@ -127,6 +131,16 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
         "extra_tokens": conditioner.count,
         **stats,
     }
+
+
+def _snapshots(
+    geometry: dict[str, Any], rows: pd.DataFrame, module: Method, conditioner: Conditioner, steps: int
+) -> Snapshots:
+    """Pooled states of held-out translation pairs at several steps, for drift and manifold curves."""
+    held_out = parallel_rows(rows, geometry["per_language"])
+    texts, langs = held_out["text"].tolist(), held_out["lang"].tolist()
+    times = geometry["snapshots"] if texts else 0
+    return Snapshots(lambda: pooled_states(module.model, conditioner, texts, langs, geometry["layer"]), steps, times)
 
 
 def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Any) -> dict[str, Any]:

@@ -18,7 +18,10 @@ CODE: dict[str, tuple[str, ...]] = {
     "base": ("data", "methods/base.py", "methods/models.py", "methods/optimisers.py", "runner/training.py"),
     "anchors": ("teachers", "ecr", "runner/anchoring.py"),
     "logits": ("methods", "data", "runner/cells.py"),
-    "train": ("methods", "data", "ecr", "precision", "runner/cells.py", "runner/training.py", "runner/probing.py"),
+    "train": (
+        "methods", "data", "ecr", "precision", "evaluation/pooled.py",
+        "runner/cells.py", "runner/training.py", "runner/probing.py",
+    ),
     "score": (
         *(f"evaluation/{name}.py" for name in ("lm", "run", "scorer", "packing", "probe", "records")),
         "precision", "ecr", "items/lmeval.py", "runner/cells.py", "runner/scorers.py",

@@ -187,6 +187,8 @@ def _train_spec(exp: Experiment, dump: dict[str, Any], method: str, seed: int, c
         spec["anchors"] = {"k": exp.anchors.k, "assignment": exp.anchors.assignment}
     if cls.uses_teacher:
         spec["teacher"] = dump["teacher"]
+    if cls.trains_model:
+        spec["geometry"] = {name: dump["geometry"][name] for name in ("layer", "per_language", "snapshots")}
     spec.update({name: dump[name] for name in cls.sections})
     if cls.uses_larger and exp.distill.model:
         spec["larger"] = weights_fingerprint(Path(exp.distill.model))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from safetensors.torch import save_file
 
 from ecr_bench.config import OptimiserConfig
 from ecr_bench.data.module import ExamplesDataModule
@@ -35,6 +36,34 @@ class Track(Callback):
             self.report(trainer.global_step, self.steps)
 
 
+class Snapshots(Callback):
+    """Keep what ``pool`` says of the model at the start and ``times`` evenly spaced steps; the last is the end.
+
+    ``pool`` must leave all random states alone, so that training is the same with and without it.
+    """
+
+    def __init__(self, pool: Callable[[], torch.Tensor], steps: int, times: int):
+        self.pool = pool
+        self.at = {round(steps * i / times) for i in range(1, times + 1)} if times else set()
+        self.taken: dict[str, torch.Tensor] = {}
+
+    def _take(self, step: int) -> None:
+        self.taken[f"step-{step:06d}"] = self.pool().half().contiguous()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.at:
+            self._take(0)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if trainer.global_step in self.at:
+            self._take(trainer.global_step)
+
+    def save(self, folder: Path) -> None:
+        """Write ``snapshots.safetensors``: ``step-000123`` -> (N, d) float16."""
+        if self.taken:
+            save_file(self.taken, folder / "snapshots.safetensors")
+
+
 def fit(
     module: CausalLMModule,
     data: ExamplesDataModule,
@@ -42,8 +71,10 @@ def fit(
     seed: int,
     folder: Path,
     report: Callable[[int, int], None],
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
-    """Train for ``optimiser.steps`` and log to ``folder/tensorboard``.
+    """Train for ``optimiser.steps``, log to ``folder/tensorboard`` and write ``folder/trace.safetensors``: ``loss``
+    (nats per token) and ``grad_norm`` of every step, float32 (steps,).
 
     Returns plain numbers: seconds, tokens seen, last training and validation loss (nats per token),
     gradient norm (median, largest), whether the loss stayed finite, peak memory in bytes.
@@ -61,7 +92,7 @@ def fit(
             deterministic=True,
             gradient_clip_val=optimiser.clip,
             logger=TensorBoardLogger(str(folder), name="tensorboard", version=""),
-            callbacks=[track],
+            callbacks=[track, *callbacks],
             log_every_n_steps=10,
             val_check_interval=max(1, optimiser.steps // 4) if data.validation else None,
             num_sanity_val_steps=0,
@@ -72,6 +103,7 @@ def fit(
         trainer.fit(module, datamodule=data)
     module.to("cpu")
     losses, norms = torch.stack(track.losses).cpu(), torch.stack(track.norms).cpu()
+    save_file({"loss": losses.float(), "grad_norm": norms.float()}, folder / "trace.safetensors")
     val_loss = trainer.callback_metrics.get("val/loss")
     return {
         "train_seconds": round(time.perf_counter() - started, 2),
