@@ -91,6 +91,8 @@ class ControlTokensConfig(Section):
 
 
 class SizeConfig(Section):
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Learning rate of both stages for this size, chosen on validation rows; null: that of the stage."""
     hidden_size: int = Field(ge=8)
     layers: int = Field(ge=1)
     heads: int = Field(ge=1)
@@ -158,6 +160,8 @@ class LoraConfig(Section):
     rank: int = Field(default=16, ge=1)
     alpha: float = Field(default=32.0, gt=0)
     """The adapters' output is scaled by ``alpha / rank``."""
+    embeddings: bool = False
+    """Train all token rows (embedding and tied head), not the control tokens' alone: what a base from scratch needs."""
 
 
 class DistillConfig(Section):

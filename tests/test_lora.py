@@ -24,7 +24,7 @@ LAYERS = {"int8": bitsandbytes.nn.Linear8bitLt, "nf4": bitsandbytes.nn.Linear4bi
 RANK = 4
 
 
-def train(name, model, tokenizer, sentences, anchors_and_projection, folder):
+def train(name, model, tokenizer, sentences, anchors_and_projection, folder, embeddings=False):
     """Three steps of arm ``name``; returns module, conditioner, batch and the losses."""
     method = METHODS.get(name)
     anchors, projection = anchors_and_projection
@@ -39,7 +39,7 @@ def train(name, model, tokenizer, sentences, anchors_and_projection, folder):
         Item(f"i{i}", "slot", "fine", str(i), "en", "en", text, "which ?", ("red", "blue lamp"), i % 2)
         for i, text in enumerate(sentences[:12])
     ]
-    settings = {"lora": {"rank": RANK, "alpha": 8.0}}
+    settings = {"lora": {"rank": RANK, "alpha": 8.0, "embeddings": embeddings}}
     torch.manual_seed(0)
     module.prepare(Training(given, conditioner, items, [], 64, 0, settings, {}))
     batch = collate(encode_items(conditioner, items, 64), tokenizer.pad_token_id)
@@ -56,21 +56,25 @@ def train(name, model, tokenizer, sentences, anchors_and_projection, folder):
     return module, conditioner, batch, losses
 
 
+@pytest.mark.parametrize("embeddings", [False, True])
 @pytest.mark.parametrize("name", ARMS)
-def test_adapters_train_and_come_back(name, model, tokenizer, sentences, anchors_and_projection, tmp_path):
+def test_adapters_train_and_come_back(embeddings, name, model, tokenizer, sentences, anchors_and_projection, tmp_path):
     dense = count_parameters(model)
     folder = tmp_path / "model"
-    module, conditioner, batch, losses = train(name, model, tokenizer, sentences, anchors_and_projection, folder)
+    module, conditioner, batch, losses = train(
+        name, model, tokenizer, sentences, anchors_and_projection, folder, embeddings
+    )
     assert losses[-1] < losses[0]
 
     trained = {n: p for n, p in module.model.named_parameters() if p.requires_grad}
     assert all(p.dtype == torch.float32 and p.grad is not None for p in trained.values())
     rows = [p for n, p in trained.items() if "lora_" not in n]
     tokens = conditioner.tokens
-    assert [tuple(p.shape) for p in rows] == ([(tokens.size, 32)] if tokens else [])
+    count = len(model.get_input_embeddings().weight) if embeddings else tokens.size if tokens else 0
+    assert [tuple(p.shape) for p in rows] == ([(count, 32)] if count else [])
     # per layer: four 32x32, two 32x64 and one 64x32
     lora = 2 * RANK * (4 * (32 + 32) + 3 * (32 + 64))
-    assert module.adapter_parameters == lora + (tokens.size * 32 if tokens else 0)
+    assert module.adapter_parameters == lora
     assert count_parameters(model) == dense + (tokens.size * 32 if tokens else 0)
 
     precision = METHODS.get(name).base_precision
@@ -87,7 +91,7 @@ def test_adapters_train_and_come_back(name, model, tokenizer, sentences, anchors
         untrained = plain(batch["input_ids"]).logits
     assert torch.equal(expected, found)
     assert not torch.equal(expected, untrained)
-    if tokens:
+    if tokens and not embeddings:
         start = slice(tokens.first_id, tokens.first_id + tokens.size)
         before = plain.get_input_embeddings().weight
         after = loaded.get_input_embeddings().weight
