@@ -154,6 +154,13 @@ class DropoutConfig(Section):
         return self
 
 
+class RefreshConfig(Section):
+    """``ecr+refresh``: the projection is fitted again on the hidden states of the model as it is by then."""
+
+    times: int = Field(default=3, ge=0)
+    """Refreshes, evenly spaced over fine-tuning (start and end excluded); 0 is ECR."""
+
+
 class LoraConfig(Section):
     """``*+lora-*``: low-rank adapters (arXiv 2106.09685) over a quantised base."""
 
@@ -248,6 +255,7 @@ class Experiment(Section):
     distill: DistillConfig = DistillConfig()
     relational: RelationalConfig = RelationalConfig()
     dropout: DropoutConfig = DropoutConfig()
+    refresh: RefreshConfig = RefreshConfig()
     lora: LoraConfig = LoraConfig()
     tasks: tuple[str, ...] = ("intent", "slot", "meaning")
     scoring: ScoringConfig = ScoringConfig()

@@ -11,6 +11,7 @@ from ecr_bench.io import write_text
 from ecr_bench.items.pairs import KINDS, pairs
 
 SIB200 = ("ar", "cs", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "sw", "th", "tr")
+XCOPA = ("et", "ht", "id", "it", "qu", "sw", "ta", "th", "tr", "vi", "zh")
 BASE = """\
 # Shared by all tasks of this family. The items come from the folder given as metadata: {{"items": "DIR"}}.
 custom_dataset: !function ecr_bench.items.lmeval.load
@@ -42,6 +43,7 @@ def files() -> dict[str, str]:
         "intent": {"": sorted(LANGUAGES)},
         "slot": {"": sorted(LANGUAGES)},
         "label": {"": sorted({*MESSAGES, *SIB200})},
+        "copa": {"": list(XCOPA)},
         "meaning": {f"_{kind.replace('-', '_')}": sorted(pairs(LANGUAGES, [kind])) for kind in KINDS},
     }
     result: dict[str, str] = {}

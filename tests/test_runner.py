@@ -99,3 +99,15 @@ def test_a_failing_stage_ends_the_run_with_its_own_line(tmp_path):
     assert "3 stages: 2 cached, 1 to run" in output.getvalue()
     done = next((tmp_path / "store" / "anchors").glob("*/done.json"))
     assert json.loads(done.read_text())["result"]["quality"]["rows"] > 0
+
+
+def test_a_size_may_have_a_learning_rate_of_its_own():
+    cells = [{"method": "finetune", "sizes": ["1x", "3x"]}]
+    experiment = load("tiny").with_overrides({"sizes.3x.learning_rate": 0.5, "cells": cells})
+    plan = make_plan(experiment)
+    stages = {"pretrain": "base", "finetune": "train"}
+    rates = {
+        cell.size: [plan.stages[getattr(cell, role)].spec[stage]["learning_rate"] for stage, role in stages.items()]
+        for cell in plan.cells
+    }
+    assert rates == {"1x": [experiment.pretrain.learning_rate, experiment.finetune.learning_rate], "3x": [0.5, 0.5]}

@@ -15,6 +15,7 @@ CORPORA = Registry("corpus")
 CORPORA.add("intents", "ecr_bench.corpora.intents:build", "voice commands in 16 languages, written from templates")
 CORPORA.add("messages", "ecr_bench.corpora.messages:build", "interface messages in 21 languages, aligned by key")
 CORPORA.add("sib200", "ecr_bench.corpora.sib200:build", "SIB-200 topics from a folder of yours, 7 classes")
+CORPORA.add("xcopa", "ecr_bench.corpora.xcopa:build", "XCOPA from a folder of yours: cause or effect, 11 languages")
 CORPORA.add("files", "ecr_bench.corpora.files:build", "your own JSONL, CSV or Parquet file")
 CORPORA.add("hub", "ecr_bench.corpora.hub:build", "a Hugging Face dataset, by repository id or saved folder")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import lightning as L
@@ -101,7 +101,8 @@ class ExamplesDataModule(L.LightningDataModule):
         batch_size: rows per step.
         steps: optimiser steps; the loader yields exactly as many batches.
         seed: seed of the row order, shared by all arms with the same fine-tuning seed.
-        variation: how a training row changes from draw to draw; not applied to validation rows.
+        variation: how a training row changes from draw to draw.
+        validation_variation: the same for validation rows, for arms whose encoding moves during training.
     """
 
     def __init__(
@@ -113,12 +114,13 @@ class ExamplesDataModule(L.LightningDataModule):
         steps: int,
         seed: int,
         variation: Variation | None = None,
+        validation_variation: Variation | None = None,
     ):
         super().__init__()
         self.rows = [*mixture.labelled, *mixture.text]
         self.validation = validation
         self.pad_id, self.batch_size = pad_id, batch_size
-        self.seed, self.variation = seed, variation
+        self.seed, self.variation, self.validation_variation = seed, variation, validation_variation
         lengths = [row.length for row in self.rows]
         labelled = len(mixture.labelled)
         self.batches = plan_batches(lengths, labelled, mixture.text_share, batch_size, steps, seed)
@@ -135,8 +137,7 @@ class ExamplesDataModule(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader[tuple[int, Example]] | list[None]:
         if not self.validation:
             return []
-        rows = sorted(self.validation, key=lambda row: len(row.ids))
-        return DataLoader(_Rows(rows), batch_size=self.batch_size, collate_fn=self._collate)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
+        order = sorted(range(len(self.validation)), key=lambda i: len(self.validation[i].ids))
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        rows = _Rows(self.validation, self.validation_variation)
+        return DataLoader(rows, batch_sampler=batches, collate_fn=self._collate)

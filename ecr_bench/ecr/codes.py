@@ -27,9 +27,16 @@ class CodeSource(Protocol):
 
     kind: str
     deployable: bool
-    side_parameters: int
-    """Numbers stored beside the model to compute codes; they count against the method's memory."""
-    side_bytes: int
+
+    @property
+    def side_parameters(self) -> int:
+        """Numbers stored beside the model to compute codes; they count against the method's memory."""
+        ...
+
+    @property
+    def side_bytes(self) -> int:
+        """The same in bytes."""
+        ...
 
     def __call__(self, cues: Sequence[str], langs: Sequence[str]) -> torch.Tensor: ...
 
@@ -51,8 +58,14 @@ class ProjectionCodes:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, projection: Projection, anchors: Anchors, count: int):
         self.tokenizer, self.projection, self.anchors, self.count = tokenizer, projection, anchors, count
-        self.side_parameters = projection.parameters + anchors.centroids.numel()
-        self.side_bytes = projection.bytes + anchors.centroids.numel() * anchors.centroids.element_size()
+
+    @property
+    def side_parameters(self) -> int:
+        return self.projection.parameters + self.anchors.centroids.numel()
+
+    @property
+    def side_bytes(self) -> int:
+        return self.projection.bytes + self.anchors.centroids.numel() * self.anchors.centroids.element_size()
 
     def __call__(self, cues: Sequence[str], langs: Sequence[str]) -> torch.Tensor:
         ids = self.tokenizer(list(cues), add_special_tokens=False)["input_ids"]

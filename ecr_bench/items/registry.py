@@ -21,6 +21,7 @@ TASKS.add(
 )
 TASKS.add("slot", "ecr_bench.items.slot:build", "fine: which value of one slot the sentence states")
 TASKS.add("meaning", "ecr_bench.items.meaning:build", "fine: which sentence of another language says the same")
+TASKS.add("copa", "ecr_bench.items.copa:build", "fine: which of two sentences is the cause or effect (corpus xcopa)")
 
 
 def build_items(

@@ -12,7 +12,7 @@ import lightning as L
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ecr_bench.config import ControlTokensConfig, OptimiserConfig, TeacherConfig
+from ecr_bench.config import ControlTokensConfig, Experiment, OptimiserConfig, TeacherConfig
 from ecr_bench.data.encode import Example, TextRow
 from ecr_bench.data.module import IGNORED, Variation
 from ecr_bench.ecr.anchors import Anchors
@@ -78,6 +78,10 @@ def learning_rate(step: int, steps: int, warmup: float) -> float:
         return (step + 1) / rising
     done = (step - rising) / max(1, steps - rising)
     return 0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+Encode = Callable[[Conditioner], Sequence[Example]]
+"""Encodes a fixed list of rows under a conditioner, in their order."""
 
 
 class CausalLMModule(L.LightningModule):
@@ -182,11 +186,19 @@ class Method(CausalLMModule):
     trains_model: ClassVar[bool] = True
     """False for a probe, which has no language model (``methods.probe``)."""
 
+    @classmethod
+    def check(cls, experiment: Experiment) -> None:
+        """Raise UserError for an experiment this method cannot be run in. Called before anything runs."""
+
     def prepare(self, training: Training) -> None:
         """Called once before training, for what needs more than the model and the batches."""
 
-    def variation(self, encode: Callable[[Conditioner], Sequence[Example]]) -> Variation | None:
+    def variation(self, encode: Encode) -> Variation | None:
         """How training rows vary between draws, if they do; ``encode`` gives all of them under a conditioner."""
+        return None
+
+    def validation_variation(self, encode: Encode) -> Variation | None:
+        """The same for validation rows: for arms whose encoding moves during training."""
         return None
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,8 @@ import numpy as np
 from ecr_bench.config import DropoutConfig
 from ecr_bench.data.encode import Example
 from ecr_bench.data.module import Variation
-from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.control_tokens import ControlTokens
-from ecr_bench.methods.base import Training
+from ecr_bench.methods.base import Encode, Training
 from ecr_bench.methods.ecr import Ecr
 
 
@@ -47,7 +46,7 @@ class EcrDropout(Ecr):
         self.conditioning = training.conditioner
         self.settings = DropoutConfig(**training.settings["dropout"])
 
-    def variation(self, encode: Callable[[Conditioner], Sequence[Example]]) -> Variation | None:
+    def variation(self, encode: Encode) -> Variation | None:
         if self.conditioning.tokens is None:
             return None
         hidden = encode(dataclasses.replace(self.conditioning, drop_cue=True))

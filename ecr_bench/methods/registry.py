@@ -20,6 +20,7 @@ METHODS = Registry(
         "distill": "ecr_bench.methods.distill:Distill",
         "ecr+distill": "ecr_bench.methods.distill:EcrDistill",
         "relational": "ecr_bench.methods.relational:Relational",
+        "ecr+refresh": "ecr_bench.methods.refresh:EcrRefresh",
         "ecr+dropout": "ecr_bench.methods.dropout:EcrDropout",
         "finetune+lora-int8": "ecr_bench.methods.lora:FinetuneLoraInt8",
         "finetune+lora-nf4": "ecr_bench.methods.lora:FinetuneLoraNf4",

@@ -17,6 +17,7 @@ from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.ecr.anchors import fit_anchors
 from ecr_bench.ecr.projection import fit_projection
 from ecr_bench.ecr.quality import measure
+from ecr_bench.ecr.targets import save_targets
 from ecr_bench.errors import UserError
 from ecr_bench.io import write_json
 from ecr_bench.teachers.cache import embed_cached
@@ -67,6 +68,8 @@ def anchors_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, r
     targets = anchors.centre(embedded, train.lang.tolist())
     projection = fit_projection(projection_config, train_ids, targets, len(tokenizer), encoder, anchor_config.seed)
     projection.save(folder / "projection")
+    if encoder is not None:
+        save_targets(folder / "targets.safetensors", train_ids, targets)
 
     quality = measure(
         projection,

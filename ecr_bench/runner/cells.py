@@ -109,10 +109,20 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
         return encode_items(arm, items, window), encode_texts(arm, texts, window)
 
     mixture = Mixture(*encode(conditioner), finetune.text_share)
-    variation = module.variation(lambda arm: list(chain(*encode(arm))))
-    validation = encode_items(conditioner, read_items(inputs["items"] / "validation"), window)
+    held_out = read_items(inputs["items"] / "validation")
+
+    def encode_held_out(arm: Conditioner) -> list[Example]:
+        return encode_items(arm, held_out, window)
+
     data = ExamplesDataModule(
-        mixture, validation, given.tokenizer.pad_token_id, finetune.batch_size, finetune.steps, seed, variation
+        mixture,
+        encode_held_out(conditioner),
+        given.tokenizer.pad_token_id,
+        finetune.batch_size,
+        finetune.steps,
+        seed,
+        module.variation(lambda arm: list(chain(*encode(arm)))),
+        module.validation_variation(encode_held_out),
     )
     snapshots = _snapshots(spec["geometry"], rows, module, conditioner, finetune.steps)
     stats = fit(module, data, finetune, seed, folder, report, [snapshots])

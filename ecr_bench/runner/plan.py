@@ -93,7 +93,7 @@ def make_plan(experiment: Experiment) -> Plan:
 
 
 def _check_names(experiment: Experiment, method: str) -> None:
-    METHODS.get(method)
+    METHODS.get(method).check(experiment)
     for registry, name in ((CORPORA, experiment.corpus.name), (TEACHERS, experiment.teacher.name)):
         registry.get(name)
     for task in experiment.tasks:
@@ -113,6 +113,9 @@ def _cell(
     exp: Experiment, method: str, size: str, seed: int, overrides: dict[str, Any], stages: dict[str, Stage]
 ) -> Cell:
     dump = exp.model_dump(mode="json")
+    own_rate = dump["sizes"][size].pop("learning_rate")
+    for stage in ("pretrain", "finetune") if own_rate else ():
+        dump[stage]["learning_rate"] = own_rate
     corpus_spec = {"corpus": dump["corpus"], **code_of(CORPORA.get(exp.corpus.name))}
     if isinstance(path := exp.corpus.options.get("path"), str):
         corpus_spec["content"] = content_of(Path(path).expanduser())
