@@ -12,7 +12,6 @@ from ecr_bench.evaluation.records import read_records
 from ecr_bench.io import write_json, write_text
 from ecr_bench.report.ablation_page import to_html, to_markdown
 from ecr_bench.report.ablation_schema import AblationResult, Difference, Point
-from ecr_bench.report.arms import PLAIN
 from ecr_bench.report.contrasts import TASKS
 from ecr_bench.report.equal_size import EqualSize, equal_size
 from ecr_bench.report.plots import draw, save_png, to_svg
@@ -22,6 +21,7 @@ from ecr_bench.report.tables import reference_precision
 from ecr_bench.runner.ablation import Ablation, Place
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import Panel, arm_name, build_panel
+from ecr_bench.statistics.roles import PLAIN
 
 HEADLINE_SPLIT = "unseen"
 

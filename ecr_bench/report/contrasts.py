@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
-from ecr_bench.report.arms import CONTROLS, MAIN, PLAIN, UPPER_BOUNDS
 from ecr_bench.report.schema import Answer, Contrast, Split
 from ecr_bench.statistics.multiple import holm
 from ecr_bench.statistics.paired import ALPHA, Comparison, compare
 from ecr_bench.statistics.panel import Panel, arm_name
+from ecr_bench.statistics.roles import CONTROLS, MAIN, PLAIN, UPPER_BOUNDS
 
 TASKS = ("coarse", "fine", "all")
 HEADLINE, SAME, SCALE = "headline", "same size", "scale"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ecr_bench.report.arms import MAIN, PLAIN, UPPER_BOUNDS, is_contender, ordered_precisions
+from ecr_bench.report.arms import is_contender, ordered_precisions
 from ecr_bench.report.contrasts import CONTROL, TASKS, UPPER, interval, points
 from ecr_bench.report.schema import Board, Contrast, LanguageRow, Row
 from ecr_bench.statistics.panel import arm_name
+from ecr_bench.statistics.roles import MAIN, PLAIN, UPPER_BOUNDS
 
 DASH = "\N{EN DASH}"
 TIED = "*"
