@@ -318,7 +318,7 @@ def parse(raw: Any, source: str) -> Experiment:
         raise UserError(f"{source}: {one_line(error, Experiment)}") from None
 
 
-def one_line(error: ValidationError, root: type[Section]) -> str:
+def one_line(error: ValidationError, root: type[BaseModel]) -> str:
     """The first complaint about a ``root``: the key, what is allowed, what was given."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
@@ -327,7 +327,7 @@ def one_line(error: ValidationError, root: type[Section]) -> str:
     return f"{key or root.__name__.lower()}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r:.80})"
 
 
-def _fields_at(root: type[Section], location: tuple[int | str, ...]) -> list[str]:
+def _fields_at(root: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """The field names of the section at ``location`` inside ``root``."""
     model: Any = root
     for part in location:

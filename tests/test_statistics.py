@@ -241,9 +241,9 @@ def test_arms_that_share_their_seed_effect_are_covered_and_not_over_cautious(sha
 
     def reach(of: World) -> float:
         rng = np.random.default_rng(0)
-        return float(np.median([_arm_difference(of.sample(rng, 200)) for _ in range(15)]))
+        return float(np.median([_arm_difference(of.sample(rng, 200)) for _ in range(40)]))
 
-    assert reach(world) < 0.6 * reach(World(seed_sd=0.3))
+    assert reach(world) < 0.75 * reach(World(seed_sd=0.3))
 
 
 def _arm_difference(panel: Panel) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 
 from ecr_bench.report.ablation_schema import AblationResult, Point
-from ecr_bench.report.contrasts import interval, points
 from ecr_bench.report.plots import THEME
+from ecr_bench.statistics.words import interval, points
 
 Line = tuple[str, ...]
 Grid = tuple[str, Line, list[Line]]

@@ -9,13 +9,14 @@ from markupsafe import Markup
 
 from ecr_bench.report import tables
 from ecr_bench.report.arms import is_contender, ordered_precisions
-from ecr_bench.report.contrasts import CONTROL, HEADLINE, LOW, MIXED, UPPER, interval, points
+from ecr_bench.report.contrasts import CONTROL, HEADLINE, LOW, MIXED, UPPER
 from ecr_bench.report.curves import Curve
 from ecr_bench.report.schema import Board, Contrast, LanguageRow, Row
 from ecr_bench.report.svg import Axis, DotRow, Line, Mark, dot_plot, line_plot, log_span, scatter_plot, span
 from ecr_bench.report.tables import Table, percent
 from ecr_bench.statistics.panel import arm_name
 from ecr_bench.statistics.roles import MAIN, PLAIN
+from ecr_bench.statistics.words import interval, points
 
 COLOURS = 6
 CURVE_NAMES = {"train/loss": "Training loss", "val/loss": "Validation loss", "train/grad_norm": "Gradient norm"}

@@ -20,13 +20,14 @@ from ecr_bench.errors import UserError
 from ecr_bench.io import read_json, write_text
 from ecr_bench.report import figures, tables
 from ecr_bench.report.commands import arm_commands
-from ecr_bench.report.contrasts import HEADLINE, LOW, MIXED, SAME, SCALE, TASKS, interval, points
+from ecr_bench.report.contrasts import HEADLINE, LOW, MIXED, SAME, SCALE, TASKS
 from ecr_bench.report.curves import Curve, read_curves
 from ecr_bench.report.lines import SHOWN, build_leaderboard, payload, percent_of
 from ecr_bench.report.schema import Board, read_board
 from ecr_bench.report.tables import Table
 from ecr_bench.report.verdict import WORD
 from ecr_bench.statistics.panel import arm_name
+from ecr_bench.statistics.words import interval, points
 
 FILE = "report.html"
 MOST_LINES = 300

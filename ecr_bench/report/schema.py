@@ -10,9 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import read_json, write_json, write_text
+from ecr_bench.statistics.decision import Answer
 
 Split = Literal["unseen", "seen"]
-Answer = Literal["supported", "refuted", "inconclusive"]
 
 
 def _finite(value: Any) -> Any:

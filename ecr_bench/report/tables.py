@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ecr_bench.report.arms import is_contender, ordered_precisions
-from ecr_bench.report.contrasts import CONTROL, TASKS, UPPER, interval, points
+from ecr_bench.report.contrasts import CONTROL, TASKS, UPPER
 from ecr_bench.report.schema import Board, Contrast, LanguageRow, Row
 from ecr_bench.statistics.panel import arm_name
 from ecr_bench.statistics.roles import MAIN, PLAIN, UPPER_BOUNDS
+from ecr_bench.statistics.words import interval, points
 
 DASH = "\N{EN DASH}"
 TIED = "*"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ecr_bench.report.contrasts import CONTROL, HEADLINE, LOW, MIXED, TASKS, interval, points
+from ecr_bench.report.contrasts import CONTROL, HEADLINE, LOW, MIXED, TASKS
 from ecr_bench.report.schema import Contrast, TaskVerdict, Verdict
 from ecr_bench.statistics.roles import CONTROLS, MAIN, PLAIN, REQUIRED_CONTROLS, attribute
+from ecr_bench.statistics.words import interval, points
 
 WORD = {"supported": "Yes", "refuted": "No, the opposite holds", "inconclusive": "Not shown"}
 
