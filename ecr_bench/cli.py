@@ -57,6 +57,33 @@ def board(experiment: str = "quick", out: Path = Path("runs")) -> None:
     print_board(finished_board(out / experiment), Console())
 
 
+def claims(experiment: str = "quick", out: Path = Path("runs"), claims: Path | None = None) -> None:
+    """Judge claims on a finished run again and write claims.json, board.md and the page.
+
+    Args:
+        experiment: name of the run.
+        out: the folder given to run.
+        claims: YAML file with claims of your own (default: the paper's, baselines/claims.yaml).
+    """
+    from ecr_bench.report.publish import judge_again
+    from ecr_bench.report.terminal import print_claims
+
+    print_claims(judge_again(out / experiment, claims), Console())
+
+
+def compare(a: str, b: str) -> None:
+    """Compare two arms or cells item by item: FOLDER:ARM, e.g. runs/quick:ecr-1x or runs/quick:ecr-1x-s0:int8.
+
+    Args:
+        a: run folder, arm or cell, and optionally a precision.
+        b: the same; another folder may be named if both runs scored the same items.
+    """
+    from ecr_bench.report.compare import compare_references
+    from ecr_bench.report.terminal import print_table
+
+    print_table(compare_references(a, b), Console())
+
+
 def ablate(
     experiment: str,
     out: Path = Path("runs"),
@@ -177,10 +204,10 @@ def doctor() -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "run": run, "ablate": ablate, "board": board, "report": report,
+    "run": run, "ablate": ablate, "board": board, "claims": claims, "compare": compare, "report": report,
     "methods": methods, "teachers": teachers, "data": data, "tensorboard": tensorboard, "doctor": doctor,
 }  # fmt: skip
-POSITIONAL = {"experiment", "corpus"}
+POSITIONAL = {"experiment", "corpus", "a", "b"}
 """Parameters that are given by place, not by option."""
 
 

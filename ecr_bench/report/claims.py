@@ -15,12 +15,12 @@ from ecr_bench.evaluation.records import read_records
 from ecr_bench.io import fingerprint, read_json, write_json
 from ecr_bench.report.arms import SPLITS, label_cells
 from ecr_bench.report.schema import Board
-from ecr_bench.report.tables import DASH, Table
+from ecr_bench.report.tables import DASH, Table, short_p
 from ecr_bench.statistics.claim_schema import ClaimResult, ClaimSet, ClaimsReport
 from ecr_bench.statistics.claims import evaluate
 from ecr_bench.statistics.evidence import Run
 from ecr_bench.statistics.panel import build_panel
-from ecr_bench.statistics.words import amount, arms, p_value, with_unit
+from ecr_bench.statistics.words import amount, arms, with_unit
 from ecr_bench.types import Measure
 from ecr_bench.yaml_files import CLAIMS, shipped
 
@@ -50,6 +50,11 @@ def load_claims(path: Path) -> ClaimSet:
         raise UserError(f"{path}: {_which(error, raw)}{one_line(error, ClaimSet)}") from None
 
 
+def claims_identity(claims: ClaimSet) -> str:
+    """Hash of what the claims say."""
+    return fingerprint(claims.model_dump(mode="json"))
+
+
 def _which(error: ValidationError, raw: dict[str, Any]) -> str:
     """``claim beats-3x: `` where the complaint is about one claim that has an id."""
     match error.errors(include_url=False)[0]["loc"]:
@@ -76,7 +81,7 @@ def judge(
     return ClaimsReport(
         run=name,
         source=source.name,
-        fingerprint=fingerprint(claims.model_dump(mode="json")),
+        fingerprint=claims_identity(claims),
         tested=sum(result.finding is not None for result in results),
         results=results,
     )
@@ -126,8 +131,8 @@ def numbers(result: ClaimResult) -> tuple[str, str, str]:
     if found.covers == "nothing":
         return f"{with_unit(claim, found.difference)} (exact)", DASH, DASH
     ends = f"{amount(claim, found.low)} to {amount(claim, found.high)}"
-    shown = p_value(result.p_holm).removeprefix("p = ").removeprefix("p ")
-    return f"{with_unit(claim, found.difference)} ({ends})", shown, with_unit(claim, found.mdd).removeprefix("+")
+    mdd = with_unit(claim, found.mdd).removeprefix("+")
+    return f"{with_unit(claim, found.difference)} ({ends})", short_p(result.p_holm), mdd
 
 
 def claims_table(report: ClaimsReport) -> Table:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import read_json, write_json, write_text
+from ecr_bench.statistics.claim_schema import ClaimsReport
 from ecr_bench.statistics.decision import Answer
 
 Split = Literal["unseen", "seen"]
@@ -172,12 +173,12 @@ class Board(Record):
     provenance: dict[str, Any]
 
 
-def write_board(folder: Path, board: Board) -> None:
-    """Write ``board.json`` and ``board.md`` into ``folder``, each atomically."""
+def write_board(folder: Path, board: Board, claims: ClaimsReport | None = None) -> None:
+    """Write ``board.json`` and ``board.md`` (the claims on top of it) into ``folder``, each atomically."""
     from ecr_bench.report.markdown import to_markdown  # it draws a Board, so it imports this module
 
     write_json(folder / "board.json", board.model_dump(mode="json"))
-    write_text(folder / "board.md", to_markdown(board))
+    write_text(folder / "board.md", to_markdown(board, claims))
 
 
 def read_board(path: Path) -> Board:

@@ -221,8 +221,8 @@ def contrast_table(contrasts: list[Contrast], title: str) -> Table:
             c.precision if c.precision == c.precision_b else f"{c.precision}/{c.precision_b}",
             c.task,
             difference_cell(c),
-            _p(c.p_holm),
-            _p(c.mcnemar_p),
+            short_p(c.p_holm),
+            short_p(c.mcnemar_p),
             percent(c.mdd),
             c.verdict,
         )
@@ -232,5 +232,6 @@ def contrast_table(contrasts: list[Contrast], title: str) -> Table:
     return Table(title, columns, (lines,), "MDD: minimum detectable difference in points (80 % power)")
 
 
-def _p(value: float) -> str:
+def short_p(value: float) -> str:
+    """``.012``, ``<.001``."""
     return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")

@@ -136,7 +136,7 @@ def _estimate(
     if kept < 1:
         raw = min(kept * raw, variance)
     df_seeds = max(1, min(part.df for part, _ in parts))
-    df = variance**2 / (raw**2 / df_seeds + items**2 / (n_clusters - 1))
+    df = max(1.0, variance**2 / (raw**2 / df_seeds + items**2 / (n_clusters - 1)))
     se = float(np.sqrt(variance))
     reach = float(student.ppf(1 - ALPHA / 2, df))
     mdd = min(1.0, (reach + float(student.ppf(POWER, df))) * se)
@@ -158,7 +158,12 @@ def compare(panel: Panel, a: str, b: str, precision_a: str, precision_b: str, ta
 
     McNemar pairs seeds of the same number, or in order where the arms share none; it looks at raw items.
     """
-    rows_a, rows_b = panel.rows(a, precision_a), panel.rows(b, precision_b)
+    return compare_units(panel, panel.rows(a, precision_a), panel.rows(b, precision_b), task)
+
+
+def compare_units(panel: Panel, rows_a: list[int], rows_b: list[int], task: str) -> Comparison:
+    """The same for two groups of units, each of one precision, given as rows of the panel."""
+    precision_a, precision_b = (panel.units[rows[0]].precision for rows in (rows_a, rows_b))
     estimate = _difference(panel, rows_a, rows_b, precision_a, precision_b, task)
     items = panel.item_rows(task)
     pairs = _seed_pairs(panel, rows_a, rows_b)

@@ -40,7 +40,9 @@ def with_unit(claim: Claim, value: float) -> str:
 
 def level(claim: Claim, value: float) -> str:
     """What one arm reached, not a difference."""
-    return f"{100 * value:.1f} %" if claim.metric == ACCURACY else f"{value:.4g}".replace("-", MINUS)
+    if claim.metric == ACCURACY:
+        return f"{100 * value:.1f} %"
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}".replace("-", MINUS)
 
 
 def arms(claim: Claim) -> str:
