@@ -14,6 +14,7 @@ from ecr_bench.report.ablation_page import to_html, to_markdown
 from ecr_bench.report.ablation_schema import AblationResult, Difference, Point
 from ecr_bench.report.contrasts import TASKS
 from ecr_bench.report.equal_size import EqualSize, equal_size
+from ecr_bench.report.page import write_page
 from ecr_bench.report.plots import draw, save_png, to_svg
 from ecr_bench.report.publish import run_and_publish
 from ecr_bench.report.schema import Board, Row
@@ -34,6 +35,7 @@ def ablate_and_publish(
     board = run_and_publish(ablation.experiment, out, console, workers, plugins)
     result = build_result(ablation, board, read_records(out / name / "records.parquet"))
     write_ablation(out / name, result)
+    write_page(out / name)
     for line in result.findings:
         console.print(line, markup=False)
     console.print(f"Written to [bold]{out / name}[/]: ablation.md, ablation.png, ablation.html, ablation.json")

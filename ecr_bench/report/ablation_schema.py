@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from ecr_bench.errors import UserError
+from ecr_bench.io import read_json
 from ecr_bench.report.equal_size import EqualSize
 from ecr_bench.report.schema import Record, Split
 
@@ -57,3 +62,14 @@ class AblationResult(Record):
         """(split, task) of each small plot: unseen before seen; ``all`` only where no task has a grain."""
         found = list(dict.fromkeys((str(point.split), point.task) for point in self.points))
         return [pair for pair in found if pair[1] != "all"] or found
+
+
+def read_ablation(folder: Path) -> AblationResult | None:
+    """``ablation.json`` of a run; None where the run is no ablation."""
+    path = folder / "ablation.json"
+    if not path.is_file():
+        return None
+    try:
+        return AblationResult.model_validate(read_json(path))
+    except ValidationError:
+        raise UserError(f"{path}: not an ablation this version wrote; run it again") from None

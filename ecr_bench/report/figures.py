@@ -69,12 +69,12 @@ def arm_styles(board: Board) -> dict[str, int]:
     return {arm_name(*arm): i + 1 if i < COLOURS else 0 for i, arm in enumerate(ranked)}
 
 
-def _shape(style: int) -> int:
+def shape_of(style: int) -> int:
     return (style - 1) % 4 if style else 0
 
 
 def _keys(styles: dict[str, int], arms: Iterable[str]) -> tuple[Key, ...]:
-    return tuple(Key(arm, styles.get(arm, 0), _shape(styles.get(arm, 0))) for arm in arms if styles.get(arm, 0))
+    return tuple(Key(arm, styles.get(arm, 0), shape_of(styles.get(arm, 0))) for arm in arms if styles.get(arm, 0))
 
 
 def _accuracy_axis(values: list[float], chance: list[float]) -> Axis:
@@ -205,7 +205,7 @@ def _language_lines(rows: list[LanguageRow], styles: dict[str, int]) -> list[Dot
             marks = []
             for r in sorted((r for r in part if r.lang == lang), key=lambda r: -styles[arm_name(r.method, r.size)]):
                 arm = arm_name(r.method, r.size)
-                marks.append(Mark(r.mean, styles[arm], title=f"{arm} {percent(r.mean)} %", shape=_shape(styles[arm])))
+                marks.append(Mark(r.mean, styles[arm], title=f"{arm} {percent(r.mean)} %", shape=shape_of(styles[arm])))
             lines.append(DotRow(lang, tuple(marks)))
     return lines
 
