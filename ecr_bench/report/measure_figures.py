@@ -41,8 +41,6 @@ GROUPS: dict[str, dict[str, str]] = {
         "diverged": "Share of runs that diverged",
     },
 }
-STABILITY = "Stability of training"
-NULL_KEY = Key("dashed: mean under the permutation null", line=True)
 
 
 def groups(measures: Iterable[Measure]) -> dict[str, dict[str, str]]:
@@ -108,9 +106,10 @@ def _final(
         axis = Axis(*span([_v(m) for m in mine], [] if null is None else [null]))
         label = f"{title}. " + "; ".join(f"{row.label} {', '.join(m.title for m in row.marks)}" for row in rows)
         panels.append(Panel(title, dot_plot(rows, axis, label, metric, null)))
-    caption = "One mark per seed; controls in grey, because control tokens alone can make clusters."
-    keys = (NULL_KEY,) if any(m.null for m in final) else ()
-    return Figure(tuple(panels), caption, keys, (_table(final, titles, styles), *by_language) if panels else ())
+    caption = "One mark per seed; controls in grey."
+    if any(m.null for m in final):
+        caption += " Control tokens alone can make clusters. Dashed: mean under the permutation null."
+    return Figure(tuple(panels), caption, (), (_table(final, titles, styles), *by_language) if panels else ())
 
 
 def _v(measure: Measure) -> float:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -30,9 +31,9 @@ from ecr_bench.report.measure_figures import measure_figures
 from ecr_bench.report.schema import Board, read_board
 from ecr_bench.report.tables import Table
 from ecr_bench.report.verdict import WORD
-from ecr_bench.statistics.claim_schema import ClaimsReport
+from ecr_bench.statistics.claim_schema import ClaimsReport, Verdict
 from ecr_bench.statistics.panel import arm_name
-from ecr_bench.statistics.words import interval, points
+from ecr_bench.statistics.words import arms, interval, points
 from ecr_bench.types import Measure
 
 FILE = "report.html"
@@ -76,7 +77,13 @@ def render_page(board: Board, cells: list[dict[str, Any]], curves: Curves, extra
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"points": points, "interval": interval, "millionths": percent_of, "numbers": numbers}
+    environment.filters |= {
+        "points": points,
+        "interval": interval,
+        "millionths": percent_of,
+        "numbers": numbers,
+        "arms": arms,
+    }
     style, script = (_source(environment, name) for name in ("style.css", "script.js"))
     commands = arm_commands(board)
     leaderboard = build_leaderboard(board, commands)
@@ -87,6 +94,7 @@ def render_page(board: Board, cells: list[dict[str, Any]], curves: Curves, extra
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'",
         answers=ANSWERS,
         claims=extras.claims,
+        tally=_tally(extras.claims),
         measures=_cut_figures(measure_figures(extras.measures, figures.arm_styles(board))),
         ablation=_cut_figure(ablation_figure(extras.ablation)),
         precision=tables.reference_precision(board),
@@ -102,6 +110,12 @@ def render_page(board: Board, cells: list[dict[str, Any]], curves: Curves, extra
         experiment=json.dumps(board.provenance.get("experiment", {}), ensure_ascii=False, indent=2),
         most=MOST_LINES,
     )
+
+
+def _tally(report: ClaimsReport | None) -> list[tuple[str, int]]:
+    """Verdicts that occur, from supported to not tested, with the number of claims."""
+    found = Counter(result.verdict for result in report.results) if report else Counter()
+    return [(verdict, found[verdict]) for verdict in get_args(Verdict) if found[verdict]]
 
 
 def _source(environment: Environment, name: str) -> str:
