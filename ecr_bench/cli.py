@@ -44,17 +44,34 @@ def run(
     run_and_publish(config, out, Console(), workers, plugins)
 
 
-def board(experiment: str = "quick", out: Path = Path("runs")) -> None:
-    """Print the leaderboard of a finished run again.
+def board(
+    experiment: str = "quick",
+    out: Path = Path("runs"),
+    format: str = "terminal",
+    cell: str | None = None,
+    to: Path | None = None,
+) -> None:
+    """Print the leaderboard of a finished run again, or export it.
 
     Args:
         experiment: name of the run.
         out: the folder given to run.
+        format: terminal, markdown, csv, parquet or model-index (Hugging Face model-card metadata of a cell).
+        cell: for model-index, a cell (ecr-1x-s0) or an arm (ecr-1x, the mean over its seeds).
+        to: file to write instead of printing.
     """
+    from ecr_bench.report.claims import read_claims
+    from ecr_bench.report.export import export_board
     from ecr_bench.report.publish import finished_board
-    from ecr_bench.report.terminal import print_board
+    from ecr_bench.report.terminal import print_board, print_claims
 
-    print_board(finished_board(out / experiment), Console())
+    folder = out / experiment
+    found = finished_board(folder)
+    if format != "terminal":
+        return export_board(folder, found, format, cell, to)
+    if judged := read_claims(folder):
+        print_claims(judged, Console())
+    print_board(found, Console())
 
 
 def claims(experiment: str = "quick", out: Path = Path("runs"), claims: Path | None = None) -> None:

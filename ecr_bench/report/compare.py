@@ -29,10 +29,6 @@ class Reference:
     name: str
     precision: str | None
 
-    @property
-    def text(self) -> str:
-        return ":".join(filter(None, (str(self.folder), self.name, self.precision)))
-
 
 def parse_reference(text: str) -> Reference:
     """Split at colons; UserError shows the form."""
@@ -47,7 +43,7 @@ def compare_references(a: str, b: str) -> Table:
     left, right = parse_reference(a), parse_reference(b)
     read = cache(lambda folder: read_records(folder / "records.parquet"))
     records = [read(ref.folder) for ref in (left, right)]
-    picked = [_pick(frame, ref) for frame, ref in zip(records, (left, right), strict=True)]
+    picked = [_side(frame, ref) for frame, ref in zip(records, (left, right), strict=True)]
     same_run = left.folder.resolve() == right.folder.resolve()
     if same_run and picked[0] == picked[1]:
         raise UserError(f"{a!r} and {b!r} are the same cells")
@@ -75,19 +71,24 @@ Picked = frozenset[tuple[str, str, str, int]]
 """(method, size, precision, seed) of each cell."""
 
 
-def _pick(records: pd.DataFrame, reference: Reference) -> Picked:
-    """The cells an arm or cell name stands for, in one precision: the highest one unless given."""
+def pick(records: pd.DataFrame, name: str, folder: Path) -> Picked:
+    """The cells an arm or cell name stands for, in every precision; UserError lists the names in ``folder``."""
     units = records[["cell", "method", "size", "precision", "seed"]].drop_duplicates()
     arms = units["method"].astype(str) + "-" + units["size"].astype(str)
-    mine = units[(arms == reference.name) | (units["cell"] == reference.name)]
+    mine = units[(arms == name) | (units["cell"] == name)]
     if mine.empty:
-        raise unknown(f"arm or cell in {reference.folder}", reference.name, {*arms, *units["cell"]})
-    present = ordered_precisions(set(mine["precision"]))
+        raise unknown(f"arm or cell in {folder}", name, {*arms, *units["cell"]})
+    return frozenset((str(m), str(s), str(p), int(r)) for _, m, s, p, r in mine.itertuples(index=False))
+
+
+def _side(records: pd.DataFrame, reference: Reference) -> Picked:
+    """The same in one precision: the highest one unless given."""
+    found = pick(records, reference.name, reference.folder)
+    present = ordered_precisions({precision for _, _, precision, _ in found})
     precision = reference.precision or present[0]
     if precision not in present:
         raise unknown(f"precision of {reference.name} in {reference.folder}", precision, present)
-    chosen = mine[mine["precision"] == precision]
-    return frozenset((str(m), str(s), str(p), int(r)) for _, m, s, p, r in chosen.itertuples(index=False))
+    return frozenset(unit for unit in found if unit[2] == precision)
 
 
 def _shared(left: pd.DataFrame, right: pd.DataFrame, a: str, b: str) -> pd.DataFrame:

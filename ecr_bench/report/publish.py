@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +10,7 @@ from ecr_bench import __version__
 from ecr_bench.config import Experiment
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.records import write_records
-from ecr_bench.io import atomic_dir, read_json, write_json
+from ecr_bench.io import read_json, write_json
 from ecr_bench.report.board import build_board, write_board
 from ecr_bench.report.claims import (
     claims_identity,
@@ -25,6 +24,7 @@ from ecr_bench.report.claims import (
 )
 from ecr_bench.report.page import FILE, write_page
 from ecr_bench.report.schema import Board, read_board
+from ecr_bench.report.tensorboard import write_tensorboard
 from ecr_bench.report.terminal import print_board, print_claims
 from ecr_bench.runner.collect import (
     collect_cells,
@@ -83,9 +83,10 @@ def publish(plan: Plan, store: Store, folder: Path) -> Board:
     )
     write_records(folder / "records.parquet", records)
     write_json(folder / "cells.json", cells)
-    _link_tensorboard(plan, store, folder / "tensorboard")
+    measures = read_measures(folder)
+    write_tensorboard(folder / "tensorboard", plan, store, records, cells, measures)
     experiment = plan.experiment.model_dump(mode="json")
-    claims = judge(board.name, records, cells, read_measures(folder), experiment, claims_file)
+    claims = judge(board.name, records, cells, measures, experiment, claims_file)
     write_claims(folder, claims)
     write_board(folder, board, claims)
     write_page(folder)
@@ -101,16 +102,6 @@ def judge_again(folder: Path, source: Path | None) -> ClaimsReport:
     write_board(folder, board, claims)
     write_page(folder)
     return claims
-
-
-def _link_tensorboard(plan: Plan, store: Store, folder: Path) -> None:
-    """Copy each cell's event files under its readable name."""
-    with atomic_dir(folder) as temporary:
-        for cell in plan.cells:
-            shutil.copytree(store.path(cell.train) / "tensorboard", temporary / cell.label.replace("/", "_"))
-        for base in dict.fromkeys(cell.base for cell in plan.cells):
-            name = plan.stages[base].label.replace(" ", "-")
-            shutil.copytree(store.path(base) / "tensorboard", temporary / name)
 
 
 def finished_board(folder: Path) -> Board:
