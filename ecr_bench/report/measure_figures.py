@@ -17,6 +17,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "cka_base": "Linear CKA with the base; 1: same geometry",
         "procrustes_base": "Procrustes distance to the base; 0: same",
         "code_stability": "Codes kept; 1: all",
+        "code_stability_trained": "Codes kept, read off the trained model",
     },
     "Manifold": {
         "intrinsic_dimension": "Intrinsic dimension (TwoNN)",
@@ -27,7 +28,9 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Across languages": {
         "mexa": "MEXA alignment",
-        "retrieval": "Translation retrieved",
+        "retrieval": "Translation retrieved, both ways",
+        "retrieval_to_pivot": "English translation retrieved",
+        "retrieval_from_pivot": "Translation from English retrieved",
         "rankc": "Options ranked alike (RankC)",
         "hubness": "Hubness; lower is better",
         "language_separability": "Language told apart; lower is better",
@@ -37,17 +40,31 @@ GROUPS: dict[str, dict[str, str]] = {
     "Stability of training": {
         "spike_score": "Spike score; lower is better",
         "loss_spikes": "Loss spikes",
+        "grad_norm_median": "Median gradient norm",
+        "grad_norm_p95": "Gradient norm, 95 % quantile",
         "grad_norm_max": "Largest gradient norm",
         "diverged": "Share of runs that diverged",
     },
 }
 
 
+PLAIN = "_plain"
+"""Ends the name of a measure of the same texts without control tokens; it stands behind its twin."""
+
+
 def groups(measures: Iterable[Measure]) -> dict[str, dict[str, str]]:
     """Group -> metric -> title, for the metrics that were measured; unknown ones in a group of their own."""
-    present = dict.fromkeys(m.metric for m in measures)
-    known = {metric for titles in GROUPS.values() for metric in titles}
-    found = {name: {m: title for m, title in titles.items() if m in present} for name, titles in GROUPS.items()}
+    present = dict.fromkeys(m.metric for m in measures if m.value is not None)
+    named = {
+        name: {
+            metric + end: title + ("; no control tokens" if end else "")
+            for metric, title in titles.items()
+            for end in ("", PLAIN)
+        }
+        for name, titles in GROUPS.items()
+    }
+    known = {metric for titles in named.values() for metric in titles}
+    found = {name: {m: title for m, title in titles.items() if m in present} for name, titles in named.items()}
     others = {metric: metric.replace("_", " ").capitalize() for metric in present if metric not in known}
     return {name: titles for name, titles in {**found, "Other measures": others}.items() if titles}
 
