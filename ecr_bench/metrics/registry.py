@@ -34,7 +34,7 @@ _add(
         "isoscore": ("IsoScore", "how evenly dimensions are used (0: one direction, 1: all alike)"),
         "trustworthiness": ("Trustworthiness", "neighbours are neighbours for the teacher, too (1: all, 0.5: chance)"),
         "continuity": ("Continuity", "the teacher's neighbours are neighbours here, too (1: all, 0.5: chance)"),
-        "mutual_knn": ("MutualNeighbours", "share of the 10 nearest neighbours in common with the teacher"),
+        "mutual_knn_teacher": ("MutualNeighbours", "share of the 10 nearest neighbours in common with the teacher"),
     },
 )
 _add(
@@ -42,14 +42,15 @@ _add(
     "crosslingual",
     {
         "mexa": ("MEXA", "share of translation pairs that are each other's nearest"),
+        "retrieval": ("RetrievalBothWays", "share of sentences whose nearest in the other language is the translation"),
         "retrieval_to_pivot": ("RetrievalAccuracy", "share of sentences whose nearest English one is the translation"),
         "retrieval_from_pivot": ("RetrievalAccuracy", "share of English sentences whose nearest is the translation"),
         "rankc": ("RankConsistency", "same ranking of the options of an item in two languages"),
         "hubness": ("Hubness", "skewness of how often a sentence is among the 10 nearest (0: no hubs)"),
-        "language_probe": ("LanguageProbe", "accuracy of a linear probe for the language (high: languages apart)"),
+        "language_separability": ("LanguageProbe", "accuracy of a linear probe for the language (high: languages apart)"),
     },
 )
-_add("semantic similarity", "semantic", {"sts": ("SemanticSimilarity", "Spearman correlation with human similarity")})
+_add("semantic similarity", "semantic", {"sts_spearman": ("SemanticSimilarity", "Spearman correlation with human similarity")})
 _add(
     "stability",
     "stability",
@@ -62,6 +63,9 @@ _add(
         "diverged": ("Diverged", "1 if training failed; over runs, the divergence rate"),
     },
 )
-for _name in ("cka_base", "procrustes_base", "mexa", "retrieval_to_pivot", "retrieval_from_pivot", "sts"):
+WITHOUT_TOKENS = (
+    "cka_base", "procrustes_base", "mexa", "retrieval", "retrieval_to_pivot", "retrieval_from_pivot", "sts_spearman",
+)  # fmt: skip
+for _name in WITHOUT_TOKENS:
     METRICS.add(_name + PLAIN, METRICS.entries[_name], METRICS.help[_name] + "; text without control tokens")
     GROUPS[_name + PLAIN] = GROUPS[_name]

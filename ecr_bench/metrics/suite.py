@@ -103,7 +103,7 @@ def manifold_measures(states: torch.Tensor, teacher: torch.Tensor, rows: Rows, t
     own, wanted = states[rows.distinct], teacher[rows.distinct]
     yield measure("intrinsic_dimension", [(own,)], taken, len(own), permutations=COSTLY)
     yield measure("isoscore", [(own,)], taken, len(own), permutations=COSTLY)
-    for name in ("trustworthiness", "continuity", "mutual_knn"):
+    for name in ("trustworthiness", "continuity", "mutual_knn_teacher"):
         yield measure(name, [(wanted, own)], taken, len(own))
 
 
@@ -112,6 +112,7 @@ def bitext_measures(states: torch.Tensor, rows: Rows, taken: Taken, by_language:
     other, pivot, groups = states[0::2], states[1::2], rows.pair_language
     for name, sides in (
         ("mexa", (other, pivot)),
+        ("retrieval", (other, pivot)),
         ("retrieval_to_pivot", (other, pivot)),
         ("retrieval_from_pivot", (pivot, other)),
     ):
@@ -127,7 +128,7 @@ def language_measures(states: torch.Tensor, rows: Rows, taken: Taken) -> Iterato
     own, some = states[rows.distinct], rows.balanced
     yield measure("hubness", [(own,)], taken, len(own), permutations=COSTLY)
     labelled = states[some], rows.language[some], rows.meaning[some]
-    yield measure("language_probe", [labelled], taken, len(some))
+    yield measure("language_separability", [labelled], taken, len(some))
 
 
 def option_measures(blocks: Blocks, taken: Taken) -> Iterator[Measure]:
@@ -141,11 +142,11 @@ def similarity_measures(
     """STS: vectors (N, d) of the sentences of each pair, human scores (N,), as the mean over languages and in each."""
     codes, languages = pd.factorize(pd.Series(langs), sort=True)
     groups = torch.as_tensor(codes.astype("int64"))
-    yield measure("sts", [(first, second, wanted, groups)], taken, len(groups))
+    yield measure("sts_spearman", [(first, second, wanted, groups)], taken, len(groups))
     for code, lang in enumerate(languages):
         chosen = groups == code
         batch = first[chosen], second[chosen], wanted[chosen], groups[chosen]
-        yield measure("sts", [batch], taken, int(chosen.sum()), lang=str(lang))
+        yield measure("sts_spearman", [batch], taken, int(chosen.sum()), lang=str(lang))
 
 
 def stability_measures(loss: torch.Tensor, grad_norm: torch.Tensor) -> Iterator[Measure]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from ecr_bench.config import TeacherConfig
 from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.parallel import COLUMNS, parallel_rows
 from ecr_bench.errors import UserError
-from ecr_bench.evaluation.geometry import Embed, Encoder, open_base, open_encoder
+from ecr_bench.evaluation.geometry import Encoder, open_base, open_encoder
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.evaluation.sts import read_sts
-from ecr_bench.io import read_json
+from ecr_bench.io import read_json, write_json
 from ecr_bench.items.files import read_items
 from ecr_bench.metrics import suite
 from ecr_bench.metrics.files import FILE, write_measures
@@ -28,7 +29,7 @@ from ecr_bench.teachers.cache import embed_cached
 from ecr_bench.teachers.registry import create
 from ecr_bench.types import Measure
 
-ROWS, TEACHER = "rows.parquet", "teacher.safetensors"
+ROWS, TEACHER, LANGUAGES = "rows.parquet", "teacher.safetensors", "languages.json"
 
 
 def parallel_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Any) -> dict[str, Any]:
@@ -39,6 +40,7 @@ def parallel_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, 
     texts = rows["text"].tolist()
     vectors = embed_cached(teacher, texts, on_progress=lambda done: report(done, len(texts)))
     rows.to_parquet(folder / ROWS)
+    write_json(folder / LANGUAGES, sorted(corpus["lang"].unique()))
     save_file({"vectors": torch.from_numpy(vectors.copy())}, folder / TEACHER)
     return {"rows": len(rows), "teacher": teacher.fingerprint}
 
@@ -50,56 +52,62 @@ def geometry_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, 
     teacher = load_file(inputs["parallel"] / TEACHER)["vectors"]
     encoder = open_encoder(inputs["train"] / "model", spec["layer"], device, spec["batch_tokens"])
     taken = Taken(layer=encoder.layer, precision=spec["precision"])
-    base = open_base(inputs["base"] / "model", spec["layer"], device, spec["batch_tokens"])
     measures = list(_stability(inputs["train"]))
     if len(frame):
-        measures += _parallel(encoder, base, frame, teacher, inputs["train"], taken)
+        rows, texts, langs = Rows.of(frame), frame["text"].tolist(), frame["lang"].tolist()
+        states = encoder.embed(texts, langs)
+        plain = encoder.plain(texts, langs) if encoder.plain is not None else None
+        measures += _finished(states, plain, teacher, rows, taken)
+        measures += _codes(encoder, sorted(set(texts)), taken)
+        if encoder.layer is not None:  # without a language model nothing could have drifted
+            base = open_base(inputs["base"] / "model", encoder.layer, device, spec["batch_tokens"])(texts, langs)
+            measures += _drift(states, plain, base, rows, taken)
+            measures += _snapshots(inputs["train"], teacher, base, rows, taken)
     measures += _options(inputs, taken)
     if spec["sts"]["path"]:
-        measures += _similarity(encoder, spec["sts"], spec["languages"], taken)
+        measures += _similarity(encoder, spec["sts"], read_json(inputs["parallel"] / LANGUAGES), taken)
     write_measures(folder / FILE, measures)
     return {"measures": len(measures), "rows": len(frame)}
 
 
-def _parallel(
-    encoder: Encoder, base: Embed, frame: pd.DataFrame, teacher: torch.Tensor, train: Path, taken: Taken
+def _finished(
+    states: torch.Tensor, plain: torch.Tensor | None, teacher: torch.Tensor, rows: Rows, taken: Taken
 ) -> Iterator[Measure]:
-    """Everything that rests on the parallel rows."""
-    rows, texts, langs = Rows.of(frame), frame["text"].tolist(), frame["lang"].tolist()
-    states = encoder.embed(texts, langs)
+    """Manifold and languages of the finished cell: its states (N, d), those without control tokens, the teacher's."""
     yield from suite.manifold_measures(states, teacher, rows, taken)
     yield from suite.bitext_measures(states, rows, taken, by_language=True)
     yield from suite.language_measures(states, rows, taken)
-    if encoder.plain is not None:
-        plain = encoder.plain(texts, langs)
+    if plain is not None:
         yield from suite.bitext_measures(plain, rows, suite.plain(taken))
+
+
+def _codes(encoder: Encoder, texts: list[str], taken: Taken) -> Iterator[Measure]:
     if encoder.codes is not None:
-        distinct = frame["text"].drop_duplicates().tolist()
-        pair = encoder.codes(distinct)
-        yield suite.measure("code_stability", [pair], taken, len(distinct), ordered=encoder.ordered)
-    if encoder.layer is None:  # no language model, so nothing that could have drifted
-        return
-    before = base(texts, langs)
-    yield from suite.drift_measures(states, before, rows, taken)
-    if encoder.plain is not None:
-        yield from suite.drift_measures(plain, before, rows, suite.plain(taken))
-    for step, vectors in _snapshots(train, len(frame)):
-        at = Taken(step, taken.layer, taken.precision, null=False)
-        yield from suite.drift_measures(vectors, before, rows, at)
-        yield from suite.manifold_measures(vectors, teacher, rows, at)
-        yield from suite.bitext_measures(vectors, rows, at)
-        yield from suite.language_measures(vectors, rows, at)
+        pair = encoder.codes(texts)
+        yield suite.measure("code_stability", [pair], taken, len(texts), ordered=encoder.ordered)
 
 
-def _snapshots(train: Path, rows: int) -> Iterator[tuple[int, torch.Tensor]]:
-    """(step, states (N, d) float32) in the order of steps; none where training kept none."""
+def _drift(
+    states: torch.Tensor, plain: torch.Tensor | None, base: torch.Tensor, rows: Rows, taken: Taken
+) -> Iterator[Measure]:
+    yield from suite.drift_measures(states, base, rows, taken)
+    if plain is not None:
+        yield from suite.drift_measures(plain, base, rows, suite.plain(taken))
+
+
+def _snapshots(
+    train: Path, teacher: torch.Tensor, base: torch.Tensor, rows: Rows, taken: Taken
+) -> Iterator[Measure]:
+    """What can be said of pooled states alone, at each step that training kept, without what chance would give."""
     path = train / "snapshots.safetensors"
-    if not path.is_file():
-        return
-    for name, states in sorted(load_file(path).items()):
-        if len(states) != rows:
-            raise UserError(f"{path}: {len(states)} rows, but the corpus gives {rows} parallel rows")
-        yield int(name.removeprefix("step-")), states.float()
+    for name, half in sorted(load_file(path).items()) if path.is_file() else ():
+        if len(half) != len(base):
+            raise UserError(f"{path}: {len(half)} rows, but the corpus gives {len(base)} parallel rows")
+        states, at = half.float(), replace(taken, step=int(name.removeprefix("step-")), null=False)
+        yield from suite.drift_measures(states, base, rows, at)
+        yield from suite.manifold_measures(states, teacher, rows, at)
+        yield from suite.bitext_measures(states, rows, at)
+        yield from suite.language_measures(states, rows, at)
 
 
 def _options(inputs: dict[str, Path], taken: Taken) -> Iterator[Measure]:
@@ -122,7 +130,7 @@ def _similarity(encoder: Encoder, sts: dict[str, Any], languages: list[str], tak
 
 
 def _stability(train: Path) -> Iterator[Measure]:
-    """From the trace of every step; a cell trained before traces were kept has only what its result says."""
+    """From the trace of every step; none for an arm that was not trained step by step."""
     path = train / "trace.safetensors"
     if path.is_file():
         trace = load_file(path)

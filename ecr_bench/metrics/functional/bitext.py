@@ -74,6 +74,19 @@ def retrieval_accuracy_draws(source: torch.Tensor, target: torch.Tensor, permuta
     return (best == random_orders(len(best), permutations, seed)).double().mean(1)
 
 
+def both_ways_accuracy(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean of ``retrieval_accuracy`` from source to target and back, scalar float64."""
+    return (retrieval_accuracy(source, target) + retrieval_accuracy(target, source)) / 2
+
+
+def both_ways_accuracy_draws(source: torch.Tensor, target: torch.Tensor, permutations: int, seed: int) -> torch.Tensor:
+    """(permutations,) accuracies when row i is said to be translated by a random row."""
+    similarities = _similarities(source, target)
+    orders = random_orders(len(similarities), permutations, seed)
+    there, back = _best(similarities) == orders, _best(similarities.T) == orders.argsort(dim=1)
+    return (there.double().mean(1) + back.double().mean(1)) / 2
+
+
 def mexa_draws(source: torch.Tensor, target: torch.Tensor, permutations: int, seed: int) -> torch.Tensor:
     """(permutations,) MEXA scores when row i is said to be translated by a random row."""
     mutual = _mutual(_similarities(source, target))

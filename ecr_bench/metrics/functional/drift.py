@@ -48,15 +48,21 @@ def linear_cka(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def _cka(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    own = _hsic(x, x) * _hsic(y, y)
-    return _hsic(x, y) / own.sqrt() if own > 0 else torch.tensor(torch.nan, dtype=torch.float64)
+    return _hsic(x, y) / _own(x, y)
+
+
+def _own(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The denominator, which no permutation changes; NaN if one side is constant."""
+    product = _hsic(x, x) * _hsic(y, y)
+    return product.sqrt() if product > 0 else torch.tensor(torch.nan, dtype=torch.float64)
 
 
 def linear_cka_null(x: torch.Tensor, y: torch.Tensor, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
     """Null: rows of ``y`` are permuted, so that row i describes another text."""
     check_rows(x, y, LEAST_ROWS)
     a, b = _compact(x), _compact(y)
-    return null_of_pairing(lambda order: _cka(a, b[order]), len(a), permutations, seed)
+    own = _own(a, b)
+    return null_of_pairing(lambda order: _hsic(a, b[order]) / own, len(a), permutations, seed)
 
 
 def procrustes_distance(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

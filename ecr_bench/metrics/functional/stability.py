@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
-WINDOW = 100
+from ecr_bench.metrics.functional.checks import TooFewRows
+
+WINDOW = 50
 LEAST_PAST = 20
 DEVIATIONS = 7.0
 MAD_TO_STD = 1.4826
@@ -19,7 +21,8 @@ def spikes(values: torch.Tensor, window: int = WINDOW, deviations: float = DEVIA
     OLMo 2 (arXiv 2501.00656, "spike score") counts values at least seven standard deviations away from a rolling
     average over 1,000 steps. Runs here are shorter, so the window is too; centre and spread are median and scaled
     median absolute deviation of the steps before, so that a spike does not hide the next one; only jumps upwards
-    count. A step with fewer than 20 before it is not judged, one that is not finite is always a spike.
+    count. A step with fewer than 20 before it is not judged, one that is not finite is always a spike. A loss that
+    falls fast widens the spread, so spikes at the very beginning are missed rather than invented.
 
     Args:
         values: (steps,) loss or gradient norm.
@@ -27,10 +30,12 @@ def spikes(values: torch.Tensor, window: int = WINDOW, deviations: float = DEVIA
         deviations: robust standard deviations above the median that make a spike.
 
     Returns:
-        (steps,) bool.
+        (steps,) bool. Raises TooFewRows where no step can be judged.
     """
     if values.ndim != 1:
         raise ValueError(f"expected (steps,), got {tuple(values.shape)}")
+    if len(values) <= LEAST_PAST:
+        raise TooFewRows(f"expected more than {LEAST_PAST} steps, got {len(values)}")
     values = values.double()
     found = ~values.isfinite()
     for step in range(LEAST_PAST, len(values)):
