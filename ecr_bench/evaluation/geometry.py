@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.ecr.codes import ProjectionCodes
 from ecr_bench.ecr.conditioner import Conditioner
+from ecr_bench.ecr.projection import Projection
 from ecr_bench.ecr.projection_hidden import HiddenProjection
 from ecr_bench.evaluation.pooled import pooled_states
 from ecr_bench.methods.probe import Probe
@@ -33,10 +34,9 @@ class Encoder:
     plain: Embed | None
     """The same model without any control token; None where that is the same, or leaves nothing to read."""
     layer: int | None
-    codes: Callable[[Sequence[str]], tuple[torch.Tensor, torch.Tensor]] | None = None
-    """Texts -> codes (N, m) of ECR's projection as fitted, and as it sees the trained model."""
-    ordered: bool = False
-    """Whether a code counts only at its own position (residual levels)."""
+    model: PreTrainedModel | None = None
+    codes: ProjectionCodes | None = None
+    """Where an arm's codes come from, if from a projection."""
 
 
 def open_encoder(folder: Path, layer: int, device: str, batch_tokens: int) -> Encoder:
@@ -54,13 +54,12 @@ def open_encoder(folder: Path, layer: int, device: str, batch_tokens: int) -> En
     conditioner = Conditioner.load(folder / "conditioner", tokenizer)
     conditioner.attach(model)
     bare = conditioner.count > 0 and not conditioner.drop_cue
-    source = conditioner.source
     return Encoder(
         pooling(model, conditioner, layer, batch_tokens),
         pooling(model, Conditioner(tokenizer), layer, batch_tokens) if bare else None,
         layer,
-        (lambda texts: codes_before_and_after(source, model, texts)) if isinstance(source, ProjectionCodes) else None,
-        isinstance(source, ProjectionCodes) and source.anchors.config.assignment == "residual",
+        model,
+        conditioner.source if isinstance(conditioner.source, ProjectionCodes) else None,
     )
 
 
@@ -73,17 +72,15 @@ def pooling(model: PreTrainedModel, conditioner: Conditioner, layer: int, batch_
     return lambda texts, langs: pooled_states(model, conditioner, texts, langs, layer, batch_tokens)
 
 
-def codes_before_and_after(
-    source: ProjectionCodes, model: PreTrainedModel, texts: Sequence[str]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes of ``texts`` by the frozen projection, and by the same map on top of the trained model's states.
+def with_projection(source: ProjectionCodes, projection: Projection) -> ProjectionCodes:
+    """The same anchors and number of codes behind another projection."""
+    return ProjectionCodes(source.tokenizer, projection, source.anchors, source.count)
 
-    A token table reads no hidden state, so nothing can move: both are the same tensor.
-    """
-    before = source(texts, [""] * len(texts))
+
+def on_trained_states(source: ProjectionCodes, model: PreTrainedModel) -> ProjectionCodes | None:
+    """The same map read off the trained ``model``; None for a token table, which reads no hidden state."""
     projection = source.projection
     if not isinstance(projection, HiddenProjection):
-        return before, before
+        return None
     trained = HiddenStates(copy.deepcopy(model.base_model), projection.meta["layer"])
-    moved = HiddenProjection(trained, projection.tensors, projection.meta)
-    return before, ProjectionCodes(source.tokenizer, moved, source.anchors, source.count)(texts, [""] * len(texts))
+    return with_projection(source, HiddenProjection(trained, projection.tensors, projection.meta))

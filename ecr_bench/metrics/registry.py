@@ -23,7 +23,8 @@ _add(
     {
         "cka_base": ("LinearCKA", "debiased linear CKA with the base model (1: same, 0: unrelated)"),
         "procrustes_base": ("ProcrustesDistance", "squared Procrustes distance from the base model (0: same, 2: most)"),
-        "code_stability": ("CodeStability", "share of ECR's codes that stay when the trained model is projected"),
+        "code_stability": ("CodeStability", "share of codes that stay between the first projection and the cell's own"),
+        "code_stability_trained": ("CodeStability", "share of codes that stay if the projection read the trained model"),
     },
 )
 _add(

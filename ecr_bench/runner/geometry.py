@@ -14,8 +14,10 @@ from safetensors.torch import load_file, save_file
 from ecr_bench.config import TeacherConfig
 from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.parallel import COLUMNS, parallel_rows
+from ecr_bench.ecr.codes import ProjectionCodes
+from ecr_bench.ecr.projection import load_projection
 from ecr_bench.errors import UserError
-from ecr_bench.evaluation.geometry import Encoder, open_base, open_encoder
+from ecr_bench.evaluation.geometry import Encoder, on_trained_states, open_base, open_encoder, with_projection
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.evaluation.sts import read_sts
 from ecr_bench.io import read_json, write_json
@@ -58,7 +60,8 @@ def geometry_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, 
         states = encoder.embed(texts, langs)
         plain = encoder.plain(texts, langs) if encoder.plain is not None else None
         measures += _finished(states, plain, teacher, rows, taken)
-        measures += _codes(encoder, sorted(set(texts)), taken)
+        if encoder.codes is not None:
+            measures += _codes(encoder, encoder.codes, inputs["anchors"], sorted(set(texts)), taken)
         if encoder.layer is not None:  # without a language model nothing could have drifted
             base = open_base(inputs["base"] / "model", encoder.layer, device, spec["batch_tokens"])(texts, langs)
             measures += _drift(states, plain, base, rows, taken)
@@ -81,10 +84,16 @@ def _finished(
         yield from suite.bitext_measures(plain, rows, suite.plain(taken))
 
 
-def _codes(encoder: Encoder, texts: list[str], taken: Taken) -> Iterator[Measure]:
-    if encoder.codes is not None:
-        pair = encoder.codes(texts)
-        yield suite.measure("code_stability", [pair], taken, len(texts), ordered=encoder.ordered)
+def _codes(
+    encoder: Encoder, source: ProjectionCodes, anchors: Path, texts: list[str], taken: Taken
+) -> Iterator[Measure]:
+    """Codes of the projection fitted on the base model against the cell's own, and those against its trained states."""
+    ordered, langs = source.anchors.config.assignment == "residual", [""] * len(texts)
+    before, own = with_projection(source, load_projection(anchors / "projection"))(texts, langs), source(texts, langs)
+    yield suite.measure("code_stability", [(before, own)], taken, len(texts), ordered=ordered)
+    if encoder.model is not None and (trained := on_trained_states(source, encoder.model)) is not None:
+        pair = own, trained(texts, langs)
+        yield suite.measure("code_stability_trained", [pair], taken, len(texts), ordered=ordered)
 
 
 def _drift(

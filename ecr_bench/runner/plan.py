@@ -214,7 +214,10 @@ def _measured(exp: Experiment, cell: Cell, stages: dict[str, Stage]) -> Cell:
                 "content": content_of(Path(exp.geometry.sts_path).expanduser()) if exp.geometry.sts_path else "",
             },
         },
-        {"parallel": parallel, "train": cell.train, "base": cell.base, "items": cell.items, "score": cell.score},
+        {
+            **{"parallel": parallel, "train": cell.train, "base": cell.base, "items": cell.items, "score": cell.score},
+            **({"anchors": cell.anchors} if cell.anchors else {}),
+        },
         cost=3,
     )
     return replace(cell, geometry=_add(stages, geometry))
