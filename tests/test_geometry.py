@@ -120,7 +120,8 @@ def test_a_cell_that_did_not_move_has_no_drift_and_every_measure_is_in_the_regis
     found = measured(inputs)
     assert found["cka_base", None, ""].value == pytest.approx(1)
     assert found["procrustes_base", None, ""].value == pytest.approx(0, abs=1e-6)
-    assert found["cka_base", 0, ""].value == pytest.approx(1, abs=1e-4) > found["cka_base", 60, ""].value
+    assert found["cka_base", 0, ""].value == pytest.approx(1, abs=1e-4)
+    assert found["cka_base", 60, ""].value < 0.95
     assert found["rankc", None, ""].value == pytest.approx(1) and found["rankc", None, ""].n == 6 * 3
     assert found["diverged", None, ""].value == 0 and found["diverged", None, ""].n == 60
     assert {m.metric for m in found.values()} <= set(METRICS)
@@ -154,19 +155,20 @@ def test_controls_are_measured_on_the_same_rows_and_codes_only_on_its_tokens(
     inputs, model, tokenizer, anchors_and_projection, tmp_path
 ):
     anchors_and_projection[1].save(inputs["anchors"] / "projection")
-    sizes = set()
+    sizes = []
     for method in ("random", "constant", "language", "shuffled", "codes-only"):
         train = tmp_path / method
         train.mkdir()
         loaded = AutoModelForCausalLM.from_pretrained(inputs["base"] / "model")
         save_cell(train, method, loaded, tokenizer, anchors_and_projection)
         found = measured({**inputs, "train": train})
-        sizes.add(tuple(sorted((m.metric, m.n) for m in found.values() if not m.metric.endswith("_plain"))[:20]))
-        assert ((("mexa_plain", None, "")) in found) == (method != "codes-only")
+        shared = ("cka_base", "isoscore", "trustworthiness", "hubness", "language_separability", "mexa", "retrieval")
+        sizes.append({key: m.n for key, m in found.items() if m.metric in shared})
+        assert (("mexa_plain", None, "") in found) == (method != "codes-only")
         if method == "language":
             # the codes say the language and nothing else: a probe finds it, though the weights were never trained
             assert found["language_separability", None, ""].value > found["language_separability", None, ""].null[2]
-    assert len({len(group) for group in sizes}) == 1
+    assert len(sizes[0]) > 7 and all(other == sizes[0] for other in sizes)
 
 
 def test_an_arm_without_a_language_model_is_measured_on_its_projection(
@@ -229,9 +231,7 @@ def test_too_few_rows_give_no_number_instead_of_an_error(inputs, model, tokenize
 def test_the_pivot_does_not_outweigh_other_languages_in_the_probe(frame):
     rows = Rows.of(frame)
     counts = frame["lang"].iloc[rows.balanced.numpy()].value_counts()
-    assert counts["en"] == max(counts["de"], counts["ru"]) and len(rows.distinct) > len(rows.balanced) or len(
-        rows.distinct
-    ) == len(rows.balanced)
+    assert counts["en"] == max(counts["de"], counts["ru"]) and len(rows.distinct) > len(rows.balanced)
     assert not frame.iloc[rows.distinct.numpy()].duplicated(["text", "lang"]).any()
     assert (frame["lang"].iloc[1::2] == "en").all() and rows.languages == ("de", "en", "ru")
 
