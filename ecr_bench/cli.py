@@ -51,10 +51,12 @@ def board(experiment: str = "quick", out: Path = Path("runs")) -> None:
         experiment: name of the run.
         out: the folder given to run.
     """
-    from ecr_bench.report.publish import finished_board
-    from ecr_bench.report.terminal import print_board
+    from ecr_bench.report.publish import finished_board, finished_measures
+    from ecr_bench.report.terminal import print_board, print_measures
 
-    print_board(finished_board(out / experiment), Console())
+    console = Console()
+    print_board(finished_board(out / experiment), console)
+    print_measures(finished_measures(out / experiment), console)
 
 
 def ablate(

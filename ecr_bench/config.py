@@ -229,7 +229,7 @@ class GeometryConfig(Section):
     measure: bool = True
     """Whether finished cells are measured beside accuracy (docs/geometry.md): about two seconds a cell of ``quick``."""
     sts_path: str = ""
-    """Sentence pairs with human scores: a folder with LANG/test.jsonl, or a data set (evaluation/sts.py); empty: none."""
+    """Sentence pairs with human scores: a folder of LANG/test.jsonl or a data set (evaluation/sts.py); empty: none."""
     sts_pairs: int = Field(default=300, ge=2)
     """Sentence pairs of each language, at most."""
 

@@ -135,10 +135,8 @@ def test_a_cell_that_did_not_move_has_no_drift_and_every_measure_is_in_the_regis
     assert sizes == {len(frame[["text", "lang"]].drop_duplicates())}
 
 
-def test_an_arm_with_control_tokens_is_measured_with_and_without_them(
-    inputs, model, tokenizer, anchors_and_projection
-):
-    anchors, projection = anchors_and_projection
+def test_an_arm_with_control_tokens_is_measured_with_and_without_them(inputs, model, tokenizer, anchors_and_projection):
+    _, projection = anchors_and_projection
     save_cell(inputs["train"], "ecr", model, tokenizer, anchors_and_projection)
     projection.save(inputs["anchors"] / "projection")
     found = measured(inputs)
@@ -184,9 +182,7 @@ def test_an_arm_without_a_language_model_is_measured_on_its_projection(
     assert encoder.plain is None and encoder.embed(frame["text"][:3].tolist(), ["en"] * 3).shape == (3, 8)
 
 
-def test_codes_of_a_hidden_projection_move_with_the_model(
-    inputs, model, tokenizer, anchors_and_projection, sentences
-):
+def test_codes_of_a_hidden_projection_move_with_the_model(inputs, model, tokenizer, anchors_and_projection, sentences):
     anchors, _ = anchors_and_projection
     ids = tokenizer(sentences, add_special_tokens=False)["input_ids"]
     targets = torch.randn(len(ids), 16, generator=torch.Generator().manual_seed(3))
@@ -281,7 +277,10 @@ def test_every_cell_is_measured_once_and_training_does_not_know():
 
 
 def test_a_teacher_that_is_a_cell_of_the_experiment_is_an_input():
-    overrides = {"teacher": {"name": "checkpoint", "rows": 400, "options": {"size": "3x"}}, "cells": [{"method": "ecr"}]}
+    overrides = {
+        "teacher": {"name": "checkpoint", "rows": 400, "options": {"size": "3x"}},
+        "cells": [{"method": "ecr"}],
+    }
     plan = make_plan(load("tiny").with_overrides(overrides))
     parallel = next(stage for stage in plan.stages.values() if stage.kind == "parallel")
     assert plan.stages[parallel.inputs["teacher"]].label.startswith("train finetune-3x")
@@ -294,7 +293,7 @@ def test_measures_survive_the_file_and_a_strange_file_is_one_line(tmp_path):
     assert read_measures(tmp_path / FILE) == measures
     for text in ('{"a": 1}', '[{"cell": "x"}]'):
         (tmp_path / FILE).write_text(text)
-        with pytest.raises(UserError, match=r"measures\.json"):
+        with pytest.raises(UserError, match=r"measures\.json: not a list of measures"):
             read_measures(tmp_path / FILE)
 
 
@@ -324,7 +323,9 @@ def test_sts_from_data_sets_saved_to_disk(tmp_path):
 def test_sts_from_a_data_set_with_a_configuration_per_language(tmp_path):
     """The layout of a repository on the hub, read by the same calls."""
     for lang in ("de", "en"):
-        rows = [{"sentence1": r["sentence1"], "sentence2": r["sentence2"], "similarity_score": r["score"]} for r in PAIRS]
+        rows = [
+            {"sentence1": r["sentence1"], "sentence2": r["sentence2"], "similarity_score": r["score"]} for r in PAIRS
+        ]
         (tmp_path / f"{lang}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     configs = "".join(
         f"- config_name: {lang}\n  data_files:\n  - split: test\n    path: {lang}.jsonl\n" for lang in ("de", "en")

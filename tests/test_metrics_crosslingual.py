@@ -14,7 +14,14 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ecr_bench.metrics.crosslingual import MEXA, Hubness, LanguageProbe, RankConsistency, RetrievalAccuracy, RetrievalBothWays
+from ecr_bench.metrics.crosslingual import (
+    MEXA,
+    Hubness,
+    LanguageProbe,
+    RankConsistency,
+    RetrievalAccuracy,
+    RetrievalBothWays,
+)
 from ecr_bench.metrics.functional.bitext import (
     both_ways_accuracy,
     both_ways_accuracy_draws,

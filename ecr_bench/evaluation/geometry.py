@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -82,5 +83,6 @@ def on_trained_states(source: ProjectionCodes, model: PreTrainedModel) -> Projec
     projection = source.projection
     if not isinstance(projection, HiddenProjection):
         return None
-    trained = HiddenStates(copy.deepcopy(model.base_model), projection.meta["layer"])
+    body: Any = copy.deepcopy(model.base_model)
+    trained = HiddenStates(body, projection.meta["layer"])
     return with_projection(source, HiddenProjection(trained, projection.tensors, projection.meta))

@@ -34,9 +34,9 @@ class BenchMetric(Metric):
         for name, tensor in zip(self.rows, rows, strict=True):
             getattr(self, name).append(tensor)
 
-    def gathered(self) -> list[torch.Tensor]:
-        """All rows so far, one tensor for each name in ``rows``."""
-        return [dim_zero_cat(getattr(self, name)) for name in self.rows]
+    def gathered(self) -> Any:
+        """All rows so far: a tuple of one tensor for each name in ``rows``."""
+        return tuple(dim_zero_cat(getattr(self, name)) for name in self.rows)
 
     def null(self, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
         """Mean, 2.5 % and 97.5 % quantile under the permutation that the functional twin names."""

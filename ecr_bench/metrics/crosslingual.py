@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -17,14 +16,17 @@ class _Bitext(BenchMetric):
 
     higher_is_better: bool = True
     rows = ("source", "target", "groups")
-    score: ClassVar[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]
-    draws: ClassVar[Callable[[torch.Tensor, torch.Tensor, int, int], torch.Tensor]]
+    score: ClassVar[Any]
+    """Function of source and target rows, and the same under permutations."""
+    draws: ClassVar[Any]
 
     def compute(self) -> torch.Tensor:
-        return groups.mean_over_groups(type(self).score, *self.gathered())
+        source, target, pairs = self.gathered()
+        return groups.mean_over_groups(self.score, source, target, pairs)
 
     def null(self, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
-        return groups.mean_over_groups_null(type(self).draws, *self.gathered(), permutations, seed)
+        source, target, pairs = self.gathered()
+        return groups.mean_over_groups_null(self.draws, source, target, pairs, permutations, seed)
 
 
 class RetrievalAccuracy(_Bitext):
@@ -99,9 +101,13 @@ class RankConsistency(BenchMetric):
     def _blocks(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """One block for each number of options; blocks differ in width, so they are never concatenated blindly."""
         blocks: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
-        for first, second in zip(self.first, self.second, strict=True):
+        sides: tuple[Any, Any] = self.first, self.second
+        for first, second in zip(*sides, strict=True):
             blocks.setdefault(first.shape[1], []).append((first, second))
-        return [tuple(torch.cat(side) for side in zip(*parts, strict=True)) for _, parts in sorted(blocks.items())]
+        return [
+            (torch.cat([first for first, _ in parts]), torch.cat([second for _, second in parts]))
+            for _, parts in sorted(blocks.items())
+        ]
 
     def compute(self) -> torch.Tensor:
         return consistency.rank_consistency(self._blocks())
@@ -132,10 +138,12 @@ class Hubness(BenchMetric):
         self.k = k
 
     def compute(self) -> torch.Tensor:
-        return neighbours.hubness(*self.gathered(), self.k)
+        (x,) = self.gathered()
+        return neighbours.hubness(x, self.k)
 
     def null(self, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
-        return neighbours.hubness_null(*self.gathered(), self.k, permutations, seed)
+        (x,) = self.gathered()
+        return neighbours.hubness_null(x, self.k, permutations, seed)
 
 
 class LanguageProbe(BenchMetric):
@@ -161,7 +169,9 @@ class LanguageProbe(BenchMetric):
         self.folds, self.ridge = folds, ridge
 
     def compute(self) -> torch.Tensor:
-        return probe.probe_accuracy(*self.gathered(), self.folds, self.ridge)
+        x, labels, groups = self.gathered()
+        return probe.probe_accuracy(x, labels, groups, self.folds, self.ridge)
 
     def null(self, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
-        return probe.probe_accuracy_null(*self.gathered(), self.folds, self.ridge, permutations, seed)
+        x, labels, groups = self.gathered()
+        return probe.probe_accuracy_null(x, labels, groups, self.folds, self.ridge, permutations, seed)

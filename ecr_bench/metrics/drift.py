@@ -30,10 +30,12 @@ class LinearCKA(BenchMetric):
     rows = ("x", "y")
 
     def compute(self) -> torch.Tensor:
-        return drift.linear_cka(*self.gathered())
+        x, y = self.gathered()
+        return drift.linear_cka(x, y)
 
     def null(self, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
-        return drift.linear_cka_null(*self.gathered(), permutations, seed)
+        x, y = self.gathered()
+        return drift.linear_cka_null(x, y, permutations, seed)
 
 
 class ProcrustesDistance(BenchMetric):
@@ -55,10 +57,12 @@ class ProcrustesDistance(BenchMetric):
     rows = ("x", "y")
 
     def compute(self) -> torch.Tensor:
-        return drift.procrustes_distance(*self.gathered())
+        x, y = self.gathered()
+        return drift.procrustes_distance(x, y)
 
     def null(self, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
-        return drift.procrustes_distance_null(*self.gathered(), permutations, seed)
+        x, y = self.gathered()
+        return drift.procrustes_distance_null(x, y, permutations, seed)
 
 
 class CodeStability(BenchMetric):
@@ -84,7 +88,9 @@ class CodeStability(BenchMetric):
         self.ordered = ordered
 
     def compute(self) -> torch.Tensor:
-        return drift.code_agreement(*self.gathered(), self.ordered)
+        before, after = self.gathered()
+        return drift.code_agreement(before, after, self.ordered)
 
     def null(self, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
-        return drift.code_agreement_null(*self.gathered(), self.ordered, permutations, seed)
+        before, after = self.gathered()
+        return drift.code_agreement_null(before, after, self.ordered, permutations, seed)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import read_json, write_json
 from ecr_bench.types import Measure
 
 FILE = "measures.json"
-_FIELDS = frozenset(field.name for field in fields(Measure))
 
 
 def write_measures(path: Path, measures: Iterable[Measure]) -> None:
@@ -22,13 +22,9 @@ def write_measures(path: Path, measures: Iterable[Measure]) -> None:
 
 def read_measures(path: Path) -> list[Measure]:
     """Read what ``write_measures`` wrote; UserError for a missing file or a list of something else."""
-    raw = read_json(path)
-    if not isinstance(raw, list):
-        raise UserError(f"{path}: must be a list of measures")
-    return [_measure(path, number, value) for number, value in enumerate(raw)]
-
-
-def _measure(path: Path, number: int, value: Any) -> Measure:
-    if not isinstance(value, dict) or set(value) != _FIELDS:
-        raise UserError(f"{path}: entry {number} is no measure; it must have the keys {', '.join(sorted(_FIELDS))}")
-    return Measure(**{**value, "null": None if value["null"] is None else tuple(value["null"])})
+    try:
+        return TypeAdapter(list[Measure]).validate_python(read_json(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: not a list of measures: {where}: {first['msg']}") from None

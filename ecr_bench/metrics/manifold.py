@@ -29,10 +29,12 @@ class IntrinsicDimension(BenchMetric):
     rows = ("x",)
 
     def compute(self) -> torch.Tensor:
-        return manifold.two_nn(*self.gathered())
+        (x,) = self.gathered()
+        return manifold.two_nn(x)
 
     def null(self, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
-        return manifold.two_nn_null(*self.gathered(), permutations, seed)
+        (x,) = self.gathered()
+        return manifold.two_nn_null(x, permutations, seed)
 
 
 class IsoScore(BenchMetric):
@@ -52,10 +54,12 @@ class IsoScore(BenchMetric):
     rows = ("x",)
 
     def compute(self) -> torch.Tensor:
-        return manifold.iso_score(*self.gathered())
+        (x,) = self.gathered()
+        return manifold.iso_score(x)
 
     def null(self, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
-        return manifold.iso_score_null(*self.gathered(), permutations, seed)
+        (x,) = self.gathered()
+        return manifold.iso_score_null(x, permutations, seed)
 
 
 class _AgainstTeacher(BenchMetric):
@@ -85,10 +89,12 @@ class Trustworthiness(_AgainstTeacher):
     """
 
     def compute(self) -> torch.Tensor:
-        return neighbours.trustworthiness(*self.gathered(), self.k)
+        teacher, student = self.gathered()
+        return neighbours.trustworthiness(teacher, student, self.k)
 
     def null(self, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
-        return neighbours.trustworthiness_null(*self.gathered(), self.k, permutations, seed)
+        teacher, student = self.gathered()
+        return neighbours.trustworthiness_null(teacher, student, self.k, permutations, seed)
 
 
 class Continuity(_AgainstTeacher):
@@ -106,10 +112,12 @@ class Continuity(_AgainstTeacher):
     """
 
     def compute(self) -> torch.Tensor:
-        return neighbours.continuity(*self.gathered(), self.k)
+        teacher, student = self.gathered()
+        return neighbours.continuity(teacher, student, self.k)
 
     def null(self, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
-        return neighbours.continuity_null(*self.gathered(), self.k, permutations, seed)
+        teacher, student = self.gathered()
+        return neighbours.continuity_null(teacher, student, self.k, permutations, seed)
 
 
 class MutualNeighbours(_AgainstTeacher):
@@ -127,7 +135,9 @@ class MutualNeighbours(_AgainstTeacher):
     """
 
     def compute(self) -> torch.Tensor:
-        return neighbours.mutual_neighbours(*self.gathered(), self.k)
+        teacher, student = self.gathered()
+        return neighbours.mutual_neighbours(teacher, student, self.k)
 
     def null(self, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
-        return neighbours.mutual_neighbours_null(*self.gathered(), self.k, permutations, seed)
+        teacher, student = self.gathered()
+        return neighbours.mutual_neighbours_null(teacher, student, self.k, permutations, seed)

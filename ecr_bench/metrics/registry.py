@@ -24,7 +24,10 @@ _add(
         "cka_base": ("LinearCKA", "debiased linear CKA with the base model (1: same, 0: unrelated)"),
         "procrustes_base": ("ProcrustesDistance", "squared Procrustes distance from the base model (0: same, 2: most)"),
         "code_stability": ("CodeStability", "share of codes that stay between the first projection and the cell's own"),
-        "code_stability_trained": ("CodeStability", "share of codes that stay if the projection read the trained model"),
+        "code_stability_trained": (
+            "CodeStability",
+            "share of codes that stay if the projection read the trained model",
+        ),
     },
 )
 _add(
@@ -48,10 +51,17 @@ _add(
         "retrieval_from_pivot": ("RetrievalAccuracy", "share of English sentences whose nearest is the translation"),
         "rankc": ("RankConsistency", "same ranking of the options of an item in two languages"),
         "hubness": ("Hubness", "skewness of how often a sentence is among the 10 nearest (0: no hubs)"),
-        "language_separability": ("LanguageProbe", "accuracy of a linear probe for the language (high: languages apart)"),
+        "language_separability": (
+            "LanguageProbe",
+            "accuracy of a linear probe for the language (high: languages apart)",
+        ),
     },
 )
-_add("semantic similarity", "semantic", {"sts_spearman": ("SemanticSimilarity", "Spearman correlation with human similarity")})
+_add(
+    "semantic similarity",
+    "semantic",
+    {"sts_spearman": ("SemanticSimilarity", "Spearman correlation with human similarity")},
+)
 _add(
     "stability",
     "stability",

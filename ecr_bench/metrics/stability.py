@@ -65,14 +65,13 @@ class SpikeScore(BenchMetric):
     higher_is_better: bool = False
     rows = ("loss", "grad_norm")
 
-    def __init__(
-        self, window: int = stability.WINDOW, deviations: float = stability.DEVIATIONS, **kwargs: Any
-    ) -> None:
+    def __init__(self, window: int = stability.WINDOW, deviations: float = stability.DEVIATIONS, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.window, self.deviations = window, deviations
 
     def compute(self) -> torch.Tensor:
-        return stability.spike_score(*self.gathered(), self.window, self.deviations)
+        loss, grad_norm = self.gathered()
+        return stability.spike_score(loss, grad_norm, self.window, self.deviations)
 
 
 class LossSpikes(SpikeScore):
@@ -108,4 +107,5 @@ class Diverged(BenchMetric):
     rows = ("loss", "grad_norm")
 
     def compute(self) -> torch.Tensor:
-        return stability.diverged(*self.gathered())
+        loss, grad_norm = self.gathered()
+        return stability.diverged(loss, grad_norm)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ecr_bench.report.divergence import Stability
 from ecr_bench.report.equal_size import EqualSize
 from ecr_bench.report.schema import Record, Split
 
@@ -49,6 +50,8 @@ class AblationResult(Record):
     """``split/task`` -> accuracy by chance."""
     differences: list[Difference]
     equal_sizes: list[EqualSize]
+    stability: list[Stability] = []
+    """How training went at each point, where traces were kept."""
     findings: list[str]
     notes: list[str]
     provenance: dict[str, Any]

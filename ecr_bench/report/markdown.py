@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ecr_bench.report import tables
 from ecr_bench.report.contrasts import HEADLINE, LOW, MIXED, SAME, SCALE
+from ecr_bench.report.measure_tables import measure_tables
 from ecr_bench.report.schema import Board
 from ecr_bench.report.tables import Table
+from ecr_bench.types import Measure
 
 READING = """\
 - *Unseen* languages have no labelled training rows (only unlabelled text); they are the headline.
@@ -21,8 +24,8 @@ READING = """\
 - Controls cost the same number of tokens as ECR; *oracle* uses the teacher at test time and cannot be deployed."""
 
 
-def to_markdown(board: Board) -> str:
-    """Render ``board`` as GitHub Markdown."""
+def to_markdown(board: Board, measures: Sequence[Measure] = ()) -> str:
+    """Render ``board`` as GitHub Markdown, with tables of what was measured beside accuracy."""
     precision = tables.reference_precision(board)
     headline_split, *other_splits = tables.splits(board)
     first = [leaderboard_part(board, headline_split, precision)]
@@ -34,6 +37,7 @@ def to_markdown(board: Board) -> str:
         tables.language_table(board),
         tables.baseline_table(board),
         *_contrast_tables(board),
+        *measure_tables(measures),
     ]
     parts = [
         f"# {board.name}",

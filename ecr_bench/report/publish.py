@@ -12,13 +12,16 @@ from ecr_bench.config import Experiment
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.records import write_records
 from ecr_bench.io import atomic_dir, read_json, write_json
+from ecr_bench.metrics.files import FILE as MEASURES
+from ecr_bench.metrics.files import read_measures, write_measures
 from ecr_bench.report.board import build_board, write_board
 from ecr_bench.report.page import FILE, write_page
 from ecr_bench.report.schema import Board, read_board
-from ecr_bench.report.terminal import print_board
+from ecr_bench.report.terminal import print_board, print_measures
 from ecr_bench.runner.collect import (
     collect_cells,
     collect_fingerprints,
+    collect_measures,
     collect_notes,
     collect_records,
     collect_surface,
@@ -27,6 +30,7 @@ from ecr_bench.runner.execute import default_workers, execute
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.provenance import provenance
 from ecr_bench.runner.store import Store
+from ecr_bench.types import Measure
 
 
 def run_and_publish(
@@ -39,14 +43,16 @@ def run_and_publish(
     execute(plan.stages, store, console, workers or default_workers(), plugins)
     board = publish(plan, store, out / experiment.name)
     print_board(board, console)
+    print_measures(finished_measures(out / experiment.name), console)
     console.print(
-        f"\nWritten to [bold]{out / experiment.name}[/]: {FILE}, board.md, board.json, records.parquet, tensorboard/"
+        f"\nWritten to [bold]{out / experiment.name}[/]: {FILE}, board.md, board.json, measures.json, records.parquet, "
+        "tensorboard/"
     )
     return board
 
 
 def publish(plan: Plan, store: Store, folder: Path) -> Board:
-    """Write board.json, board.md, report.html, records.parquet, cells.json and tensorboard/ of a finished plan.
+    """Write board.json, board.md, report.html, records.parquet, cells.json, measures.json and tensorboard/ of a plan.
 
     When nothing changed since the last time (same experiment, same stages), the board on disk is returned
     as it is.
@@ -67,8 +73,10 @@ def publish(plan: Plan, store: Store, folder: Path) -> Board:
     )
     write_records(folder / "records.parquet", records)
     write_json(folder / "cells.json", cells)
+    measures = collect_measures(plan, store)
+    write_measures(folder / MEASURES, measures)
     _link_tensorboard(plan, store, folder / "tensorboard")
-    write_board(folder, board)
+    write_board(folder, board, measures)
     write_page(folder)
     write_json(marker, made_from)  # written last: its presence means the folder is whole
     return board
@@ -89,3 +97,8 @@ def finished_board(folder: Path) -> Board:
     if not (folder / "board.json").is_file():
         raise UserError(f"no board in {folder}; first: ecr-bench run {folder.name} --out {folder.parent}")
     return read_board(folder)
+
+
+def finished_measures(folder: Path) -> list[Measure]:
+    """What a finished run measured beside accuracy; nothing where it did not."""
+    return read_measures(folder / MEASURES) if (folder / MEASURES).is_file() else []

@@ -104,9 +104,7 @@ def _drift(
         yield from suite.drift_measures(plain, base, rows, suite.plain(taken))
 
 
-def _snapshots(
-    train: Path, teacher: torch.Tensor, base: torch.Tensor, rows: Rows, taken: Taken
-) -> Iterator[Measure]:
+def _snapshots(train: Path, teacher: torch.Tensor, base: torch.Tensor, rows: Rows, taken: Taken) -> Iterator[Measure]:
     """What can be said of pooled states alone, at each step that training kept, without what chance would give."""
     path = train / "snapshots.safetensors"
     for name, half in sorted(load_file(path).items()) if path.is_file() else ():

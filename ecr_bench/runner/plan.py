@@ -215,7 +215,11 @@ def _measured(exp: Experiment, cell: Cell, stages: dict[str, Stage]) -> Cell:
             },
         },
         {
-            **{"parallel": parallel, "train": cell.train, "base": cell.base, "items": cell.items, "score": cell.score},
+            "parallel": parallel,
+            "train": cell.train,
+            "base": cell.base,
+            "items": cell.items,
+            "score": cell.score,
             **({"anchors": cell.anchors} if cell.anchors else {}),
         },
         cost=3,

@@ -60,7 +60,7 @@ def spike_score(
 
 
 def count_spikes(loss: torch.Tensor, window: int = WINDOW, deviations: float = DEVIATIONS) -> torch.Tensor:
-    """Number of loss spikes, scalar int64: steps in a row that are spikes are one (cf. PaLM, arXiv 2204.02311, section 5.1)."""
+    """Number of loss spikes, scalar int64: spikes in a row are one (cf. PaLM, arXiv 2204.02311, section 5.1)."""
     found = spikes(loss, window, deviations)
     before = torch.cat([torch.zeros(1, dtype=torch.bool), found[:-1]])
     return (found & ~before).sum()
