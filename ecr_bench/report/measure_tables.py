@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.stats import t as student
@@ -53,13 +54,36 @@ def measure_tables(measures: Sequence[Measure]) -> list[Table]:
     return [
         table
         for title, metrics in TABLES
-        if (table := _table(title, _with_counterpart(metrics, measures), measures, f"{CAPTION}; {READING}"))
+        if (table := _with_counts(title, _with_counterpart(metrics, measures), measures))
     ]
 
 
+def _with_counts(title: str, metrics: Sequence[str], measures: Sequence[Measure]) -> Table:
+    """A last line says how many texts, pairs or steps each column rests on."""
+    table = _table(title, metrics, measures, f"{CAPTION}; n: texts, pairs, items or steps; {READING}")
+    found: dict[str, set[int]] = {name: set() for name in metrics}
+    for m in measures:
+        if m.metric in found and m.step is None and not m.lang and m.value is not None:
+            found[m.metric].add(m.n)
+    counts = ("-".join(map(str, sorted({min(n), max(n)}))) if n else DASH for n in found.values())
+    return replace(table, sections=(*table.sections, (("n", *counts),))) if table else table
+
+
 def short_table(measures: Sequence[Measure]) -> Table:
-    """One table of four metrics that fits 80 columns; empty where nothing was measured."""
-    return _table("Geometry of the finished cells", SHORT, measures, f"{CAPTION}; more in board.md")
+    """Four metrics in 80 columns, chance in a last line of its own; empty where nothing was measured."""
+    bare = [replace(m, null=None) for m in measures]
+    table = _table("Geometry of the finished cells", SHORT, bare, "")
+    if not table:
+        return table
+    chance = ("chance", *(_chance([m for m in measures if m.metric == name]) for name in SHORT))
+    caption = "± half of the 95 % t interval over seeds; chance: mean under the permutation null; more in board.md"
+    return replace(table, sections=(*table.sections, (chance,)), caption=caption)
+
+
+def _chance(measures: Sequence[Measure]) -> str:
+    """Mean of the nulls of all finished cells."""
+    nulls = [m.null[0] for m in measures if m.null is not None and m.step is None and not m.lang]
+    return number(float(np.mean(nulls))) if nulls else DASH
 
 
 def _with_counterpart(metrics: Sequence[str], measures: Iterable[Measure]) -> list[str]:
