@@ -62,16 +62,17 @@ def board(
     """
     from ecr_bench.report.claims import read_claims
     from ecr_bench.report.export import export_board
-    from ecr_bench.report.publish import finished_board
-    from ecr_bench.report.terminal import print_board, print_claims
+    from ecr_bench.report.publish import finished_board, finished_measures
+    from ecr_bench.report.terminal import print_board, print_claims, print_measures
 
-    folder = out / experiment
+    folder, console = out / experiment, Console()
     found = finished_board(folder)
     if format != "terminal":
         return export_board(folder, found, format, cell, to)
     if judged := read_claims(folder):
-        print_claims(judged, Console())
-    print_board(found, Console())
+        print_claims(judged, console)
+    print_board(found, console)
+    print_measures(finished_measures(folder), console)
 
 
 def claims(experiment: str = "quick", out: Path = Path("runs"), claims: Path | None = None) -> None:

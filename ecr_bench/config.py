@@ -226,6 +226,12 @@ class GeometryConfig(Section):
     """Held-out translation pairs with English, for each other language."""
     snapshots: int = Field(default=4, ge=0)
     """Times during fine-tuning, evenly spaced, at which pooled states are kept, besides the start; 0: none at all."""
+    measure: bool = True
+    """Whether finished cells are measured beside accuracy (docs/geometry.md): about two seconds a cell of ``quick``."""
+    sts_path: str = ""
+    """Sentence pairs with human scores: a folder of LANG/test.jsonl or a data set (evaluation/sts.py); empty: none."""
+    sts_pairs: int = Field(default=300, ge=2)
+    """Sentence pairs of each language, at most."""
 
 
 class CellGroup(Section):

@@ -19,7 +19,7 @@ from ecr_bench.config import load
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.records import SCHEMA, write_records
 from ecr_bench.io import write_json
-from ecr_bench.report.claims import judge, load_claims, read_claims, read_measures, shipped_claims
+from ecr_bench.report.claims import judge, load_claims, read_claims, shipped_claims
 from ecr_bench.report.markdown import to_markdown
 from ecr_bench.report.schema import write_board
 from ecr_bench.report.terminal import print_claims
@@ -322,7 +322,7 @@ def test_command_judges_a_finished_run_again(
 
 def test_report_reads_back_and_is_shown_in_words(tmp_path: Path, made: Records) -> None:
     report = judged(tmp_path, made, {}, {"metric": "mexa", "b": "finetune-1x"})
-    write_board(tmp_path, board_of(made), report)
+    write_board(tmp_path, board_of(made), claims=report)
     write_json(tmp_path / "claims.json", report.model_dump(mode="json"))
     assert read_claims(tmp_path) == report and "NaN" not in (tmp_path / "claims.json").read_text()
     text = (tmp_path / "board.md").read_text()
@@ -335,15 +335,6 @@ def test_report_reads_back_and_is_shown_in_words(tmp_path: Path, made: Records) 
     with pytest.raises(UserError, match="again: ecr-bench claims"):
         read_claims(tmp_path)
     assert read_claims(tmp_path / "none") is None
-
-
-def test_measures_file_is_checked(tmp_path: Path) -> None:
-    assert read_measures(tmp_path) == []
-    write_json(tmp_path / "measures.json", [vars(m) for m in measured("mexa", {"ecr-1x": [0.5]}, null=(0.1, 0.0, 0.2))])
-    assert read_measures(tmp_path)[0].null == (0.1, 0.0, 0.2)
-    write_json(tmp_path / "measures.json", [{"cell": "x"}])
-    with pytest.raises(UserError, match=r"measures.json: 0.method: Field required"):
-        read_measures(tmp_path)
 
 
 def test_claims_agree_with_a_direct_comparison(made: Records, tmp_path: Path) -> None:

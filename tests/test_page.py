@@ -102,11 +102,11 @@ def test_claims_come_first_in_plain_words(text: str) -> None:
 
 def test_measures_are_drawn_with_controls_and_null(text: str) -> None:
     part = text[text.index('id="measures-1"') : text.index('id="measures-2"')]
-    assert "Linear CKA with the base" in part and part.count('<svg class="chart"') == 2  # at the end, over steps
+    assert "linear CKA with the base" in part and part.count('<svg class="chart"') == 2  # at the end, over steps
     assert part.count('class="reference"') == 2 and part.count('<polyline class="curve s0"') == 3  # random, 3 seeds
     marks = re.findall(r'<(?:circle|polygon) class="mark s([0-9])"', part)
     assert marks == ["1"] * 3 + ["3"] * 3 + ["0"] * 3  # a mark per seed: ecr-1x, finetune-1x, random-1x
-    assert "<caption>Measures at the end" in part and ">null<" in part
+    assert "<caption>Measures at the end" in part and "permutation null" in part
     across = text[text.index('id="measures-2"') : text.index('id="measures-3"')]
     assert "by language" in across and ">ja<" in across
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import read_json
+from ecr_bench.report.divergence import Stability
 from ecr_bench.report.equal_size import EqualSize
 from ecr_bench.report.schema import Record, Split
 
@@ -54,6 +55,8 @@ class AblationResult(Record):
     """``split/task`` -> accuracy by chance."""
     differences: list[Difference]
     equal_sizes: list[EqualSize]
+    stability: list[Stability] = []
+    """How training went at each point, where traces were kept."""
     findings: list[str]
     notes: list[str]
     provenance: dict[str, Any]

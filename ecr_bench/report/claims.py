@@ -7,12 +7,13 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from ecr_bench.config import one_line
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.io import fingerprint, read_json, write_json
+from ecr_bench.metrics.files import finished_measures
 from ecr_bench.report.arms import SPLITS, label_cells
 from ecr_bench.report.schema import Board
 from ecr_bench.report.tables import DASH, Table, short_p
@@ -25,7 +26,6 @@ from ecr_bench.types import Measure
 from ecr_bench.yaml_files import CLAIMS, shipped
 
 FILE = "claims.json"
-MEASURES = "measures.json"
 
 
 def shipped_claims() -> Path:
@@ -91,20 +91,9 @@ def judge_folder(folder: Path, board: Board, source: Path) -> ClaimsReport:
     """The same from the files of a finished run; UserError where it has no per-item records."""
     cells = read_json(folder / "cells.json") if (folder / "cells.json").is_file() else []
     experiment = board.provenance.get("experiment") or {}
-    return judge(board.name, read_records(folder / "records.parquet"), cells, read_measures(folder), experiment, source)
-
-
-def read_measures(folder: Path) -> list[Measure]:
-    """``measures.json`` of a run; empty where nothing but accuracy was measured."""
-    path = folder / MEASURES
-    if not path.is_file():
-        return []
-    try:
-        return TypeAdapter(list[Measure]).validate_python(read_json(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {where}: {first['msg']}") from None
+    return judge(
+        board.name, read_records(folder / "records.parquet"), cells, finished_measures(folder), experiment, source
+    )
 
 
 def write_claims(folder: Path, report: ClaimsReport) -> None:

@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.io import atomic_path, write_text
+from ecr_bench.metrics.files import finished_measures
 from ecr_bench.report.arms import SPLITS
 from ecr_bench.report.claims import read_claims
 from ecr_bench.report.compare import pick
@@ -39,7 +40,8 @@ def export_board(folder: Path, board: Board, format: str, cell: str | None, to: 
         text = model_index(board, read_records(folder / "records.parquet"), str(cell), folder)
     else:
         markdown = format == "markdown"
-        text = to_markdown(board, read_claims(folder)) if markdown else rows_table(board).to_csv(index=False)
+        whole = to_markdown(board, finished_measures(folder), read_claims(folder))
+        text = whole if markdown else rows_table(board).to_csv(index=False)
     if to is None:
         sys.stdout.write(text)
     else:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ecr_bench.report import tables
 from ecr_bench.report.claims import claims_table
 from ecr_bench.report.contrasts import HEADLINE, LOW, MIXED, SAME, SCALE
+from ecr_bench.report.measure_tables import measure_tables
 from ecr_bench.report.schema import Board
 from ecr_bench.report.tables import Table
 from ecr_bench.statistics.claim_schema import ClaimResult, ClaimsReport
+from ecr_bench.types import Measure
 
 READING = """\
 - *Unseen* languages have no labelled training rows (only unlabelled text); they are the headline.
@@ -23,8 +26,8 @@ READING = """\
 - Controls cost the same number of tokens as ECR; *oracle* uses the teacher at test time and cannot be deployed."""
 
 
-def to_markdown(board: Board, claims: ClaimsReport | None = None) -> str:
-    """Render ``board`` as GitHub Markdown, the verdicts on the claims first."""
+def to_markdown(board: Board, measures: Sequence[Measure] = (), claims: ClaimsReport | None = None) -> str:
+    """Render ``board`` as GitHub Markdown: claims first, tables of what was measured beside accuracy last."""
     precision = tables.reference_precision(board)
     headline_split, *other_splits = tables.splits(board)
     first = [leaderboard_part(board, headline_split, precision)]
@@ -36,6 +39,7 @@ def to_markdown(board: Board, claims: ClaimsReport | None = None) -> str:
         tables.language_table(board),
         tables.baseline_table(board),
         *_contrast_tables(board),
+        *measure_tables(measures),
     ]
     parts = [
         f"# {board.name}",

@@ -5,68 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import mean
 
+from ecr_bench.metrics.registry import GROUPS, METRICS
 from ecr_bench.report.figures import Figure, Key, Panel, shape_of
+from ecr_bench.report.measure_tables import CAPTION, measure_table
 from ecr_bench.report.svg import Axis, DotRow, Line, Mark, dot_plot, line_plot, span
 from ecr_bench.report.tables import DASH, Table
 from ecr_bench.statistics.panel import arm_name
 from ecr_bench.statistics.words import MINUS
 from ecr_bench.types import Measure
 
-GROUPS: dict[str, dict[str, str]] = {
-    "Drift from the base model": {
-        "cka_base": "Linear CKA with the base; 1: same geometry",
-        "procrustes_base": "Procrustes distance to the base; 0: same",
-        "code_stability": "Codes kept; 1: all",
-        "code_stability_trained": "Codes kept, read off the trained model",
-    },
-    "Manifold": {
-        "intrinsic_dimension": "Intrinsic dimension (TwoNN)",
-        "isoscore": "IsoScore; 1: all directions used alike",
-        "trustworthiness": "Trustworthiness against the teacher",
-        "continuity": "Continuity against the teacher",
-        "mutual_knn_teacher": "Neighbours shared with the teacher",
-    },
-    "Across languages": {
-        "mexa": "MEXA alignment",
-        "retrieval": "Translation retrieved, both ways",
-        "retrieval_to_pivot": "English translation retrieved",
-        "retrieval_from_pivot": "Translation from English retrieved",
-        "rankc": "Options ranked alike (RankC)",
-        "hubness": "Hubness; lower is better",
-        "language_separability": "Language told apart; lower is better",
-        "sts_spearman": "Sentence similarity (Spearman)",
-        "bitext_retrieval": "Bitext retrieved",
-    },
-    "Stability of training": {
-        "spike_score": "Spike score; lower is better",
-        "loss_spikes": "Loss spikes",
-        "grad_norm_median": "Median gradient norm",
-        "grad_norm_p95": "Gradient norm, 95 % quantile",
-        "grad_norm_max": "Largest gradient norm",
-        "diverged": "Share of runs that diverged",
-    },
-}
-
-
-PLAIN = "_plain"
-"""Ends the name of a measure of the same texts without control tokens; it stands behind its twin."""
+OTHERS = "other measures"
 
 
 def groups(measures: Iterable[Measure]) -> dict[str, dict[str, str]]:
     """Group -> metric -> title, for the metrics that were measured; unknown ones in a group of their own."""
-    present = dict.fromkeys(m.metric for m in measures if m.value is not None)
-    named = {
-        name: {
-            metric + end: title + ("; no control tokens" if end else "")
-            for metric, title in titles.items()
-            for end in ("", PLAIN)
-        }
-        for name, titles in GROUPS.items()
-    }
-    known = {metric for titles in named.values() for metric in titles}
-    found = {name: {m: title for m, title in titles.items() if m in present} for name, titles in named.items()}
-    others = {metric: metric.replace("_", " ").capitalize() for metric in present if metric not in known}
-    return {name: titles for name, titles in {**found, "Other measures": others}.items() if titles}
+    present = {m.metric for m in measures if m.value is not None}
+    ordered = [*(name for name in METRICS if name in present), *sorted(present - set(METRICS))]
+    result: dict[str, dict[str, str]] = {}
+    for name in ordered:
+        title = METRICS.help.get(name) or name.replace("_", " ")
+        result.setdefault(GROUPS.get(name, OTHERS).capitalize(), {})[name] = title[0].upper() + title[1:]
+    return result
 
 
 def measure_figures(measures: list[Measure], styles: dict[str, int]) -> list[tuple[str, list[tuple[str, Figure]]]]:
@@ -126,31 +85,13 @@ def _final(
     caption = "One mark per seed; controls in grey."
     if any(m.null for m in final):
         caption += " Control tokens alone can make clusters. Dashed: mean under the permutation null."
-    return Figure(tuple(panels), caption, (), (_table(final, titles, styles), *by_language) if panels else ())
+    numbers = (measure_table("Measures at the end", list(titles), final, CAPTION), *by_language)
+    return Figure(tuple(panels), caption, (), numbers if panels else ())
 
 
 def _v(measure: Measure) -> float:
     assert measure.value is not None
     return measure.value
-
-
-def _table(final: list[Measure], titles: dict[str, str], styles: dict[str, int]) -> Table:
-    """Arms x metrics: mean over seeds; a star where every seed lies inside the permutation null."""
-    metrics = [metric for metric in titles if any(m.metric == metric for m in final)]
-    lines = []
-    for arm in _ordered(final, styles):
-        cells = []
-        for metric in metrics:
-            mine = [m for m in final if m.metric == metric and _arm(m) == arm]
-            inside = mine and all(m.null is not None and m.null[1] <= _v(m) <= m.null[2] for m in mine)
-            cells.append((shown(mean(map(_v, mine))) if mine else DASH) + ("*" if inside else ""))
-        seeds = len({m.seed for m in final if _arm(m) == arm})
-        lines.append((arm, str(seeds), *cells))
-    nulls = tuple(
-        DASH if (null := _null(m for m in final if m.metric == metric)) is None else shown(null) for metric in metrics
-    )
-    caption = "mean over seeds; * inside the 95 % range of the permutation null; last line: mean of that null"
-    return Table("Measures at the end", ("arm", "seeds", *metrics), (tuple(lines), (("null", "", *nulls),)), caption)
 
 
 def _language_tables(measures: list[Measure], titles: dict[str, str]) -> tuple[Table, ...]:

@@ -19,10 +19,11 @@ from markupsafe import Markup
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import read_json, write_text
+from ecr_bench.metrics.files import finished_measures
 from ecr_bench.report import figures, tables
 from ecr_bench.report.ablation_figure import ablation_figure
 from ecr_bench.report.ablation_schema import AblationResult, read_ablation
-from ecr_bench.report.claims import numbers, read_claims, read_measures
+from ecr_bench.report.claims import numbers, read_claims
 from ecr_bench.report.commands import arm_commands
 from ecr_bench.report.contrasts import HEADLINE, LOW, MIXED, SAME, SCALE, TASKS
 from ecr_bench.report.curves import Curve, read_curves
@@ -61,7 +62,7 @@ def write_page(folder: Path) -> Path:
     if not (folder / "board.json").is_file():
         raise UserError(f"no board in {folder}; first: ecr-bench run {folder.name} --out {folder.parent}")
     cells = read_json(folder / "cells.json") if (folder / "cells.json").is_file() else []
-    extras = Extras(read_claims(folder), read_measures(folder), read_ablation(folder))
+    extras = Extras(read_claims(folder), finished_measures(folder), read_ablation(folder))
     text = render_page(read_board(folder), cells, read_curves(folder / "tensorboard"), extras)
     write_text(folder / FILE, text)
     return folder / FILE

@@ -11,6 +11,8 @@ from ecr_bench.config import Experiment
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.records import write_records
 from ecr_bench.io import read_json, write_json
+from ecr_bench.metrics.files import FILE as MEASURES
+from ecr_bench.metrics.files import finished_measures, write_measures
 from ecr_bench.report.board import build_board, write_board
 from ecr_bench.report.claims import (
     claims_identity,
@@ -18,17 +20,17 @@ from ecr_bench.report.claims import (
     judge_folder,
     load_claims,
     read_claims,
-    read_measures,
     shipped_claims,
     write_claims,
 )
 from ecr_bench.report.page import FILE, write_page
 from ecr_bench.report.schema import Board, read_board
 from ecr_bench.report.tensorboard import write_tensorboard
-from ecr_bench.report.terminal import print_board, print_claims
+from ecr_bench.report.terminal import print_board, print_claims, print_measures
 from ecr_bench.runner.collect import (
     collect_cells,
     collect_fingerprints,
+    collect_measures,
     collect_notes,
     collect_records,
     collect_surface,
@@ -53,15 +55,17 @@ def run_and_publish(
     if claims := read_claims(folder):
         print_claims(claims, console)
     print_board(board, console)
+    print_measures(finished_measures(folder), console)
     console.print(
-        f"\nWritten to [bold]{folder}[/]: {FILE}, board.md, board.json, claims.json, records.parquet, tensorboard/"
+        f"\nWritten to [bold]{folder}[/]: {FILE}, board.md, board.json, claims.json, measures.json, records.parquet, "
+        "tensorboard/"
     )
     return board
 
 
 def publish(plan: Plan, store: Store, folder: Path) -> Board:
-    """Write board.json, board.md, claims.json, report.html, records.parquet, cells.json and tensorboard/ of a
-    finished plan.
+    """Write board.json, board.md, claims.json, measures.json, report.html, records.parquet, cells.json and tensorboard/
+    of a finished plan.
 
     When nothing changed since the last time (same experiment, same stages, same claims), the board on disk is
     returned as it is.
@@ -83,12 +87,13 @@ def publish(plan: Plan, store: Store, folder: Path) -> Board:
     )
     write_records(folder / "records.parquet", records)
     write_json(folder / "cells.json", cells)
-    measures = read_measures(folder)
+    measures = collect_measures(plan, store)
+    write_measures(folder / MEASURES, measures)
     write_tensorboard(folder / "tensorboard", plan, store, records, cells, measures)
     experiment = plan.experiment.model_dump(mode="json")
     claims = judge(board.name, records, cells, measures, experiment, claims_file)
     write_claims(folder, claims)
-    write_board(folder, board, claims)
+    write_board(folder, board, measures, claims)
     write_page(folder)
     write_json(marker, made_from)  # written last: its presence means the folder is whole
     return board
@@ -99,7 +104,7 @@ def judge_again(folder: Path, source: Path | None) -> ClaimsReport:
     board = finished_board(folder)
     claims = judge_folder(folder, board, source or shipped_claims())
     write_claims(folder, claims)
-    write_board(folder, board, claims)
+    write_board(folder, board, finished_measures(folder), claims)
     write_page(folder)
     return claims
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -9,11 +11,13 @@ from rich.table import Table as RichTable
 
 from ecr_bench.report.arms import is_contender, ordered_precisions
 from ecr_bench.report.claims import numbers
+from ecr_bench.report.measure_tables import short_table
 from ecr_bench.report.schema import Board, Verdict
 from ecr_bench.report.tables import DASH, TIED, Table, accuracy_cell, leaderboard, reference_precision, splits
 from ecr_bench.statistics.claim_schema import ClaimResult, ClaimsReport
 from ecr_bench.statistics.panel import arm_name
 from ecr_bench.statistics.words import arms
+from ecr_bench.types import Measure
 
 
 def print_board(board: Board, console: Console | None = None) -> None:
@@ -55,6 +59,17 @@ def _claim_numbers(result: ClaimResult) -> str:
     text = f"{arms(result.claim)}: {difference}"
     text += "" if p == DASH else f", p {p}, detectable {mdd}"
     return text + (f"; as good: {', '.join(result.as_good)}" if result.as_good else "")
+
+
+def print_measures(measures: Sequence[Measure], console: Console) -> None:
+    """Four geometry metrics of every arm, and how many runs diverged; nothing where nothing was measured."""
+    if table := short_table(measures):
+        console.print()
+        print_table(table, console)
+    outcomes = [m for m in measures if m.metric == "diverged" and m.value is not None]
+    if failed := [m.cell for m in outcomes if m.value]:
+        text = f"Training diverged in {len(failed)} of {len(outcomes)} cells: {', '.join(failed)}"
+        console.print(escape(text), style="red", highlight=False)
 
 
 def _print_verdict(verdict: Verdict, console: Console) -> None:

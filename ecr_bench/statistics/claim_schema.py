@@ -16,12 +16,6 @@ COSTS = ("train_seconds", "ms_per_item", "peak_memory", "scoring_memory", "param
 """Numbers of cells.json that a claim may compare; parameters and bytes include projection and anchors."""
 EXACT_COSTS = ("parameters", "bytes")
 """The same in every run, so one seed is enough and there is no interval to draw."""
-MEASURES = (
-    "cka_base", "procrustes_base", "code_stability", "intrinsic_dimension", "isoscore", "trustworthiness",
-    "continuity", "mutual_knn_teacher", "mexa", "retrieval", "rankc", "hubness", "language_separability",
-    "sts_spearman", "bitext_retrieval", "spike_score", "loss_spikes", "grad_norm_max", "diverged",
-)  # fmt: skip
-"""Metrics of measures.json (``ecr_bench.types.Measure``); a run may hold more."""
 
 Verdict = Literal[
     "supported",

@@ -18,11 +18,11 @@ from ecr_bench.config import Precision
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.registry import METHODS
+from ecr_bench.metrics.registry import METRICS
 from ecr_bench.statistics.by_seed import p_against
 from ecr_bench.statistics.claim_schema import (
     ACCURACY,
     COSTS,
-    MEASURES,
     Claim,
     ClaimResult,
     ClaimSet,
@@ -176,7 +176,7 @@ def _check_names(claim: Claim, run: Run, source: str) -> None:
     for arm in (claim.a, claim.b):
         if arm not in run.arms() and arm.rpartition("-")[0].partition("[")[0] not in METHODS:
             raise _named(where, unknown("method of arm", arm, METHODS))
-    metrics = {ACCURACY, *COSTS, *MEASURES, *(m.metric for m in run.measures)}
+    metrics = {ACCURACY, *COSTS, *METRICS, *(m.metric for m in run.measures)}
     if claim.metric not in metrics:
         raise _named(where, unknown("metric", claim.metric, metrics))
     tasks = {"all", "coarse", "fine", *TASKS, *(task for panel in run.panels.values() for task in panel.tasks)}
