@@ -109,7 +109,8 @@ def read_claims(folder: Path) -> ClaimsReport | None:
     try:
         return ClaimsReport.model_validate(read_json(path))
     except ValidationError:
-        raise UserError(f"{path}: not what this version wrote; again: ecr-bench claims {folder}") from None
+        again = f"ecr-bench claims {folder.name} --out {folder.parent}"
+        raise UserError(f"{path}: not what this version wrote; again: {again}") from None
 
 
 def numbers(result: ClaimResult) -> tuple[str, str, str]:

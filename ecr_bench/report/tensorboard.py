@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -147,11 +148,15 @@ def _project(writer: SummaryWriter, plan: Plan, store: Store, cell: Cell) -> Non
         return
     states = load_file(snapshots)
     stage = plan.stages[cell.train]
-    corpus = Corpus.load(store.path(stage.inputs["corpus"]) / "corpus").dataset.to_pandas()
-    rows = parallel_rows(corpus, stage.spec["geometry"]["per_language"])
     if states:
         last = max(states)
+        rows = _held_out(store.path(stage.inputs["corpus"]) / "corpus", stage.spec["geometry"]["per_language"])
         add_projection(writer, states[last].astype(np.float32), rows, int(last.removeprefix("step-")))
+
+
+@cache
+def _held_out(corpus: Path, per_language: int) -> pd.DataFrame:
+    return parallel_rows(Corpus.load(corpus).dataset.to_pandas(), per_language)
 
 
 def add_projection(writer: SummaryWriter, states: np.ndarray, rows: pd.DataFrame, step: int) -> None:
