@@ -224,6 +224,22 @@ def test_too_few_rows_give_no_number_instead_of_an_error(inputs, model, tokenize
     assert found["cka_base", None, ""].value == pytest.approx(1)
 
 
+def test_a_model_that_diverged_has_no_geometry_and_no_error(inputs, model, tokenizer, anchors_and_projection):
+    anchors_and_projection[1].save(inputs["anchors"] / "projection")
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight.fill_(torch.nan)
+    save_cell(inputs["train"], "ecr", model, tokenizer, anchors_and_projection)
+    broken = {"loss": torch.tensor([2.0] * 30 + [torch.nan]), "grad_norm": torch.ones(31)}
+    save_file(broken, inputs["train"] / "trace.safetensors")
+    found = measured(inputs)
+    assert found["diverged", None, ""].value == 1 and found["loss_spikes", None, ""].value == 1
+    assert {"cka_base", "isoscore", "mexa", "trustworthiness", "language_separability"} <= {
+        name for name, _, _ in found
+    }
+    pooled = [m for m in found.values() if m.layer is not None and m.metric != "code_stability"]
+    assert all(m.value is None and m.null is None for m in pooled)
+
+
 def test_the_pivot_does_not_outweigh_other_languages_in_the_probe(frame):
     rows = Rows.of(frame)
     counts = frame["lang"].iloc[rows.balanced.numpy()].value_counts()

@@ -60,6 +60,8 @@ def test_steps_without_a_past_are_not_judged_but_not_finite_ones_are():
         (torch.cat([falling(), torch.tensor([math.nan])]), falling(301), 1),
         (falling(), falling().where(torch.arange(300) != 9, torch.tensor(math.inf)), 1),
         (torch.tensor([2.0]), torch.tensor([1.0]), 0),
+        # learns nothing, which is bad but no divergence
+        (2 + 0.2 * torch.randn(300, generator=torch.Generator().manual_seed(4)), falling(), 0),
     ],
 )
 def test_divergence(loss, norm, failed):

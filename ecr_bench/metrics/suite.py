@@ -70,7 +70,10 @@ def measure(
     permutations: int = PERMUTATIONS,
     **options: Any,
 ) -> Measure:
-    """One metric of rows that come in batches; its value is None where they are too few or it is not defined.
+    """One metric of rows that come in batches.
+
+    Its value is None where rows are too few, it is not defined, or a vector is not finite (a model that diverged has
+    no geometry; only stability is measured of what is not finite).
 
     ``n``: what it rests on. ``options`` go to the metric.
     """
@@ -78,6 +81,9 @@ def measure(
     value, null = None, None
     try:
         for rows in batches:
+            if GROUPS[name] != "stability" and not all(part.isfinite().all() for part in rows):
+                metric.reset()
+                break
             metric.update(*rows)
         number = float(metric.compute()) if metric.update_called else math.nan
         if math.isfinite(number):

@@ -190,7 +190,8 @@ def _measured(exp: Experiment, cell: Cell, stages: dict[str, Stage]) -> Cell:
     dump, cls = exp.model_dump(mode="json"), METHODS.get(cell.method)
     train = stages[cell.train]
     corpus = train.inputs["corpus"]
-    parallel_spec = {"per_language": exp.geometry.per_language, "teacher": dump["teacher"]}
+    teacher = {"name": exp.teacher.name, "options": dump["teacher"]["options"]}
+    parallel_spec = {"per_language": exp.geometry.per_language, "teacher": teacher}
     parallel = _add(
         stages,
         Stage(

@@ -11,8 +11,8 @@ LEAST_PAST = 20
 DEVIATIONS = 7.0
 MAD_TO_STD = 1.4826
 """Median absolute deviation times this is the standard deviation of normal data."""
-END = 0.1
-"""Share of the steps that counts as the end of a run."""
+START, END = 0.05, 0.1
+"""Shares of the steps that count as the beginning and the end of a run."""
 
 
 def spikes(values: torch.Tensor, window: int = WINDOW, deviations: float = DEVIATIONS) -> torch.Tensor:
@@ -67,9 +67,10 @@ def count_spikes(loss: torch.Tensor, window: int = WINDOW, deviations: float = D
 
 
 def diverged(loss: torch.Tensor, grad_norm: torch.Tensor) -> torch.Tensor:
-    """Whether a run failed: a loss or gradient norm is not finite, or the loss ends no lower than it began.
+    """Whether a run failed: a loss or gradient norm is not finite, or the loss ends above all it began with.
 
-    The beginning is the loss of the first step, the end the median over the last tenth of the steps.
+    The beginning is the largest loss of the first twentieth of the steps, so that a run that merely learns nothing
+    has not diverged; the end is the median over the last tenth.
 
     Args:
         loss: (steps,).
@@ -81,6 +82,6 @@ def diverged(loss: torch.Tensor, grad_norm: torch.Tensor) -> torch.Tensor:
     if loss.shape != grad_norm.shape or not len(loss):
         raise ValueError(f"expected two (steps,) tensors, got {tuple(loss.shape)} and {tuple(grad_norm.shape)}")
     finite = loss.isfinite().all() & grad_norm.isfinite().all()
+    start = loss[: max(1, round(START * len(loss)))].max()
     end = loss[-max(1, round(END * len(loss))) :].median()
-    failed = ~finite | (len(loss) > 1 and end >= loss[0])
-    return failed.double()
+    return (~finite | (end > start)).double()
