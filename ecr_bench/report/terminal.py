@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich import box
 from rich.console import Console
@@ -27,13 +28,22 @@ def print_board(board: Board, console: Console | None = None) -> None:
     _print_verdict(board.verdict, console)
     for split in splits(board):
         console.print()
-        print_table(leaderboard(board, split, precision), console)
+        print_table(_narrow(leaderboard(board, split, precision)), console)
     table = _across_precisions(board)
     if len(table.columns) > 2:
         console.print()
         print_table(table, console)
     for note in board.notes:
         console.print(escape(f"- {note}"), style="dim", highlight=False)
+
+
+NARROW = {"seeds": "n", "tokens": "tok"}
+"""Short heads, so that names of arms stay on one line in 80 columns."""
+
+
+def _narrow(table: Table) -> Table:
+    columns = tuple(NARROW.get(column, column) for column in table.columns)
+    return replace(table, columns=columns, caption=table.caption.replace("tokens: ", "n: seeds; tok: "))
 
 
 STYLES = {"supported": "green", "refuted": "red"}
