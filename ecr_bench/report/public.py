@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ecr_bench.errors import UserError
@@ -35,7 +36,7 @@ def run_evaluation(asked: Evaluation, out: Path | None, console: Console) -> lis
     write_records(folder / RECORDS, records)
     write_json(folder / SUMMARY, {**provenance_of(prepared), "results": results})
     print_results(results, prepared, console)
-    console.print(f"Written to [bold]{folder}[/]: {RECORDS}, {SUMMARY}")
+    console.print(f"Written to [bold]{escape(str(folder))}[/]: {RECORDS}, {SUMMARY}", highlight=False, soft_wrap=True)
     return results
 
 
@@ -72,9 +73,12 @@ def print_results(results: list[dict[str, Any]], prepared: Prepared, console: Co
     """One line per task and language, in %."""
     count = prepared.made_from["control_tokens"]
     title = f"{prepared.asked.model}, {prepared.asked.precision}, {count} control tokens per item: accuracy in %"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    console.print(escape(title), style="bold", highlight=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("task", "language", "items", "accuracy", "95 % interval", "chance", "against chance"):
-        table.add_column(name, justify="left" if name in ("task", "language", "against chance") else "right")
+        table.add_column(
+            name, justify="left" if name in ("task", "language", "against chance") else "right", no_wrap=True
+        )
     for line in results:
         interval = f"{100 * line['low']:.1f}–{100 * line['high']:.1f}"
         table.add_row(

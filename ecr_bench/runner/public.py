@@ -91,7 +91,9 @@ def open_model(folder: Path, precision: str, ecr: bool = True) -> EcrLM:
     conditioner = Conditioner.load(folder / "conditioner", tokenizer) if ecr and there else None
     try:
         model = load_adapted(folder, device) if has_adapter(folder) else PRECISIONS.get(precision)(folder, device)
-    except (OSError, ValueError, KeyError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # transformers, safetensors and bitsandbytes each raise their own kinds
         reason = " ".join(str(error).split())
         raise UserError(f"{folder}: cannot load this model in {precision}: {reason:.200}") from error
     if conditioner is None:
