@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
 from ecr_bench.evaluation.public_families import FAMILIES
 from tests.conftest import WORDS
 
@@ -20,12 +23,22 @@ CODES = {
 """Two languages of each, as lm-eval names them."""
 
 
+def tiny_model(tokenizer: PreTrainedTokenizerBase, window: int) -> PreTrainedModel:
+    """A Llama with random weights, large enough that options differ clearly."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=window, bos_token_id=0, eos_token_id=1, pad_token_id=2, initializer_range=0.3,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
 def sentence(rng: random.Random, low: int = 3, high: int = 7) -> str:
     return " ".join(rng.choices(WORDS, k=rng.randint(low, high))).capitalize() + "."
 
 
 def _xnli(rng: random.Random, i: int) -> dict[str, Any]:
-    return {"premise": f"{WORDS[i // 3]} {i // 3}", "hypothesis": sentence(rng), "label": rng.randrange(3)}
+    return {"premise": f"{WORDS[i // 3 % 12]} {i // 3}", "hypothesis": sentence(rng), "label": rng.randrange(3)}
 
 
 def _xcopa(rng: random.Random, i: int) -> dict[str, Any]:
@@ -42,7 +55,7 @@ def _xstorycloze(rng: random.Random, i: int) -> dict[str, Any]:
 
 
 def _xwinograd(rng: random.Random, i: int) -> dict[str, Any]:
-    options = [WORDS[i // 2], f"the {WORDS[i // 2 + 3]}"]
+    options = [f"{WORDS[i // 2 % 12]} {i // 2}", f"the {WORDS[i // 2 % 9 + 3]}"]
     text = f"{sentence(rng)} Then _ {sentence(rng)}"
     # the second of a pair names the same options the other way round
     first, second = options if i % 2 else reversed(options)

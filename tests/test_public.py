@@ -8,10 +8,9 @@ from typing import Any
 import lm_eval
 import numpy as np
 import pytest
-import torch
 from lm_eval.api.task import Task
 from lm_eval.models.huggingface import HFLM
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ecr_bench.ecr.codes import ConstantCodes
 from ecr_bench.ecr.conditioner import Conditioner
@@ -22,7 +21,7 @@ from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.public import check_conditioning, find, public_tasks
 from ecr_bench.evaluation.public_families import FAMILIES, Family, families, members
 from ecr_bench.evaluation.run import evaluate, quiet
-from tests.public_sets import CODES, SHARED, documents, write, write_set
+from tests.public_sets import CODES, SHARED, documents, tiny_model, write, write_set
 
 WINDOW = 768
 METADATA = {"cell": "c", "method": "plain", "size": "", "precision": "fp32", "seed": 0, "seen_languages": ["de"]}
@@ -30,12 +29,7 @@ METADATA = {"cell": "c", "method": "plain", "size": "", "precision": "fp32", "se
 
 @pytest.fixture(scope="module")
 def model(tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=WINDOW, bos_token_id=0, eos_token_id=1, pad_token_id=2, initializer_range=0.3,
-    )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
+    return tiny_model(tokenizer, WINDOW)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from ecr_bench.cli import main
 from ecr_bench.ecr.codes import ProjectionCodes
@@ -18,7 +17,7 @@ from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.io import read_json
 from ecr_bench.report.public import against_chance, summary
-from tests.public_sets import write_set
+from tests.public_sets import tiny_model, write_set
 from tests.test_cli import fails
 
 
@@ -28,12 +27,7 @@ def folder(
 ) -> Path:
     """A tiny ECR model as training leaves it: weights, tokenizer, conditioner."""
     root = tmp_path_factory.mktemp("saved") / "model"
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=256, bos_token_id=0, eos_token_id=1, pad_token_id=2, initializer_range=0.3,
-    )  # fmt: skip
-    model, tokens = LlamaForCausalLM(config), ControlTokens(len(tokenizer), 8)
+    model, tokens = tiny_model(tokenizer, 256), ControlTokens(len(tokenizer), 8)
     tokens.add_to(model, 0.3, 0)
     model.save_pretrained(root)
     tokenizer.save_pretrained(root)

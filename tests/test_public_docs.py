@@ -1,0 +1,52 @@
+"""docs/public-tasks.md says what the code does."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from ecr_bench.cli import COMMANDS
+from ecr_bench.ecr.cue import CUES, cue_for
+from ecr_bench.evaluation.public_families import FAMILIES, families, members
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "public-tasks.md").read_text(encoding="utf-8")
+
+
+def rows(header: str) -> dict[str, list[str]]:
+    """Cells of the table whose header starts with ``header``, by the first one."""
+    table = PAGE.partition(f"| {header}")[2].partition("\n\n")[0].splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table]
+    return {first: rest for first, *rest in cells}
+
+
+def quoted(cell: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"`([^`]+)`", cell))
+
+
+RULES, FILES = rows("task | control tokens see"), rows("task | file")
+
+
+def test_each_family_has_a_row() -> None:
+    assert list(RULES) == list(FILES) == list(FAMILIES)
+    assert {prefix for prefix in CUES if prefix != "ecr_"} == {family.prefix for family in families()}
+    assert all(name in (COMMANDS["eval"].__doc__ or "") for name in FAMILIES)
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_a_row_agrees_with_the_code(name: str) -> None:
+    family, cue = FAMILIES.get(name), cue_for(FAMILIES.get(name).prefix)
+    sees, clusters, chance, grain, languages, equal = RULES[name]
+    assert cue is not None and quoted(sees) == cue.fields and ("null" in sees) == (not cue.fields)
+    assert quoted(clusters) == family.cluster.fields and ("position" in clusters) == (not family.cluster.fields)
+    assert ("not across languages" in clusters) == (not family.cluster.parallel)
+    assert Fraction(chance) == Fraction(1, family.options)
+    assert (grain, int(languages)) == (family.grain, len(members(family)))
+    assert float(equal.partition(",")[0]) <= 1e-4
+    file, fields = FILES[name]
+    folder, code, split = quoted(file)[0].split("/")
+    assert folder == name and split == f"{family.splits[0]}.jsonl"
+    assert code in {key for member in members(family) for key in (member.code, member.lang)}
+    assert quoted(fields) == tuple(family.fields)
