@@ -8,6 +8,7 @@ from typing import Any
 import lm_eval
 import numpy as np
 import pytest
+from datasets import Dataset
 from lm_eval.api.task import Task
 from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -19,7 +20,7 @@ from ecr_bench.ecr.cue import CUES
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.public import check_conditioning, find, public_tasks
-from ecr_bench.evaluation.public_families import FAMILIES, Family, families, members
+from ecr_bench.evaluation.public_families import FAMILIES, families, members
 from ecr_bench.evaluation.run import evaluate, quiet
 from tests.public_sets import CODES, SHARED, documents, tiny_model, write, write_set
 
@@ -153,18 +154,35 @@ def test_a_task_may_be_named_with_either_code() -> None:
     assert {member.code for member in find(["sib200"])} < belebele
 
 
-def test_a_plugin_adds_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    xcopa = FAMILIES.get("xcopa")
-    yaml = Path(lm_eval.__file__).parent / "tasks" / "xcopa" / "default_{code}.yaml"
-    fields = {"name": "mine", "prefix": "mine_", "files": str(yaml)}
-    monkeypatch.setitem(FAMILIES.entries, "mine", Family(**{**vars_of(xcopa), **fields}))
-    write(tmp_path / "mine" / "it" / "test.jsonl", documents("xcopa"))
-    (task,), _ = public_tasks(["mine_it"], tmp_path)
-    assert task.eval_docs[0]["task"] == "mine"
+# --- the hub -----------------------------------------------------------------------------------------
 
 
-def vars_of(family: Family) -> dict[str, Any]:
-    return {name: getattr(family, name) for name in Family.__dataclass_fields__}
+@pytest.mark.parametrize("name", list(CODES))
+def test_from_the_hub_the_same_documents_make_the_same_prompts(
+    name: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the hub would give, with its other columns and splits, against the files of the same documents."""
+    asked: list[tuple[str, str]] = []
+
+    def load_dataset(path: str, name: str, **_: Any) -> dict[str, Dataset]:
+        asked.append((path, name))
+        rows = documents(family.name, 12, CODES[family.name].index(name))
+        other = Dataset.from_list(rows[:1])
+        return dict.fromkeys(("train", "validation", "dev"), other) | {family.splits[0]: Dataset.from_list(rows)}
+
+    family = FAMILIES.get(name)
+    monkeypatch.setattr("lm_eval.api.task.datasets.load_dataset", load_dataset)
+    hub, _ = public_tasks([family.prefix + code for code in CODES[name]])
+    local, _ = public_tasks([name], root)
+    assert [code for _, code in asked] == list(CODES[name])
+    assert len({path.rpartition("/")[2] for path, _ in asked}) == 1
+    for there, here in zip(hub, local, strict=True):
+        assert len(there.eval_docs) == 12
+        for one, other in zip(there.eval_docs, here.eval_docs, strict=True):
+            assert one["cluster"] == other["cluster"]
+            assert there.fewshot_context(one, 0) == here.fewshot_context(other, 0)
+            assert there.doc_to_choice(one) == here.doc_to_choice(other)  # type: ignore[attr-defined]
+            assert there.doc_to_target(one) == here.doc_to_target(other)
 
 
 # --- bad input -------------------------------------------------------------------------------------

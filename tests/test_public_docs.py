@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from ecr_bench.cli import COMMANDS
-from ecr_bench.ecr.cue import CUES, cue_for
+from ecr_bench.ecr.cue import CUES, cue_for, cue_of
+from ecr_bench.evaluation.public import public_tasks
 from ecr_bench.evaluation.public_families import FAMILIES, families, members
+from ecr_bench.plugins import load_plugins
+from tests.public_sets import write
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "public-tasks.md").read_text(encoding="utf-8")
 
@@ -50,3 +53,30 @@ def test_a_row_agrees_with_the_code(name: str) -> None:
     assert folder == name and split == f"{family.splits[0]}.jsonl"
     assert code in {key for member in members(family) for key in (member.code, member.lang)}
     assert quoted(fields) == tuple(family.fields)
+
+
+YAML = """
+task: mytask_de
+dataset_path: json
+output_type: multiple_choice
+test_split: test
+doc_to_text: "{{question}}"
+doc_to_choice: "{{[a, b]}}"
+doc_to_target: label
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
+
+
+def test_the_plugin_of_the_page_adds_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FAMILIES, "entries", dict(FAMILIES.entries))
+    monkeypatch.setattr(FAMILIES, "help", dict(FAMILIES.help))
+    monkeypatch.setitem(CUES, "mytask_", CUES["ecr_"])  # so that it is taken out again
+    code = PAGE.partition("```python\n")[2].partition("```")[0].replace("/path", str(tmp_path))
+    (tmp_path / "plugin.py").write_text(code)
+    (tmp_path / "mytask_de.yaml").write_text(YAML)
+    write(tmp_path / "mytask" / "de" / "test.jsonl", [{"question": "Why?", "a": "lamp", "b": "door", "label": 1}] * 2)
+    load_plugins((str(tmp_path / "plugin.py"),))
+    (task,), _ = public_tasks(["mytask"], tmp_path)
+    doc = task.eval_docs[1]
+    assert (task.task_name, doc["lang"], doc["cluster"]) == ("mytask_de", "de", "mytask:1")
+    assert cue_of(task.task_name, doc) == task.fewshot_context(doc, 0) == "Why?"

@@ -88,13 +88,13 @@ def open_model(folder: Path, precision: str, ecr: bool = True) -> EcrLM:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = _tokenizer(folder)
     there = (folder / "conditioner" / "conditioner.json").is_file()
-    conditioner = Conditioner.load(folder / "conditioner", tokenizer) if ecr and there else None
     try:
+        conditioner = Conditioner.load(folder / "conditioner", tokenizer) if ecr and there else None
         model = load_adapted(folder, device) if has_adapter(folder) else PRECISIONS.get(precision)(folder, device)
     except UserError:
         raise
     except Exception as error:  # transformers, safetensors and bitsandbytes each raise their own kinds
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{folder}: cannot load this model in {precision}: {reason:.200}") from error
     if conditioner is None:
         model.name_or_path = ""  # or EcrLM would find the conditioner beside the model by itself
