@@ -15,7 +15,8 @@ from ecr_bench.evaluation.public_families import FAMILIES, families, members
 from ecr_bench.plugins import load_plugins
 from tests.public_sets import write
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs" / "public-tasks.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "public-tasks.md").read_text(encoding="utf-8")
 
 
 def rows(header: str) -> dict[str, list[str]]:
@@ -53,6 +54,14 @@ def test_a_row_agrees_with_the_code(name: str) -> None:
     assert folder == name and split == f"{family.splits[0]}.jsonl"
     assert code in {key for member in members(family) for key in (member.code, member.lang)}
     assert quoted(fields) == tuple(family.fields)
+
+
+def test_the_readme_quotes_the_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    differences = [row[-1].partition(",")[0] for row in RULES.values()]
+    assert f"at most {max(differences, key=float)} nats" in readme
+    ratios = {name: row[-1].partition("x")[0] for name, row in rows("task | items").items()}
+    assert all(f"{ratio} ({name})" in readme for name, ratio in ratios.items())
 
 
 YAML = """

@@ -102,7 +102,10 @@ def open_model(folder: Path, precision: str, ecr: bool = True) -> EcrLM:
 
 
 def score(prepared: Prepared, console: Console) -> pd.DataFrame:
-    """One record per item (``evaluation.records``), with a progress bar over requests."""
+    """One record per item (``evaluation.records``), with a progress bar over requests.
+
+    UserError naming the task when an option leaves no room for control tokens in the model's window.
+    """
     asked, lm = prepared.asked, prepared.lm
     source = lm.conditioner.source if lm.conditioner else None
     metadata = {
@@ -121,7 +124,10 @@ def score(prepared: Prepared, console: Console) -> pd.DataFrame:
         lm.on_progress = lambda done: progress.advance(bar, done)
         for task in prepared.tasks:
             progress.update(bar, description=task.task_name)
-            records += evaluate(lm, [task], metadata=metadata, task_manager=prepared.manager)
+            try:
+                records += evaluate(lm, [task], metadata=metadata, task_manager=prepared.manager)
+            except UserError as error:
+                raise UserError(f"task {task.task_name}: {error}") from error
         lm.on_progress = None
     return pd.DataFrame(records)
 
