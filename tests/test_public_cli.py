@@ -15,7 +15,7 @@ from ecr_bench.ecr.codes import ProjectionCodes
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.evaluation.records import read_records
-from ecr_bench.io import read_json
+from ecr_bench.io import read_json, write_json
 from ecr_bench.report.public import against_chance, summary
 from tests.public_sets import tiny_model, write_set
 from tests.test_cli import fails
@@ -108,12 +108,17 @@ def test_bad_input(folder: Path, data: Path, tmp_path: Path, monkeypatch: Any, c
     broken.mkdir()
     (unread / "model.safetensors").write_bytes(b"no weights")
     without = shutil.copytree(folder, tmp_path / "without", ignore=shutil.ignore_patterns("tokenizer*"))
+    silent = shutil.copytree(folder, tmp_path / "silent")
+    settings = {**read_json(silent / "tokenizer_config.json"), "bos_token": None, "eos_token": None}
+    write_json(silent / "tokenizer_config.json", settings)
     there = set(tmp_path.rglob("*"))
     cases: list[tuple[list[str], list[str]]] = [
         (["eval", "nowhere", "xcopa"], ["no such model folder: nowhere"]),
         (["eval", str(broken), "xcopa"], ["broken", "config.json"]),
         (["eval", str(unread), "xcopa", "--data-dir", str(data)], ["unread", "cannot load this model in fp32"]),
         (["eval", str(without), "xcopa", "--data-dir", str(data)], ["without", "no usable tokenizer"]),
+        (["eval", str(silent), "xcopa", "--data-dir", str(data)], ["silent", "neither a BOS nor an EOS token"]),
+        (ask(folder, data, "--out", str(silent / "config.json")), ["--out", "config.json", "not a folder"]),
         (["eval", str(folder), "xcopa", "--precision", "fp8"], ["precision", "fp8", "nf4"]),
         (["eval", str(folder), "xcopa", "--limit", "0"], ["limit 0", "1 or more"]),
         (["eval", str(folder), "xcoba"], ["xcoba", "xcopa"]),
@@ -125,6 +130,15 @@ def test_bad_input(folder: Path, data: Path, tmp_path: Path, monkeypatch: Any, c
         line = fails(capsys, *arguments)
         assert all(word in line for word in words), line
         assert set(tmp_path.rglob("*")) == there
+
+
+def test_null_tokens_are_announced(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    write_set(tmp_path / "data", "multiblimp", 4)
+    ask_for = ["eval", str(folder), "multiblimp", "--data-dir", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    main(ask_for)
+    assert "multiblimp: its control tokens are null" in capsys.readouterr().out
+    tokens = set(map(tuple, read_records(tmp_path / "out" / "records.parquet")["control_tokens"]))
+    assert len(tokens) == 1 and len(set(tokens.pop())) == 1
 
 
 def test_a_window_without_room_is_one_line(folder: Path, data: Path, tmp_path: Path, capsys: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ecr_bench.ecr.cue import cue_for
 from ecr_bench.errors import UserError
+from ecr_bench.evaluation.public_families import FAMILIES
 from ecr_bench.evaluation.records import write_records
 from ecr_bench.io import read_json, write_json
 from ecr_bench.runner.public import Evaluation, Prepared, prepare, provenance_of, score
@@ -86,6 +89,10 @@ def print_results(results: list[dict[str, Any]], prepared: Prepared, console: Co
             f"{100 * line['chance']:.1f}", against_chance(line), end_section=line["lang"] == ALL,
         )  # fmt: skip
     console.print(table)
+    for task in dict.fromkeys(line["task"] for line in results) if count else ():
+        cue = cue_for(FAMILIES.get(task).prefix)
+        if cue is not None and not cue.fields:
+            console.print(f"{task}: its control tokens are null, because no text of it may be looked at")
 
 
 def against_chance(line: dict[str, Any]) -> str:
@@ -96,6 +103,10 @@ def against_chance(line: dict[str, Any]) -> str:
 
 
 def _check_free(folder: Path, prepared: Prepared) -> None:
+    """Before anything is scored: ``folder`` can be written, and what it holds is not of another evaluation."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UserError(f"--out {folder}: {existing} is not a folder one can write to; choose another")
     if not (folder / SUMMARY).is_file():
         return
     kept = read_json(folder / SUMMARY)
