@@ -29,7 +29,7 @@ WINDOW = 128
 Score = list[tuple[float, bool]]
 
 
-def build(vocab: int, device: str, dtype: torch.dtype) -> PreTrainedModel:
+def build(vocab: int, device: str, dtype: torch.dtype, window: int = WINDOW) -> PreTrainedModel:
     """A Llama with a body of 4.7M parameters, random weights."""
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -38,7 +38,7 @@ def build(vocab: int, device: str, dtype: torch.dtype) -> PreTrainedModel:
         num_hidden_layers=6,
         num_attention_heads=4,
         intermediate_size=688,
-        max_position_embeddings=WINDOW,
+        max_position_embeddings=window,
         tie_word_embeddings=True,
     )
     model: torch.nn.Module = LlamaForCausalLM(config)

@@ -197,6 +197,43 @@ def data(
     print_card(build(config), Console())
 
 
+def evaluate(
+    model: Path,
+    tasks: list[str],
+    data_dir: Path | None = None,
+    precision: str = "fp32",
+    limit: int | None = None,
+    out: Path | None = None,
+    no_ecr: bool = False,
+    seen: list[str] | None = None,
+    plugin: list[str] | None = None,
+) -> None:
+    """Score a saved model on public benchmarks and print accuracy by language (docs/public-tasks.md).
+
+    Args:
+        model: folder with config.json, weights and tokenizer; with a conditioner/ in it control tokens are used.
+        tasks: xnli, xcopa, xstorycloze, xwinograd, pawsx, belebele, sib200, multiblimp, global_mmlu; or one language of
+            one, such as xcopa_it.
+        data_dir: read DIR/TASK/LANGUAGE/SPLIT.jsonl instead of the hub.
+        precision: fp32, bf16, int8 or nf4.
+        limit: only the first documents of each task and language.
+        out: folder for records.parquet and eval.json; default is one in runs/eval.
+        no_ecr: leave out control tokens and score exactly as lm-eval's hf does.
+        seen: languages that had labelled training rows; records call all others unseen.
+        plugin: Python file that registers more tasks.
+    """
+    from ecr_bench.plugins import load_plugins
+    from ecr_bench.quiet import quiet_libraries
+
+    quiet_libraries()
+    load_plugins(tuple(plugin or ()))
+    from ecr_bench.report.public import run_evaluation
+    from ecr_bench.runner.public import Evaluation
+
+    asked = Evaluation(model, tuple(tasks), data_dir, precision, limit, not no_ecr, tuple(seen or ()))
+    run_evaluation(asked, out, Console())
+
+
 def tensorboard(experiment: str = "quick", out: Path = Path("runs"), port: int = 6006) -> None:
     """Open TensorBoard on all cells of a finished run.
 
@@ -222,10 +259,11 @@ def doctor() -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "run": run, "ablate": ablate, "board": board, "claims": claims, "compare": compare, "report": report,
-    "methods": methods, "teachers": teachers, "data": data, "tensorboard": tensorboard, "doctor": doctor,
+    "run": run, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
+    "report": report, "methods": methods, "teachers": teachers, "data": data, "tensorboard": tensorboard,
+    "doctor": doctor,
 }  # fmt: skip
-POSITIONAL = {"experiment", "corpus", "a", "b"}
+POSITIONAL = {"experiment", "corpus", "model", "tasks", "a", "b"}
 """Parameters that are given by place, not by option."""
 
 
@@ -261,6 +299,10 @@ def _add_argument(parser: ArgumentParser, parameter: inspect.Parameter, kind: An
     option, default = "--" + parameter.name.replace("_", "-"), parameter.default
     if kind == (list[str] | None):
         parser.add_argument(option, nargs="+", action="extend", type=str, help=text)
+    elif kind == list[str]:
+        parser.add_argument(parameter.name, nargs="+", type=str, help=text)
+    elif kind is bool:
+        parser.add_argument(option, action="store_true", help=text)
     elif parameter.name not in POSITIONAL:
         parser.add_argument(option, type=kind, default=default, help=text)
     elif default is parameter.empty:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,8 @@ class EcrLM(HFLM):
             self.conditioner.attach(self.model)
         self.last_control_tokens: dict[DocKey, list[int]] = {}
         """Control tokens of each document of the last call, by (task name, doc id)."""
+        self.on_progress: Callable[[int], None] | None = None
+        """Called by the fast scorer with the number of requests finished since the last call."""
 
     def _conditioner(self, given: Conditioner | str | Path | None) -> Conditioner | None:
         if isinstance(given, Conditioner):
@@ -112,6 +114,7 @@ class EcrLM(HFLM):
             pad_id=self.tokenizer.pad_token_id or 0,
             max_length=self.max_length,
             batch_tokens=self.batch_tokens,
+            on_progress=self.on_progress,
         )
         # lm-eval's response cache knows strings only: answers of a conditioned model never enter it
         for pair, score in zip(pairs or (), scores, strict=False):

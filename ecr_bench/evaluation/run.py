@@ -110,7 +110,9 @@ def _record(sample: dict[str, Any], task: Task, lm: EcrLM | ProbeLM, metadata: M
     if "acc_mutual_info" in sample["metrics"]:
         # lm-eval appends each option once more without its context
         scores, continuations = scores[: len(scores) // 2], continuations[: len(continuations) // 2]
-    golds = _golds(sample["target"], continuations, name)
+    # with a context per option, lm-eval's target is what follows them all, and its text the index of the right one
+    target = task.doc_to_text(doc) if getattr(task, "multiple_input", 0) else sample["target"]
+    golds = _golds(target, continuations, name)
     predicted = max(range(len(scores)), key=scores.__getitem__)
     control = lm.last_control_tokens.get((name, sample["doc_id"]), [])
     own = (task.config.metadata or {}) if hasattr(task, "config") else {}
