@@ -44,17 +44,62 @@ def run(
     run_and_publish(config, out, Console(), workers, plugins)
 
 
-def board(experiment: str = "quick", out: Path = Path("runs")) -> None:
-    """Print the leaderboard of a finished run again.
+def board(
+    experiment: str = "quick",
+    out: Path = Path("runs"),
+    format: str = "terminal",
+    cell: str | None = None,
+    to: Path | None = None,
+) -> None:
+    """Print the leaderboard of a finished run again, or export it.
 
     Args:
         experiment: name of the run.
         out: the folder given to run.
+        format: terminal, markdown, csv, parquet or model-index (Hugging Face model-card metadata of a cell).
+        cell: for model-index, a cell (ecr-1x-s0) or an arm (ecr-1x, the mean over its seeds).
+        to: file to write instead of printing.
     """
-    from ecr_bench.report.publish import finished_board
-    from ecr_bench.report.terminal import print_board
+    from ecr_bench.report.claims import read_claims
+    from ecr_bench.report.export import export_board
+    from ecr_bench.report.publish import finished_board, finished_measures
+    from ecr_bench.report.terminal import print_board, print_claims, print_measures
 
-    print_board(finished_board(out / experiment), Console())
+    folder, console = out / experiment, Console()
+    found = finished_board(folder)
+    if format != "terminal":
+        return export_board(folder, found, format, cell, to)
+    if judged := read_claims(folder):
+        print_claims(judged, console)
+    print_board(found, console)
+    print_measures(finished_measures(folder), console)
+
+
+def claims(experiment: str = "quick", out: Path = Path("runs"), claims: Path | None = None) -> None:
+    """Judge claims on a finished run again and write claims.json, board.md and the page.
+
+    Args:
+        experiment: name of the run.
+        out: the folder given to run.
+        claims: YAML file with claims of your own (default: the paper's, baselines/claims.yaml).
+    """
+    from ecr_bench.report.publish import judge_again
+    from ecr_bench.report.terminal import print_claims
+
+    print_claims(judge_again(out / experiment, claims), Console())
+
+
+def compare(a: str, b: str) -> None:
+    """Compare two arms or cells item by item: FOLDER:ARM, e.g. runs/quick:ecr-1x or runs/quick:ecr-1x-s0:int8.
+
+    Args:
+        a: run folder, arm or cell, and optionally a precision.
+        b: the same; another folder may be named if both runs scored the same items.
+    """
+    from ecr_bench.report.compare import compare_references
+    from ecr_bench.report.terminal import print_table
+
+    print_table(compare_references(a, b), Console())
 
 
 def ablate(
@@ -214,10 +259,11 @@ def doctor() -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "run": run, "eval": evaluate, "ablate": ablate, "board": board, "report": report,
-    "methods": methods, "teachers": teachers, "data": data, "tensorboard": tensorboard, "doctor": doctor,
+    "run": run, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
+    "report": report, "methods": methods, "teachers": teachers, "data": data, "tensorboard": tensorboard,
+    "doctor": doctor,
 }  # fmt: skip
-POSITIONAL = {"experiment", "corpus", "model", "tasks"}
+POSITIONAL = {"experiment", "corpus", "model", "tasks", "a", "b"}
 """Parameters that are given by place, not by option."""
 
 

@@ -226,6 +226,12 @@ class GeometryConfig(Section):
     """Held-out translation pairs with English, for each other language."""
     snapshots: int = Field(default=4, ge=0)
     """Times during fine-tuning, evenly spaced, at which pooled states are kept, besides the start; 0: none at all."""
+    measure: bool = True
+    """Whether finished cells are measured beside accuracy (docs/geometry.md): about two seconds a cell of ``quick``."""
+    sts_path: str = ""
+    """Sentence pairs with human scores: a folder of LANG/test.jsonl or a data set (evaluation/sts.py); empty: none."""
+    sts_pairs: int = Field(default=300, ge=2)
+    """Sentence pairs of each language, at most."""
 
 
 class CellGroup(Section):
@@ -318,7 +324,7 @@ def parse(raw: Any, source: str) -> Experiment:
         raise UserError(f"{source}: {one_line(error, Experiment)}") from None
 
 
-def one_line(error: ValidationError, root: type[Section]) -> str:
+def one_line(error: ValidationError, root: type[BaseModel]) -> str:
     """The first complaint about a ``root``: the key, what is allowed, what was given."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
@@ -327,7 +333,7 @@ def one_line(error: ValidationError, root: type[Section]) -> str:
     return f"{key or root.__name__.lower()}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r:.80})"
 
 
-def _fields_at(root: type[Section], location: tuple[int | str, ...]) -> list[str]:
+def _fields_at(root: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """The field names of the section at ``location`` inside ``root``."""
     model: Any = root
     for part in location:

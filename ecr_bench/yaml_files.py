@@ -10,6 +10,14 @@ import yaml
 
 from ecr_bench.errors import UserError, unknown
 
+CLAIMS = "claims.yaml"
+"""Beside the experiments in ``baselines/``, and none of them."""
+
+
+def experiments() -> list[str]:
+    """Names of the shipped experiments and ablations."""
+    return sorted(path.stem for path in shipped("baselines").glob("*.yaml") if path.name != CLAIMS)
+
 
 def shipped(kind: str) -> Path:
     """The folder ``tasks`` or ``baselines``: inside the installed wheel, else in the repository."""
@@ -42,10 +50,9 @@ def locate(name_or_file: str) -> Path:
     path = Path(name_or_file)
     if path.suffix in {".yaml", ".yml"}:
         return path
-    path = shipped("baselines") / f"{name_or_file}.yaml"
-    if not path.is_file():
-        raise unknown("experiment", name_or_file, [p.stem for p in shipped("baselines").glob("*.yaml")])
-    return path
+    if name_or_file not in experiments():
+        raise unknown("experiment", name_or_file, experiments())
+    return shipped("baselines") / f"{name_or_file}.yaml"
 
 
 def _yaml(path: Path) -> Any:

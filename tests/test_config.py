@@ -8,9 +8,9 @@ import yaml
 from ecr_bench import config
 from ecr_bench.errors import UserError
 from ecr_bench.runner.plan import make_plan
+from ecr_bench.yaml_files import experiments
 
-FILES = sorted(path.stem for path in config.shipped("baselines").glob("*.yaml"))
-SHIPPED = [name for name in FILES if not name.startswith("ablation-")]  # those: test_ablation.py
+SHIPPED = [name for name in experiments() if not name.startswith("ablation-")]  # those: test_ablation.py
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,16 +12,19 @@ from ecr_bench.evaluation.records import read_records
 from ecr_bench.io import write_json, write_text
 from ecr_bench.report.ablation_page import to_html, to_markdown
 from ecr_bench.report.ablation_schema import AblationResult, Difference, Point
-from ecr_bench.report.arms import PLAIN
 from ecr_bench.report.contrasts import TASKS
+from ecr_bench.report.divergence import stability_of
 from ecr_bench.report.equal_size import EqualSize, equal_size
+from ecr_bench.report.page import write_page
 from ecr_bench.report.plots import draw, save_png, to_svg
-from ecr_bench.report.publish import run_and_publish
+from ecr_bench.report.publish import finished_measures, run_and_publish
 from ecr_bench.report.schema import Board, Row
 from ecr_bench.report.tables import reference_precision
 from ecr_bench.runner.ablation import Ablation, Place
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import Panel, arm_name, build_panel
+from ecr_bench.statistics.roles import PLAIN
+from ecr_bench.types import Measure
 
 HEADLINE_SPLIT = "unseen"
 
@@ -32,8 +35,9 @@ def ablate_and_publish(
     """Run what is missing, publish the board of all cells, and beside it the table and plots of the axis."""
     name = ablation.experiment.name
     board = run_and_publish(ablation.experiment, out, console, workers, plugins)
-    result = build_result(ablation, board, read_records(out / name / "records.parquet"))
+    result = build_result(ablation, board, read_records(out / name / "records.parquet"), finished_measures(out / name))
     write_ablation(out / name, result)
+    write_page(out / name)
     for line in result.findings:
         console.print(line, markup=False)
     console.print(f"Written to [bold]{out / name}[/]: ablation.md, ablation.png, ablation.html, ablation.json")
@@ -49,7 +53,9 @@ def write_ablation(folder: Path, result: AblationResult) -> None:
     write_text(folder / "ablation.md", to_markdown(result))
 
 
-def build_result(ablation: Ablation, board: Board, records: pd.DataFrame) -> AblationResult:
+def build_result(
+    ablation: Ablation, board: Board, records: pd.DataFrame, measures: Sequence[Measure] = ()
+) -> AblationResult:
     """Points and references as the board has them; paired differences on unseen languages from the records."""
     precision = reference_precision(board)
     rows = {(r.method, r.size, str(r.split), r.task): r for r in board.rows if r.precision == precision}
@@ -75,6 +81,7 @@ def build_result(ablation: Ablation, board: Board, records: pd.DataFrame) -> Abl
         chance={f"{split}/{task}": row.chance for (_, _, split, task), row in rows.items()},
         differences=list(_differences(ablation, panel, precision)) if panel else [],
         equal_sizes=sizes,
+        stability=stability_of(ablation.places, measures),
         findings=[found.sentence for found in sizes] + _side(rows, sizes),
         notes=board.notes,
         provenance=board.provenance,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
+from ecr_bench.report import divergence
 from ecr_bench.report.ablation_schema import AblationResult, Point
-from ecr_bench.report.contrasts import interval, points
 from ecr_bench.report.plots import THEME
+from ecr_bench.statistics.words import interval, points
 
 Line = tuple[str, ...]
 Grid = tuple[str, Line, list[Line]]
@@ -33,6 +34,9 @@ def grids(result: AblationResult) -> list[Grid]:
         tables.append((title, ("line", result.label, "seeds", *tasks), lines))
     if result.differences:
         tables.append(_differences(result))
+    if result.stability:
+        lines = [(row.series, row.label, *divergence.cells(row)) for row in result.stability]
+        tables.append(("Stability of training, all runs", ("line", result.label, *divergence.HEADS), lines))
     return tables
 
 

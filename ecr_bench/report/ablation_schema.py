@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from ecr_bench.errors import UserError
+from ecr_bench.io import read_json
+from ecr_bench.report.divergence import Stability
 from ecr_bench.report.equal_size import EqualSize
 from ecr_bench.report.schema import Record, Split
 
@@ -49,6 +55,8 @@ class AblationResult(Record):
     """``split/task`` -> accuracy by chance."""
     differences: list[Difference]
     equal_sizes: list[EqualSize]
+    stability: list[Stability] = []
+    """How training went at each point, where traces were kept."""
     findings: list[str]
     notes: list[str]
     provenance: dict[str, Any]
@@ -57,3 +65,14 @@ class AblationResult(Record):
         """(split, task) of each small plot: unseen before seen; ``all`` only where no task has a grain."""
         found = list(dict.fromkeys((str(point.split), point.task) for point in self.points))
         return [pair for pair in found if pair[1] != "all"] or found
+
+
+def read_ablation(folder: Path) -> AblationResult | None:
+    """``ablation.json`` of a run; None where the run is no ablation."""
+    path = folder / "ablation.json"
+    if not path.is_file():
+        return None
+    try:
+        return AblationResult.model_validate(read_json(path))
+    except ValidationError:
+        raise UserError(f"{path}: not an ablation this version wrote; run it again") from None

@@ -7,16 +7,8 @@ from typing import Any
 import pandas as pd
 
 from ecr_bench.errors import UserError
+from ecr_bench.statistics.roles import CONTROLS, MAIN, PLAIN, UPPER_BOUNDS
 
-MAIN = "ecr"
-PLAIN = "finetune"
-ANCHOR_CONTROLS = ("random", "constant", "language", "shuffled")
-"""If one does as well as ECR, the gain is not attributable to anchors."""
-MODEL_CONTROLS = ("codes-only", "teacher-probe")
-"""They read no text through the language model: if one does as well, the gain is not attributable to it."""
-CONTROLS = (*ANCHOR_CONTROLS, *MODEL_CONTROLS)
-UPPER_BOUNDS = ("oracle",)
-"""Not deployable: they need the teacher at test time."""
 PRECISIONS = ("fp32", "bf16", "int8", "nf4")
 SPLITS = ("unseen", "seen")
 

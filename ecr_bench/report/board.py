@@ -10,7 +10,6 @@ import pandas as pd
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.report.arms import (
     SPLITS,
-    UPPER_BOUNDS,
     aggregate_baselines,
     describe,
     label_cells,
@@ -24,6 +23,7 @@ from ecr_bench.report.verdict import build_verdict
 from ecr_bench.statistics.multiple import above_chance
 from ecr_bench.statistics.paired import accuracy, tied_with_leader
 from ecr_bench.statistics.panel import Panel, arm_name, build_panel
+from ecr_bench.statistics.roles import UPPER_BOUNDS
 
 __all__ = ["build_board", "write_board"]
 

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
-from ecr_bench.report.arms import CONTROLS, MAIN, PLAIN, UPPER_BOUNDS
-from ecr_bench.report.schema import Answer, Contrast, Split
+from ecr_bench.report.schema import Contrast, Split
+from ecr_bench.statistics.decision import Answer, decide
 from ecr_bench.statistics.multiple import holm
-from ecr_bench.statistics.paired import ALPHA, Comparison, compare
+from ecr_bench.statistics.paired import Comparison, compare
 from ecr_bench.statistics.panel import Panel, arm_name
+from ecr_bench.statistics.roles import CONTROLS, MAIN, PLAIN, UPPER_BOUNDS
+from ecr_bench.statistics.words import interval, points
 
 TASKS = ("coarse", "fine", "all")
 HEADLINE, SAME, SCALE = "headline", "same size", "scale"
@@ -88,7 +90,7 @@ def _tested_together(pair: Pair, task: str, index: int) -> tuple[str, str]:
 
 
 def _contrast(pair: Pair, task: str, found: Comparison, split: str, p_holm: float) -> Contrast:
-    answer = verdict_of(found.value, p_holm)
+    answer = decide(found.value, p_holm)
     a, b = pair.a, pair.b
     if pair.precision_a != pair.precision_b:
         a, b = f"{a} in {pair.precision_a}", f"{b} in {pair.precision_b}"
@@ -119,22 +121,6 @@ def _contrast(pair: Pair, task: str, found: Comparison, split: str, p_holm: floa
             "sentence": in_words(a, b, answer, found.value, ci, found.mdd, p_holm),
         }
     )
-
-
-def verdict_of(difference: float, p: float) -> Answer:
-    """a > b: supported, refuted (b > a) or inconclusive."""
-    if p >= ALPHA:
-        return "inconclusive"
-    return "supported" if difference > 0 else "refuted"
-
-
-def points(value: float) -> str:
-    """``0.0612`` -> ``+6.1``: percentage points with sign."""
-    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
-
-
-def interval(ci: tuple[float, float]) -> str:
-    return f"{points(ci[0])} to {points(ci[1])}"
 
 
 def in_words(

@@ -71,14 +71,14 @@ def equal_size(panel: Panel, precision: str, arm: str, plain: Sequence[tuple[str
     The interval takes all arms through the same cluster bootstrap, so it is paired, and adds to each arm normal
     noise of the pooled between-seed variance (statistics/paired.py); percentiles of the 2,000 crossings.
     """
-    _, net, df = seed_variance(panel, precision, task)
+    pooled = seed_variance(panel, precision, task)
     noise = np.random.default_rng(0)
 
     def draws(name: str) -> tuple[float, np.ndarray]:
         rows = panel.rows(name, precision)
         value = float(np.mean([panel.mean(row, task) for row in rows]))
         drawn = np.mean([panel.replicates(row, task) for row in rows], axis=0)
-        return value, value + drawn + noise.normal(0.0, math.sqrt(net / len(rows)), len(drawn))
+        return value, value + drawn + noise.normal(0.0, math.sqrt(pooled.net / len(rows)), len(drawn))
 
     ratios = [ratio for _, ratio in plain]
     values, replicates = zip(*(draws(name) for name, _ in plain), strict=True)
@@ -92,5 +92,5 @@ def equal_size(panel: Panel, precision: str, arm: str, plain: Sequence[tuple[str
         low=float(low),
         high=float(high),
         largest=ratios[-1],
-        covers="items and seeds" if df else "items",
+        covers="items and seeds" if pooled.df else "items",
     )

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from ecr_bench.report import tables
-from ecr_bench.report.arms import MAIN, PLAIN, is_contender, ordered_precisions
-from ecr_bench.report.contrasts import CONTROL, HEADLINE, LOW, MIXED, UPPER, interval, points
+from ecr_bench.report.arms import is_contender, ordered_precisions
+from ecr_bench.report.contrasts import CONTROL, HEADLINE, LOW, MIXED, UPPER
 from ecr_bench.report.curves import Curve
 from ecr_bench.report.schema import Board, Contrast, LanguageRow, Row
 from ecr_bench.report.svg import Axis, DotRow, Line, Mark, dot_plot, line_plot, log_span, scatter_plot, span
 from ecr_bench.report.tables import Table, percent
 from ecr_bench.statistics.panel import arm_name
+from ecr_bench.statistics.roles import MAIN, PLAIN
+from ecr_bench.statistics.words import interval, points
 
 COLOURS = 6
 CURVE_NAMES = {"train/loss": "Training loss", "val/loss": "Validation loss", "train/grad_norm": "Gradient norm"}
@@ -67,12 +69,12 @@ def arm_styles(board: Board) -> dict[str, int]:
     return {arm_name(*arm): i + 1 if i < COLOURS else 0 for i, arm in enumerate(ranked)}
 
 
-def _shape(style: int) -> int:
+def shape_of(style: int) -> int:
     return (style - 1) % 4 if style else 0
 
 
 def _keys(styles: dict[str, int], arms: Iterable[str]) -> tuple[Key, ...]:
-    return tuple(Key(arm, styles.get(arm, 0), _shape(styles.get(arm, 0))) for arm in arms if styles.get(arm, 0))
+    return tuple(Key(arm, styles.get(arm, 0), shape_of(styles.get(arm, 0))) for arm in arms if styles.get(arm, 0))
 
 
 def _accuracy_axis(values: list[float], chance: list[float]) -> Axis:
@@ -203,7 +205,7 @@ def _language_lines(rows: list[LanguageRow], styles: dict[str, int]) -> list[Dot
             marks = []
             for r in sorted((r for r in part if r.lang == lang), key=lambda r: -styles[arm_name(r.method, r.size)]):
                 arm = arm_name(r.method, r.size)
-                marks.append(Mark(r.mean, styles[arm], title=f"{arm} {percent(r.mean)} %", shape=_shape(styles[arm])))
+                marks.append(Mark(r.mean, styles[arm], title=f"{arm} {percent(r.mean)} %", shape=shape_of(styles[arm])))
             lines.append(DotRow(lang, tuple(marks)))
     return lines
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ecr_bench.report.arms import UPPER_BOUNDS, is_contender, ordered_precisions
+from ecr_bench.report.arms import is_contender, ordered_precisions
 from ecr_bench.report.contrasts import TASKS
 from ecr_bench.report.schema import Board, Row
 from ecr_bench.report.tables import DASH, splits, with_side
 from ecr_bench.statistics.panel import arm_name
+from ecr_bench.statistics.roles import UPPER_BOUNDS
 
 UNIT = 1_000_000
 """Accuracies are whole millionths, so that Python and the browser round the same number alike."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ecr_bench.report import tables
+from ecr_bench.report.claims import claims_table
 from ecr_bench.report.contrasts import HEADLINE, LOW, MIXED, SAME, SCALE
+from ecr_bench.report.measure_tables import measure_tables
 from ecr_bench.report.schema import Board
 from ecr_bench.report.tables import Table
+from ecr_bench.statistics.claim_schema import ClaimResult, ClaimsReport
+from ecr_bench.types import Measure
 
 READING = """\
 - *Unseen* languages have no labelled training rows (only unlabelled text); they are the headline.
@@ -21,8 +26,8 @@ READING = """\
 - Controls cost the same number of tokens as ECR; *oracle* uses the teacher at test time and cannot be deployed."""
 
 
-def to_markdown(board: Board) -> str:
-    """Render ``board`` as GitHub Markdown."""
+def to_markdown(board: Board, measures: Sequence[Measure] = (), claims: ClaimsReport | None = None) -> str:
+    """Render ``board`` as GitHub Markdown: claims first, tables of what was measured beside accuracy last."""
     precision = tables.reference_precision(board)
     headline_split, *other_splits = tables.splits(board)
     first = [leaderboard_part(board, headline_split, precision)]
@@ -34,9 +39,11 @@ def to_markdown(board: Board) -> str:
         tables.language_table(board),
         tables.baseline_table(board),
         *_contrast_tables(board),
+        *measure_tables(measures),
     ]
     parts = [
         f"# {board.name}",
+        _claims(claims) if claims else "",
         _verdict(board),
         *first,
         *(render(table) for table in detail if table),
@@ -65,6 +72,15 @@ def _verdict(board: Board) -> str:
             lines.append(text.strip())
     lines += [f"- {sentence}" for sentence in verdict.low_precision]
     return "\n".join(lines)
+
+
+def _claims(report: ClaimsReport) -> str:
+    lines = [f"- **{r.claim.says}** {_judged(r)}" for r in report.results]
+    return render(claims_table(report)) + "\n\n" + "\n".join(lines)
+
+
+def _judged(result: ClaimResult) -> str:
+    return result.sentence if result.finding is None else f"{result.verdict.capitalize()}. {result.sentence}"
 
 
 def _contrast_tables(board: Board) -> list[Table]:

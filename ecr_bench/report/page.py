@@ -1,4 +1,4 @@
-"""``report.html``: one self-contained page of a finished run, made from board.json, cells.json and tensorboard/.
+"""``report.html``: one self-contained page of a finished run, made from the JSON files in its folder and tensorboard/.
 
 The page runs no script but its own (a Content-Security-Policy names it by hash) and loads nothing; every text that
 comes from a run is escaped. It reads without JavaScript too: the script adds sorting, filtering and copying.
@@ -9,24 +9,33 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import read_json, write_text
+from ecr_bench.metrics.files import finished_measures
 from ecr_bench.report import figures, tables
+from ecr_bench.report.ablation_figure import ablation_figure
+from ecr_bench.report.ablation_schema import AblationResult, read_ablation
+from ecr_bench.report.claims import numbers, read_claims
 from ecr_bench.report.commands import arm_commands
-from ecr_bench.report.contrasts import HEADLINE, LOW, MIXED, SAME, SCALE, TASKS, interval, points
+from ecr_bench.report.contrasts import HEADLINE, LOW, MIXED, SAME, SCALE, TASKS
 from ecr_bench.report.curves import Curve, read_curves
 from ecr_bench.report.lines import SHOWN, build_leaderboard, payload, percent_of
+from ecr_bench.report.measure_figures import measure_figures
 from ecr_bench.report.schema import Board, read_board
 from ecr_bench.report.tables import Table
 from ecr_bench.report.verdict import WORD
+from ecr_bench.statistics.claim_schema import ClaimsReport, Verdict
 from ecr_bench.statistics.panel import arm_name
+from ecr_bench.statistics.words import arms, interval, points
+from ecr_bench.types import Measure
 
 FILE = "report.html"
 MOST_LINES = 300
@@ -36,21 +45,32 @@ ANSWERS = {**WORD, "not tested": "Not tested"}
 Curves = dict[str, dict[str, Curve]]
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What a run may have beside its board."""
+
+    claims: ClaimsReport | None = None
+    measures: list[Measure] = field(default_factory=list)
+    ablation: AblationResult | None = None
+
+
 def write_page(folder: Path) -> Path:
     """Write (or refresh) ``report.html`` of the run in ``folder`` and return its path.
 
-    UserError when there is no board; cells.json and tensorboard/ may be missing, their sections then are.
+    UserError when there is no board; every other file may be missing, its section then is.
     """
     if not (folder / "board.json").is_file():
         raise UserError(f"no board in {folder}; first: ecr-bench run {folder.name} --out {folder.parent}")
     cells = read_json(folder / "cells.json") if (folder / "cells.json").is_file() else []
-    text = render_page(read_board(folder), cells, read_curves(folder / "tensorboard"))
+    extras = Extras(read_claims(folder), finished_measures(folder), read_ablation(folder))
+    text = render_page(read_board(folder), cells, read_curves(folder / "tensorboard"), extras)
     write_text(folder / FILE, text)
     return folder / FILE
 
 
-def render_page(board: Board, cells: list[dict[str, Any]], curves: Curves) -> str:
+def render_page(board: Board, cells: list[dict[str, Any]], curves: Curves, extras: Extras | None = None) -> str:
     """The page as text. ``cells``: rows of cells.json; ``curves``: run -> tag -> ((step, value), ...)."""
+    extras = extras or Extras()
     environment = Environment(
         loader=PackageLoader("ecr_bench.report", "templates"),
         autoescape=True,
@@ -58,7 +78,13 @@ def render_page(board: Board, cells: list[dict[str, Any]], curves: Curves) -> st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"points": points, "interval": interval, "millionths": percent_of}
+    environment.filters |= {
+        "points": points,
+        "interval": interval,
+        "millionths": percent_of,
+        "numbers": numbers,
+        "arms": arms,
+    }
     style, script = (_source(environment, name) for name in ("style.css", "script.js"))
     commands = arm_commands(board)
     leaderboard = build_leaderboard(board, commands)
@@ -68,6 +94,10 @@ def render_page(board: Board, cells: list[dict[str, Any]], curves: Curves) -> st
         script=Markup(script),
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'",
         answers=ANSWERS,
+        claims=extras.claims,
+        tally=_tally(extras.claims),
+        measures=_cut_figures(measure_figures(extras.measures, figures.arm_styles(board))),
+        ablation=_cut_figure(ablation_figure(extras.ablation)),
         precision=tables.reference_precision(board),
         leaderboard=leaderboard,
         shown=SHOWN,
@@ -81,6 +111,12 @@ def render_page(board: Board, cells: list[dict[str, Any]], curves: Curves) -> st
         experiment=json.dumps(board.provenance.get("experiment", {}), ensure_ascii=False, indent=2),
         most=MOST_LINES,
     )
+
+
+def _tally(report: ClaimsReport | None) -> list[tuple[str, int]]:
+    """Verdicts that occur, from supported to not tested, with the number of claims."""
+    found = Counter(result.verdict for result in report.results) if report else Counter()
+    return [(verdict, found[verdict]) for verdict in get_args(Verdict) if found[verdict]]
 
 
 def _source(environment: Environment, name: str) -> str:
@@ -108,7 +144,17 @@ def _figures(board: Board, cells: list[dict[str, Any]], curves: Curves) -> dict[
         "training": figures.curves_figure(trained, arm_of, styles),
         "pretraining": figures.curves_figure(bases, {}, own),
     }
-    return {name: replace(figure, tables=tuple(_cut(t) for t in figure.tables)) for name, figure in drawn.items()}
+    return {name: _cut_figure(figure) for name, figure in drawn.items()}
+
+
+def _cut_figure(figure: figures.Figure) -> figures.Figure:
+    return replace(figure, tables=tuple(_cut(t) for t in figure.tables))
+
+
+def _cut_figures(
+    groups: list[tuple[str, list[tuple[str, figures.Figure]]]],
+) -> list[tuple[str, list[tuple[str, figures.Figure]]]]:
+    return [(name, [(title, _cut_figure(figure)) for title, figure in drawn]) for name, drawn in groups]
 
 
 def _difference_tables(board: Board) -> list[Table]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,9 +11,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import read_json, write_json, write_text
+from ecr_bench.statistics.claim_schema import ClaimsReport
+from ecr_bench.statistics.decision import Answer
+from ecr_bench.types import Measure
 
 Split = Literal["unseen", "seen"]
-Answer = Literal["supported", "refuted", "inconclusive"]
 
 
 def _finite(value: Any) -> Any:
@@ -172,12 +175,14 @@ class Board(Record):
     provenance: dict[str, Any]
 
 
-def write_board(folder: Path, board: Board) -> None:
-    """Write ``board.json`` and ``board.md`` into ``folder``, each atomically."""
+def write_board(
+    folder: Path, board: Board, measures: Sequence[Measure] = (), claims: ClaimsReport | None = None
+) -> None:
+    """Write ``board.json`` and ``board.md`` (with claims and ``measures``) into ``folder``, each atomically."""
     from ecr_bench.report.markdown import to_markdown  # it draws a Board, so it imports this module
 
     write_json(folder / "board.json", board.model_dump(mode="json"))
-    write_text(folder / "board.md", to_markdown(board))
+    write_text(folder / "board.md", to_markdown(board, measures, claims))
 
 
 def read_board(path: Path) -> Board:

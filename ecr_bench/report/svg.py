@@ -224,12 +224,18 @@ def scatter_plot(
     return _done(root)
 
 
-def line_plot(lines: Sequence[Line], label: str, x_title: str, log: bool = False) -> Markup:
-    """Curves over a common pair of axes; grey ones lie below."""
+def line_plot(
+    lines: Sequence[Line], label: str, x_title: str, log: bool = False, reference: float | None = None
+) -> Markup:
+    """Curves over a common pair of axes, with an optional horizontal reference line; grey ones lie below."""
     values = [y for line in lines for _, y in line.points if not log or y > 0]
+    values += [] if reference is None else [reference]
     steps = [x for line in lines for x, _ in line.points]
     y_axis = Axis(*(log_span(values) if log and values else span(values)), log=log and bool(values))
     root, xs, ys = _frame(Axis(min(steps, default=0), max(steps, default=1)), y_axis, label, x_title, 210)
+    if reference is not None:
+        y = y_axis.place(reference, *ys)
+        _line(root, "reference", xs[0], y, xs[1], y)
     for line in sorted(lines, key=lambda line: line.style != 0):
         drawn = [(x, y) for x, y in line.points if not log or y > 0]
         points = " ".join(

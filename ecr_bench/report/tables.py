@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ecr_bench.report.arms import MAIN, PLAIN, UPPER_BOUNDS, is_contender, ordered_precisions
-from ecr_bench.report.contrasts import CONTROL, TASKS, UPPER, interval, points
+from ecr_bench.report.arms import is_contender, ordered_precisions
+from ecr_bench.report.contrasts import CONTROL, TASKS, UPPER
 from ecr_bench.report.schema import Board, Contrast, LanguageRow, Row
 from ecr_bench.statistics.panel import arm_name
+from ecr_bench.statistics.roles import MAIN, PLAIN, UPPER_BOUNDS
+from ecr_bench.statistics.words import interval, points
 
 DASH = "\N{EN DASH}"
 TIED = "*"
@@ -219,8 +221,8 @@ def contrast_table(contrasts: list[Contrast], title: str) -> Table:
             c.precision if c.precision == c.precision_b else f"{c.precision}/{c.precision_b}",
             c.task,
             difference_cell(c),
-            _p(c.p_holm),
-            _p(c.mcnemar_p),
+            short_p(c.p_holm),
+            short_p(c.mcnemar_p),
             percent(c.mdd),
             c.verdict,
         )
@@ -230,5 +232,6 @@ def contrast_table(contrasts: list[Contrast], title: str) -> Table:
     return Table(title, columns, (lines,), "MDD: minimum detectable difference in points (80 % power)")
 
 
-def _p(value: float) -> str:
+def short_p(value: float) -> str:
+    """``.012``, ``<.001``."""
     return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
 from ecr_bench.report.arms import is_contender, ordered_precisions
+from ecr_bench.report.claims import numbers
+from ecr_bench.report.measure_tables import short_table
 from ecr_bench.report.schema import Board, Verdict
-from ecr_bench.report.tables import TIED, Table, accuracy_cell, leaderboard, reference_precision, splits
+from ecr_bench.report.tables import DASH, TIED, Table, accuracy_cell, leaderboard, reference_precision, splits
+from ecr_bench.statistics.claim_schema import ClaimResult, ClaimsReport
 from ecr_bench.statistics.panel import arm_name
+from ecr_bench.statistics.words import arms
+from ecr_bench.types import Measure
 
 
 def print_board(board: Board, console: Console | None = None) -> None:
@@ -20,13 +28,58 @@ def print_board(board: Board, console: Console | None = None) -> None:
     _print_verdict(board.verdict, console)
     for split in splits(board):
         console.print()
-        _print(leaderboard(board, split, precision), console)
+        print_table(_narrow(leaderboard(board, split, precision)), console)
     table = _across_precisions(board)
     if len(table.columns) > 2:
         console.print()
-        _print(table, console)
+        print_table(table, console)
     for note in board.notes:
         console.print(escape(f"- {note}"), style="dim", highlight=False)
+
+
+NARROW = {"seeds": "n", "tokens": "tok"}
+"""Short heads, so that names of arms stay on one line in 80 columns."""
+
+
+def _narrow(table: Table) -> Table:
+    columns = tuple(NARROW.get(column, column) for column in table.columns)
+    return replace(table, columns=columns, caption=table.caption.replace("tokens: ", "n: seeds; tok: "))
+
+
+STYLES = {"supported": "green", "refuted": "red"}
+
+
+def print_claims(report: ClaimsReport, console: Console | None = None) -> None:
+    """Print each claim in its own words with verdict, difference, corrected p and what could be detected."""
+    console = console or Console()
+    table = RichTable(title=f"Claims ({report.source})", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("verdict", width=18)
+    table.add_column("claim")
+    for r in (r for r in report.results if r.finding):
+        text = f"{escape(r.claim.says)}\n[dim]{escape(_claim_numbers(r))}[/]"
+        table.add_row(escape(r.verdict), text, style=STYLES.get(r.verdict))
+    for r in (r for r in report.results if not r.finding):
+        table.add_row(r.verdict, escape(f"{r.claim.id}: {r.sentence.removeprefix('Not tested: ')}"), style="dim")
+    console.print(table, highlight=False)
+    console.print(f"[dim]p after Holm's correction over {report.tested} tested claims; reasons in board.md[/]\n")
+
+
+def _claim_numbers(result: ClaimResult) -> str:
+    difference, p, mdd = numbers(result)
+    text = f"{arms(result.claim)}: {difference}"
+    text += "" if p == DASH else f", p {p}, detectable {mdd}"
+    return text + (f"; as good: {', '.join(result.as_good)}" if result.as_good else "")
+
+
+def print_measures(measures: Sequence[Measure], console: Console) -> None:
+    """Four geometry metrics of every arm, and how many runs diverged; nothing where nothing was measured."""
+    if table := short_table(measures):
+        console.print()
+        print_table(table, console)
+    outcomes = [m for m in measures if m.metric == "diverged" and m.value is not None]
+    if failed := [m.cell for m in outcomes if m.value]:
+        text = f"Training diverged in {len(failed)} of {len(outcomes)} cells: {', '.join(failed)}"
+        console.print(escape(text), style="red", highlight=False)
 
 
 def _print_verdict(verdict: Verdict, console: Console) -> None:
@@ -55,7 +108,8 @@ def _across_precisions(board: Board) -> Table:
     return Table(title, ("arm", *precisions), (lines,), f"{TIED} tied with the best at that precision")
 
 
-def _print(table: Table, console: Console) -> None:
+def print_table(table: Table, console: Console) -> None:
+    """Print one table; the first column may wrap, numbers stay on one line."""
     drawn = RichTable(
         title=escape(table.title), title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ecr_bench.report.arms import ANCHOR_CONTROLS, CONTROLS, MAIN, MODEL_CONTROLS, PLAIN
-from ecr_bench.report.contrasts import CONTROL, HEADLINE, LOW, MIXED, TASKS, interval, points
+from ecr_bench.report.contrasts import CONTROL, HEADLINE, LOW, MIXED, TASKS
 from ecr_bench.report.schema import Contrast, TaskVerdict, Verdict
+from ecr_bench.statistics.roles import CONTROLS, MAIN, PLAIN, REQUIRED_CONTROLS, attribute
+from ecr_bench.statistics.words import interval, points
 
 WORD = {"supported": "Yes", "refuted": "No, the opposite holds", "inconclusive": "Not shown"}
-REQUIRED_CONTROLS = (*ANCHOR_CONTROLS, "codes-only")
 
 
 def build_verdict(contrasts: list[Contrast]) -> Verdict:
@@ -60,18 +60,15 @@ def _method(contrast: Contrast) -> str:
 
 
 def _task_verdict(main: Contrast, controls: list[Contrast]) -> TaskVerdict:
-    level = {_method(c): c for c in controls if c.ci[0] <= 0}
-    anchors = tuple(name for name in ANCHOR_CONTROLS if name in level)
-    model = tuple(name for name in MODEL_CONTROLS if name in level)
-    beaten = tuple(_method(c) for c in controls if c.ci[0] > 0)
-    present = {_method(c) for c in controls}
-    missing = [name for name in REQUIRED_CONTROLS if name not in present]
+    level = {_method(c): c for c in controls}
+    anchors, model, beaten = attribute({name: c.ci[0] for name, c in level.items()})
+    missing = [name for name in REQUIRED_CONTROLS if name not in level]
     parts = []
     if anchors:
         parts.append(f"Not attributable to anchors: {_show(anchors, level)}.")
     if model:
         parts.append(f"Not attributable to the language model: {_show(model, level)}.")
-    if not level and beaten:
+    if beaten and not anchors and not model:
         parts.append(f"ECR beats every control that was run ({', '.join(beaten)}).")
     if missing:
         parts.append(f"Attribution is untested for lack of {', '.join(missing)}.")

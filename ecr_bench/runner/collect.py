@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pandas as pd
 from ecr_bench.ecr.quality import Quality
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.io import read_json
+from ecr_bench.metrics.files import FILE, read_measures
 from ecr_bench.runner.plan import Cell, Plan, short_overrides
 from ecr_bench.runner.store import Store
+from ecr_bench.types import Measure
 
 
 def collect_records(plan: Plan, store: Store) -> pd.DataFrame:
@@ -56,6 +59,16 @@ def collect_cells(plan: Plan, store: Store) -> list[dict[str, Any]]:
             names = {"cell": cell.label, "method": method_name(cell), "size": cell.size, "seed": cell.seed}
             rows.append({**row, **names, "precision": precision, **cost, "base": cell.base, "stage": cell.train})
     return rows
+
+
+def collect_measures(plan: Plan, store: Store) -> list[Measure]:
+    """What is not accuracy, of all cells that were measured: geometry, semantic similarity, stability."""
+    return [
+        replace(measure, cell=cell.label, method=method_name(cell), size=cell.size, seed=cell.seed)
+        for cell in plan.cells
+        if cell.geometry
+        for measure in read_measures(store.path(cell.geometry) / FILE)
+    ]
 
 
 def collect_notes(plan: Plan, store: Store) -> list[str]:

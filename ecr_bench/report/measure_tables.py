@@ -1,0 +1,142 @@
+"""What was measured beside accuracy as plain tables: arms x metrics, interval over seeds, chance beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import t as student
+
+from ecr_bench.metrics.registry import PLAIN
+from ecr_bench.report.arms import UPPER_BOUNDS, is_contender
+from ecr_bench.report.tables import DASH, Table
+from ecr_bench.statistics.panel import arm_name
+from ecr_bench.types import Measure
+
+TABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Drift from the base model", (
+        "cka_base", "cka_base_plain", "procrustes_base", "procrustes_base_plain", "code_stability",
+        "code_stability_trained",
+    )),
+    ("Manifold of the sentence vectors", (
+        "intrinsic_dimension", "isoscore", "trustworthiness", "continuity", "mutual_knn_teacher",
+    )),
+    ("Languages in one space", (
+        "mexa", "retrieval_to_pivot", "retrieval_from_pivot", "rankc", "hubness", "language_separability",
+    )),
+    ("With and without control tokens", (
+        "sts_spearman", "sts_spearman_plain", "retrieval", "retrieval_plain", "mexa", "mexa_plain",
+    )),
+    ("Stability of training", (
+        "diverged", "spike_score", "loss_spikes", "grad_norm_median", "grad_norm_p95", "grad_norm_max",
+    )),
+)  # fmt: skip
+SHORT = ("cka_base", "mutual_knn_teacher", "mexa", "language_separability")
+HEADS = {
+    "cka_base": "CKA base", "procrustes_base": "Procrustes base", "code_stability": "codes kept",
+    "code_stability_trained": "codes kept, trained states", "intrinsic_dimension": "dimension", "isoscore": "IsoScore",
+    "mutual_knn_teacher": "kNN teacher", "mexa": "MEXA", "retrieval": "retrieval", "retrieval_to_pivot": "X to English",
+    "retrieval_from_pivot": "English to X", "rankc": "RankC", "language_separability": "lang probe",
+    "sts_spearman": "STS", "spike_score": "spike score", "loss_spikes": "loss spikes",
+    "grad_norm_median": "gradient median", "grad_norm_p95": "gradient 95 %", "grad_norm_max": "gradient max",
+}  # fmt: skip
+CAPTION = (
+    "mean over seeds ± half of the 95 % t interval over seeds (none with one seed); in brackets the mean under the "
+    "permutation null"
+)
+READING = "docs/geometry.md says what each measure means and where it misleads"
+
+
+def measure_tables(measures: Sequence[Measure]) -> list[Table]:
+    """All tables that have a number; controls and upper bounds stand below the contenders."""
+    return [
+        table
+        for title, metrics in TABLES
+        if (table := _with_counts(title, _with_counterpart(metrics, measures), measures))
+    ]
+
+
+def _with_counts(title: str, metrics: Sequence[str], measures: Sequence[Measure]) -> Table:
+    """A last line says how many texts, pairs or steps each column rests on."""
+    table = measure_table(title, metrics, measures, f"{CAPTION}; n: texts, pairs, items or steps; {READING}")
+    found: dict[str, set[int]] = {name: set() for name in metrics}
+    for m in measures:
+        if m.metric in found and m.step is None and not m.lang and m.value is not None:
+            found[m.metric].add(m.n)
+    counts = ("-".join(map(str, sorted({min(n), max(n)}))) if n else DASH for n in found.values())
+    return replace(table, sections=(*table.sections, (("n", *counts),))) if table else table
+
+
+def short_table(measures: Sequence[Measure]) -> Table:
+    """Four metrics in 80 columns, chance in a last line of its own; empty where nothing was measured."""
+    bare = [replace(m, null=None) for m in measures]
+    table = measure_table("Geometry of the finished cells", SHORT, bare, "")
+    if not table:
+        return table
+    chance = ("chance", *(_chance([m for m in measures if m.metric == name]) for name in SHORT))
+    caption = "± half of the 95 % t interval over seeds; chance: mean under the permutation null; more in board.md"
+    return replace(table, sections=(*table.sections, (chance,)), caption=caption)
+
+
+def _chance(measures: Sequence[Measure]) -> str:
+    """Mean of the nulls of all finished cells."""
+    nulls = [m.null[0] for m in measures if m.null is not None and m.step is None and not m.lang]
+    return number(float(np.mean(nulls))) if nulls else DASH
+
+
+def _with_counterpart(metrics: Sequence[str], measures: Iterable[Measure]) -> list[str]:
+    """The metrics that were taken; a metric that stands beside its ``_plain`` twin only where that was taken too."""
+    taken = {m.metric for m in measures if m.value is not None}
+    twins = {m.removesuffix(PLAIN) for m in metrics if m.endswith(PLAIN)} - {"cka_base", "procrustes_base"}
+    return [m for m in metrics if m in taken and (m not in twins or m + PLAIN in taken or m == "sts_spearman")]
+
+
+def measure_table(title: str, metrics: Sequence[str], measures: Sequence[Measure], caption: str) -> Table:
+    """Arms x ``metrics`` of the finished cells; empty where none was measured."""
+    chosen = [m for m in measures if m.step is None and not m.lang and m.metric in metrics]
+    if not any(m.value is not None for m in chosen):
+        return Table("", (), ())
+    cells: dict[tuple[str, str, str], list[Measure]] = {}
+    for m in chosen:
+        cells.setdefault((m.method, m.size, m.metric), []).append(m)
+    arms = list(dict.fromkeys((method, size) for method, size, _ in cells))
+    sections = []
+    for kind in range(3):
+        mine = [arm for arm in arms if _kind(arm[0]) == kind]
+        sections.append(tuple((arm_name(*arm), *(cell(cells.get((*arm, m), [])) for m in metrics)) for arm in mine))
+    layers = sorted({m.layer for m in chosen if m.layer is not None})
+    where = f", layer {', '.join(map(str, layers))}" if layers else ""
+    heads = tuple(HEADS.get(m.removesuffix(PLAIN), m) + (", no tokens" if m.endswith(PLAIN) else "") for m in metrics)
+    return Table(title + where, ("arm", *heads), tuple(sections), caption)
+
+
+def _kind(method: str) -> int:
+    if is_contender(method):
+        return 0
+    return 2 if method.split("[")[0] in UPPER_BOUNDS else 1
+
+
+def cell(measures: Sequence[Measure]) -> str:
+    """``0.47 ±0.03 (0.00)``: mean, half of the interval over seeds, mean of the null."""
+    values = [m.value for m in measures if m.value is not None]
+    if not values:
+        return DASH
+    text = number(float(np.mean(values)))
+    if len(values) > 1:
+        text += f" ±{number(half_interval(values))}"
+    nulls = [m.null[0] for m in measures if m.null is not None]
+    return text + (f" ({number(float(np.mean(nulls)))})" if nulls else "")
+
+
+def half_interval(values: Sequence[float]) -> float:
+    """Half of the 95 % t interval of a mean over seeds; at least two values."""
+    spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return float(student.ppf(0.975, len(values) - 1)) * spread
+
+
+def number(value: float) -> str:
+    """Two decimals, fewer for large numbers, never a negative zero."""
+    text = f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+    return text.removeprefix("-") if float(text) == 0 else text

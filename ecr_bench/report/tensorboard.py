@@ -1,0 +1,170 @@
+"""``tensorboard/`` of a run: one readable sub-folder per cell, comparable in every tab.
+
+Scalars keep the names training gave them (train/loss, val/loss, train/grad_norm, train/lr; the same for pre-training).
+Added per cell: measures over the steps (measures/NAME), what the HPARAMS tab needs (settings of the cell, and as
+metrics accuracy/SPLIT_TASK_PRECISION and final/NAME), and for the first seed of each arm the pooled states of held-out
+sentences in the PROJECTOR tab. Added once: the configuration as text. Sentences of the corpus stay in the run's folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from safetensors.numpy import load_file
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from ecr_bench.corpora.base import Corpus
+from ecr_bench.data.parallel import parallel_rows
+from ecr_bench.io import atomic_dir
+from ecr_bench.report.arms import SPLITS
+from ecr_bench.runner.plan import Cell, Plan
+from ecr_bench.runner.store import Store
+from ecr_bench.statistics.panel import GRAINS, arm_name, build_panel
+from ecr_bench.types import Measure
+
+CONFIG = "configuration"
+"""The run that holds the experiment as text."""
+MOST_POINTS = 600
+"""Sentences of a cell in the projector, translations side by side."""
+FINAL = ("val_loss", "train_seconds", "parameters", "ms_per_item", "bytes")
+"""Numbers of cells.json that become metrics of the HPARAMS tab."""
+
+Metrics = dict[str, float]
+
+
+def write_tensorboard(
+    folder: Path,
+    plan: Plan,
+    store: Store,
+    records: pd.DataFrame,
+    cells: list[dict[str, Any]],
+    measures: list[Measure],
+) -> None:
+    """Copy the event files of all cells and bases to ``folder`` and add what compares them, atomically."""
+    metrics = cell_metrics(records, cells, measures)
+    settings = cell_settings(plan.cells)
+    with atomic_dir(folder) as temporary:
+        for base in dict.fromkeys(cell.base for cell in plan.cells):
+            name = plan.stages[base].label.replace(" ", "-")
+            shutil.copytree(store.path(base) / "tensorboard", temporary / name)
+        with SummaryWriter(str(temporary / CONFIG)) as writer:
+            text = yaml.safe_dump(plan.experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+            writer.add_text("configuration", "    " + text.replace("\n", "\n    "))
+        first = _first_seeds(plan.cells)
+        names = headline_first({name for found in metrics.values() for name in found})
+        for cell in plan.cells:
+            run = temporary / run_name(cell.label)
+            shutil.copytree(store.path(cell.train) / "tensorboard", run)
+            with SummaryWriter(str(run)) as writer:
+                add_cell(writer, settings[cell.label], metrics.get(cell.label, {}), names)
+                add_measures(writer, [m for m in measures if m.cell == cell.label])
+                if cell in first:
+                    _project(writer, plan, store, cell)
+
+
+def run_name(label: str) -> str:
+    """A cell's folder; a slash would make TensorBoard nest it."""
+    return label.replace("/", "_")
+
+
+def cell_settings(cells: Iterable[Cell]) -> dict[str, dict[str, str]]:
+    """Cell -> its settings, with the same keys for all: method, size, seed and whatever a cell group changed."""
+    cells = list(cells)
+    changed = sorted({key for cell in cells for key in cell.overrides})
+    return {
+        cell.label: {
+            "method": cell.method,
+            "size": cell.size,
+            "seed": str(cell.seed),
+            **{key: str(cell.overrides.get(key, "as the experiment")) for key in changed},
+        }
+        for cell in cells
+    }
+
+
+def cell_metrics(records: pd.DataFrame, cells: list[dict[str, Any]], measures: list[Measure]) -> dict[str, Metrics]:
+    """Cell -> accuracies by split, task and precision, final costs, and measures of the finished cell."""
+    result: dict[str, Metrics] = {}
+    labels = {(arm_name(c["method"], c["size"]), c["precision"], c["seed"]): c["cell"] for c in cells}
+    for split in SPLITS:
+        part = records[records["group"] == split]
+        if part.empty:
+            continue
+        panel = build_panel(part)
+        for row, unit in enumerate(panel.units):
+            found = result.setdefault(labels[unit.arm, unit.precision, unit.seed], {})
+            for task in ("all", *(grain for grain in GRAINS if grain in panel.tasks)):
+                found[f"accuracy/{split}_{task}_{unit.precision}"] = panel.mean(row, task)
+    for cell in reversed(cells):  # the first precision of a cell is written last, so it stays
+        for name in FINAL:
+            if cell.get(name) is not None:
+                result.setdefault(cell["cell"], {})[f"final/{name}"] = float(cell[name])
+    for m in measures:
+        if m.step is None and not m.lang and m.value is not None:
+            result.setdefault(m.cell, {})[f"final/{m.metric}"] = m.value
+    return result
+
+
+def headline_first(names: Iterable[str]) -> list[str]:
+    """The HPARAMS tab shows the first few columns only: accuracy on unseen languages, other accuracies, the rest."""
+    groups = ("accuracy/unseen_all_", "accuracy/unseen_", "accuracy/", "")
+    return sorted(names, key=lambda name: (next(i for i, group in enumerate(groups) if name.startswith(group)), name))
+
+
+def add_cell(writer: SummaryWriter, settings: dict[str, str], metrics: Metrics, names: list[str]) -> None:
+    """One row of the HPARAMS tab; ``names``: the metrics of all cells, so that the tab has one set of columns."""
+    for summary in hparams(settings, dict.fromkeys(names, 0.0)):
+        writer._get_file_writer().add_summary(summary)  # the public call writes to a run of its own
+    for name, value in metrics.items():
+        writer.add_scalar(name, value)
+
+
+def add_measures(writer: SummaryWriter, measures: list[Measure]) -> None:
+    """Measures at snapshots as curves."""
+    for m in measures:
+        if m.step is not None and not m.lang and m.value is not None:
+            writer.add_scalar(f"measures/{m.metric}", m.value, m.step)
+
+
+def _first_seeds(cells: Iterable[Cell]) -> list[Cell]:
+    first: dict[tuple[str, str, str], Cell] = {}
+    for cell in cells:
+        first.setdefault((cell.method, cell.size, str(sorted(cell.overrides.items()))), cell)
+    return list(first.values())
+
+
+def _project(writer: SummaryWriter, plan: Plan, store: Store, cell: Cell) -> None:
+    """The last snapshot of a cell with language, label and text of each sentence; nothing where none was taken."""
+    snapshots = store.path(cell.train) / "snapshots.safetensors"
+    if not snapshots.is_file():
+        return
+    states = load_file(snapshots)
+    stage = plan.stages[cell.train]
+    if states:
+        last = max(states)
+        rows = _held_out(store.path(stage.inputs["corpus"]) / "corpus", stage.spec["geometry"]["per_language"])
+        add_projection(writer, states[last].astype(np.float32), rows, int(last.removeprefix("step-")))
+
+
+@cache
+def _held_out(corpus: Path, per_language: int) -> pd.DataFrame:
+    return parallel_rows(Corpus.load(corpus).dataset.to_pandas(), per_language)
+
+
+def add_projection(writer: SummaryWriter, states: np.ndarray, rows: pd.DataFrame, step: int) -> None:
+    """Write (N, d) states and their ``parallel_rows`` for the projector: at most MOST_POINTS, whole pairs, spread
+    over all languages."""
+    pairs = len(rows) // 2
+    kept = np.unique(np.linspace(0, pairs - 1, min(pairs, MOST_POINTS // 2)).astype(int))
+    index = np.stack([2 * kept, 2 * kept + 1], axis=1).ravel()
+    columns = ["lang", "label", "pair", "text"]
+    labels = [[" ".join(str(value).split()) for value in row] for row in rows.iloc[index][columns].to_numpy()]
+    writer.add_embedding(states[index], labels, metadata_header=columns, global_step=step, tag="pooled")

@@ -1,0 +1,78 @@
+"""Numbers and verdicts in words."""
+
+from __future__ import annotations
+
+from ecr_bench.statistics.claim_schema import ACCURACY, COSTS, Claim, ControlFinding, Finding
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def points(value: float) -> str:
+    """``0.0612`` -> ``+6.1``: percentage points with sign."""
+    return f"{100 * value:+.1f}".replace("-", MINUS)
+
+
+def interval(ci: tuple[float, float]) -> str:
+    return f"{points(ci[0])} to {points(ci[1])}"
+
+
+def p_value(p: float) -> str:
+    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
+
+
+def unit(claim: Claim) -> str:
+    """What the difference of a claim is counted in."""
+    if claim.metric == ACCURACY:
+        return "points"
+    return "%" if claim.metric in COSTS else ""
+
+
+def amount(claim: Claim, value: float) -> str:
+    """A difference with sign in the unit of its claim, without the unit: ``+6.1``, ``+0.0312``."""
+    if unit(claim):
+        return points(value)
+    return f"{value:+.3g}".replace("-", MINUS)
+
+
+def with_unit(claim: Claim, value: float) -> str:
+    return f"{amount(claim, value)} {unit(claim)}".strip()
+
+
+def level(claim: Claim, value: float) -> str:
+    """What one arm reached, not a difference."""
+    if claim.metric == ACCURACY:
+        return f"{100 * value:.1f} %"
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}".replace("-", MINUS)
+
+
+def arms(claim: Claim) -> str:
+    """``ecr-1x - finetune-3x``, with precisions where they differ."""
+    if claim.precision_b and claim.precision_b != claim.precision:
+        return f"{claim.a} ({claim.precision}) {MINUS} {claim.b} ({claim.precision_b})"
+    return f"{claim.a} {MINUS} {claim.b}"
+
+
+def result_in_words(claim: Claim, found: Finding, p_holm: float) -> str:
+    """Estimate, interval, p and minimum detectable difference."""
+    text = f"{arms(claim)}: {with_unit(claim, found.difference)} in {claim.metric}"
+    text += f" ({level(claim, found.mean_a)} against {level(claim, found.mean_b)})"
+    if found.covers == "nothing":
+        return f"{text}, a count without error."
+    ends = f"{amount(claim, found.low)} to {with_unit(claim, found.high)}"
+    detectable = with_unit(claim, found.mdd).removeprefix("+")
+    return (
+        f"{text}, 95 % interval {ends} over {found.covers}, {p_value(p_holm)} after correction; "
+        f"this run can detect {detectable}."
+    )
+
+
+def controls_in_words(claim: Claim, as_good: list[ControlFinding]) -> str:
+    """``random does as well (ecr-1x - random: +0.1 points, -0.9 to +1.1)``, joined."""
+    sign = 1 if claim.direction == "higher" else -1
+    parts = []
+    for c in as_good:
+        better = max(sign * c.low, sign * c.high) < 0
+        word = "does better" if better else "is not shown to be worse"
+        ends = f"{amount(claim, c.low)} to {amount(claim, c.high)}"
+        parts.append(f"{c.method} {word} ({claim.a} {MINUS} {c.method}: {with_unit(claim, c.difference)}, {ends})")
+    return "; ".join(parts)

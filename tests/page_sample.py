@@ -1,0 +1,102 @@
+"""A made-up finished run, with hostile names in it, for the tests of the page."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ecr_bench.config import load
+from ecr_bench.report.ablation_schema import AblationResult, Point
+from ecr_bench.report.claims import judge
+from ecr_bench.report.page import Curves, Extras, render_page
+from ecr_bench.report.schema import Board
+from ecr_bench.types import Measure
+from tests.test_board import ALL_CONTROLS, LEVELS, Records, board_of, make
+
+EVIL = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=2>"
+CURVES: Curves = {
+    "ecr-1x-0": {"train/loss": ((0.0, 3.0), (10.0, 1.0)), "train/grad_norm": ((0.0, 5.0), (10.0, 0.0))},
+    "random-1x-0": {"train/loss": ((0.0, 3.1), (10.0, 1.2))},
+    "pre-train-base-1x": {"train/loss": ((0.0, 6.0), (10.0, 5.0))},
+}
+QUICK = load("quick").model_dump(mode="json")
+
+
+@cache
+def sample_run() -> Records:
+    levels = LEVELS | ALL_CONTROLS | {"random-1x": 0.75, "oracle-1x": 0.8, f"{EVIL}-1x": 0.3}
+    return make(levels, items=40)
+
+
+@cache
+def sample_board() -> Board:
+    provenance = {"experiment": QUICK, "commit": EVIL, "date": "2026-01-02T03:04:05"}
+    return board_of(sample_run(), provenance=provenance, notes=[EVIL])
+
+
+def sample_measures() -> list[Measure]:
+    """Drift, alignment and stability of three arms over four snapshots; one metric by language, one unknown."""
+    rng = np.random.default_rng(0)
+    result = []
+    starts = {"ecr": 0.9, "finetune": 0.7, "random": 0.72}
+    for (method, start), seed in ((pair, s) for pair in starts.items() for s in range(3)):
+        cell = {"cell": f"{method}-1x-s{seed}", "method": method, "size": "1x", "seed": seed}
+        for metric, null in (("cka_base", (0.1, 0.05, 0.15)), ("mexa", (0.01, 0.0, 0.03)), ("loss_spikes", None)):
+            for step in (10, 20, 30, None):
+                value = float(start - (step or 40) / 400 + rng.normal(0, 0.01))
+                result.append(Measure(**cell, metric=metric, value=value, step=step, n=100, null=null))
+        for lang in ("de", "ja"):
+            result.append(Measure(**cell, metric="mexa", value=start, lang=lang, n=50))
+        result.append(Measure(**cell, metric="grad_norm_max", value=None if seed else 3.0))
+        result.append(Measure(**cell, metric=f"new_{EVIL}", value=0.5))
+    return result
+
+
+def sample_ablation() -> AblationResult:
+    shared: dict[str, Any] = {"split": "unseen", "task": "all", "n_items": 9, "n_seeds": 1, "covers": "items"}
+    points = [
+        Point(
+            series=series,
+            label=label,
+            at=None,
+            arm=f"{series}-{label}",
+            mean=mean,
+            ci=(mean - 0.1, mean + 0.1),
+            **shared,
+        )
+        for series in ("ECR", EVIL)
+        for label, mean in (("0", 0.4), ("4", 0.6))
+    ]
+    return AblationResult(
+        name="ablation", label="control tokens", log=False, numeric=False, precision="fp32", points=points,
+        references=[points[0].model_copy(update={"series": "finetune-3x", "label": "", "arm": "finetune-3x"})],
+        chance={"unseen/all": 0.25}, differences=[], equal_sizes=[], findings=[], notes=[], provenance={},
+    )  # fmt: skip
+
+
+@cache
+def sample_extras() -> Extras:
+    shared = {"b": "finetune-3x", "metric": "accuracy", "direction": "higher", "smallest_effect": 0.01}
+    small = {"b": "finetune-1x", "direction": "higher", "smallest_effect": 0.01, "controls": []}
+    claims = [
+        {"id": "evil", "says": f"ECR wins {EVIL}.", "a": "ecr-1x", **shared},
+        {"id": "worse", "says": "Shuffled wins.", "a": "shuffled-1x", **shared, "b": "ecr-1x", "controls": []},
+        {"id": "drifts-less", "says": "ECR drifts less.", "a": "ecr-1x", "metric": "cka_base", **small},
+        {"id": "no-distill", "says": "ECR beats distillation.", "a": "ecr-1x", **shared, "b": "distill-1x"},
+    ]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "claims.yaml"
+        path.write_text(yaml.safe_dump({"claims": claims}))
+        records, cells = sample_run()
+        report = judge("quick", records, cells, sample_measures(), QUICK, path)
+    return Extras(report, sample_measures(), sample_ablation())
+
+
+@cache
+def sample_page() -> str:
+    return render_page(sample_board(), sample_run()[1], CURVES, sample_extras())

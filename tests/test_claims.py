@@ -1,0 +1,345 @@
+"""Claims: verdicts on runs with known effects, the rule that refuting takes evidence, and bad files as one line."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from rich.console import Console
+from scipy.stats import ttest_rel
+
+from ecr_bench.cli import main
+from ecr_bench.config import load
+from ecr_bench.errors import UserError
+from ecr_bench.evaluation.records import SCHEMA, write_records
+from ecr_bench.io import write_json
+from ecr_bench.report.claims import judge, load_claims, read_claims, shipped_claims
+from ecr_bench.report.markdown import to_markdown
+from ecr_bench.report.schema import write_board
+from ecr_bench.report.terminal import print_claims
+from ecr_bench.statistics.by_seed import mean_difference
+from ecr_bench.statistics.claim_schema import ClaimResult, ClaimsReport
+from ecr_bench.statistics.decision import decide
+from ecr_bench.statistics.multiple import holm
+from ecr_bench.statistics.paired import compare
+from ecr_bench.statistics.panel import build_panel
+from ecr_bench.types import Measure
+from tests.test_board import ALL_CONTROLS, LEVELS, Records, board_of, make
+
+QUICK = load("quick").model_dump(mode="json")
+BASE = {"id": "main", "says": "ECR wins.", "a": "ecr-1x", "b": "finetune-3x", "metric": "accuracy",
+        "direction": "higher", "smallest_effect": 0.01}  # fmt: skip
+
+
+def claims_file(folder: Path, *changes: dict[str, Any]) -> Path:
+    path = folder / "claims.yaml"
+    entries = [BASE | {"id": f"c{i}"} | change for i, change in enumerate(changes)]
+    path.write_text(yaml.safe_dump({"claims": entries}))
+    return path
+
+
+def judged(
+    folder: Path, made: Records, *changes: dict[str, Any], measures: list[Measure] | None = None
+) -> ClaimsReport:
+    return judge("x", *made, measures or [], QUICK, claims_file(folder, *changes))
+
+
+def measured(metric: str, by_arm: dict[str, list[float]], n: int = 100, **more: Any) -> list[Measure]:
+    """One value per seed for each arm."""
+    return [
+        Measure(f"{arm}-s{seed}", *arm.rsplit("-", 1), seed, metric, value, n=n, **more)
+        for arm, values in by_arm.items()
+        for seed, value in enumerate(values)
+    ]
+
+
+@pytest.fixture(scope="module")
+def made() -> Records:
+    return make(LEVELS | ALL_CONTROLS, items=60)
+
+
+@pytest.mark.parametrize(
+    ("levels", "change", "verdict", "words"),
+    [
+        ({}, {}, "supported", "95 % interval"),
+        ({"random-1x": 0.75}, {}, "not attributable to anchors", "Not attributable to anchors: random"),
+        ({"codes-only-1x": 0.9}, {}, "not attributable to the language model", "codes-only does better"),
+        ({"random-1x": 0.75, "codes-only-1x": 0.9}, {}, "not attributable to anchors", "the language model: codes-"),
+        ({"random-1x": 0.75}, {"controls": []}, "supported", "p < .001"),
+        ({"ecr-1x": 0.2}, {}, "refuted", "The opposite holds"),
+        ({"ecr-1x": 0.5}, {"smallest_effect": 0.2}, "refuted", "smaller than the smallest of interest, +20.0 points"),
+        ({"ecr-1x": 0.75}, {"smallest_effect": 0.5}, "refuted", "smaller than the smallest of interest"),
+        ({"ecr-1x": 0.5}, {}, "inconclusive", "holds both no effect and the smallest effect of interest, +1.0 points"),
+        ({"ecr-1x": 0.2}, {"direction": "lower", "controls": []}, "supported", "p < .001"),
+        ({"ecr-1x": 0.5}, {"test": "non-inferiority", "smallest_effect": 0.2, "controls": []}, "supported", ""),
+        ({"ecr-1x": 0.2}, {"test": "non-inferiority", "smallest_effect": 0.1}, "refuted", "exceeds the margin, −10.0"),
+    ],
+)
+def test_verdicts_on_known_accuracies(
+    tmp_path: Path, levels: dict[str, float], change: dict[str, Any], verdict: str, words: str
+) -> None:
+    run = make(LEVELS | ALL_CONTROLS | levels, items=100, precisions=("fp32",))
+    (result,) = judged(tmp_path, run, change).results
+    assert (result.verdict, words in result.sentence) == (verdict, True), result.sentence
+
+
+def test_the_numbers_are_those_of_the_board_with_holm_over_the_claims(made: Records, tmp_path: Path) -> None:
+    report = judged(tmp_path, made, {}, {"precision": "nf4"}, {"task": "fine", "split": "seen"}, {"b": "distill-1x"})
+    board = {(c.a, c.b, c.split, c.task, c.precision, c.precision_b): c for c in board_of(made).contrasts}
+    tested = [r for r in report.results if r.finding]
+    assert report.tested == len(tested) == 3 and report.results[3].verdict == "not tested"
+    for r in tested:
+        found = board[r.claim.a, r.claim.b, r.claim.split, r.claim.task, r.claim.precision, r.claim.precision]
+        assert r.finding and (r.finding.difference, r.finding.low, r.finding.mdd) == (
+            pytest.approx(found.difference), pytest.approx(found.ci[0]), pytest.approx(found.mdd),
+        )  # fmt: skip
+    adjusted = holm([r.finding.p for r in tested if r.finding])
+    assert [r.p_holm for r in tested] == pytest.approx(adjusted)
+    assert report.results[0].evidence[0].row == {
+        "method": "ecr", "size": "1x", "precision": "fp32", "split": "unseen", "task": "all"
+    }  # fmt: skip
+    assert set(report.results[0].untested_controls) == set() and len(report.results[0].controls) == 5
+
+
+def test_untested_is_said_with_the_reason(made: Records, tmp_path: Path) -> None:
+    measures = measured("mexa", {"ecr-1x": [0.5], "finetune-1x": [0.4]}) + measured("rankc", {"ecr-1x": [0.5, 0.6]})
+    mexa = {"metric": "mexa", "b": "finetune-1x"}
+    changes = [
+        ({"a": "ecr-9x"}, "ecr-9x was not scored in fp32"),
+        ({"precision": "int8"}, "ecr-1x was not scored in int8"),
+        ({"task": "meaning"}, "no meaning task"),
+        ({"metric": "cka_base"}, "cka_base was not measured in this run"),
+        (mexa, "mexa: 1 seed in common, two are needed"),
+        (mexa | {"metric": "rankc"}, "rankc of finetune-1x in fp32 was not measured"),
+        ({"requires": {"finetune.clip": 1.0}}, "it needs finetune.clip = 1.0, this run has None"),
+        ({"needs_b_above": 0.9}, "accuracy of finetune-3x is"),
+        ({"metric": "peak_memory"}, "peak_memory of ecr-1x in fp32 was not measured"),
+        ({"metric": "ms_per_item", "b": "random-1x"}, "1 seed in common"),
+    ]
+    report = judged(tmp_path, made, *(change for change, _ in changes), measures=measures)
+    for result, (_, words) in zip(report.results, changes, strict=True):
+        assert result.verdict == "not tested" and words in result.sentence, result.sentence
+    assert report.tested == 0
+
+
+def test_measures_are_paired_by_seed(made: Records, tmp_path: Path) -> None:
+    a, b = [0.90, 0.93, 0.91, 0.95], [0.80, 0.85, 0.80, 0.86]
+    measures = measured("cka_base", {"ecr-1x": a, "finetune-1x": [*b, 0.1], "random-1x": [0.7, 0.8, 0.7, 0.75]})
+    measures += measured("cka_base", {"ecr-1x": [0.0] * 4, "finetune-1x": [0.5] * 4}, lang="de")
+    measures += measured("cka_base", {"ecr-1x": [0.0] * 4, "finetune-1x": [0.5] * 4}, step=10)
+    change = {"metric": "cka_base", "b": "finetune-1x"}
+    (result,) = judged(tmp_path, made, change, measures=measures).results
+    expected = ttest_rel(a, b)
+    assert result.finding and result.verdict == "supported"
+    assert result.finding.p == pytest.approx(expected.pvalue) and result.finding.n_seeds == 4
+    assert (result.finding.low, result.finding.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert [c.method for c in result.controls] == ["random"] and result.controls[0].beaten
+    assert "untested for lack of constant, language, shuffled, codes-only" in result.sentence
+    assert {e.row["cell"] for e in result.evidence} == {
+        f"{arm}-s{s}" for arm, s in itertools.product(("ecr-1x", "finetune-1x"), range(4))
+    }
+
+
+def test_a_control_that_reaches_the_measure_takes_the_gain_away(made: Records, tmp_path: Path) -> None:
+    """Cues alone can fake clusters: random tokens that give the same number take the claim from the anchors."""
+    arms = {"ecr-1x": [0.9, 0.93, 0.91], "finetune-1x": [0.5, 0.52, 0.52], "random-1x": [0.91, 0.92, 0.90]}
+    change = {"metric": "mexa", "b": "finetune-1x"}
+    (result,) = judged(tmp_path, made, change, measures=measured("mexa", arms)).results
+    assert result.verdict == "not attributable to anchors" and result.as_good == ("random",)
+
+
+def test_values_inside_their_permutation_null_support_nothing(made: Records, tmp_path: Path) -> None:
+    arms = {"ecr-1x": [0.030, 0.031, 0.032], "finetune-1x": [0.010, 0.012, 0.011]}
+    change = {"metric": "mutual_knn_teacher", "b": "finetune-1x", "controls": []}
+    kinds = (((0.02, 0.0, 0.05), "inconclusive"), ((0.001, 0.0, 0.005), "supported"))
+    for null, verdict in kinds:
+        (result,) = judged(tmp_path, made, change, measures=measured("mutual_knn_teacher", arms, null=null)).results
+        assert result.verdict == verdict
+    unequal = measured("mexa", {"ecr-1x": [0.5, 0.6]}) + measured("mexa", {"finetune-1x": [0.4, 0.45]}, n=50)
+    (result,) = judged(tmp_path, made, change | {"metric": "mexa"}, measures=unequal).results
+    assert "different numbers of texts" in result.sentence
+
+
+def test_settings_are_pooled_within_a_seed_where_the_claim_says_so(made: Records, tmp_path: Path) -> None:
+    spikes = {"ecr[lr=1]-1x": [1.0, 0.0, 1.0], "ecr[lr=2]-1x": [3.0, 2.0, 1.0], "ecr[lr=9]-1x": [99.0] * 3,
+              "finetune[lr=1]-1x": [9.0, 8.0, 7.0], "finetune[lr=2]-1x": [12.0, 9.0, 9.0]}  # fmt: skip
+    change = {"metric": "loss_spikes", "direction": "lower", "b": "finetune-1x", "smallest_effect": 1, "controls": []}
+    measures = measured("loss_spikes", spikes)
+    apart, pooled = judged(tmp_path, made, change, change | {"pool_settings": True}, measures=measures).results
+    assert apart.verdict == "not tested" and pooled.verdict == "supported"
+    expected = ttest_rel([2.0, 1.0, 1.0], [10.5, 8.5, 8.0])
+    assert pooled.finding and pooled.finding.p == pytest.approx(expected.pvalue) and pooled.finding.n_seeds == 3
+
+
+def test_costs_are_shares_and_exact_counts_need_no_interval(tmp_path: Path) -> None:
+    records, cells = make(LEVELS, seeds=3, precisions=("fp32",), items=10)
+    times = {("ecr", 0): 10.5, ("ecr", 1): 10.3, ("ecr", 2): 10.4, ("finetune", 0): 10.0, ("finetune", 1): 10.1}
+    cells = [
+        c | {"train_seconds": times.get((c["method"], c["seed"]), 10.0), "bytes": 4 * c["parameters"]} for c in cells
+    ]
+    change = {
+        "b": "finetune-1x",
+        "direction": "lower",
+        "test": "non-inferiority",
+        "controls": [],
+        "smallest_effect": 0.1,
+    }
+    time, size, floor = judged(
+        tmp_path, (records, cells), change | {"metric": "train_seconds"}, change | {"metric": "parameters"},
+        change | {"metric": "bytes"},
+    ).results  # fmt: skip
+    assert time.finding and time.finding.difference == pytest.approx(np.mean([0.05, 10.3 / 10.1 - 1, 0.04]))
+    assert time.verdict == "supported" and "% in train_seconds" in time.sentence
+    assert size.verdict == "refuted" and size.finding and size.finding.difference == pytest.approx(400 / 990)
+    assert floor.verdict == "supported" and "a count without error" in floor.sentence
+
+
+def test_decision_table() -> None:
+    assert decide(0.1, 0.01) == "supported" and decide(-0.1, 0.01) == "refuted" and decide(0.1, 0.06) == "inconclusive"
+    assert decide(0.005, 0.01, smallest=0.01, p_smaller=0.04) == "refuted"  # real, but too small to matter
+    assert decide(0.005, 0.01, smallest=0.01, p_smaller=0.4) == "supported"
+    assert decide(-0.01, 0.6, smallest=0.01, p_smaller=0.2) == "inconclusive"
+
+
+def test_by_seed_says_why_there_is_no_interval() -> None:
+    with pytest.raises(ValueError, match="no seeds in common"):
+        mean_difference({0: 1.0}, {1: 1.0})
+    with pytest.raises(ValueError, match="in each of 2 seeds, so no interval"):
+        mean_difference({0: 1.0, 1: 2.0}, {0: 0.0, 1: 1.0})
+
+
+def test_false_verdicts_are_rare() -> None:
+    """A/A supports or turns around in at most 5 % of runs; an effect just large enough is refuted in at most 2.5 %."""
+    rng = np.random.default_rng(0)
+    repeats, wrong, refuted = 2000, 0, 0
+    for _ in range(repeats):
+        noise = rng.normal(0, 0.1, (2, 3))
+        same = mean_difference(dict(enumerate(noise[0])), dict(enumerate(noise[1])))
+        wrong += decide(same.value, same.p) != "inconclusive"
+        real = mean_difference(dict(enumerate(noise[0] + 0.05)), dict(enumerate(noise[1])))
+        refuted += real.high < 0.05
+    error = 3 * np.sqrt(0.05 * 0.95 / repeats)
+    assert wrong / repeats < 0.05 + error and refuted / repeats < 0.025 + error
+    assert wrong / repeats > 0.05 - error
+
+
+def test_shipped_claims_cover_the_paper_and_run_on_any_run(made: Records) -> None:
+    claims = load_claims(shipped_claims()).claims
+    assert {c.metric for c in claims} >= {"accuracy", "cka_base", "mutual_knn_teacher", "mexa", "loss_spikes", "bytes"}
+    assert {c.precision for c in claims} == {"fp32", "int8", "nf4"} and {c.b for c in claims} >= {"distill-1x"}
+    report = judge("quick", *made, [], QUICK, shipped_claims())
+    assert {r.claim.id: r.verdict for r in report.results}["beats-3x"] == "supported"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"a": "magic-1x"}, ["claim c0", "unknown method of arm 'magic-1x'", "codes-only"]),
+        ({"a": "ecr"}, ["claim c0", "METHOD-SIZE"]),
+        ({"metric": "accurracy"}, ["unknown metric 'accurracy'", "accuracy", "mexa"]),
+        ({"direction": "up"}, ["direction", "'higher' or 'lower'", "'up'"]),
+        ({"test": "t"}, ["superiority"]),
+        ({"smallest_effect": 0}, ["smallest_effect", "greater than 0"]),
+        ({"task": "sums"}, ["unknown task 'sums'", "coarse"]),
+        ({"precision": "fp8"}, ["unknown precision 'fp8'", "nf4"]),
+        ({"split": "dev"}, ["split", "'unseen' or 'seen'"]),
+        ({"controls": ["placebo"]}, ["placebo", "random"]),
+        ({"requires": {"finetune.klip": 1}}, ["requires", "finetune.klip", "clip"]),
+        ({"b": "ecr-1x"}, ["the same arm"]),
+        ({"metrik": "mexa"}, ["metrik", "metric"]),
+    ],
+)
+def test_bad_claims_are_one_line(
+    tmp_path: Path, made: Records, capsys: pytest.CaptureFixture[str], change: dict[str, Any], words: list[str]
+) -> None:
+    path = claims_file(tmp_path, change)
+    with pytest.raises(UserError) as caught:
+        judge("x", *made, [], QUICK, path)
+    assert "\n" not in str(caught.value) and all(word in str(caught.value) for word in [*words, str(path)])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("claims: [", ":1: not YAML"),
+        ("- a", "mapping with a list"),
+        ("claims: []", "claims"),
+        ("x: 1", "unknown key|claims: Field"),
+    ],
+)
+def test_bad_files_are_one_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=f"mine.yaml.*({words})"):
+        load_claims(path)
+    with pytest.raises(UserError, match="no such file"):
+        load_claims(tmp_path / "nowhere.yaml")
+    path.write_text(yaml.safe_dump({"claims": [BASE, BASE]}))
+    with pytest.raises(UserError, match=r"id '?main'? is there twice"):
+        load_claims(path)
+
+
+def finished(folder: Path, made: Records) -> None:
+    """The files of a finished run, records in full."""
+    write_board(folder, board_of(made, provenance={"experiment": QUICK}))
+    write_json(folder / "cells.json", made[1])
+    n = len(made[0])
+    more = {"control_tokens": [[1]] * n, "choice_bytes": [[3, 4, 5, 6]] * n, "gold": 0, "predicted": 0}
+    write_records(folder / "records.parquet", made[0].assign(**more)[SCHEMA.names])
+
+
+def test_command_judges_a_finished_run_again(
+    tmp_path: Path, made: Records, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    folder = tmp_path / "quick"
+    finished(folder, made)
+    arms = {"ecr-1x": [0.6, 0.7, 0.65], "finetune-1x": [0.3, 0.3, 0.33]}
+    write_json(folder / "measures.json", [vars(m) for m in measured("mexa", arms)])
+    main(["claims", "quick", "--out", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert "supported" in shown and "beats-distill: distill-1x was not scored" in shown
+    report = read_claims(folder)
+    assert report and {r.claim.id: r.verdict for r in report.results}["aligns-languages"] == "supported"
+    own = claims_file(tmp_path, {"says": "Mine <b>wins</b>."})
+    main(["claims", "quick", "--out", str(tmp_path), "--claims", str(own)])
+    report = read_claims(folder)
+    assert report and [r.claim.says for r in report.results] == ["Mine <b>wins</b>."]
+    assert "Mine <b>wins</b>." in (folder / "board.md").read_text()
+    page = (folder / "report.html").read_text()
+    assert "Mine &lt;b&gt;wins&lt;/b&gt;." in page
+    own.write_text("claims: 1")
+    with pytest.raises(SystemExit):
+        main(["claims", "quick", "--out", str(tmp_path), "--claims", str(own)])
+    assert read_claims(folder) == report and (folder / "report.html").read_text() == page
+
+
+def test_report_reads_back_and_is_shown_in_words(tmp_path: Path, made: Records) -> None:
+    report = judged(tmp_path, made, {}, {"metric": "mexa", "b": "finetune-1x"})
+    write_board(tmp_path, board_of(made), claims=report)
+    write_json(tmp_path / "claims.json", report.model_dump(mode="json"))
+    assert read_claims(tmp_path) == report and "NaN" not in (tmp_path / "claims.json").read_text()
+    text = (tmp_path / "board.md").read_text()
+    assert text.index("## Claims") < text.index("## Does ecr-1x") and "**ECR wins.** Supported." in text
+    assert to_markdown(board_of(made)).find("## Claims") == -1
+    out = io.StringIO()
+    print_claims(report, Console(file=out, width=80))
+    assert max(map(len, out.getvalue().splitlines())) <= 80 and "c1: mexa was not measured" in out.getvalue()
+    (tmp_path / "claims.json").write_text(json.dumps({"run": 1}))
+    with pytest.raises(UserError, match="again: ecr-bench claims"):
+        read_claims(tmp_path)
+    assert read_claims(tmp_path / "none") is None
+
+
+def test_claims_agree_with_a_direct_comparison(made: Records, tmp_path: Path) -> None:
+    (result,) = judged(tmp_path, made, {"task": "coarse", "b": "finetune-1x"}).results
+    panel = build_panel(made[0][made[0]["group"] == "unseen"])
+    found = compare(panel, "ecr-1x", "finetune-1x", "fp32", "fp32", "coarse")
+    assert isinstance(result, ClaimResult) and result.finding
+    assert result.finding.difference == found.value == result.finding.mean_a - result.finding.mean_b

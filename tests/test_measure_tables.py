@@ -1,0 +1,102 @@
+"""Tables of measures: means and intervals over seeds, chance beside them, controls below; divergence per line."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy.stats import beta
+from scipy.stats import t as student
+
+from ecr_bench.report.divergence import cells, stability_of
+from ecr_bench.report.measure_tables import TABLES, half_interval, measure_tables, number, short_table
+from ecr_bench.report.terminal import print_measures
+from ecr_bench.runner.ablation import Place, Value
+from ecr_bench.types import Measure
+
+
+def of(method: str, metric: str, value: float | None, seed: int = 0, **more) -> Measure:
+    given = {"null": (0.01, 0.0, 0.02), "layer": -1, "n": 50, **more}
+    return Measure(f"{method}-1x-s{seed}", method, "1x", seed, metric, value, **given)
+
+
+MEASURES = [
+    of("random", "cka_base", 0.7),
+    of("finetune", "cka_base", 0.5),
+    of("ecr", "cka_base", 0.6, 0),
+    of("ecr", "cka_base", 0.7, 1),
+    of("oracle", "cka_base", 0.4),
+    of("ecr", "cka_base", 0.1, step=10),
+    of("ecr", "mexa", 0.2, lang="de"),
+    of("ecr", "mexa", None),
+    of("ecr", "mutual_knn_teacher", 0.25),
+    of("random", "language_separability", 0.9),
+]
+
+
+def test_a_table_has_seeds_chance_and_controls_below_contenders():
+    drift = measure_tables(MEASURES)[0]
+    assert drift.title == "Drift from the base model, layer -1" and drift.columns == ("arm", "CKA base")
+    half = student.ppf(0.975, 1) * np.std([0.6, 0.7], ddof=1) / np.sqrt(2)
+    assert drift.sections == (
+        (("finetune-1x", "0.50 (0.01)"), ("ecr-1x", f"0.65 ±{half:.2f} (0.01)")),
+        (("random-1x", "0.70 (0.01)"),),
+        (("oracle-1x", "0.40 (0.01)"),),
+        (("n", "50"),),
+    )
+
+
+def test_steps_and_single_languages_stay_out_and_nothing_measured_gives_no_table():
+    assert [table.title.split(",")[0] for table in measure_tables(MEASURES)] == [
+        "Drift from the base model",
+        "Manifold of the sentence vectors",
+        "Languages in one space",
+    ]
+    assert not measure_tables([]) and not short_table([])
+    assert not short_table([of("ecr", "mexa", None)])
+
+
+def test_the_tables_name_registered_metrics_only():
+    from ecr_bench.metrics.registry import METRICS
+
+    assert {metric for _, metrics in TABLES for metric in metrics} <= set(METRICS)
+
+
+def test_the_short_table_fits_eighty_columns_and_names_diverged_cells():
+    metrics = ("cka_base", "mutual_knn_teacher", "mexa", "language_separability")
+    full = [of(arm, m, 0.123, seed) for arm in ("finetune", "ecr+dropout") for m in metrics for seed in (0, 1)]
+    full += [of("teacher-probe", "mexa", 0.5), of("ecr", "diverged", 1.0, null=None), of("random", "diverged", 0.0)]
+    output = io.StringIO()
+    print_measures(full, Console(file=output, width=80))
+    lines = output.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80 and any("ecr+dropout-1x" in line and "0.12 ±0.00" in line for line in lines)
+    assert "diverged in 1 of 2 cells: ecr-1x-s0" in output.getvalue()
+
+
+def test_numbers_and_intervals():
+    assert [number(value) for value in (0.123, 12.345, 1234.5, -0.001)] == ["0.12", "12.35", "1234", "0.00"]
+    assert half_interval([1.0, 2.0, 3.0]) == pytest.approx(4.302652729911275 * 1 / np.sqrt(3))
+
+
+def test_divergence_is_counted_at_each_value_and_over_the_whole_line():
+    places = [
+        Place(series, Value(label=label), method, "1x")
+        for series, name in (("plain", "finetune"), ("ECR", "ecr"))
+        for label, method in (("low", f"{name}[learning_rate=0.1]"), ("high", f"{name}[learning_rate=1]"))
+    ]
+    outcomes = {
+        "finetune[learning_rate=0.1]": (0, 0),
+        "finetune[learning_rate=1]": (1, 1),
+        "ecr[learning_rate=1]": (0, 1),
+    }
+    measures = [of(m, "diverged", float(v), seed) for m, values in outcomes.items() for seed, v in enumerate(values)]
+    measures += [of("ecr[learning_rate=1]", "spike_score", 0.2), of("ecr[learning_rate=1]", "spike_score", 0.4, 1)]
+    rows = stability_of(places, measures)
+    assert [(r.series, r.label, r.diverged, r.runs) for r in rows] == [
+        ("plain", "low", 0, 2), ("plain", "high", 2, 2), ("plain", "all", 2, 4), ("ECR", "high", 1, 2),
+    ]  # fmt: skip
+    assert rows[2].ci == pytest.approx((beta.ppf(0.025, 2, 3), beta.ppf(0.975, 3, 2)))
+    assert rows[3].spike_score == pytest.approx(0.3) and rows[0].spike_score is None
+    assert cells(rows[3])[:4] == ("2", "1", "50 % (1 to 99)", "0.30") and cells(rows[0])[3] == "\N{EN DASH}"

@@ -1,0 +1,101 @@
+"""Spikes, divergence and gradient norms on runs whose answer is known; the registry; runnable examples."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import math
+
+import pytest
+import torch
+
+from ecr_bench.metrics.functional.stability import count_spikes, diverged, spike_score, spikes
+from ecr_bench.metrics.registry import GROUPS, METRICS
+from ecr_bench.metrics.suite import stability_measures
+
+
+def falling(steps: int = 300, noise: float = 0.05, seed: int = 0) -> torch.Tensor:
+    source = torch.Generator().manual_seed(seed)
+    return 1 + 3 * torch.exp(-torch.arange(steps) / 20) + noise * torch.randn(steps, generator=source)
+
+
+def test_a_smooth_run_has_no_spike():
+    for seed in range(5):
+        assert float(spike_score(falling(seed=seed), falling(seed=seed + 50))) == 0
+
+
+def test_spikes_are_found_where_they_were_put_and_runs_of_them_count_once():
+    loss = falling()
+    loss[100] += 2
+    loss[200:204] += 2
+    assert spikes(loss).nonzero().flatten().tolist() == [100, 200, 201, 202, 203]
+    assert int(count_spikes(loss)) == 2
+    norm = falling(seed=1)
+    norm[203] += 2
+    norm[250] += 2
+    assert float(spike_score(loss, norm)) == pytest.approx(6 / 300)
+
+
+def test_a_drop_is_no_spike_and_a_spike_does_not_hide_the_next():
+    loss = falling()
+    loss[150] -= 0.9
+    assert not spikes(loss).any()
+    loss[160:200:2] += 1.5
+    assert spikes(loss).sum() == 20
+
+
+def test_steps_without_a_past_are_not_judged_but_not_finite_ones_are():
+    loss = falling()
+    loss[5] = 100
+    assert not spikes(loss).any()
+    loss[7], loss[210] = math.nan, math.inf
+    assert spikes(loss).nonzero().flatten().tolist() == [7, 210]
+
+
+@pytest.mark.parametrize(
+    ("loss", "norm", "failed"),
+    [
+        (falling(), falling(), 0),
+        (falling().flip(0), falling(), 1),
+        (torch.cat([falling(), torch.tensor([math.nan])]), falling(301), 1),
+        (falling(), falling().where(torch.arange(300) != 9, torch.tensor(math.inf)), 1),
+        (torch.tensor([2.0]), torch.tensor([1.0]), 0),
+        # learns nothing, which is bad but no divergence
+        (2 + 0.2 * torch.randn(300, generator=torch.Generator().manual_seed(4)), falling(), 0),
+    ],
+)
+def test_divergence(loss, norm, failed):
+    assert float(diverged(loss, norm)) == failed
+
+
+def test_all_stability_measures_of_a_trace():
+    loss, norm = falling(), torch.arange(300.0)
+    loss[100] += 2
+    found = {m.metric: m for m in stability_measures(loss, norm)}
+    assert found["grad_norm_median"].value == 150 and found["grad_norm_max"].value == 299
+    assert found["grad_norm_p95"].value == 285
+    assert found["loss_spikes"].value == 1 and found["diverged"].value == 0
+    assert {m.n for m in found.values()} == {300} and {m.null for m in found.values()} == {None}
+
+
+def test_a_gradient_norm_that_overflowed_has_no_finite_maximum():
+    norm = torch.tensor([1.0, 2.0, math.nan])
+    found = {m.metric: m.value for m in stability_measures(falling(3), norm)}
+    assert found["grad_norm_median"] == 2 and found["grad_norm_max"] is None and found["diverged"] == 1
+
+
+def test_spikes_of_a_run_too_short_to_judge_are_not_zero_but_unknown():
+    found = {m.metric: m.value for m in stability_measures(falling(20), falling(20))}
+    assert found["spike_score"] is None and found["loss_spikes"] is None and found["grad_norm_median"] is not None
+
+
+def test_every_metric_has_a_line_a_group_and_a_class():
+    for name in METRICS:
+        assert METRICS.help[name] and GROUPS[name]
+        assert METRICS.get(name).higher_is_better in (True, False, None)
+
+
+@pytest.mark.parametrize("module", ["drift", "manifold", "crosslingual", "semantic", "stability"])
+def test_examples_run(module):
+    found = doctest.testmod(importlib.import_module(f"ecr_bench.metrics.{module}"))
+    assert found.attempted > 2 and found.failed == 0

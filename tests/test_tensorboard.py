@@ -1,0 +1,132 @@
+"""What TensorBoard is given, read back from the files: scalars, HPARAMS, projector, text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+from torch.utils.tensorboard import SummaryWriter
+
+from ecr_bench.config import CorpusConfig, load
+from ecr_bench.corpora.base import RawRow, from_rows
+from ecr_bench.data.parallel import parallel_rows
+from ecr_bench.report.tensorboard import CONFIG, MOST_POINTS, add_projection, headline_first, write_tensorboard
+from ecr_bench.runner.collect import method_name
+from ecr_bench.runner.plan import Plan, make_plan
+from ecr_bench.runner.store import Store
+from ecr_bench.types import Measure
+from tests.test_board import make
+
+DIMENSIONS = 6
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plan, pd.DataFrame]:
+    """A store as training leaves it (event files, one snapshot, a corpus) and what is made of it."""
+    root = tmp_path_factory.mktemp("store")
+    plan, store = make_plan(load("tiny")), Store(root)
+    for stage_id in {cell.base for cell in plan.cells} | {cell.train for cell in plan.cells}:
+        with SummaryWriter(str(store.path(stage_id) / "tensorboard")) as writer:
+            for step in (0, 10):
+                writer.add_scalar("train/loss", 2.0 - step / 10, step)
+    texts = [(lang, i) for lang in ("en", "de", "ja") for i in range(40)]
+    rows = [RawRow(f"{lang}\t{i}", lang, f"m{i}", f"label{i % 3}", f"u{i}", split="test") for lang, i in texts]
+    config = CorpusConfig(name="files", options={"path": "x"})
+    corpus = from_rows(rows, config=config, source="test", licence="none")
+    first = plan.cells[0]
+    corpus.save(store.path(plan.stages[first.train].inputs["corpus"]) / "corpus")
+    n = len(parallel_rows(corpus.dataset.to_pandas(), plan.stages[first.train].spec["geometry"]["per_language"]))
+    states = np.arange(n * DIMENSIONS, dtype=np.float16).reshape(n, DIMENSIONS)
+    save_file({"step-000002": states * 0, "step-000004": states}, store.path(first.train) / "snapshots.safetensors")
+    frames, cells = [], []
+    base, _ = make({"ecr-1x": 0.5}, seeds=1, items=10, precisions=("fp32",))
+    for i, cell in enumerate(plan.cells):
+        names: dict[str, Any] = {"cell": cell.label, "method": method_name(cell), "size": cell.size, "seed": cell.seed}
+        frames.append(base.assign(**names, correct=np.arange(len(base)) % 8 > i))
+        cells.append({**names, "precision": "fp32", "parameters": 100 + i, "val_loss": 1.5})
+    measures = [
+        Measure(first.label, first.method, first.size, 0, "cka_base", value, step=step)
+        for step, value in ((2, 0.9), (4, 0.8), (None, 0.75))
+    ]
+    measures.append(Measure(first.label, first.method, first.size, 0, "diverged", None))
+    records = pd.concat(frames, ignore_index=True)
+    write_tensorboard(root / "tensorboard", plan, store, records, cells, measures)
+    return root / "tensorboard", plan, records
+
+
+def events(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0}).Reload()
+
+
+def test_every_cell_and_base_is_a_run_with_a_readable_name(written: tuple[Path, Plan, pd.DataFrame]) -> None:
+    folder, plan, _ = written
+    bases = {"pre-train-base-1x", "pre-train-base-3x"}
+    assert {p.name for p in folder.iterdir()} == {cell.label for cell in plan.cells} | bases | {CONFIG}
+    for run in (*bases, plan.cells[0].label):  # pre-training and fine-tuning under one name
+        assert [e.value for e in events(folder / run).Scalars("train/loss")] == [2.0, 1.0]
+    text = events(folder / CONFIG).Tensors("configuration/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "name: tiny" in text and "learning_rate" in text
+
+
+def test_hparams_hold_settings_and_headline_metrics_of_all_cells(written: tuple[Path, Plan, pd.DataFrame]) -> None:
+    folder, plan, records = written
+    domains = set()
+    for cell in plan.cells:
+        found = events(folder / cell.label)
+        content = found.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+        start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+        settings = {name: value.string_value for name, value in start.hparams.items()}
+        assert (settings["method"], settings["size"], settings["seed"]) == (cell.method, cell.size, str(cell.seed))
+        assert settings["control_tokens.count"] == str(cell.overrides.get("control_tokens.count", "as the experiment"))
+        content = found.summary_metadata["_hparams_/experiment"].plugin_data.content
+        experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
+        domains.add(tuple(info.name.tag for info in experiment.metric_infos))
+        mine = records[(records["cell"] == cell.label) & (records["group"] == "unseen")]
+        expected = mine.groupby("task")["correct"].mean().mean()
+        assert found.Scalars("accuracy/unseen_all_fp32")[0].value == pytest.approx(expected)
+    (metrics,) = domains  # one set of columns for all cells
+    assert metrics[0] == "accuracy/unseen_all_fp32" and {"final/val_loss", "final/cka_base"} <= set(metrics)
+
+
+def test_measures_are_curves(written: tuple[Path, Plan, pd.DataFrame]) -> None:
+    folder, plan, _ = written
+    found = events(folder / plan.cells[0].label)
+    assert [(e.step, round(e.value, 3)) for e in found.Scalars("measures/cka_base")] == [(2, 0.9), (4, 0.8)]
+    assert found.Scalars("final/cka_base")[0].value == 0.75
+    assert not any("diverged" in tag for tag in found.Tags()["scalars"])
+
+
+def test_projector_shows_the_last_snapshot_with_language_and_label(written: tuple[Path, Plan, pd.DataFrame]) -> None:
+    folder, plan, _ = written
+    run = folder / plan.cells[0].label
+    assert "00004/pooled/tensors.tsv" in (run / "projector_config.pbtxt").read_text()
+    states = np.loadtxt(run / "00004" / "pooled" / "tensors.tsv", delimiter="\t")
+    header, *lines = (run / "00004" / "pooled" / "metadata.tsv").read_text().splitlines()
+    assert header == "lang\tlabel\tpair\ttext" and states.shape == (len(lines), DIMENSIONS) and len(lines) > 20
+    assert states[1, 0] == DIMENSIONS  # the second row is the second row of the snapshot
+    lang, label, pair, text = lines[2].split("\t")
+    assert lang in ("de", "ja") and label.startswith("label") and pair == "1" and text.split(" ")[0] == lang
+    assert lines[3].split("\t")[:1] == ["en"] and lines[3].split("\t")[2] == "1"
+    assert not (folder / plan.cells[1].label / "projector_config.pbtxt").exists()  # it has no snapshot
+
+
+def test_projection_is_capped_in_whole_pairs(tmp_path: Path) -> None:
+    pairs = MOST_POINTS
+    rows = pd.DataFrame({"text": "t", "lang": "de", "label": "l", "pair": np.repeat(np.arange(pairs), 2)})
+    with SummaryWriter(str(tmp_path)) as writer:
+        add_projection(writer, np.zeros((2 * pairs, 2), dtype=np.float32), rows, 7)
+    lines = (tmp_path / "00007" / "pooled" / "metadata.tsv").read_text().splitlines()[1:]
+    numbers = [int(line.split("\t")[2]) for line in lines]
+    assert len(numbers) == MOST_POINTS and numbers[::2] == numbers[1::2] and numbers[-1] == pairs - 1
+
+
+def test_headline_columns_come_first() -> None:
+    names = {"final/x", "accuracy/seen_all_fp32", "accuracy/unseen_fine_fp32", "accuracy/unseen_all_nf4"}
+    assert headline_first(names) == sorted(names, key=["accuracy/unseen_all_nf4", "accuracy/unseen_fine_fp32",
+                                                       "accuracy/seen_all_fp32", "final/x"].index)  # fmt: skip
