@@ -17,6 +17,7 @@ from lm_eval.models.utils import has_bos_prefix
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from transformers import PreTrainedModel
 
+from ecr_bench.data.tokenizer import context_window
 from ecr_bench.ecr.conditioner import Conditioner, Encoded
 from ecr_bench.ecr.cue import prompt_for
 from ecr_bench.errors import UserError
@@ -64,6 +65,8 @@ class EcrLM(HFLM):
             if self.backend != "causal":
                 raise UserError("a conditioner needs a causal model; this one is an encoder-decoder")
             self.conditioner.attach(self.model)
+            if "max_length" not in kwargs:
+                self._max_length = context_window(self.model.config, self.tokenizer)
         self.last_control_tokens: dict[DocKey, list[int]] = {}
         """Control tokens of each document of the last call, by (task name, doc id)."""
         self.on_progress: Callable[[int], None] | None = None

@@ -81,7 +81,8 @@ def _link_tensorboard(plan: Plan, store: Store, folder: Path) -> None:
             shutil.copytree(store.path(cell.train) / "tensorboard", temporary / cell.label.replace("/", "_"))
         for base in dict.fromkeys(cell.base for cell in plan.cells):
             name = plan.stages[base].label.replace(" ", "-")
-            shutil.copytree(store.path(base) / "tensorboard", temporary / name)
+            if (events := store.path(base) / "tensorboard").is_dir():  # a pretrained base may be taken as it is
+                shutil.copytree(events, temporary / name)
 
 
 def finished_board(folder: Path) -> Board:

@@ -17,7 +17,7 @@ from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.encode import Example, TextRow, cut_texts, encode_items, encode_texts
 from ecr_bench.data.module import ExamplesDataModule, Mixture
 from ecr_bench.data.parallel import parallel_rows
-from ecr_bench.data.tokenizer import load_tokenizer
+from ecr_bench.data.tokenizer import context_window, load_tokenizer
 from ecr_bench.ecr.anchors import Anchors
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.projection import load_projection
@@ -26,12 +26,13 @@ from ecr_bench.items.files import read_items
 from ecr_bench.items.lmeval import task_specs
 from ecr_bench.methods.base import Ingredients, Method, Training
 from ecr_bench.methods.distill import teacher_folder
-from ecr_bench.methods.models import count_parameters
+from ecr_bench.methods.models import count_parameters, fit_to_machine
 from ecr_bench.methods.registry import METHODS
 from ecr_bench.methods.teacher_logits import FILE, build_cache, cache_identity, load_teacher, plain_rows
 from ecr_bench.runner.anchoring import balanced_sample
 from ecr_bench.runner.memory import peak_memory, reset_peak_memory
 from ecr_bench.runner.training import Snapshots, fit
+from ecr_bench.sizes import Fitting
 from ecr_bench.types import Item
 
 
@@ -90,16 +91,18 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
 
         return {"method": spec["method"], "seed": seed, **train_probe(given, inputs["items"], folder)}
     conditioner = method.conditioner(given)
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(inputs["base"] / "model")
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(inputs["base"] / "model", dtype=torch.float32)
     if conditioner.tokens is not None:
         conditioner.tokens.add_to(model, given.control_tokens.init_std, seed)
-    window = model.config.max_position_embeddings
+    window = context_window(model.config, given.tokenizer)
     parameters = count_parameters(model)  # before quantisation, which packs several into one number
     if method.base_precision is not None:
         from ecr_bench.precision.adapted import quantise_into
 
         model = quantise_into(folder / "model", model, method.base_precision, _device())
 
+    fitting = Fitting(**spec["fitting"])
+    fit_to_machine(model, fitting)
     items, texts = _training_rows(rows, inputs["items"], finetune.items, seed)
     module = method(model, finetune)
     settings = {name: spec[name] for name in method.sections}
@@ -125,7 +128,7 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
         module.validation_variation(encode_held_out),
     )
     snapshots = _snapshots(spec["geometry"], rows, module, conditioner, finetune.steps)
-    stats = fit(module, data, finetune, seed, folder, report, [snapshots])
+    stats = fit(module, data, finetune, seed, folder, report, [snapshots], fitting.dtype)
     snapshots.save(folder)
     module.save_model(folder / "model")
     given.tokenizer.save_pretrained(folder / "model")
