@@ -30,6 +30,7 @@ from ecr_bench.methods.models import count_parameters, fit_to_machine
 from ecr_bench.methods.registry import METHODS
 from ecr_bench.methods.teacher_logits import FILE, build_cache, cache_identity, load_teacher, plain_rows
 from ecr_bench.runner.anchoring import balanced_sample
+from ecr_bench.runner.device import device
 from ecr_bench.runner.memory import peak_memory, reset_peak_memory
 from ecr_bench.runner.training import Snapshots, fit
 from ecr_bench.sizes import Fitting
@@ -76,10 +77,6 @@ def logits_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, re
     return {"positions": len(cache.tensors["labels"]), "bytes": (folder / FILE).stat().st_size}
 
 
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Any) -> dict[str, Any]:
     """Fine-tune the shared base model as this arm; save model, tokenizer and conditioner together."""
     finetune, seed = FinetuneConfig(**spec["finetune"]), spec["seed"]
@@ -99,7 +96,7 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
     if method.base_precision is not None:
         from ecr_bench.precision.adapted import quantise_into
 
-        model = quantise_into(folder / "model", model, method.base_precision, _device())
+        model = quantise_into(folder / "model", model, method.base_precision, device())
 
     fitting = Fitting(**spec["fitting"])
     fit_to_machine(model, fitting)
@@ -177,7 +174,7 @@ def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
     for index, precision in enumerate(spec["precisions"]):
         report(index, len(spec["precisions"]))
         reset_peak_memory()
-        scorer = open_scorer(model_folder, precision, _device(), spec["batch_tokens"])
+        scorer = open_scorer(model_folder, precision, device(), spec["batch_tokens"])
         started = time.perf_counter()
         scored = evaluate(scorer.lm, tasks, metadata={**metadata, "precision": precision}, task_manager=manager)
         seconds = time.perf_counter() - started
