@@ -206,6 +206,74 @@ def tensorboard(experiment: str = "quick", out: Path = Path("runs"), port: int =
     raise SystemExit(subprocess.call(command))
 
 
+def export(cell: str, folder: Path, run: str = "quick", out: Path = Path("runs"), precision: str | None = None) -> None:
+    """Write a trained cell to a folder that runs alone, without teacher and network.
+
+    Args:
+        cell: label of a cell, e.g. ecr-1x-s0 (an unknown one lists all).
+        folder: where the bundle goes; it appears whole or not at all.
+        run: name of the finished run.
+        out: the folder given to run.
+        precision: one of those the cell was scored at; default the first.
+    """
+    from ecr_bench.bundle.export import export as write_bundle
+    from ecr_bench.quiet import quiet_libraries
+    from ecr_bench.runner.scorers import disk_bytes
+
+    quiet_libraries()
+    meta = write_bundle(out, run, cell, folder, precision)
+    print(f"{meta['cell']} at {meta['precision']}: {folder}, {disk_bytes(folder) / 1e6:.1f} MB")
+
+
+def generate(folder: Path, text: str, tokens: int = 40) -> None:
+    """Continue a text with a bundle; prints size, peak memory and time to the first token.
+
+    Args:
+        folder: a bundle written by export.
+        text: the prompt; its control tokens look at all of it.
+        tokens: new tokens at most.
+    """
+    from ecr_bench.bundle.use import generate as continue_text
+    from ecr_bench.bundle.use import open_bundle
+    from ecr_bench.quiet import quiet_libraries
+
+    quiet_libraries()
+    bundle = open_bundle(folder)
+    found = continue_text(bundle, text, tokens)
+    print(found.text)
+    speed = f"first token after {found.first_token_ms:.1f} ms, then {found.tokens_per_second:.1f} tokens/s"
+    print(
+        f"[{bundle.bytes / 1e6:.1f} MB on disk, peak memory {found.peak_memory / 1e6:.0f} MB, {speed}]", file=sys.stderr
+    )
+
+
+def score(folder: Path, task: str, items: Path | None = None, records: Path | None = None) -> None:
+    """Score a bundle on tasks and print the accuracy of each.
+
+    Args:
+        folder: a bundle written by export.
+        task: a task (ecr_label_de), a family (label) or all.
+        items: folder of items, e.g. runs/store/items/KEY/test.
+        records: write per-item records to this Parquet file.
+    """
+    from ecr_bench.bundle.use import open_bundle
+    from ecr_bench.bundle.use import score as score_bundle
+    from ecr_bench.evaluation.records import write_records
+    from ecr_bench.quiet import quiet_libraries
+    from ecr_bench.runner.memory import peak_memory
+
+    quiet_libraries()
+    bundle = open_bundle(folder)
+    found = score_bundle(bundle, task, items)
+    if records is not None:
+        write_records(records, found)
+    table = Table("task", "items", "accuracy", box=None, pad_edge=False)
+    for name, mine in found.groupby("task_name"):
+        table.add_row(str(name), str(len(mine)), f"{100 * mine['correct'].mean():.1f}")
+    Console().print(table)
+    print(f"[{bundle.bytes / 1e6:.1f} MB on disk, peak memory {peak_memory() / 1e6:.0f} MB]", file=sys.stderr)
+
+
 def doctor() -> None:
     """Print versions, cores, memory and what would stop a run on this machine."""
     from ecr_bench.runner.doctor import examine
@@ -215,9 +283,10 @@ def doctor() -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "eval": evaluate, "ablate": ablate, "board": board, "report": report,
+    "export": export, "generate": generate, "score": score,
     "methods": methods, "teachers": teachers, "data": data, "tensorboard": tensorboard, "doctor": doctor,
 }  # fmt: skip
-POSITIONAL = {"experiment", "corpus", "model", "tasks"}
+POSITIONAL = {"experiment", "corpus", "model", "tasks", "cell", "folder", "text", "task"}
 """Parameters that are given by place, not by option."""
 
 

@@ -1,50 +1,64 @@
-"""Every shipped paper file, run from corpus to board on tiny models of the same classes."""
+"""Every shipped paper file, from corpus to board, on tiny models of the same classes (paper-qwen: test_bundle.py)."""
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from ecr_bench.config import load, parse_set
-from ecr_bench.quiet import quiet_libraries
-from ecr_bench.report.publish import publish
-from ecr_bench.runner.plan import make_plan
-from ecr_bench.runner.stages import run_stage
 from ecr_bench.runner.store import Store
-from tests.tiny_models import massive, save, save_encoder
-
-# what makes the shipped budget a matter of seconds; everything else is run as it is in the file
-SMALL = ["device=auto", "teacher.rows=300", "anchors.k=96", "projection.rank=8", "finetune.steps=3"]
-SMALL += ["finetune.batch_size=8", "finetune.items=24", "scoring.items=1", "geometry.per_language=2"]
-SMALL += ["geometry.snapshots=1", "lora.rank=2"]
+from tests.tiny_models import run_here
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("pretrained")
-    made = {"data": massive(root / "data"), "encoder": save_encoder(root / "encoder")}
-    for kind in ("llama", "qwen2", "qwen3", "gemma3", "gemma3-multimodal"):
-        made[kind] = save(kind, root / kind)
-        made[f"{kind} 3x"] = save(kind, root / f"{kind}-3x", scale=2)
-    return made
+def check(board, plan):
+    """All cells were trained and scored at every precision they have, on the same items."""
+    arms = {(row.method, row.size, row.precision) for row in board.rows}
+    assert len({(method, size) for method, size, _ in arms}) == len({(c.method, c.size) for c in plan.cells})
+    assert {p for m, s, p in arms if (m, s) == ("ecr", "1x")} == {"fp32", "bf16", "int8", "nf4"}
+    assert {row.task for row in board.rows} >= {"label", "meaning", "all"}
+    assert len({row.n_items for row in board.rows if row.task == "all" and row.split == "unseen"}) == 1
 
 
-def run(name, folders, out, *overrides):
-    """The experiment ``name`` in this process, stage by stage; returns its board and its plan."""
-    names = [f"corpus.options.path={folders['data']}", f"teacher.options.model={folders['encoder']}"]
-    experiment = load(name).with_overrides(parse_set([*names, *SMALL, *overrides]))
-    plan, store = make_plan(experiment), Store(out)
-    for stage in plan.stages.values():
-        for needed in stage.inputs.values():
-            assert store.done(needed)
-        run_stage(stage, store, lambda done, total: None)
-    return publish(plan, store, out / experiment.name), plan
+@pytest.mark.slow
+def test_llama_as_shipped(tiny_folders, tmp_path):
+    models = [f"sizes.1x.model={tiny_folders['llama']}", f"sizes.3x.model={tiny_folders['llama 3x']}"]
+    board, plan = run_here("paper-llama3.2", tiny_folders, tmp_path, *models)
+    check(board, plan)
+    sizes = {row.size: row.parameters for row in board.rows if row.method == "finetune"}
+    assert sizes["3x"] > 2 * sizes["1x"]
+    languages = {item["lang"] for item in board.model_dump()["languages"]}
+    assert len(languages) == 20
 
 
-def test_x(folders, tmp_path):
-    quiet_libraries()
-    board, plan = run(
-        "paper-llama3.2", folders, tmp_path,
-        f"sizes.1x.model={folders['llama']}", f"sizes.3x.model={folders['llama 3x']}",
+@pytest.mark.slow
+def test_gemma_as_shipped_with_a_multimodal_4b(tiny_folders, tmp_path):
+    names = {"1x": "gemma3", "3x": "gemma3 3x", "4b": "gemma3-multimodal 3x"}
+    models = [f"sizes.{size}.model={tiny_folders[name]}" for size, name in names.items()]
+    board, plan = run_here("paper-gemma3", tiny_folders, tmp_path, *models)
+    check(board, plan)
+    # the text part of the multimodal model is as large as the text-only one: no vision tower was trained or stored
+    sizes = {row.size: row.parameters for row in board.rows if row.method == "finetune"}
+    assert sizes["4b"] == sizes["3x"]
+
+
+def test_qwen3_pretrained_on_with_the_larger_models_states_as_teacher_and_text_from_pypi(tiny_folders, tmp_path):
+    pytest.importorskip("home_assistant_intents")
+    board, plan = run_here(
+        "paper-qwen",
+        tiny_folders,
+        tmp_path,
+        f"sizes.1x.model={tiny_folders['qwen3']}",
+        f"sizes.3x.model={tiny_folders['qwen3 3x']}",
+        "pretrain={steps: 2, batch_size: 6, learning_rate: 1.0e-4, optimiser: adamw}",
+        "corpus={name: intents, rows: 2000, languages: [en, de, fr, zh, ru, ja]}",
+        "seen_languages=[en, de, fr, zh]",
+        "tasks=[intent, slot, meaning]",
+        "teacher={name: checkpoint, rows: 300, options: {size: 3x, state: base, layer: 1}}",
+        "sizes.1x.accumulate=2",
+        "projection={kind: hidden, layer: 1}",
+        "cells=[{method: finetune, sizes: [1x, 3x]}, {method: ecr}, {method: distill}]",
     )
-    for s in plan.stages.values():
-        print(s.label, Store(tmp_path).result(s.id)["seconds"])
+    assert {row.method for row in board.rows} == {"finetune", "ecr", "distill"}
+    store = Store(tmp_path)
+    bases = {cell.size: store.result(cell.base) for cell in plan.cells}
+    assert all(base["steps"] == 2 and math.isfinite(base["train_loss"]) for base in bases.values())

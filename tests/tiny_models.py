@@ -24,6 +24,14 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from ecr_bench.config import load, parse_set
+from ecr_bench.quiet import quiet_libraries
+from ecr_bench.report.publish import publish
+from ecr_bench.report.schema import Board
+from ecr_bench.runner.plan import Plan, make_plan
+from ecr_bench.runner.stages import run_stage
+from ecr_bench.runner.store import Store
+
 SHAPE = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -46,7 +54,7 @@ def sentence(meaning: int, locale: str) -> str:
     return " ".join(f"{root}{locale[:2]}{rng.randint(0, 9)}" for root in roots)
 
 
-def massive(folder: Path, meanings: int = 48) -> Path:
+def massive(folder: Path, meanings: int = 120) -> Path:
     """A data set with the columns of AmazonScience/massive, saved by ``save_to_disk``."""
     columns = {"id": Value("string"), "locale": Value("string"), "intent": ClassLabel(names=LABELS)}
     features = Features({**columns, "utt": Value("string")})
@@ -124,3 +132,29 @@ def save_encoder(folder: Path) -> Path:
     BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=128, **shape)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def save_all(root: Path) -> dict[str, Path]:
+    """The data set, the encoder and two sizes of each kind of model."""
+    made = {"data": massive(root / "data"), "encoder": save_encoder(root / "encoder")}
+    for kind in ("llama", "qwen2", "qwen3", "gemma3", "gemma3-multimodal"):
+        made[kind] = save(kind, root / kind)
+        made[f"{kind} 3x"] = save(kind, root / f"{kind}-3x", scale=2)
+    return made
+
+
+# what makes the shipped budgets a matter of seconds; everything else is run as it is in the file
+SMALL = ["device=auto", "teacher.rows=300", "anchors.k=96", "projection.rank=8", "finetune.steps=3"]
+SMALL += ["finetune.batch_size=8", "finetune.items=24", "scoring.items=2", "geometry.per_language=2"]
+SMALL += ["geometry.snapshots=1", "lora.rank=2"]
+
+
+def run_here(name: str, folders: dict[str, Path], out: Path, *overrides: str) -> tuple[Board, Plan]:
+    """The shipped experiment ``name`` in this process, stage by stage: its board, written to ``out``, and its plan."""
+    quiet_libraries()
+    names = [f"corpus.options.path={folders['data']}", f"teacher.options.model={folders['encoder']}"]
+    experiment = load(name).with_overrides(parse_set([*names, *SMALL, *overrides]))
+    plan, store = make_plan(experiment), Store(out)
+    for stage in plan.stages.values():
+        run_stage(stage, store, lambda done, total: None)
+    return publish(plan, store, out / experiment.name), plan

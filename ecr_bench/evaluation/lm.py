@@ -56,6 +56,10 @@ class EcrLM(HFLM):
         """
         with _without_object_warning():
             super().__init__(pretrained, **kwargs)
+        if getattr(self.model, "is_quantized", False):
+            from ecr_bench.precision.quantised import same_everywhere
+
+            same_everywhere(self.model)  # a no-op for models from ``precision``; lm-eval's command line loads its own
         # HFLM's own test of strings fails for `--model_args` values, which arrive as int
         self.batch_tokens = int(batch_tokens)
         plain_forward = self.backend == "causal" and self.mixed_precision_dtype is None and self.softmax_dtype is None

@@ -12,7 +12,8 @@ KINDS = ("to-en", "from-en", "ring")
 def pairs(languages: Sequence[str], kinds: Sequence[str]) -> list[str]:
     """Pairs of ``kinds``, without repeats: X-en (to-en), en-X (from-en), each language with the next (ring).
 
-    English is ``en``, or the first code that starts with ``en-``. The ring follows the order of the sorted codes. Raises UserError for an unknown kind.
+    English is ``en``, or the first code that starts with ``en-``. The ring follows the order of the sorted codes.
+    Raises UserError for an unknown kind.
     """
     codes = sorted(set(languages))
     english = next((code for code in codes if code.partition("-")[0] == "en"), "")

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from ecr_bench.config import ControlTokensConfig, DistillConfig, FinetuneConfig, TeacherConfig, shipped
+from ecr_bench.config import ControlTokensConfig, DistillConfig, FinetuneConfig, TeacherConfig
 from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.encode import Example, TextRow, cut_texts, encode_items, encode_texts
 from ecr_bench.data.module import ExamplesDataModule, Mixture
@@ -23,7 +23,6 @@ from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.projection import load_projection
 from ecr_bench.evaluation.pooled import pooled_states
 from ecr_bench.items.files import read_items
-from ecr_bench.items.lmeval import task_specs
 from ecr_bench.methods.base import Ingredients, Method, Training
 from ecr_bench.methods.distill import teacher_folder
 from ecr_bench.methods.models import count_parameters, fit_to_machine
@@ -155,18 +154,13 @@ def _snapshots(
 
 def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Any) -> dict[str, Any]:
     """Score a trained cell on all test items at each precision; per-item records as Parquet."""
-    from lm_eval.tasks import TaskManager
-
     from ecr_bench.evaluation.records import write_records
-    from ecr_bench.evaluation.run import evaluate, load_tasks
+    from ecr_bench.evaluation.run import evaluate, load_item_tasks
     from ecr_bench.runner.scorers import disk_bytes, open_scorer
 
     model_folder = inputs["train"] / "model"
     names = sorted(path.stem for path in (inputs["items"] / "test").glob("ecr_*.jsonl"))
-    manager = TaskManager(
-        include_path=str(shipped("tasks")), include_defaults=False, metadata={"items": str(inputs["items"] / "test")}
-    )
-    tasks = load_tasks(task_specs(names, shipped("tasks")), manager)
+    manager, tasks = load_item_tasks(inputs["items"] / "test", names)
     # names of cell, arm and size belong to an experiment, not to the stage: `collect` fills them in
     metadata = {"cell": "", "method": "", "size": "", "seed": 0, "seen_languages": spec["seen"]}
     records: list[dict[str, Any]] = []
