@@ -26,7 +26,7 @@ def test_llama_as_shipped(tiny_folders, tmp_path):
     check(board, plan)
     sizes = {row.size: row.parameters for row in board.rows if row.method == "finetune"}
     assert sizes["3x"] > 2 * sizes["1x"]
-    languages = {item["lang"] for item in board.model_dump()["languages"]}
+    languages = {item["lang"] for item in board.model_dump()["by_language"]}
     assert len(languages) == 20
 
 

@@ -154,6 +154,8 @@ def run_here(name: str, folders: dict[str, Path], out: Path, *overrides: str) ->
     quiet_libraries()
     names = [f"corpus.options.path={folders['data']}", f"teacher.options.model={folders['encoder']}"]
     experiment = load(name).with_overrides(parse_set([*names, *SMALL, *overrides]))
+    one_seed = tuple(group.model_copy(update={"seeds": (0,)}) for group in experiment.cells)
+    experiment = experiment.model_copy(update={"cells": one_seed})
     plan, store = make_plan(experiment), Store(out)
     for stage in plan.stages.values():
         run_stage(stage, store, lambda done, total: None)

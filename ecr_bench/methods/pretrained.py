@@ -33,9 +33,19 @@ def load_pretrained(size: PretrainedSize, tokenizer: PreTrainedTokenizerBase, dt
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(config, name, getattr(tokenizer, name))
         setattr(model.generation_config, name, getattr(tokenizer, name))
-    if len(tokenizer) > config.vocab_size:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    _a_row_for_each_token(model, len(tokenizer))
     return model.eval()
+
+
+@torch.no_grad()
+def _a_row_for_each_token(model: PreTrainedModel, tokens: int) -> None:
+    """Zero rows for tokens the model has none for (Gemma 3's image token); random ones would differ each time."""
+    if tokens <= (rows := model.config.vocab_size):
+        return
+    model.resize_token_embeddings(tokens, mean_resizing=False)
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        weight: Any = layer.weight
+        weight[rows:] = 0
 
 
 def text_part(model: PreTrainedModel) -> PreTrainedModel:
