@@ -2,9 +2,9 @@
 
     python -m benchmarks.layers package:smollm2-135m [--rows 2000] [--held-out 600] [--out results/small]
 
-For each layer: an affine map of the mean-pooled state onto the teacher (fitted on training texts) and its code agreement
-with the teacher on held-out ones; and, with no teacher, how often the nearest English neighbour (cosine of
-standardised states) of a held-out text is its own translation, among all English translations. One forward pass.
+For each layer: an affine map of the mean-pooled state onto the teacher (fitted on training texts) and its code
+agreement with the teacher on held-out ones; and, with no teacher, how often the nearest English neighbour (cosine of
+standardised states) of a held-out text is its own translation, among all English ones. One forward pass, in bfloat16.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def main() -> None:
 
     size = PretrainedSize(model=options.model, max_length=128)
     tokenizer = own_tokenizer(local_source(size.model), 128)
-    model = load_pretrained(size, tokenizer, torch.float32)
+    model = load_pretrained(size, tokenizer, torch.bfloat16)
     bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     ids = tokenizer([*texts, *pairs.text], add_special_tokens=False)["input_ids"]
     started = time.perf_counter()
