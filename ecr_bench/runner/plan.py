@@ -20,7 +20,7 @@ from ecr_bench.methods.registry import METHODS
 from ecr_bench.methods.weights import weights_fingerprint
 from ecr_bench.plugins import code_of
 from ecr_bench.runner.identity import code_and_packages, content_of
-from ecr_bench.sizes import Fitting, PretrainedSize, Size, SizeConfig
+from ecr_bench.sizes import PretrainedSize, Size, SizeConfig
 from ecr_bench.teachers.registry import TEACHERS
 
 
@@ -205,7 +205,7 @@ def _train_spec(exp: Experiment, dump: dict[str, Any], method: str, size: str, s
     if cls.uses_teacher:
         spec["teacher"] = dump["teacher"]
     if cls.trains_model:
-        spec["fitting"] = {name: dump["sizes"][size][name] for name in Fitting.model_fields}
+        spec["fitting"] = {name: dump["sizes"][size][name] for name in ("dtype", "accumulate", "checkpointing")}
         spec["geometry"] = {name: dump["geometry"][name] for name in ("layer", "per_language", "snapshots")}
     spec.update({name: dump[name] for name in cls.sections})
     if cls.uses_larger and exp.distill.model:
