@@ -79,4 +79,5 @@ def save_own_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreT
 
 def context_window(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
     """Tokens a model is trained and scored with: what its positions and its tokenizer both allow."""
-    return min(int(config.get_text_config().max_position_embeddings), int(tokenizer.model_max_length))
+    limits = (getattr(config.get_text_config(), "max_position_embeddings", None), tokenizer.model_max_length)
+    return min(int(limit) for limit in limits if limit)

