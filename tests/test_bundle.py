@@ -39,7 +39,7 @@ def expected(out, cell, precision):
     return records[(records.cell == cell) & (records.precision == precision)].set_index(["task_name", "item_id"])
 
 
-def same(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
+def check_same(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
     found = found.set_index(["task_name", "item_id"])
     assert len(found) == len(wanted) > 40
     for key, row in wanted.iterrows():
@@ -55,7 +55,7 @@ def same(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
 def test_scores_are_the_cells_own_to_the_last_bit(run, tmp_path, cell, precision):
     out, items = run
     export(out, "paper-qwen", cell, tmp_path / "b", precision)
-    same(score(open_bundle(tmp_path / "b"), "all", items), expected(out, cell, precision))
+    check_same(score(open_bundle(tmp_path / "b"), "all", items), expected(out, cell, precision))
 
 
 ALONE = """
@@ -83,6 +83,7 @@ def alone(*arguments, code=ALONE, env=()):
     return done
 
 
+@pytest.mark.slow
 def test_it_runs_without_network_and_teacher_in_a_process_of_its_own(run, tmp_path):
     out, items = run
     folder = tmp_path / "elsewhere" / "bundle"
@@ -91,7 +92,7 @@ def test_it_runs_without_network_and_teacher_in_a_process_of_its_own(run, tmp_pa
     (tmp_path / "b").rename(folder)
     done = alone("score", folder, "all", "--items", items, "--records", tmp_path / "records.parquet")
     assert "MB on disk" in done.stderr and "ecr_label_de-DE" in done.stdout
-    same(read_records(tmp_path / "records.parquet"), expected(out, "ecr-1x-s0", "int8"))
+    check_same(read_records(tmp_path / "records.parquet"), expected(out, "ecr-1x-s0", "int8"))
     done = alone("generate", folder, "alarmde3 lampde1", "--tokens", "5")
     assert "first token after" in done.stderr and "peak memory" in done.stderr
 
@@ -112,6 +113,7 @@ def test_generation_never_speaks_in_control_tokens_and_survives_a_long_prompt(ru
         generate(bundle, "x", tokens=256)
 
 
+@pytest.mark.slow
 def test_anyone_can_load_it_and_lm_evals_own_command_line_scores_it(run, tmp_path):
     out, items = run
     folder = tmp_path / "b"
