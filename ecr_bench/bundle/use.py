@@ -116,8 +116,12 @@ def score(bundle: Bundle, task: str, items: Path | None) -> pd.DataFrame:
     last bit on the same machine; a part of the tasks makes other batches, which moves the last digits.
     """
     if items is None:
-        raise UserError(f"task {task!r}: give the folder of its items: --items runs/store/items/KEY/test")
-    index = sorted(read_index(items))  # a public task has no items of ours: evaluation/public.py would load it here
+        # the hook for public names: evaluation/public.py public_tasks([task]) gives tasks and manager in the same form
+        raise UserError(
+            f"task {task!r}: give the folder of its items: --items runs/store/items/KEY/test "
+            "(public benchmarks: ecr-bench eval)"
+        )
+    index = sorted(read_index(items))
     names = [name for name in index if task in ("all", name) or name.startswith(f"ecr_{task}_")]
     if not names:
         raise UserError(f"unknown task {task!r}: allowed are all, a family, or one of {', '.join(index)}")
