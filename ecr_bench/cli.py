@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-import docstring_parser
-from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.table import Table
 
+from ecr_bench.arguments import command_parser
 from ecr_bench.errors import UserError
 
 
@@ -251,6 +248,74 @@ def tensorboard(experiment: str = "quick", out: Path = Path("runs"), port: int =
     raise SystemExit(subprocess.call(command))
 
 
+def export(cell: str, folder: Path, run: str = "quick", out: Path = Path("runs"), precision: str | None = None) -> None:
+    """Write a trained cell to a folder that runs alone, without teacher and network.
+
+    Args:
+        cell: label of a cell, e.g. ecr-1x-s0 (an unknown one lists all).
+        folder: where the bundle goes; it appears whole or not at all.
+        run: name of the finished run.
+        out: the folder given to run.
+        precision: one of those the cell was scored at; default the first.
+    """
+    from ecr_bench.bundle.export import export as write_bundle
+    from ecr_bench.quiet import quiet_libraries
+    from ecr_bench.runner.scorers import disk_bytes
+
+    quiet_libraries()
+    meta = write_bundle(out, run, cell, folder, precision)
+    print(f"{meta['cell']} at {meta['precision']}: {folder}, {disk_bytes(folder) / 1e6:.1f} MB")
+
+
+def generate(folder: Path, text: str, tokens: int = 40) -> None:
+    """Continue a text with a bundle; prints size, peak memory and time to the first token.
+
+    Args:
+        folder: a bundle written by export.
+        text: the prompt; its control tokens look at all of it.
+        tokens: new tokens at most.
+    """
+    from ecr_bench.bundle.use import generate as continue_text
+    from ecr_bench.bundle.use import open_bundle
+    from ecr_bench.quiet import quiet_libraries
+
+    quiet_libraries()
+    bundle = open_bundle(folder)
+    found = continue_text(bundle, text, tokens)
+    print(found.text)
+    speed = f"first token after {found.first_token_ms:.1f} ms, then {found.tokens_per_second:.1f} tokens/s"
+    print(
+        f"[{bundle.bytes / 1e6:.1f} MB on disk, peak memory {found.peak_memory / 1e6:.0f} MB, {speed}]", file=sys.stderr
+    )
+
+
+def score(folder: Path, task: str, items: Path | None = None, records: Path | None = None) -> None:
+    """Score a bundle on tasks and print the accuracy of each.
+
+    Args:
+        folder: a bundle written by export.
+        task: a task (ecr_label_de), a family (label) or all.
+        items: folder of items, e.g. runs/store/items/KEY/test.
+        records: write per-item records to this Parquet file.
+    """
+    from ecr_bench.bundle.use import open_bundle
+    from ecr_bench.bundle.use import score as score_bundle
+    from ecr_bench.evaluation.records import write_records
+    from ecr_bench.quiet import quiet_libraries
+    from ecr_bench.runner.memory import peak_memory
+
+    quiet_libraries()
+    bundle = open_bundle(folder)
+    found = score_bundle(bundle, task, items)
+    if records is not None:
+        write_records(records, found)
+    table = Table("task", "items", "accuracy", box=None, pad_edge=False)
+    for name, mine in found.groupby("task_name"):
+        table.add_row(str(name), str(len(mine)), f"{100 * mine['correct'].mean():.1f}")
+    Console().print(table)
+    print(f"[{bundle.bytes / 1e6:.1f} MB on disk, peak memory {peak_memory() / 1e6:.0f} MB]", file=sys.stderr)
+
+
 def doctor() -> None:
     """Print versions, cores, memory and what would stop a run on this machine."""
     from ecr_bench.runner.doctor import examine
@@ -260,11 +325,9 @@ def doctor() -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
-    "report": report, "methods": methods, "teachers": teachers, "data": data, "tensorboard": tensorboard,
-    "doctor": doctor,
+    "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
+    "teachers": teachers, "data": data, "tensorboard": tensorboard, "doctor": doctor,
 }  # fmt: skip
-POSITIONAL = {"experiment", "corpus", "model", "tasks", "a", "b"}
-"""Parameters that are given by place, not by option."""
 
 
 def _first_line(value: Any) -> str:
@@ -278,54 +341,10 @@ def _list(kind: str, lines: dict[str, str]) -> None:
     Console().print(table)
 
 
-def _parser() -> ArgumentParser:
-    """One subcommand per function, its options read off the signature and the docstring."""
-    parser = _Parser(prog="ecr-bench", description="Does ECR let a 1x multilingual language model beat a 3x one?")
-    commands = parser.add_subcommands(dest="command")
-    for name, function in COMMANDS.items():
-        summary = (function.__doc__ or "").splitlines()[0]
-        sub = _Parser(description=summary)
-        described = docstring_parser.parse(function.__doc__ or "").params
-        texts = {item.arg_name: item.description or "" for item in described}
-        hints = get_type_hints(function)
-        for parameter in inspect.signature(function).parameters.values():
-            _add_argument(sub, parameter, hints[parameter.name], texts[parameter.name])
-        commands.add_subcommand(name, sub, help=summary)
-    return parser
-
-
-def _add_argument(parser: ArgumentParser, parameter: inspect.Parameter, kind: Any, text: str) -> None:
-    """Lists may be given as ``--set a=1 b=2`` or by repeating the option; names in POSITIONAL by place."""
-    option, default = "--" + parameter.name.replace("_", "-"), parameter.default
-    if kind == (list[str] | None):
-        parser.add_argument(option, nargs="+", action="extend", type=str, help=text)
-    elif kind == list[str]:
-        parser.add_argument(parameter.name, nargs="+", type=str, help=text)
-    elif kind is bool:
-        parser.add_argument(option, action="store_true", help=text)
-    elif parameter.name not in POSITIONAL:
-        parser.add_argument(option, type=kind, default=default, help=text)
-    elif default is parameter.empty:
-        parser.add_argument(parameter.name, type=kind, help=text)
-    else:
-        parser.add_argument(parameter.name, type=kind, nargs="?", default=default, help=text)
-
-
-class _Parser(ArgumentParser):
-    """Errors become a UserError: one line, exit code 2."""
-
-    def error(self, message: str, ex: Exception | None = None) -> Any:
-        text = " ".join(str(message).split())
-        # jsonargparse explains a wrong type at length; the option, the type and the value are enough
-        if found := re.search(r'Parser key "(\w+)".*?(int|float|Path).*(?:Given|Got) value: (.*)', text):
-            text = f"--{found[1].replace('_', '-')} {found[3]}: must be of type {found[2]}"
-        raise UserError(f"{text} (see ecr-bench --help)")
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: exit code 2 and one line for bad input, 130 for Ctrl-C."""
     try:
-        chosen = _parser().parse_args(arguments)
+        chosen = command_parser(COMMANDS).parse_args(arguments)
         options = chosen[chosen.command].as_dict()
         COMMANDS[chosen.command](**options)
     except UserError as error:

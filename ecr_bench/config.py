@@ -8,22 +8,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
+from ecr_bench.sizes import SIZES, Section, Size, SizeConfig
 from ecr_bench.yaml_files import locate, parse_set, read, shipped
 
-__all__ = ["Experiment", "load", "parse", "parse_set", "read", "shipped"]
+__all__ = ["Experiment", "Section", "SizeConfig", "load", "parse", "parse_set", "read", "shipped"]
 
 Precision = Literal["fp32", "bf16", "int8", "nf4"]
 Placement = Literal["prefix", "infix", "suffix", "interleaved"]
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys are errors, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class CorpusConfig(Section):
@@ -90,23 +85,6 @@ class ControlTokensConfig(Section):
     """Standard deviation of the new embedding rows (transformers' own default makes them identical)."""
 
 
-class SizeConfig(Section):
-    learning_rate: float | None = Field(default=None, gt=0)
-    """Learning rate of both stages for this size, chosen on validation rows; null: that of the stage."""
-    hidden_size: int = Field(ge=8)
-    layers: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    intermediate_size: int = Field(ge=8)
-    max_length: int = Field(default=192, ge=16)
-    """Context window in tokens, control tokens included."""
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> SizeConfig:
-        if self.hidden_size % (2 * self.heads):
-            raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of 2 x heads ({2 * self.heads})")
-        return self
-
-
 class OptimiserConfig(Section):
     steps: int = Field(ge=1)
     batch_size: int = Field(default=64, ge=1)
@@ -123,7 +101,8 @@ class OptimiserConfig(Section):
 
 
 class PretrainConfig(OptimiserConfig):
-    steps: int = Field(default=400, ge=1)
+    steps: int = Field(default=400, ge=0)
+    """0 (for pretrained sizes only) takes the model as it is."""
     seed: int = 0
     """Seed of the base model. One base per size is shared by all arms."""
     seed_per_cell: bool = False
@@ -255,7 +234,7 @@ class Experiment(Section):
     anchors: AnchorsConfig = AnchorsConfig()
     projection: ProjectionConfig = ProjectionConfig()
     control_tokens: ControlTokensConfig = ControlTokensConfig()
-    sizes: dict[str, SizeConfig] = {}
+    sizes: dict[str, Size] = {}
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     distill: DistillConfig = DistillConfig()
@@ -267,6 +246,8 @@ class Experiment(Section):
     scoring: ScoringConfig = ScoringConfig()
     geometry: GeometryConfig = GeometryConfig()
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "int8", "nf4")
+    device: Literal["auto", "cuda"] = "auto"
+    """``auto``: a GPU where there is one. ``cuda``: refuse to start without one."""
     cells: tuple[CellGroup, ...] = Field(min_length=1)
 
     @field_validator("seen_languages", "tasks", "precisions")
@@ -275,6 +256,19 @@ class Experiment(Section):
         if not value:
             raise ValueError("must not be empty")
         return value
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Experiment:
+        least = 2 * (self.control_tokens.count + 2)
+        for name, size in self.sizes.items():
+            if size.max_length < least:
+                raise ValueError(
+                    f"sizes.{name}.max_length: a window of {size.max_length} has no room for "
+                    f"{self.control_tokens.count} control tokens, text and answer: at least {least}"
+                )
+            if not self.pretrain.steps and isinstance(size, SizeConfig):
+                raise ValueError(f"pretrain.steps: size {name} is from scratch and needs 1 or more")
+        return self
 
     @model_validator(mode="after")
     def _sizes_exist(self) -> Experiment:
@@ -327,7 +321,7 @@ def parse(raw: Any, source: str) -> Experiment:
 def one_line(error: ValidationError, root: type[BaseModel]) -> str:
     """The first complaint about a ``root``: the key, what is allowed, what was given."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in first["loc"] if part not in SIZES)
     if first["type"] == "extra_forbidden":
         return f"unknown key {key!r}: allowed here are {', '.join(_fields_at(root, first['loc'][:-1]))}"
     return f"{key or root.__name__.lower()}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r:.80})"
@@ -338,6 +332,9 @@ def _fields_at(root: type[BaseModel], location: tuple[int | str, ...]) -> list[s
     model: Any = root
     for part in location:
         if isinstance(part, int):
+            continue
+        if part in SIZES:
+            model = SIZES[part]
             continue
         if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
             annotation = model.model_fields[part].annotation

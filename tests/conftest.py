@@ -58,3 +58,11 @@ def anchors_and_projection(tokenizer, sentences):
     config = ProjectionConfig(kind="token-table", rank=8)
     projection = fit_projection(config, ids, anchors.centre(vectors, languages), len(tokenizer), None, 0)
     return anchors, projection
+
+
+@pytest.fixture(scope="session")
+def tiny_folders(tmp_path_factory):
+    """Folders of tiny models as their authors would save them, an encoder and a data set, by name."""
+    from tests.tiny_models import save_all
+
+    return save_all(tmp_path_factory.mktemp("pretrained"))

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ecr_bench"
 ORDER = [
     "corpora", "teachers", "items", "ecr", "data", "methods", "precision", "evaluation", "metrics", "runner",
-    "statistics", "report", "cli",
+    "statistics", "report", "bundle", "cli",
 ]  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -59,7 +59,7 @@ def encode_texts(conditioner: Conditioner, rows: Sequence[TextRow], max_length: 
 
 
 def encode_plain(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[Example]:
-    """BOS, text, EOS with the loss on everything after BOS: pre-training."""
+    """BOS (if the tokenizer has one), text, EOS with the loss on everything after the first id: pre-training."""
     ids = tokenizer(list(texts), add_special_tokens=True)["input_ids"]
     eos = tokenizer.eos_token_id
     rows = ([*row, eos][:max_length] for row in ids)
@@ -77,19 +77,19 @@ def _join(
     for prompt, continuation, encoded, tail in zip(
         prompts, continuations, conditioner.encode(prompts), tails, strict=True
     ):
-        ids = _shorten(encoded, max_length - len(tail))
+        ids = _shorten(encoded, max_length - len(tail), len(conditioner.prefix))
         result.append(Example(ids + tail, len(ids), len((prompt.text + continuation).encode())))
     return result
 
 
-def _shorten(encoded: Encoded, room: int) -> list[int]:
-    """Drop text ids from the left, after BOS, until the prompt fits; control tokens stay in order."""
+def _shorten(encoded: Encoded, room: int, start: int) -> list[int]:
+    """Drop text ids from the left, after the first ``start`` (BOS), until the prompt fits; control tokens stay."""
     excess = len(encoded.ids) - room
     if excess <= 0:
         return encoded.ids
     control = set(encoded.control_tokens)
-    kept = encoded.ids[:1]
-    for token in encoded.ids[1:]:
+    kept = encoded.ids[:start]
+    for token in encoded.ids[start:]:
         if token not in control and excess > 0:
             excess -= 1
         else:

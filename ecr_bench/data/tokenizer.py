@@ -1,14 +1,17 @@
-"""The shared byte-level BPE tokenizer, trained on the training split of all languages."""
+"""Tokenizers: the byte-level BPE that from-scratch models share, and those that pretrained models bring."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ecr_bench.config import TokenizerConfig
+from ecr_bench.errors import UserError
+from ecr_bench.hub import read_pretrained
 
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 
@@ -34,3 +37,47 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> PreTrained
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """Read a tokenizer saved with ``save_pretrained``."""
     return PreTrainedTokenizerFast.from_pretrained(str(folder))
+
+
+PROBE = "Ein Test, 测试 123.\n  проба"
+
+
+def own_tokenizer(source: str, max_length: int) -> PreTrainedTokenizerBase:
+    """The tokenizer of a pretrained model, made uniform: ``bos_token`` is what it really puts before a text (None
+    for one that puts nothing, whatever it declares), padding exists, ``model_max_length`` is ``max_length``.
+
+    UserError for one that cannot be read, is not a fast tokenizer or has no EOS token.
+    """
+    who = f"model {source!r}"
+    tokenizer: PreTrainedTokenizerBase = read_pretrained(AutoTokenizer, source, who, model_max_length=max_length)
+    if not tokenizer.is_fast:
+        raise UserError(f"{who}: needs a fast tokenizer (tokenizer.json); convert it with transformers and save it")
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            f"{who}: its tokenizer has no EOS token to end an answer with; set eos_token in its tokenizer_config.json"
+        )
+    if max(tokenizer.get_vocab().values()) >= len(tokenizer):
+        raise UserError(f"{who}: the ids of its tokenizer have holes, control tokens would collide with them")
+    if tokenizer.bos_token_id is not None and tokenizer("")["input_ids"] != [tokenizer.bos_token_id]:
+        tokenizer.bos_token = None
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def save_own_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTrainedTokenizerFast:
+    """Save for ``load_tokenizer``; RuntimeError if what comes back is not the same tokenizer."""
+    tokenizer.save_pretrained(folder)
+    again = load_tokenizer(folder)
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id", "model_max_length"):
+        if getattr(again, name) != getattr(tokenizer, name):
+            raise RuntimeError(f"{name} of {type(tokenizer).__name__} does not survive saving")
+    if again(PROBE)["input_ids"] != tokenizer(PROBE)["input_ids"] or len(again) != len(tokenizer):
+        raise RuntimeError(f"{type(tokenizer).__name__} does not survive saving")
+    return again
+
+
+def context_window(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens a model is trained and scored with: what its positions and its tokenizer both allow."""
+    limits = (getattr(config.get_text_config(), "max_position_embeddings", None), tokenizer.model_max_length)
+    return min(int(limit) for limit in limits if limit)

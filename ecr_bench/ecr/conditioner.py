@@ -23,7 +23,7 @@ from ecr_bench.types import Prompt
 
 @dataclass(frozen=True)
 class Encoded:
-    """One prompt as token ids (BOS first, control tokens in place) and its control tokens alone."""
+    """One prompt as token ids (BOS first if there is one, control tokens in place) and its control tokens alone."""
 
     ids: list[int]
     control_tokens: list[int]
@@ -47,14 +47,14 @@ class Conditioner:
     def __post_init__(self) -> None:
         if self.source is None:
             self.count = 0
-        if self.bos_id is None:
+        if not self.prefix and self.tokenizer.eos_token_id is None:
             raise UserError("the tokenizer has neither a BOS nor an EOS token to start a prompt with; set one")
 
     @property
-    def bos_id(self) -> int | None:
-        """Id every prompt starts with: BOS, or EOS for tokenizers without one."""
+    def prefix(self) -> list[int]:
+        """What every prompt starts with: BOS, or nothing where there is none (Qwen reads worse after EOS)."""
         bos = self.tokenizer.bos_token_id
-        return bos if bos is not None else self.tokenizer.eos_token_id
+        return [] if bos is None else [bos]
 
     def control_tokens(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Control token ids of each prompt: a function of ``cue`` (and, for controls, ``lang``) alone."""
@@ -82,14 +82,16 @@ class Conditioner:
         texts = [self._visible(prompt) for prompt in prompts]
         batch = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
         control = self.control_tokens(prompts)
-        bos = self.bos_id
-        assert bos is not None
+        prefix = self.prefix
         result = []
         for text, ids, offsets, tokens in zip(texts, batch["input_ids"], batch["offset_mapping"], control, strict=True):
-            room = None if max_tokens is None else max_tokens - 1 - self.count
+            room = None if max_tokens is None else max_tokens - len(prefix) - self.count
             cut = 0 if room is None else max(0, len(ids) - room)
             question = max(_question_start(text, offsets) - cut, 0)
-            result.append(Encoded(place([bos, *ids[cut:]], tokens, self.placement, 1 + question), tokens))
+            start = len(prefix)
+            placed = place([*prefix, *ids[cut:]], tokens, self.placement, start + question, start)
+            # without a prefix an empty text is empty: lm-eval starts with EOS then, and so do we
+            result.append(Encoded(placed or [self.tokenizer.eos_token_id], tokens))
         return result
 
     def _visible(self, prompt: Prompt) -> str:

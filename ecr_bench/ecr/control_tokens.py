@@ -65,24 +65,25 @@ def _weight(layer: torch.nn.Module) -> torch.Tensor:
     return weight
 
 
-def place(ids: Sequence[int], control: Sequence[int], placement: Placement, question: int) -> list[int]:
-    """Put ``control`` among ``ids`` (a prompt that starts with BOS).
+def place(ids: Sequence[int], control: Sequence[int], placement: Placement, question: int, start: int = 1) -> list[int]:
+    """Put ``control`` among ``ids``, a prompt that starts with ``start`` ids nothing may come before (BOS).
 
     Args:
-        ids: token ids of the prompt, BOS first.
+        ids: token ids of the prompt.
         control: the control token ids, possibly none.
         placement: ``prefix`` after BOS; ``infix`` before the question, that is, before position
             ``question``; ``suffix`` at the end of the prompt; ``interleaved`` at even distances.
         question: index in ``ids`` where the question (last line of the prompt) starts.
+        start: 1, or 0 for tokenizers without BOS.
     """
     if not control:
         return list(ids)
     if placement == "interleaved":
-        result: list[int] = list(ids[:1])
-        body = ids[1:]
+        result: list[int] = list(ids[:start])
+        body = ids[start:]
         for index, token in enumerate(control):
             low, high = (len(body) * i // len(control) for i in (index, index + 1))
             result += [token, *body[low:high]]
         return result
-    at = {"prefix": 1, "infix": question, "suffix": len(ids)}[placement]
+    at = {"prefix": start, "infix": question, "suffix": len(ids)}[placement]
     return [*ids[:at], *control, *ids[at:]]

@@ -60,7 +60,7 @@ class HiddenProjection:
         """Fit on N rows: ridge for ``hidden``; AdamW on the cosine loss, stopped early, for ``mlp``."""
         if encoder is None:
             raise UserError(f"projection.kind {config.kind!r} needs a base model; 'token-table' does not")
-        states = HiddenStates(_copy_of_base(encoder), config.layer)
+        states = _on_device(HiddenStates(_copy_of_base(encoder), config.layer))
         pooled = states(_readable(token_ids, states), skip=_skip(states))
         mean, std = pooled.mean(0), pooled.std(0, unbiased=False).clamp(min=1e-6)
         tensors = {"mean": mean, "std": std}
@@ -87,7 +87,7 @@ class HiddenProjection:
             model = AutoModel.from_pretrained(folder / "encoder", use_safetensors=True)
             states = HiddenStates(model, -1)
             states.layer, states.total = meta["layer"], meta["layers"]
-            return cls(states, load_file(folder / FILE), meta)
+            return cls(_on_device(states), load_file(folder / FILE), meta)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise UserError(f"{folder}: not a projection folder: {' '.join(str(error).split()):.160}") from error
 
@@ -95,6 +95,13 @@ class HiddenProjection:
 def _copy_of_base(encoder: PreTrainedModel) -> Any:
     """The encoder without its language-model head."""
     return copy.deepcopy(encoder.base_model)
+
+
+def _on_device(states: HiddenStates) -> HiddenStates:
+    """Moved to the GPU where there is one; what it pools comes back on the CPU."""
+    if torch.cuda.is_available():
+        states.model.to("cuda")
+    return states
 
 
 def _bos(states: HiddenStates) -> list[int]:

@@ -17,6 +17,7 @@ from lm_eval.models.utils import has_bos_prefix
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from transformers import PreTrainedModel
 
+from ecr_bench.data.tokenizer import context_window
 from ecr_bench.ecr.conditioner import Conditioner, Encoded
 from ecr_bench.ecr.cue import prompt_for
 from ecr_bench.errors import UserError
@@ -55,6 +56,10 @@ class EcrLM(HFLM):
         """
         with _without_object_warning():
             super().__init__(pretrained, **kwargs)
+        if getattr(self.model, "is_quantized", False):
+            from ecr_bench.precision.quantised import same_everywhere
+
+            same_everywhere(self.model)  # a no-op for models from ``precision``; lm-eval's command line loads its own
         # HFLM's own test of strings fails for `--model_args` values, which arrive as int
         self.batch_tokens = int(batch_tokens)
         plain_forward = self.backend == "causal" and self.mixed_precision_dtype is None and self.softmax_dtype is None
@@ -64,6 +69,8 @@ class EcrLM(HFLM):
             if self.backend != "causal":
                 raise UserError("a conditioner needs a causal model; this one is an encoder-decoder")
             self.conditioner.attach(self.model)
+            if "max_length" not in kwargs:
+                self._max_length = context_window(self.model.config, self.tokenizer)
         self.last_control_tokens: dict[DocKey, list[int]] = {}
         """Control tokens of each document of the last call, by (task name, doc id)."""
         self.on_progress: Callable[[int], None] | None = None

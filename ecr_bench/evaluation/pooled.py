@@ -43,7 +43,7 @@ def pooled_states(
     model.eval()
     result = torch.zeros(len(rows), int(model.config.get_text_config().hidden_size))
     for batch in _batches([len(row) for row in rows], batch_tokens):
-        result[batch] = _pool(model, [rows[i] for i in batch], index, first)
+        result[batch] = _pool(model, [rows[i] for i in batch], index, first, len(conditioner.prefix))
     model.train(was_training)
     return result
 
@@ -59,12 +59,14 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
     return batches
 
 
-def _pool(model: PreTrainedModel, rows: Sequence[Sequence[int]], layer: int, first: int | None) -> torch.Tensor:
+def _pool(
+    model: PreTrainedModel, rows: Sequence[Sequence[int]], layer: int, first: int | None, start: int
+) -> torch.Tensor:
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
     lengths = torch.tensor([len(row) for row in rows])
     inside = torch.arange(width) < lengths[:, None]
-    inside[:, 0] = False
+    inside[:, :start] = False
     text = inside if first is None else inside & (ids < first)
     # a text that is hidden or empty: what is left are the control tokens
     pooled = torch.where(text.any(1, keepdim=True), text, inside).float()[..., None]

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -16,9 +17,11 @@ from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 from tqdm import tqdm
 
+from ecr_bench.config import shipped
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.probe import ProbeLM
+from ecr_bench.items.lmeval import task_specs
 
 
 @contextlib.contextmanager
@@ -55,6 +58,13 @@ def load_tasks(names: Sequence[str | dict[str, Any]], manager: TaskManager) -> l
             raise UserError(f"unknown task {name!r}: allowed are {known}{', …' if len(manager.all_tasks) > 20 else ''}")
     with quiet():
         return list(manager.load(list(names))["tasks"].values())
+
+
+def load_item_tasks(items: Path, names: Sequence[str]) -> tuple[TaskManager, list[Task]]:
+    """Our own tasks ``names`` on the items in the folder ``items``, and the manager that knows them."""
+    metadata = {"items": str(items)}
+    manager = TaskManager(include_path=str(shipped("tasks")), include_defaults=False, metadata=metadata)
+    return manager, load_tasks(task_specs(names, shipped("tasks")), manager)
 
 
 def evaluate(

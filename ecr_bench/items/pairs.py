@@ -12,17 +12,19 @@ KINDS = ("to-en", "from-en", "ring")
 def pairs(languages: Sequence[str], kinds: Sequence[str]) -> list[str]:
     """Pairs of ``kinds``, without repeats: X-en (to-en), en-X (from-en), each language with the next (ring).
 
-    The ring follows the order of the sorted codes. Raises UserError for an unknown kind.
+    English is ``en``, or the first code that starts with ``en-``. The ring follows the order of the sorted codes.
+    Raises UserError for an unknown kind.
     """
     codes = sorted(set(languages))
+    english = next((code for code in codes if code.partition("-")[0] == "en"), "")
     result: list[tuple[str, str]] = []
     for kind in kinds:
         if kind not in KINDS:
             raise unknown("kind of language pair", kind, KINDS)
         if kind == "ring":
             result += zip(codes, [*codes[1:], *codes[:1]], strict=True)
-        elif "en" in codes:
-            result += [(code, "en") if kind == "to-en" else ("en", code) for code in codes]
+        elif english:
+            result += [(code, english) if kind == "to-en" else (english, code) for code in codes]
     return list(dict.fromkeys(f"{a}-{b}" for a, b in result if a != b))
 
 

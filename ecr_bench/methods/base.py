@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import lightning as L
 import torch
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ecr_bench.config import ControlTokensConfig, Experiment, OptimiserConfig, TeacherConfig
@@ -25,8 +26,21 @@ from ecr_bench.types import Item
 
 
 def hidden_states(model: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tensor:
-    """Last hidden states (B, T, d) of the model without its head, for right-padded ids (B, T)."""
-    return model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
+    """Last hidden states (B, T, d) of the model without its head, for right-padded ids (B, T).
+
+    With ``model.parts`` (``methods.models.fit_to_machine``) above 1, the rows go through in so many parts in
+    training, each computed again in the backward pass: memory for one part, and gradients of the whole batch,
+    whatever loss follows. (Averaging the losses of parts, the usual way, is exact only where each weighs the same.)
+    """
+
+    def states(ids: torch.Tensor) -> torch.Tensor:
+        return model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+
+    parts = int(getattr(model, "parts", 1))
+    if parts == 1 or not torch.is_grad_enabled():
+        return states(input_ids)
+    chunks = input_ids.tensor_split(min(parts, len(input_ids)))
+    return torch.cat([checkpoint(states, chunk, use_reentrant=False) for chunk in chunks])
 
 
 def cross_entropy(

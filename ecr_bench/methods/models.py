@@ -1,11 +1,22 @@
-"""Base models: Llama-style, from scratch, in the sizes an experiment declares."""
+"""Base models in the sizes an experiment declares: Llama-style from scratch, or pretrained."""
 
 from __future__ import annotations
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from ecr_bench.config import SizeConfig
+from ecr_bench.sizes import Fitting, PretrainedSize, SizeConfig
+
+
+def base_model(
+    size: SizeConfig | PretrainedSize, tokenizer: PreTrainedTokenizerBase, seed: int, as_is: bool = False
+) -> PreTrainedModel:
+    """Where pre-training starts, float32: a new model or a pretrained one (``as_is``: in the dtype it was saved in)."""
+    if isinstance(size, SizeConfig):
+        return create_model(size, tokenizer, seed)
+    from ecr_bench.methods.pretrained import load_pretrained
+
+    return load_pretrained(size, tokenizer, "auto" if as_is else torch.float32)
 
 
 def create_model(size: SizeConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
@@ -26,6 +37,14 @@ def create_model(size: SizeConfig, tokenizer: PreTrainedTokenizerBase, seed: int
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LlamaForCausalLM(config)
+
+
+def fit_to_machine(model: PreTrainedModel, fitting: Fitting) -> None:
+    """Prepare ``model`` for training with less memory, as ``fitting`` says; the gradients stay the same."""
+    model.parts = fitting.accumulate  # type: ignore[assignment]  # read by ``methods.base.hidden_states``
+    if fitting.checkpointing:
+        model.train()  # checkpointing is off in eval mode, where ``from_pretrained`` leaves a model
+        model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def count_parameters(model: torch.nn.Module) -> int:

@@ -22,6 +22,8 @@ METHODS = Registry(
         "relational": "ecr_bench.methods.relational:Relational",
         "ecr+refresh": "ecr_bench.methods.refresh:EcrRefresh",
         "ecr+dropout": "ecr_bench.methods.dropout:EcrDropout",
+        "finetune+lora": "ecr_bench.methods.lora_dense:FinetuneLora",
+        "ecr+lora": "ecr_bench.methods.lora_dense:EcrLora",
         "finetune+lora-int8": "ecr_bench.methods.lora:FinetuneLoraInt8",
         "finetune+lora-nf4": "ecr_bench.methods.lora:FinetuneLoraNf4",
         "ecr+lora-int8": "ecr_bench.methods.lora:EcrLoraInt8",

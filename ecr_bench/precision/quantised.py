@@ -40,6 +40,14 @@ def load_nf4(folder: Path, device: str = "cpu") -> PreTrainedModel:
     return same_everywhere(_load(folder, device, config))
 
 
+def load_quantised(folder: Path, device: str = "cpu") -> PreTrainedModel:
+    """Read a model that was saved quantised (int8 or nf4), as it was."""
+    model = AutoModelForCausalLM.from_pretrained(
+        check_folder(folder), dtype=torch.bfloat16, device_map={"": device}, local_files_only=True
+    )
+    return same_everywhere(model.eval())
+
+
 def same_everywhere(model: PreTrainedModel) -> PreTrainedModel:
     """Keep 4-bit layers off a path that only some CPUs have; other layers are left alone."""
     for module in model.modules():

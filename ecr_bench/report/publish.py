@@ -35,6 +35,7 @@ from ecr_bench.runner.collect import (
     collect_records,
     collect_surface,
 )
+from ecr_bench.runner.device import check_device
 from ecr_bench.runner.execute import default_workers, execute
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.provenance import provenance
@@ -48,6 +49,7 @@ def run_and_publish(
     """Run what is missing, then write ``out/<name>/`` and print the leaderboard."""
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: must be 1 or more")
+    check_device(experiment)
     plan, store = make_plan(experiment), Store(out)
     execute(plan.stages, store, console, workers or default_workers(), plugins)
     board = publish(plan, store, out / experiment.name)

@@ -54,7 +54,8 @@ def write_tensorboard(
     with atomic_dir(folder) as temporary:
         for base in dict.fromkeys(cell.base for cell in plan.cells):
             name = plan.stages[base].label.replace(" ", "-")
-            shutil.copytree(store.path(base) / "tensorboard", temporary / name)
+            if (events := store.path(base) / "tensorboard").is_dir():  # a pretrained base may be taken as it is
+                shutil.copytree(events, temporary / name)
         with SummaryWriter(str(temporary / CONFIG)) as writer:
             text = yaml.safe_dump(plan.experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
             writer.add_text("configuration", "    " + text.replace("\n", "\n    "))

@@ -12,26 +12,27 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from ecr_bench.config import ControlTokensConfig, DistillConfig, FinetuneConfig, TeacherConfig, shipped
+from ecr_bench.config import ControlTokensConfig, DistillConfig, FinetuneConfig, TeacherConfig
 from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.encode import Example, TextRow, cut_texts, encode_items, encode_texts
 from ecr_bench.data.module import ExamplesDataModule, Mixture
 from ecr_bench.data.parallel import parallel_rows
-from ecr_bench.data.tokenizer import load_tokenizer
+from ecr_bench.data.tokenizer import context_window, load_tokenizer
 from ecr_bench.ecr.anchors import Anchors
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.projection import load_projection
 from ecr_bench.evaluation.pooled import pooled_states
 from ecr_bench.items.files import read_items
-from ecr_bench.items.lmeval import task_specs
 from ecr_bench.methods.base import Ingredients, Method, Training
 from ecr_bench.methods.distill import teacher_folder
-from ecr_bench.methods.models import count_parameters
+from ecr_bench.methods.models import count_parameters, fit_to_machine
 from ecr_bench.methods.registry import METHODS
 from ecr_bench.methods.teacher_logits import FILE, build_cache, cache_identity, load_teacher, plain_rows
 from ecr_bench.runner.anchoring import balanced_sample
+from ecr_bench.runner.device import device
 from ecr_bench.runner.memory import peak_memory, reset_peak_memory
 from ecr_bench.runner.training import Snapshots, fit
+from ecr_bench.sizes import Fitting
 from ecr_bench.types import Item
 
 
@@ -75,10 +76,6 @@ def logits_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, re
     return {"positions": len(cache.tensors["labels"]), "bytes": (folder / FILE).stat().st_size}
 
 
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Any) -> dict[str, Any]:
     """Fine-tune the shared base model as this arm; save model, tokenizer and conditioner together."""
     finetune, seed = FinetuneConfig(**spec["finetune"]), spec["seed"]
@@ -90,16 +87,18 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
 
         return {"method": spec["method"], "seed": seed, **train_probe(given, inputs["items"], folder)}
     conditioner = method.conditioner(given)
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(inputs["base"] / "model")
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(inputs["base"] / "model", dtype=torch.float32)
     if conditioner.tokens is not None:
         conditioner.tokens.add_to(model, given.control_tokens.init_std, seed)
-    window = model.config.max_position_embeddings
+    window = context_window(model.config, given.tokenizer)
     parameters = count_parameters(model)  # before quantisation, which packs several into one number
     if method.base_precision is not None:
         from ecr_bench.precision.adapted import quantise_into
 
-        model = quantise_into(folder / "model", model, method.base_precision, _device())
+        model = quantise_into(folder / "model", model, method.base_precision, device())
 
+    fitting = Fitting(**spec["fitting"])
+    fit_to_machine(model, fitting)
     items, texts = _training_rows(rows, inputs["items"], finetune.items, seed)
     module = method(model, finetune)
     settings = {name: spec[name] for name in method.sections}
@@ -125,7 +124,7 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
         module.validation_variation(encode_held_out),
     )
     snapshots = _snapshots(spec["geometry"], rows, module, conditioner, finetune.steps)
-    stats = fit(module, data, finetune, seed, folder, report, [snapshots])
+    stats = fit(module, data, finetune, seed, folder, report, [snapshots], fitting.dtype)
     snapshots.save(folder)
     module.save_model(folder / "model")
     given.tokenizer.save_pretrained(folder / "model")
@@ -155,18 +154,13 @@ def _snapshots(
 
 def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Any) -> dict[str, Any]:
     """Score a trained cell on all test items at each precision; per-item records as Parquet."""
-    from lm_eval.tasks import TaskManager
-
     from ecr_bench.evaluation.records import write_records
-    from ecr_bench.evaluation.run import evaluate, load_tasks
+    from ecr_bench.evaluation.run import evaluate, load_item_tasks
     from ecr_bench.runner.scorers import disk_bytes, open_scorer
 
     model_folder = inputs["train"] / "model"
     names = sorted(path.stem for path in (inputs["items"] / "test").glob("ecr_*.jsonl"))
-    manager = TaskManager(
-        include_path=str(shipped("tasks")), include_defaults=False, metadata={"items": str(inputs["items"] / "test")}
-    )
-    tasks = load_tasks(task_specs(names, shipped("tasks")), manager)
+    manager, tasks = load_item_tasks(inputs["items"] / "test", names)
     # names of cell, arm and size belong to an experiment, not to the stage: `collect` fills them in
     metadata = {"cell": "", "method": "", "size": "", "seed": 0, "seen_languages": spec["seen"]}
     records: list[dict[str, Any]] = []
@@ -174,7 +168,7 @@ def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
     for index, precision in enumerate(spec["precisions"]):
         report(index, len(spec["precisions"]))
         reset_peak_memory()
-        scorer = open_scorer(model_folder, precision, _device(), spec["batch_tokens"])
+        scorer = open_scorer(model_folder, precision, device(), spec["batch_tokens"])
         started = time.perf_counter()
         scored = evaluate(scorer.lm, tasks, metadata={**metadata, "precision": precision}, task_manager=manager)
         seconds = time.perf_counter() - started

@@ -20,6 +20,7 @@ from ecr_bench.methods.registry import METHODS
 from ecr_bench.methods.weights import weights_fingerprint
 from ecr_bench.plugins import code_of
 from ecr_bench.runner.identity import code_and_packages, content_of
+from ecr_bench.sizes import PretrainedSize, Size, SizeConfig
 from ecr_bench.teachers.registry import TEACHERS
 
 
@@ -123,9 +124,7 @@ def _cell(
     if isinstance(path := exp.corpus.options.get("path"), str):
         corpus_spec["content"] = content_of(Path(path).expanduser())
     corpus = _add(stages, Stage("corpus", f"corpus {exp.corpus.name}", corpus_spec, cost=10))
-    tokenizer = _add(
-        stages, Stage("tokenizer", "tokenizer", {"tokenizer": dump["tokenizer"]}, {"corpus": corpus}, cost=5)
-    )
+    tokenizer = _add(stages, _tokenizer_stage(exp.sizes[size], dump, corpus))
     items_spec = {
         "tasks": dump["tasks"],
         "scoring": {"items": exp.scoring.items, "pairs": dump["scoring"]["pairs"]},
@@ -137,12 +136,13 @@ def _cell(
     pretrain = dump["pretrain"]
     per_cell = pretrain.pop("seed_per_cell")
     pretrain["seed"] = seed if per_cell else pretrain["seed"]
+    base_spec = {"size": dump["sizes"][size], "pretrain": pretrain, **_model_content(exp.sizes[size])}
     base = _add(
         stages,
         Stage(
             "base",
             f"pre-train base {size}" + (f" seed {seed}" if per_cell else ""),
-            {"size": dump["sizes"][size], "pretrain": pretrain},
+            base_spec,
             {"corpus": corpus, "tokenizer": tokenizer},
             cost=_cost(exp, size, exp.pretrain.steps * exp.pretrain.batch_size),
         ),
@@ -156,7 +156,7 @@ def _cell(
     train = Stage(
         "train",
         f"train {method}-{size} seed {seed}{extra}",
-        _train_spec(exp, dump, method, seed, cls),
+        _train_spec(exp, dump, method, size, seed, cls),
         {
             "corpus": corpus,
             "tokenizer": tokenizer,
@@ -228,7 +228,21 @@ def _measured(exp: Experiment, cell: Cell, stages: dict[str, Stage]) -> Cell:
     return replace(cell, geometry=_add(stages, geometry))
 
 
-def _train_spec(exp: Experiment, dump: dict[str, Any], method: str, seed: int, cls: Any) -> dict[str, Any]:
+def _tokenizer_stage(size: Size, dump: dict[str, Any], corpus: str) -> Stage:
+    """The shared BPE for models from scratch; a pretrained model's own, which needs no corpus."""
+    if isinstance(size, SizeConfig):
+        return Stage("tokenizer", "tokenizer", {"tokenizer": dump["tokenizer"]}, {"corpus": corpus}, cost=5)
+    spec = {"model": size.model, "max_length": size.max_length, **_model_content(size)}
+    return Stage("tokenizer", f"tokenizer of {size.model}", spec, cost=5)
+
+
+def _model_content(size: Size) -> dict[str, Any]:
+    """Identity of a model folder of the user's, which may change under its name; nothing for other sizes."""
+    folder = Path(size.model).expanduser() if isinstance(size, PretrainedSize) else None
+    return {"content": content_of(folder)} if folder and folder.is_dir() else {}
+
+
+def _train_spec(exp: Experiment, dump: dict[str, Any], method: str, size: str, seed: int, cls: Any) -> dict[str, Any]:
     """Only what this method reads, so that an anchor setting does not retrain the plain arms."""
     spec = {"method": method, "seed": seed, "finetune": dump["finetune"], **code_of(cls)}
     if cls.uses_control_tokens:
@@ -237,6 +251,7 @@ def _train_spec(exp: Experiment, dump: dict[str, Any], method: str, seed: int, c
     if cls.uses_teacher:
         spec["teacher"] = dump["teacher"]
     if cls.trains_model:
+        spec["fitting"] = {name: dump["sizes"][size][name] for name in ("dtype", "accumulate", "checkpointing")}
         spec["geometry"] = {name: dump["geometry"][name] for name in ("layer", "per_language", "snapshots")}
     spec.update({name: dump[name] for name in cls.sections})
     if cls.uses_larger and exp.distill.model:
@@ -303,5 +318,7 @@ def _anchor_stage(
 def _cost(exp: Experiment, size: str, rows: int) -> float:
     """Core-seconds at some 50 GFLOP/s: 6 FLOP per parameter and token, 20 tokens a row."""
     shape = exp.sizes[size]
+    if isinstance(shape, PretrainedSize):
+        return float(rows)  # unknown before it is read; only the order of execution depends on it
     body = shape.layers * (4 * shape.hidden_size**2 + 3 * shape.hidden_size * shape.intermediate_size)
     return 6 * body * rows * 20 / 50e9

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ecr_bench.config import CorpusConfig, SizeConfig, TokenizerConfig
+from ecr_bench.config import CorpusConfig, TokenizerConfig
 from ecr_bench.config import PretrainConfig as Pretrain
 from ecr_bench.corpora.base import Corpus
 from ecr_bench.corpora.registry import build as build_corpus
@@ -20,6 +20,7 @@ from ecr_bench.items.surface import surface_baselines
 from ecr_bench.runner.plan import Stage
 from ecr_bench.runner.store import Store
 from ecr_bench.runner.training import fit
+from ecr_bench.sizes import size_config
 
 Report = Callable[[int, int], None]
 """Called with (done, total) in the stage's own unit."""
@@ -47,8 +48,14 @@ def corpus_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, re
 
 
 def tokenizer_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Report) -> dict[str, Any]:
-    from ecr_bench.data.tokenizer import train_tokenizer
+    """Train the shared BPE, or keep the tokenizer a pretrained model brings."""
+    from ecr_bench.data.tokenizer import own_tokenizer, save_own_tokenizer, train_tokenizer
 
+    if "model" in spec:
+        from ecr_bench.methods.packaged import local_source
+
+        own = own_tokenizer(local_source(spec["model"]), spec["max_length"])
+        return {"vocab_size": len(save_own_tokenizer(own, folder / "tokenizer"))}
     rows = Corpus.load(inputs["corpus"] / "corpus").dataset.to_pandas()
     tokenizer = train_tokenizer(rows[rows.split == "train"].text, TokenizerConfig(**spec["tokenizer"]))
     tokenizer.save_pretrained(folder / "tokenizer")
@@ -80,25 +87,30 @@ def items_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
 
 
 def base_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Report) -> dict[str, Any]:
-    """Pre-train one size on the unlabelled training text of all languages."""
+    """Pre-train one size on the unlabelled training text of all languages, or go on from a pretrained model."""
     from ecr_bench.data.encode import encode_plain
     from ecr_bench.data.module import ExamplesDataModule, Mixture
     from ecr_bench.data.tokenizer import load_tokenizer
     from ecr_bench.methods.base import CausalLMModule
-    from ecr_bench.methods.models import count_parameters, create_model
+    from ecr_bench.methods.models import base_model, count_parameters, fit_to_machine
 
-    pretrain, size = Pretrain(**spec["pretrain"]), SizeConfig(**spec["size"])
+    pretrain, size = Pretrain(**spec["pretrain"]), size_config(spec["size"])
     tokenizer = load_tokenizer(inputs["tokenizer"] / "tokenizer")
+    model = base_model(size, tokenizer, pretrain.seed, as_is=not pretrain.steps)
+    if not pretrain.steps:
+        model.save_pretrained(folder / "model")
+        tokenizer.save_pretrained(folder / "model")
+        return {"parameters": count_parameters(model), "steps": 0}
+    fit_to_machine(model, size)
     rows = Corpus.load(inputs["corpus"] / "corpus").dataset.to_pandas()
     text = encode_plain(tokenizer, rows[rows.split == "train"].text.tolist(), size.max_length)
     held_out = rows[rows.split == "validation"].text
     held_out = held_out.sample(min(1000, len(held_out)), random_state=0)
     validation = encode_plain(tokenizer, held_out.tolist(), size.max_length)
-    model = create_model(size, tokenizer, pretrain.seed)
     data = ExamplesDataModule(
         Mixture([], text, 1.0), validation, tokenizer.pad_token_id, pretrain.batch_size, pretrain.steps, pretrain.seed
     )
-    stats = fit(CausalLMModule(model, pretrain), data, pretrain, pretrain.seed, folder, report)
+    stats = fit(CausalLMModule(model, pretrain), data, pretrain, pretrain.seed, folder, report, dtype=size.dtype)
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     return {"parameters": count_parameters(model), **stats}

@@ -72,9 +72,10 @@ def fit(
     folder: Path,
     report: Callable[[int, int], None],
     callbacks: Sequence[Callback] = (),
+    dtype: str = "fp32",
 ) -> dict[str, Any]:
     """Train for ``optimiser.steps``, log to ``folder/tensorboard`` and write ``folder/trace.safetensors``: ``loss``
-    (nats per token) and ``grad_norm`` of every step, float32 (steps,).
+    (nats per token) and ``grad_norm`` of every step, float32 (steps,). ``dtype`` bf16: autocast, weights stay float32.
 
     Returns plain numbers: seconds, tokens seen, last training and validation loss (nats per token),
     gradient norm (median, largest), whether the loss stayed finite, peak memory in bytes.
@@ -89,6 +90,7 @@ def fit(
             max_steps=optimiser.steps,
             accelerator="auto",
             devices=1,
+            precision="bf16-mixed" if dtype == "bf16" else "32-true",
             deterministic=True,
             gradient_clip_val=optimiser.clip,
             logger=TensorBoardLogger(str(folder), name="tensorboard", version=""),

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from ecr_bench.config import Section
 from ecr_bench.errors import UserError
+from ecr_bench.hub import read_pretrained
 from ecr_bench.io import fingerprint
 from ecr_bench.teachers.base import Progress, read_options
 from ecr_bench.teachers.hidden import HiddenStates, Pooling, resolve_layer
@@ -59,7 +60,7 @@ class HFTeacher:
 
     def _setup(self, options: HFOptions, bos: bool) -> None:
         self.options, self._bos = options, bos
-        config = _load(AutoConfig, options.model, f"teacher {self.name!r}")
+        config = read_pretrained(AutoConfig, options.model, f"teacher {self.name!r}")
         text_config = config.get_text_config()
         resolve_layer(options.layer, text_config.num_hidden_layers)
         self.dim = int(text_config.hidden_size)
@@ -73,9 +74,9 @@ class HFTeacher:
     def _open(self) -> HiddenStates:
         if self._states is None:
             who = f"teacher {self.name!r}"
-            self._tokenizer = _load(AutoTokenizer, self.options.model, who)
+            self._tokenizer = read_pretrained(AutoTokenizer, self.options.model, who)
             dtype = getattr(torch, self.options.dtype)
-            model = _load(AutoModel, self.options.model, who, dtype=dtype, use_safetensors=True)
+            model = read_pretrained(AutoModel, self.options.model, who, dtype=dtype, use_safetensors=True)
             self._states = HiddenStates(model.to("cuda" if torch.cuda.is_available() else "cpu"), self.options.layer)
         return self._states
 
@@ -117,20 +118,3 @@ def _hash_folder(folder: Path) -> list[str]:
         with path.open("rb") as handle:
             result.append(f"{path.name}:{hashlib.file_digest(handle, 'sha256').hexdigest()}")
     return result
-
-
-def _load(kind: Any, model: str, who: str, **options: Any) -> Any:
-    """``kind.from_pretrained(model)``; UserError names the model and the remedy."""
-    try:
-        return kind.from_pretrained(model, **options)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if Path(model).is_dir():
-            raise UserError(
-                f"{who}: cannot read {model}: {reason:.160}; it must be a transformers folder with config.json, "
-                "a tokenizer and model.safetensors"
-            ) from error
-        raise UserError(
-            f"{who}: {model!r} is neither a folder here nor reachable on the hub; run 'hf download {model}' "
-            "where there is a network, or give the path of a folder"
-        ) from error

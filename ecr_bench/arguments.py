@@ -1,0 +1,60 @@
+"""From typed functions to a command line: one subcommand each, options read off signature and docstring."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
+
+import docstring_parser
+from jsonargparse import ArgumentParser
+
+from ecr_bench.errors import UserError
+
+POSITIONAL = {"experiment", "corpus", "model", "tasks", "a", "b", "cell", "folder", "text", "task"}
+"""Parameters that are given by place, not by option."""
+
+
+def command_parser(commands: Mapping[str, Callable[..., None]]) -> ArgumentParser:
+    """One subcommand per function, its options read off the signature and the docstring."""
+    parser = _Parser(prog="ecr-bench", description="Does ECR let a 1x multilingual language model beat a 3x one?")
+    group = parser.add_subcommands(dest="command")
+    for name, function in commands.items():
+        summary = (function.__doc__ or "").splitlines()[0]
+        sub = _Parser(description=summary)
+        described = docstring_parser.parse(function.__doc__ or "").params
+        texts = {item.arg_name: item.description or "" for item in described}
+        hints = get_type_hints(function)
+        for parameter in inspect.signature(function).parameters.values():
+            _add_argument(sub, parameter, hints[parameter.name], texts[parameter.name])
+        group.add_subcommand(name, sub, help=summary)
+    return parser
+
+
+def _add_argument(parser: ArgumentParser, parameter: inspect.Parameter, kind: Any, text: str) -> None:
+    """Lists may be given as ``--set a=1 b=2`` or by repeating the option; names in POSITIONAL by place."""
+    option, default = "--" + parameter.name.replace("_", "-"), parameter.default
+    if kind == (list[str] | None):
+        parser.add_argument(option, nargs="+", action="extend", type=str, help=text)
+    elif kind == list[str]:
+        parser.add_argument(parameter.name, nargs="+", type=str, help=text)
+    elif kind is bool:
+        parser.add_argument(option, action="store_true", help=text)
+    elif parameter.name not in POSITIONAL:
+        parser.add_argument(option, type=kind, default=default, help=text)
+    elif default is parameter.empty:
+        parser.add_argument(parameter.name, type=kind, help=text)
+    else:
+        parser.add_argument(parameter.name, type=kind, nargs="?", default=default, help=text)
+
+
+class _Parser(ArgumentParser):
+    """Errors become a UserError: one line, exit code 2."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        text = " ".join(str(message).split())
+        # jsonargparse explains a wrong type at length; the option, the type and the value are enough
+        if found := re.search(r'Parser key "(\w+)".*?(int|float|Path).*(?:Given|Got) value: (.*)', text):
+            text = f"--{found[1].replace('_', '-')} {found[3]}: must be of type {found[2]}"
+        raise UserError(f"{text} (see ecr-bench --help)")

@@ -1,0 +1,49 @@
+"""The model card of a bundle: what it is, how it scored, how to use it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ecr_bench.report.markdown import render
+from ecr_bench.report.schema import Board
+from ecr_bench.report.tables import Table, percent, with_side
+
+
+def model_card(board: Board, meta: dict[str, Any], cost: dict[str, Any]) -> str:
+    """Markdown with the board's rows of this arm and precision (means over its seeds, not this seed alone)."""
+    rows = [
+        r
+        for r in board.rows
+        if (r.method, r.size, r.precision) == tuple(meta[k] for k in ("method", "size", "precision"))
+    ]
+    table = Table(
+        "Accuracy of this arm in %",
+        ("languages", "task", "accuracy", "95 % interval", "chance", "items", "seeds"),
+        (tuple(
+            (r.split, r.task, percent(r.mean), f"{percent(r.ci[0])} to {percent(r.ci[1])}", percent(r.chance),
+             str(r.n_items), str(r.n_seeds))
+            for r in rows
+        ),),
+        f"unseen: languages without labelled training rows; seen: {', '.join(meta['seen_languages'])}",
+    )  # fmt: skip
+    origin = f"Fine-tuned from `{meta['base_model']}`; its licence applies. " if meta["base_model"] else ""
+    sizes = with_side(cost["parameters"], cost["side_parameters"])
+    return f"""# {meta["cell"]}, {meta["precision"]}
+
+Arm `{meta["method"]}` of the ecr-bench run `{meta["run"]}` (seed {meta["seed"]}).
+{origin}{sizes} parameters (model, and projection with anchors after the plus); {cost["extra_tokens"]} control tokens
+a prompt. No teacher is needed.
+
+{render(table)}
+
+## Use
+
+```
+ecr-bench generate DIR "text"
+ecr-bench score DIR all --items runs/store/items/KEY/test
+python -m ecr_bench.harness run --model ecr-hf --model_args pretrained=DIR --tasks ecr_label --include_path tasks
+```
+
+`AutoModelForCausalLM.from_pretrained(DIR)` loads the model alone: without its conditioner (`conditioner/`) it sees no
+control tokens, so it is not what was scored.
+"""

@@ -1,0 +1,73 @@
+"""How large a model is and where it comes from: from scratch, or pretrained; the ``sizes`` of an experiment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Fitting(Section):
+    """What every size of model has: its window, its learning rate, and how its training fits the machine."""
+
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Learning rate of both stages for this size, chosen on validation rows; null: that of the stage."""
+    max_length: int = Field(default=192, ge=16)
+    """Context window in tokens, control tokens included."""
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of training; weights, gradients and optimiser are float32 either way."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts a batch goes through the model in. Saves memory, costs a second forward pass, changes no gradient."""
+    checkpointing: bool = False
+    """Keep only the input of each layer for the backward pass. Saves memory, costs a second forward pass."""
+
+
+class SizeConfig(Fitting):
+    """A Llama from scratch, pre-trained here on the unlabelled text."""
+
+    hidden_size: int = Field(ge=8)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    intermediate_size: int = Field(ge=8)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> SizeConfig:
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of 2 x heads ({2 * self.heads})")
+        return self
+
+
+class PretrainedSize(Fitting):
+    """A causal LM that somebody has trained, with its own tokenizer; ``pretrain`` goes on from there."""
+
+    model: str = Field(min_length=1)
+    """Hub id, folder of a transformers model, or ``package:NAME`` (methods/packaged.py)."""
+
+
+SIZES: dict[Any, type[SizeConfig] | type[PretrainedSize]] = {
+    "<from scratch>": SizeConfig,
+    "<pretrained>": PretrainedSize,
+}
+"""Tag -> class of a size; pydantic puts the tags into the places of its errors, ``one_line`` takes them out."""
+
+
+def _kind_of_size(value: Any) -> str:
+    has_model = "model" in value if isinstance(value, dict) else isinstance(value, PretrainedSize)
+    return "<pretrained>" if has_model else "<from scratch>"
+
+
+Size = Annotated[
+    Annotated[SizeConfig, Tag("<from scratch>")] | Annotated[PretrainedSize, Tag("<pretrained>")],
+    Discriminator(_kind_of_size),
+]
+
+
+def size_config(raw: dict[str, Any]) -> SizeConfig | PretrainedSize:
+    """The size a stage's specification holds."""
+    return SIZES[_kind_of_size(raw)](**raw)
