@@ -23,7 +23,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "runner/cells.py", "runner/training.py", "runner/probing.py",
     ),
     "score": (
-        *(f"evaluation/{name}.py" for name in ("lm", "run", "scorer", "packing", "probe", "records")),
+        *(f"evaluation/{name}.py" for name in ("lm", "run", "scorer", "packing", "head", "probe", "records")),
         "precision", "ecr", "items/lmeval.py", "runner/cells.py", "runner/scorers.py",
     ),
 }

@@ -24,6 +24,13 @@ def provenance(experiment: Experiment) -> dict[str, Any]:
     return {
         "experiment": experiment.model_dump(mode="json"),
         "identity": experiment.identity,
+        **environment(),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Plain JSON: code version and commit, package versions, hardware, date (UTC)."""
+    return {
         "ecr_bench": __version__,
         "commit": _commit(),
         "packages": {name: found for name in PACKAGES if (found := installed_version(name))},
