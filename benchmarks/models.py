@@ -49,4 +49,4 @@ def data(examples: list[Example], batch_size: int, steps: int) -> ExamplesDataMo
 
 
 def settings(steps: int, batch_size: int) -> OptimiserConfig:
-    return OptimiserConfig(steps=steps, batch_size=batch_size, learning_rate=1e-3)
+    return OptimiserConfig(steps=steps, batch_size=batch_size, learning_rate=1e-3, optimiser="adamw", clip=1.0)

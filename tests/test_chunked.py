@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ecr_bench.config import DistillConfig
-from ecr_bench.methods.base import average, plain_loss, position_weights
+from ecr_bench.methods.base import plain_loss, position_weights
 from ecr_bench.methods.chunked import chunked_loss
 from ecr_bench.methods.losses import distillation_loss, thin
 
@@ -43,21 +43,17 @@ def check(parts, terms, expected, monkeypatch) -> None:
 @pytest.mark.parametrize("per_row", [False, True])
 def test_cross_entropy(parts, per_row, monkeypatch):
     labels = parts[2]
-    chosen = labels[labels != -100]
-    weights = position_weights(labels, per_row).double()
+    row, _ = (labels != -100).nonzero().T
+    chosen, counts = labels[labels != -100], torch.bincount(row).double()
+    each_row = 1 / (counts[row] * (counts > 0).sum())
+    weights = each_row if per_row else torch.full((len(row),), 1 / len(row), dtype=torch.float64)
+    torch.testing.assert_close(position_weights(labels, per_row).double(), weights, rtol=1e-6, atol=0)
 
     def expected(logits):
-        return average(torch.nn.functional.cross_entropy(logits, chosen, reduction="none"), labels, False) if (
-            not per_row
-        ) else torch.stack(
-            [
-                torch.nn.functional.cross_entropy(logits[rows], chosen[rows])
-                for i in range(B)
-                if (rows := (labels != -100).nonzero()[:, 0] == i).any()
-            ]
-        ).mean()
+        losses = torch.nn.functional.cross_entropy(logits, chosen, reduction="none")
+        rows = [losses[row == i].mean() for i in range(B) if (row == i).any()]
+        return torch.stack(rows).mean() if per_row else losses.mean()
 
-    weights = weights if not per_row else weights / weights.sum()
     check(parts, lambda logits, at: plain_loss(logits, chosen[at], weights[at]), expected, monkeypatch)
 
 

@@ -39,7 +39,10 @@ def chunked_loss(
     if not plain or len(states) * len(weight) <= elements:
         found = terms(head(states).float(), slice(0, len(states)))
         return found[0], found.detach()
-    total, found = _Chunked.apply(states, weight, head.bias, terms, max(1, elements // len(weight)))
+    inputs = [states, weight, head.bias]
+    if not torch.is_grad_enabled():
+        inputs = [tensor if tensor is None else tensor.detach() for tensor in inputs]
+    total, found = _Chunked.apply(*inputs, terms, max(1, elements // len(weight)))
     return total, found
 
 
@@ -59,9 +62,10 @@ class _Chunked(torch.autograd.Function):
             logits = linear(states[at], weight, bias).float().requires_grad_(any(wanted))
             with torch.enable_grad():
                 parts = terms(logits, at)
+                first = parts[0]
             found.append(parts.detach())
             if any(wanted):
-                (slope,) = torch.autograd.grad(parts[0], logits)
+                (slope,) = torch.autograd.grad(first, logits)
                 _add(grads, at, slope.to(weight.dtype), states[at].to(weight.dtype), weight)
         ctx.save_for_backward(*grads)
         summed = torch.stack(found).sum(0)
