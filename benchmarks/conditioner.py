@@ -45,9 +45,7 @@ def instances(texts: list[str], answers: list[str], prefix: str = "") -> list[In
         doc = {"text": text, "lang": "en"}
         for option in range(4):
             pair = (f"{prefix}{text}\nQuestion: which of these is meant?\nAnswer:", f" {rng.choice(answers)}")
-            found.append(
-                Instance("loglikelihood", doc, pair, option, metadata=("ecr_bench_speed", index, 1))
-            )
+            found.append(Instance("loglikelihood", doc, pair, option, metadata=("ecr_bench_speed", index, 1)))
     return found
 
 
@@ -77,10 +75,13 @@ def run(options: Options) -> Iterator[Result]:
         "same length": (plain, instances(texts[:items], answers, EOS * COUNT)),
         "plain": (plain, instances(texts[:items], answers)),
     }
-    lengths = [[len(r.context) for r in lm._conditioned(some) if r] for lm, some in (asked["ecr"],)][0]
+    lengths = [len(r.context) for r in ecr._conditioned(asked["ecr"][1])]
     padded = [len(r.context) for r in plain._encode_pairs([i.args for i in asked["same length"][1]])]
     times = interleaved(
-        {name: lambda lm=lm, some=some: lm.loglikelihood(some, disable_tqdm=True) for name, (lm, some) in asked.items()},
+        {
+            name: lambda lm=lm, some=some: lm.loglikelihood(some, disable_tqdm=True)
+            for name, (lm, some) in asked.items()
+        },
         options.pick(7, 1),
         options.device,
     )

@@ -25,7 +25,8 @@ def run_suite(
     console, report = Console(), Report(out)
     chosen = [name for name in only or NAMES if not (resume and _done(report, name))]
     where = circumstances(threads)
-    console.print(f"{where['machine']['cpu']}, {where['machine']['cores']} cores, {threads} thread(s), load {where['load average'][0]}")
+    machine = f"{where['machine']['cpu']}, {where['machine']['cores']} cores, {threads} thread(s)"
+    console.print(f"{machine}, load {where['load average'][0]}", highlight=False)
     printer, failed = Printer(console), False
     for name in chosen:
         started = time.perf_counter()

@@ -101,5 +101,6 @@ class Report:
             )
         at = next(iter(self.parts.values()))["environment"]
         versions = ", ".join(f"{name} {found}" for name, found in at["packages"].items())
-        lines += ["", f"{at['machine']['cores']} cores, {at['machine']['cpu']}, GPU: {at['machine']['gpu'] or 'none'}. {versions}.", ""]
+        machine = f"{at['machine']['cores']} cores, {at['machine']['cpu']}, GPU: {at['machine']['gpu'] or 'none'}"
+        lines += ["", f"{machine}. {versions}.", ""]
         return "\n".join(lines)

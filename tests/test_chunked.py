@@ -36,7 +36,9 @@ def check(parts, terms, expected, monkeypatch) -> None:
     for rows in (1, 3, len(states)):
         total, found = chunked_loss(head, states, terms, elements=rows * V)
         assert total.item() == pytest.approx(whole.item(), rel=1e-12) and found[0].item() == total.item()
-        for ours, theirs in zip(gradients(3 * total, head, states), gradients(3 * expected(head(states)), head, states)):
+        for ours, theirs in zip(
+            gradients(3 * total, head, states), gradients(3 * expected(head(states)), head, states)
+        ):
             torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-14)
 
 
@@ -66,7 +68,9 @@ def test_divergences(parts, kind, beta, tail, monkeypatch):
     sparse = thin(logits[:, :V], settings, torch.Generator()) if tail else None
 
     def teacher(at):
-        return logits[at] if sparse is None else type(sparse)(*(x if x is None else x[at] for x in vars(sparse).values()))
+        return (
+            logits[at] if sparse is None else type(sparse)(*(x if x is None else x[at] for x in vars(sparse).values()))
+        )
 
     def terms(scores, at):
         return (distillation_loss(scores, teacher(at), settings, V) * len(scores) / count)[None]

@@ -1,4 +1,4 @@
-"""The output head where continuations are predicted: log-probabilities of chosen tokens, and whether they are the argmax.
+"""The output head at positions that count: log-probabilities of chosen tokens, and whether each is the argmax.
 
 The vocabulary is cut into pieces, so that the head's weight is read once for many positions and the logits of
 a piece stay in the CPU's cache. Against all ids at once for a few positions, that takes scoring at 262k ids from
