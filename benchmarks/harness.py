@@ -20,8 +20,6 @@ class Options:
 
     small: bool = False
     device: str = "cpu"
-    data: str | None = None
-    """Folder of public test sets, for the benchmarks that need one."""
 
     def pick(self, full: int, small: int) -> int:
         return small if self.small else full

@@ -18,9 +18,7 @@ from ecr_bench.quiet import quiet_libraries
 NAMES = ("scoring", "conditioner", "loop", "steps", "distillation", "cache", "anchors", "seeds", "page", "growth")
 
 
-def run_suite(
-    only: list[str], resume: bool, small: bool, out: Path, threads: int, device: str, data: str | None
-) -> int:
+def run_suite(only: list[str], resume: bool, small: bool, out: Path, threads: int, device: str) -> int:
     """Measure, print and write; the exit code is 1 when a benchmark failed (a ratio that is not reached is none)."""
     console, report = Console(), Report(out)
     chosen = [name for name in only or NAMES if not (resume and _done(report, name))]
@@ -31,7 +29,7 @@ def run_suite(
     for name in chosen:
         started = time.perf_counter()
         where = circumstances(threads)
-        results, failure = _one(name, Options(small, device, data), threads, printer)
+        results, failure = _one(name, Options(small, device), threads, printer)
         if failure:
             console.print(f"  {name}: not measured: {failure}", style="red", markup=False)
         failed |= bool(failure)
