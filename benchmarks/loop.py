@@ -25,6 +25,8 @@ from ecr_bench.methods.optimisers import create_optimiser
 from ecr_bench.runner.training import fit
 
 BATCH = 16
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+"""Where Lightning and HF Trainer go by themselves."""
 
 
 class Clock(Callback):
@@ -58,7 +60,7 @@ def ours(options: Options, examples: list[Example], vocabulary: int, steps: int)
 
 def plain(options: Options, examples: list[Example], vocabulary: int, steps: int) -> tuple[float, int]:
     batches, given = data(examples, BATCH, steps), settings(steps, BATCH)
-    module = CausalLMModule(body(options, vocabulary), given)
+    module = CausalLMModule(body(options, vocabulary), given).to(DEVICE)
     optimiser = create_optimiser(module, given)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate(step, steps, given.warmup))
     loader = iter(batches.train_dataloader())
@@ -66,7 +68,8 @@ def plain(options: Options, examples: list[Example], vocabulary: int, steps: int
     for step in range(steps):
         if step == 1:
             started = time.perf_counter()
-        loss = cross_entropy(module.model, next(loader))
+        batch = {name: tensor.to(DEVICE) for name, tensor in next(loader).items()}
+        loss = cross_entropy(module.model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), given.clip)
         optimiser.step()
@@ -91,7 +94,7 @@ def hf(options: Options, examples: list[Example], vocabulary: int, steps: int) -
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder, per_device_train_batch_size=BATCH, max_steps=steps, report_to=[], save_strategy="no",
-            logging_steps=10, disable_tqdm=True, optim="adamw_torch_fused", use_cpu=options.device == "cpu",
+            logging_steps=10, disable_tqdm=True, optim="adamw_torch_fused",
             dataloader_pin_memory=False,
         )  # fmt: skip
         dataset: Any = [{"input_ids": row.ids} for row in examples]
@@ -106,9 +109,9 @@ def _tokens(batches: list[list[int]], examples: list[Example]) -> int:
 
 def gemm() -> float:
     """FLOP/s of a large float32 product."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    a, b = torch.randn(2, 1024, 1024, device=DEVICE)
     a @ b
-    return 4 * 2 * 1024**3 / seconds(lambda: [a @ b for _ in range(4)])
+    return 4 * 2 * 1024**3 / seconds(lambda: [a @ b for _ in range(4)], DEVICE)
 
 
 def run(options: Options) -> Iterator[Result]:

@@ -25,15 +25,16 @@ from ecr_bench.methods.teacher_logits import LogitCache
 BATCH, STEPS, CONTROL, ANSWER, ANCHORS, KEPT = 16, 4, 4, 4, 257, 32
 
 
-def stepper(module: Any, examples: list[Example]) -> Callable[[], None]:
+def stepper(module: Any, examples: list[Example], device: str) -> Callable[[], None]:
     """A few whole steps: batches, loss, gradients, clipping, update."""
     batches = data(examples, BATCH, STEPS)
     module.log = lambda *_, **__: None
+    module.to(device)
     optimiser = create_optimiser(module, module.optimiser)
 
     def work() -> None:
         for batch in batches.train_dataloader():
-            module.loss(batch).backward()
+            module.loss({name: tensor.to(module.device) for name, tensor in batch.items()}).backward()
             torch.nn.utils.clip_grad_norm_(module.parameters(), module.optimiser.clip)
             optimiser.step()
             optimiser.zero_grad()
@@ -61,9 +62,9 @@ def run(options: Options) -> Iterator[Result]:
     distill.cache, distill.settings = cache_of(plain, vocabulary, options.pick(KEPT, 8))
     distill.vocabulary = vocabulary
     works = {
-        "finetune": stepper(finetune, plain),
-        "ecr": stepper(ecr, conditioned),
-        "distill": stepper(distill, plain),
+        "finetune": stepper(finetune, plain, options.device),
+        "ecr": stepper(ecr, conditioned, options.device),
+        "distill": stepper(distill, plain, options.device),
     }
     times = interleaved(works, options.pick(5, 1), options.device)
     longer = sum(_padded(conditioned)) / sum(_padded(plain))
