@@ -71,7 +71,7 @@ def run(options: Options) -> Iterator[Result]:
         "eager": lambda: task.step(task.eager),
         "ours": lambda: task.step(task.chunked),
     }
-    times = interleaved(works, options.pick(3, 1), device)
+    times = interleaved(works, options.pick(2, 1), device)
     off = abs(values[0] - values[1]) / abs(values[0])
     yield compared(
         f"distillation, V {vocabulary // 1000}k: time",
@@ -82,7 +82,7 @@ def run(options: Options) -> Iterator[Result]:
         wrong=f"loss differs by {off:.1e}" if off > 1e-4 else "",
         beside=milliseconds(times),
     )
-    positions = options.pick(1024, 5000)
+    positions = options.pick(1024, 3000)
     found = {name: memory_of(peak, name, positions, vocabulary, device) for name in ("eager", "chunked")}
     value = found["chunked"] / found["eager"]
     yield Result(

@@ -20,7 +20,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from benchmarks.harness import Options, Result, compared, ratios, seconds
 from benchmarks.models import PAD, body, data, rows, settings
 from ecr_bench.data.encode import Example
-from ecr_bench.methods.base import CausalLMModule, cross_entropy, learning_rate
+from ecr_bench.methods.base import CausalLMModule, labelled_logits, learning_rate
 from ecr_bench.methods.optimisers import create_optimiser
 from ecr_bench.runner.training import fit
 
@@ -69,7 +69,7 @@ def plain(options: Options, examples: list[Example], vocabulary: int, steps: int
         if step == 1:
             started = time.perf_counter()
         batch = {name: tensor.to(DEVICE) for name, tensor in next(loader).items()}
-        loss = cross_entropy(module.model, batch)
+        loss = torch.nn.functional.cross_entropy(*labelled_logits(module.model, batch))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), given.clip)
         optimiser.step()
