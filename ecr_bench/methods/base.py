@@ -60,7 +60,7 @@ def position_weights(labels: torch.Tensor, per_row: bool) -> torch.Tensor:
     if per_row:
         return row_weights(labels)
     count = int((labels != IGNORED).sum())
-    return torch.full((count,), 1 / count, device=labels.device)
+    return torch.full((count,), 1 / max(1, count), device=labels.device)
 
 
 def average(losses: torch.Tensor, labels: torch.Tensor, per_row: bool) -> torch.Tensor:

@@ -34,16 +34,15 @@ def chunked_loss(
 
     Only for a first derivative: the gradients are numbers when the backward pass begins.
     """
-    weight = head.weight
-    assert isinstance(weight, torch.Tensor)
+    # a subclass or a hook may compute something else than the product
     plain = type(head) is torch.nn.Linear and not head._forward_hooks and not head._forward_pre_hooks
-    if not plain or len(states) * len(weight) <= elements:
+    if not isinstance(head, torch.nn.Linear) or not plain or len(states) * len(head.weight) <= elements:
         found = terms(head(states).float(), slice(0, len(states)))
         return found[0], found.detach()
-    inputs = [states, weight, head.bias]
+    inputs: list[torch.Tensor | None] = [states, head.weight, head.bias]
     if not torch.is_grad_enabled():
         inputs = [tensor if tensor is None else tensor.detach() for tensor in inputs]
-    total, found = _Chunked.apply(*inputs, terms, max(1, elements // len(weight)))
+    total, found = _Chunked.apply(*inputs, terms, max(1, elements // len(head.weight)))
     return total, found
 
 

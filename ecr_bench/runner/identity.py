@@ -15,7 +15,10 @@ CODE: dict[str, tuple[str, ...]] = {
     "corpus": ("corpora",),
     "tokenizer": ("data/tokenizer.py",),
     "items": ("items", "runner/stages.py"),
-    "base": ("data", "methods/base.py", "methods/models.py", "methods/optimisers.py", "runner/training.py"),
+    "base": (
+        "data", "methods/base.py", "methods/chunked.py", "methods/models.py", "methods/optimisers.py",
+        "runner/training.py",
+    ),
     "anchors": ("teachers", "ecr", "runner/anchoring.py"),
     "logits": ("methods", "data", "runner/cells.py"),
     "train": (
