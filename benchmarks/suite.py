@@ -15,7 +15,7 @@ from benchmarks.harness import Options, Result
 from benchmarks.table import Printer, Report, circumstances
 from ecr_bench.quiet import quiet_libraries
 
-NAMES = ("scoring", "conditioner", "loop", "steps", "distillation", "cache", "anchors", "seeds", "page", "growth")
+NAMES = ("scoring", "conditioner", "loop", "steps", "distillation", "anchors", "seeds", "page", "growth")
 
 
 def run_suite(only: list[str], resume: bool, small: bool, out: Path, threads: int, device: str) -> int:
