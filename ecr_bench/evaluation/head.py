@@ -59,7 +59,7 @@ class Head:
         first = torch.zeros(len(slots), dtype=torch.bool, device=states.device)
         highest = torch.full((len(states),), -torch.inf, device=states.device)
         totals, start = [], 0
-        for width, piece in self._pieces(ELEMENTS // len(states)):
+        for width, piece in self._pieces(max(1, ELEMENTS // len(states))):
             logits = self._scaled(piece(states)).float()
             top = logits.amax(-1)
             at = ((tokens >= start) & (tokens < start + width)).nonzero()[:, 0]
