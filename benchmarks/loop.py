@@ -1,6 +1,6 @@
 """Training tokens per second: our Lightning loop against a plain torch loop and HF Trainer, on the same rows.
 
-Body of 10M parameters, 16k tied vocabulary, fp32, 16 rows a step of 6-96 tokens, loss on every token. All use
+Body of 10M parameters, 16k tied vocabulary, fp32, 32 rows a step of 6-96 tokens, loss on every token. All use
 fused AdamW, clipping and a schedule. The plain loop gets our batches; HF Trainer makes its own with its defaults
 (random order, padded to the longest of a batch). Counted are real tokens; set-up is not timed.
 """
@@ -24,7 +24,7 @@ from ecr_bench.methods.base import CausalLMModule, labelled_logits, learning_rat
 from ecr_bench.methods.optimisers import create_optimiser
 from ecr_bench.runner.training import fit
 
-BATCH = 16
+BATCH = 32
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 """Where Lightning and HF Trainer go by themselves."""
 
@@ -115,16 +115,19 @@ def gemm() -> float:
 
 
 def run(options: Options) -> Iterator[Result]:
-    vocabulary, steps = options.pick(16_000, 200), options.pick(7, 3)
+    vocabulary, steps = options.pick(16_000, 200), options.pick(5, 3)
     examples = rows(BATCH * steps * 4, vocabulary)
     loops = {"ours": ours, "plain": plain, "hf": hf}
     rates: dict[str, list[float]] = {name: [] for name in loops}
-    peaks = []
-    for turn in range(options.pick(4, 1)):
+    peaks: list[float] = []
+    for turn in range(options.pick(3, 1)):
         for name in loops if turn % 2 == 0 else reversed(loops):
+            before = gemm()
             spent, tokens = loops[name](options, examples, vocabulary, steps)
             rates[name].append(spent / tokens)
-            peaks.append(gemm())
+            if name == "ours":
+                # the better of before and after: the peak of the time the loop ran, on a machine that others share
+                peaks.append(max(before, gemm()))
     beside = {f"{name} tokens/s": round(1 / min(found)) for name, found in rates.items()}
     yield compared("training tokens/s, 10M body", "plain torch loop", ratios(rates, "plain", "ours"), need=0.97,
                    beside=beside)  # fmt: skip
@@ -134,6 +137,6 @@ def run(options: Options) -> Iterator[Result]:
     width, layers = model.config.hidden_size, model.config.num_hidden_layers
     mean = sum(len(row.ids) for row in examples) / len(examples)
     per_token = 6 * weights + 12 * layers * width * mean / 2
-    shares = [per_token / rate / max(peaks) for rate in rates["ours"]]
+    shares = [per_token / rate / peak for rate, peak in zip(rates["ours"], peaks, strict=True)]
     yield compared("training: share of the GEMM peak, fp32", "product of 1024 x 1024", shares, need=0.85,
                    beside={"GFLOP/s at peak": round(max(peaks) / 1e9, 1)})  # fmt: skip
