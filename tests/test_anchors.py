@@ -162,3 +162,24 @@ def test_bad_numbers_are_user_errors(shifted) -> None:
         anchors.assign(torch.zeros(1, 1), 3)
     with pytest.raises(UserError, match=r"control_tokens\.count 2 is more than the 1 levels"):
         anchors_at([[0.0], [1.0]], "residual").assign(torch.zeros(1, 1), 2)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_quick_codes_are_those_of_float64_and_a_full_sort(scale: float) -> None:
+    """Also where float32 cannot tell: equal anchors, anchors apart by less than its rounding, rows of zeros."""
+    vectors = mixture(3000, 40, 48) * scale
+    centroids = vectors[:64].clone()
+    centroids[9], centroids[11] = centroids[3], centroids[5] * (1 + 1e-7)
+    vectors = torch.cat([vectors, torch.zeros(2, 48), centroids])
+    anchors = Anchors(centroids[None], {}, AnchorsConfig(k=64), "t")
+    exact = torch.cdist(vectors.double(), centroids.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    for count in (1, 4, 64):
+        found = anchors.assign(vectors, count)
+        assert (found.sort(1).values.diff(dim=1) > 0).all()
+        torch.testing.assert_close(
+            exact.gather(1, found).square(),
+            exact.sort(dim=1).values[:, :count].square(),
+            rtol=1e-9,
+            atol=1e-9 * scale**2,
+        )
+    assert (anchors.assign(centroids[9:10], 2) == torch.tensor([[3, 9]])).all()

@@ -12,7 +12,7 @@ from lm_eval.models.huggingface import HFLM
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from ecr_bench.evaluation import scorer
+from ecr_bench.evaluation import head, scorer
 from ecr_bench.evaluation.packing import Request, ancestors, collate, pack, window
 from ecr_bench.evaluation.scorer import loglikelihoods, plain
 
@@ -126,20 +126,48 @@ def test_eager_attention_and_bf16() -> None:
         assert abs(a - b) <= 0.02 * (10 + abs(b))
 
 
-def test_large_vocabulary_is_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, requests = build("llama"), draw(4)
-    expected = loglikelihoods(model, requests, pad_id=0, max_length=WINDOW)
-    monkeypatch.setattr(scorer, "HEAD_ELEMENTS", 20 * VOCAB)
-    close(loglikelihoods(model, requests, pad_id=0, max_length=WINDOW), expected, 1e-5)
+@pytest.mark.parametrize("kind", ["llama", "gemma2", "cohere", "granite"])
+@pytest.mark.parametrize("elements", [1, 20 * VOCAB, 1000 * VOCAB])
+def test_large_vocabulary_is_cut_into_pieces(kind: str, elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, requests = build(kind), draw(4)
+    best = int(model(torch.tensor([requests[0].context])).logits[0, -1].argmax())
+    requests.append(Request(requests[0].context, (best,)))
+    expected = one_by_one(model, requests)
+    monkeypatch.setattr(head, "ELEMENTS", elements)
+    close(loglikelihoods(model, requests, pad_id=0, max_length=WINDOW), expected)
+    monkeypatch.setattr(head, "POSITIONS", 3)
+    close(loglikelihoods(model, requests, pad_id=0, max_length=WINDOW), expected)
 
 
-def test_greedy_breaks_ties_like_argmax() -> None:
+def test_a_head_that_is_more_than_a_product_runs_whole() -> None:
+    model, requests = build("llama"), draw(5)
+    plain_scores = one_by_one(model, requests)
+    model.get_output_embeddings().register_forward_hook(lambda layer, given, logits: 0.5 * logits)
+    hooked = one_by_one(model, requests)
+    assert abs(hooked[0][0] - plain_scores[0][0]) > 0.1
+    close(loglikelihoods(model, requests, pad_id=0, max_length=WINDOW), hooked)
+
+
+@pytest.mark.parametrize("elements", [1, 40, 1 << 22])
+def test_greedy_breaks_ties_like_argmax(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "ELEMENTS", elements)
     model = build("llama")
+    weight = model.get_output_embeddings().weight
     with torch.no_grad():
-        model.get_output_embeddings().weight.zero_()
-    found = loglikelihoods(model, [Request((5,), (0,)), Request((5,), (1,))], pad_id=0, max_length=WINDOW)
-    assert [greedy for _, greedy in found] == [True, False]
+        weight.zero_()
+    requests = [Request((5,), (token,)) for token in (0, 1, 50)]
+    found = loglikelihoods(model, requests, pad_id=0, max_length=WINDOW)
+    assert [greedy for _, greedy in found] == [True, False, False]
     assert found[0][0] == pytest.approx(-np.log(VOCAB))
+    with torch.no_grad():  # the same winner in three places, with a better one or none behind it
+        states = model.model(torch.tensor([[5]]))[0][0, 0]
+        weight[[7, 30, 60]] = states
+    found = loglikelihoods(model, [Request((5,), (t,)) for t in (7, 30, 60)], pad_id=0, max_length=WINDOW)
+    assert [greedy for _, greedy in found] == [True, False, False]
+    with torch.no_grad():
+        weight[90] = 2 * states
+    found = loglikelihoods(model, [Request((5,), (t,)) for t in (7, 30, 90)], pad_id=0, max_length=WINDOW)
+    assert [greedy for _, greedy in found] == [False, False, True]
 
 
 def test_contexts_are_computed_once_and_prefixes_shared() -> None:

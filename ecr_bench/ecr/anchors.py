@@ -16,7 +16,7 @@ from ecr_bench.ecr.selection import select
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, fingerprint, read_json, write_json
 
-CHUNK = 16_384
+CHUNK = 4096
 LANGUAGE = "language/"
 
 
@@ -86,7 +86,13 @@ class Anchors:
         return torch.cat(parts) if parts else torch.empty(0, count, dtype=torch.int64)
 
     def _nearest(self, vectors: torch.Tensor, count: int) -> torch.Tensor:
-        return _distances(vectors, self.centroids[0]).sort(dim=1, stable=True).indices[:, :count].contiguous()
+        """The order of float64 distances, found in float32 wherever float32 cannot be wrong about it."""
+        centroids = self.centroids[0]
+        order, sure = _quick_order(vectors, centroids, count)
+        if len(unsure := (~sure).nonzero()[:, 0]):
+            exact = _distances(vectors[unsure], centroids).sort(dim=1, stable=True).indices[:, :count]
+            order[unsure] = exact
+        return order
 
     def _residual(self, vectors: torch.Tensor, count: int) -> torch.Tensor:
         rest = vectors.double()
@@ -123,6 +129,27 @@ class Anchors:
         if anchors.fingerprint != written:
             raise UserError(f"{path}: fingerprint {anchors.fingerprint} is not the {written} that anchors.json names")
         return anchors
+
+
+def _quick_order(vectors: torch.Tensor, centroids: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ``count`` nearest of ``centroids`` (N, count) int64 by float32 distances, and whether that is certain (N,).
+
+    It is where neighbours in the order are farther apart than rounding can move them: 2 (d + 8) u |x| |c| for
+    each product (Higham 2002, equation 3.5, with room for the additions), u = 2^-24. Twice as quick as float64
+    with a full sort, the same codes (tests/test_anchors.py).
+    """
+    rows, centroids = vectors.float(), centroids.float()
+    distances = torch.addmm(centroids.square().sum(1)[None], rows, centroids.T, alpha=-2)
+    values, order = [], []
+    for _ in range(min(count + 1, len(centroids))):  # quicker than topk for a handful
+        least = distances.min(1)
+        values.append(least.values)
+        order.append(least.indices)
+        distances.scatter_(1, least.indices[:, None], torch.inf)
+    longest = centroids.norm(dim=1).max()
+    slack = 4 * (rows.shape[1] + 8) * 2.0**-24 * longest * (rows.norm(dim=1) + longest)
+    gaps = torch.stack(values, 1).diff(dim=1)
+    return torch.stack(order[:count], 1), (gaps > slack[:, None]).all(1)
 
 
 def _distances(vectors: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:

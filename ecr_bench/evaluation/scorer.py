@@ -14,17 +14,14 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from ecr_bench.evaluation.head import Head, Scores
 from ecr_bench.evaluation.packing import Batch, Request, Row, ancestors, batches, collate, pack, window
 
 __all__ = ["Request", "loglikelihoods"]
 
 log = logging.getLogger(__name__)
 
-HEAD_ELEMENTS = 1 << 22
-"""Logits held at once (positions x vocabulary): 16 MB in float32. Larger chunks fall out of the CPU's cache."""
-
 _warned: set[str] = set()
-Scores = tuple[NDArray[np.float64], NDArray[np.bool_]]
 
 
 @torch.no_grad()
@@ -149,7 +146,7 @@ class _Packed:
             inputs["attention_mask"] = self._mask(batch)
         hidden = getattr(self.model, self.model.base_model_prefix)(**inputs)[0]
         hidden = hidden.reshape(-1, hidden.shape[-1])[torch.from_numpy(batch.slots).to(hidden.device)]
-        return self._head(hidden, batch)
+        return Head(self.model).score(hidden, batch.edge_slots, batch.edge_tokens)
 
     def _mask(self, batch: Batch) -> torch.Tensor | dict[str, torch.Tensor]:
         """Additive (B, 1, L, L) mask in the model's dtype; one per layer type where windows differ."""
@@ -167,32 +164,3 @@ class _Packed:
         device, dtype = self.model.device, self.model.dtype
         keep = torch.from_numpy(allowed).to(device)[:, None]
         return torch.zeros(keep.shape, dtype=dtype, device=device).masked_fill_(~keep, torch.finfo(dtype).min)
-
-    def _head(self, hidden: torch.Tensor, batch: Batch) -> Scores:
-        head = self.model.get_output_embeddings()
-        rows = max(16, HEAD_ELEMENTS // head.weight.shape[0])
-        values = np.empty(len(batch.edge_slots))
-        greedy = np.empty(len(batch.edge_slots), dtype=np.bool_)
-        for start in range(0, len(hidden), rows):
-            low, high = np.searchsorted(batch.edge_slots, [start, start + rows])
-            logits = self._scaled(head(hidden[start : start + rows])).float()
-            slots = torch.from_numpy(batch.edge_slots[low:high] - start).to(logits.device)
-            tokens = torch.from_numpy(batch.edge_tokens[low:high]).to(logits.device)
-            chosen = logits[slots, tokens]
-            values[low:high] = (chosen - logits.logsumexp(-1)[slots]).cpu().numpy()
-            top = chosen == logits.amax(-1)[slots]
-            # argmax is slow and only needed to break ties the way lm-eval does: the first of the equals wins
-            hits = top.nonzero()[:, 0]
-            top[hits] = logits[slots[hits]].argmax(-1) == tokens[hits]
-            greedy[low:high] = top.cpu().numpy()
-        return values, greedy
-
-    def _scaled(self, logits: torch.Tensor) -> torch.Tensor:
-        """What some architectures do to the logits after the head (Gemma 2, Cohere, Granite)."""
-        if cap := getattr(self.config, "final_logit_softcapping", None):
-            logits = torch.tanh(logits / cap) * cap
-        if scale := getattr(self.config, "logit_scale", None):
-            logits = logits * scale
-        if divisor := getattr(self.config, "logits_scaling", None):
-            logits = logits / divisor
-        return logits

@@ -21,6 +21,7 @@ from ecr_bench.ecr.codes import CodeSource
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.ecr.projection import Projection
+from ecr_bench.methods.chunked import chunked_loss
 from ecr_bench.methods.optimisers import create_optimiser
 from ecr_bench.types import Item
 
@@ -54,8 +55,26 @@ def cross_entropy(
     ``per_row`` False: mean over positions. True: mean over rows of the mean over a row's positions.
     ``logits``: what ``labelled_logits`` gave, where the caller has it already.
     """
-    scores, labels = logits or labelled_logits(model, batch)
-    return average(torch.nn.functional.cross_entropy(scores, labels, reduction="none"), batch["labels"], per_row)
+    if logits is not None:
+        losses = torch.nn.functional.cross_entropy(*logits, reduction="none")
+        return average(losses, batch["labels"], per_row)
+    states, labels = labelled_states(model, batch)
+    weights = position_weights(batch["labels"], per_row)
+    total, _ = chunked_loss(output_head(model), states, lambda scores, at: plain_loss(scores, labels[at], weights[at]))
+    return total
+
+
+def plain_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of logits (N, V) at labels (N,), weighted by (N,) and summed: one term, (1,)."""
+    return (torch.nn.functional.cross_entropy(logits, labels, reduction="none") @ weights)[None]
+
+
+def position_weights(labels: torch.Tensor, per_row: bool) -> torch.Tensor:
+    """Weights (N,) float32 of the N labelled positions of labels (B, T), that make a sum the mean asked for."""
+    if per_row:
+        return row_weights(labels)
+    count = int((labels != IGNORED).sum())
+    return torch.full((count,), 1 / max(1, count), device=labels.device)
 
 
 def average(losses: torch.Tensor, labels: torch.Tensor, per_row: bool) -> torch.Tensor:
@@ -78,11 +97,24 @@ def labelled_logits(
 
     ``states``: hidden states (B, T, d) where the caller has them already.
     """
+    chosen, labels = labelled_states(model, batch, states)
+    return output_head(model)(chosen).float(), labels
+
+
+def labelled_states(
+    model: PreTrainedModel, batch: dict[str, torch.Tensor], states: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hidden states (N, d) and labels (N,) of the N labelled positions, row by row; ``states`` as above."""
     wanted = batch["labels"] != IGNORED
     states = hidden_states(model, batch["input_ids"]) if states is None else states
+    return states[wanted], batch["labels"][wanted]
+
+
+def output_head(model: PreTrainedModel) -> torch.nn.Module:
+    """The layer that turns hidden states into logits."""
     head = model.get_output_embeddings()
     assert head is not None
-    return head(states[wanted]).float(), batch["labels"][wanted]
+    return head
 
 
 def learning_rate(step: int, steps: int, warmup: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch
 
 from ecr_bench.config import DistillConfig
 from ecr_bench.data.module import collate
-from ecr_bench.methods.base import Method, Training, labelled_logits
+from ecr_bench.methods.base import Method, Training, labelled_states, output_head, plain_loss, position_weights
+from ecr_bench.methods.chunked import chunked_loss
 from ecr_bench.methods.ecr import Ecr
 from ecr_bench.methods.finetune import Finetune
 from ecr_bench.methods.losses import Sparse, distillation_loss
@@ -43,25 +45,39 @@ class _Distilled(Method):
             self.cache = LogitCache.load(training.folders["logits"], identity)
 
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        logits, labels = labelled_logits(self.model, batch)
+        states, labels = labelled_states(self.model, batch)
         teacher = self._teacher(batch["rows"], labels)
-        distilled = distillation_loss(logits, teacher, self.settings, self.vocabulary)
-        plain = self.cross_entropy(batch, (logits, labels))
-        self.log("train/ce", plain.detach())
-        self.log("train/distill", distilled.detach())
-        return (1 - self.settings.weight) * plain + self.settings.weight * distilled
+        weights = position_weights(batch["labels"], self.optimiser.loss == "row")
+        mix = self.settings.weight
 
-    def _teacher(self, rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | Sparse:
-        """What the teacher says at the positions of ``labels`` (N,): logits (N, V) or kept probabilities."""
+        def terms(logits: torch.Tensor, at: slice) -> torch.Tensor:
+            plain = plain_loss(logits, labels[at], weights[at])[0]
+            here = distillation_loss(logits, teacher(at), self.settings, self.vocabulary)
+            distilled = here * (len(logits) / len(labels))
+            return torch.stack([(1 - mix) * plain + mix * distilled, plain, distilled])
+
+        total, parts = chunked_loss(output_head(self.model), states, terms)
+        self.log("train/ce", parts[1])
+        self.log("train/distill", parts[2])
+        return total
+
+    def _teacher(self, rows: torch.Tensor, labels: torch.Tensor) -> Callable[[slice], torch.Tensor | Sparse]:
+        """What the teacher says at a slice of the positions of ``labels`` (N,): logits or kept probabilities."""
         if self.settings.cache_top_k is not None:
             found, sparse = self.cache.take(rows)
             _check_alignment(found.to(labels.device), labels)
             kept = {name: value.to(labels.device) for name, value in vars(sparse).items() if value is not None}
-            return Sparse(**kept)
+            return lambda at: Sparse(**{name: value[at] for name, value in kept.items()})
         batch = collate([self.rows[row] for row in rows.tolist()], self.pad_id)
         with torch.no_grad():
-            logits, found = labelled_logits(self.teacher, {k: v.to(labels.device) for k, v in batch.items()})
+            states, found = labelled_states(self.teacher, {k: v.to(labels.device) for k, v in batch.items()})
         _check_alignment(found, labels)
+        head = output_head(self.teacher)
+
+        def logits(at: slice) -> torch.Tensor:
+            with torch.no_grad():
+                return head(states[at]).float()
+
         return logits
 
 

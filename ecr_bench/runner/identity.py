@@ -16,7 +16,8 @@ CODE: dict[str, tuple[str, ...]] = {
     "tokenizer": ("data/tokenizer.py",),
     "items": ("items", "runner/stages.py"),
     "base": (
-        "data", *(f"methods/{name}.py" for name in ("base", "models", "pretrained", "packaged", "optimisers")),
+        "data",
+        *(f"methods/{name}.py" for name in ("base", "chunked", "models", "pretrained", "packaged", "optimisers")),
         "runner/training.py",
     ),
     "anchors": ("teachers", "ecr", "runner/anchoring.py"),
@@ -31,7 +32,7 @@ CODE: dict[str, tuple[str, ...]] = {
         *(f"evaluation/{name}.py" for name in ("geometry", "pooled", "sts", "records")),
     ),
     "score": (
-        *(f"evaluation/{name}.py" for name in ("lm", "run", "scorer", "packing", "probe", "records")),
+        *(f"evaluation/{name}.py" for name in ("lm", "run", "scorer", "packing", "head", "probe", "records")),
         "precision", "ecr", "items/lmeval.py", "runner/cells.py", "runner/scorers.py",
     ),
 }

@@ -1,0 +1,60 @@
+"""The report page with 10,000 lines: seconds until a person can use it, in a headless Chromium.
+
+The board is the published quick run with its rows repeated. Skipped, with the reason, where there is no browser.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.harness import Options, Result, compared, seconds
+from ecr_bench.errors import UserError
+from ecr_bench.io import read_json
+from ecr_bench.report.page import render_page
+from ecr_bench.report.schema import Board
+
+PUBLISHED = Path(__file__).parent.parent / "results" / "quick" / "board.json"
+
+
+def run(options: Options) -> Iterator[Result]:
+    try:
+        from selenium import webdriver
+    except ImportError as error:
+        raise UserError("selenium is not installed (ecr-bench[dev])") from error
+    browser, service = shutil.which("chromium"), shutil.which("chromedriver")
+    if not browser or not service:
+        raise UserError("no chromium with chromedriver (Debian: apt-get install chromium chromium-driver)")
+    board = Board.model_validate(read_json(PUBLISHED))
+    count = options.pick(10_000, 50)
+    first = [row for row in board.rows if row.split == "unseen" and row.precision == "fp32"]
+    first = [row for row in first if (row.method, row.size) == ("finetune", "1x")]
+    rows = [row.model_copy(update={"method": f"arm{i}", "mean": i / count}) for i in range(count) for row in first]
+    larger = board.model_copy(update={"rows": rows})
+    chrome = webdriver.ChromeOptions()
+    chrome.binary_location = browser
+    for argument in ("headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run"):
+        chrome.add_argument(f"--{argument}")
+    driver = webdriver.Chrome(options=chrome, service=webdriver.ChromeService(service))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "report.html"
+            writing = seconds(lambda: path.write_text(render_page(larger, [], {}), encoding="utf-8"))
+            ready = []
+            for _ in range(options.pick(5, 1)):
+                driver.get(path.as_uri())
+                mark = "return performance.getEntriesByName('interactive')[0].startTime"
+                ready.append(driver.execute_script(mark) / 1000)
+            size = path.stat().st_size
+    finally:
+        driver.quit()
+    yield compared(
+        f"report page of {count:,} lines: seconds until interactive",
+        "one second",
+        ready,
+        need=1.0,
+        at_least=False,
+        beside={"MB": round(size / 1e6, 1), "seconds to write": round(writing, 2)},
+    )

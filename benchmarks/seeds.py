@@ -1,0 +1,31 @@
+"""What a second seed costs: only the stages that the seed changes run again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from benchmarks.harness import Options, Result
+from ecr_bench.config import load
+from ecr_bench.runner.plan import make_plan
+
+
+def run(options: Options) -> Iterator[Result]:
+    """Counts in the plan of ``quick``; a stage that is in the store is not run again (tests/test_runner.py)."""
+    quick = load("quick")
+    first, both = (
+        make_plan(quick.with_overrides({"cells": [{"method": m, "seeds": seeds} for m in ("finetune", "ecr")]}))
+        for seeds in ([0], [0, 1])
+    )
+    again = Counter(both.stages[stage].kind for stage in both.stages.keys() - first.stages.keys())
+    shared = sum(count for kind, count in again.items() if kind not in ("train", "score"))
+    yield Result(
+        "second seed: stages run again that it does not change",
+        "first seed",
+        shared / len(first.stages),
+        shared / len(first.stages),
+        shared / len(first.stages),
+        need=0.0,
+        at_least=False,
+        beside={"stages of the first": len(first.stages), **{f"again: {kind}": n for kind, n in again.items()}},
+    )

@@ -1,0 +1,93 @@
+"""A step of ECR against a step of plain fine-tuning, and a step that distils from a cache against a plain one.
+
+The first may cost what its control tokens add, (T + m) / T; its ratio is given as a multiple of that. Rows as in
+``loop``; 10M body, 16k vocabulary, m = 4 control tokens, loss on the last 4 tokens of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from benchmarks.harness import Options, Result, compared, interleaved, milliseconds, ratios
+from benchmarks.models import body, data, rows, settings
+from ecr_bench.config import DistillConfig
+from ecr_bench.data.encode import Example
+from ecr_bench.methods.distill import Distill
+from ecr_bench.methods.ecr import Ecr
+from ecr_bench.methods.finetune import Finetune
+from ecr_bench.methods.losses import thin
+from ecr_bench.methods.optimisers import create_optimiser
+from ecr_bench.methods.teacher_logits import LogitCache
+
+BATCH, STEPS, CONTROL, ANSWER, ANCHORS, KEPT = 16, 4, 4, 4, 257, 32
+
+
+def stepper(module: Any, examples: list[Example], device: str) -> Callable[[], None]:
+    """A few whole steps: batches, loss, gradients, clipping, update."""
+    batches = data(examples, BATCH, STEPS)
+    module.log = lambda *_, **__: None
+    module.to(device)
+    optimiser = create_optimiser(module, module.optimiser)
+
+    def work() -> None:
+        for batch in batches.train_dataloader():
+            module.loss({name: tensor.to(module.device) for name, tensor in batch.items()}).backward()
+            torch.nn.utils.clip_grad_norm_(module.parameters(), module.optimiser.clip)
+            optimiser.step()
+            optimiser.zero_grad()
+
+    return work
+
+
+def cache_of(examples: list[Example], vocabulary: int, kept: int) -> tuple[LogitCache, DistillConfig]:
+    """A cache as ``build_cache`` makes it, of a teacher that is noise."""
+    config = DistillConfig(cache_top_k=kept)
+    count = ANSWER * len(examples)
+    parts = [thin(3 * torch.randn(64, vocabulary), config, torch.Generator()) for _ in range(0, count, 64)]
+    labels = torch.tensor([token for row in examples for token in row.ids[row.loss_from :]])
+    names = [name for name, value in vars(parts[0]).items() if value is not None]
+    tensors = {name: torch.cat([getattr(part, name) for part in parts])[:count] for name in names}
+    return LogitCache(torch.arange(len(examples) + 1) * ANSWER, {"labels": labels, **tensors}), config
+
+
+def run(options: Options) -> Iterator[Result]:
+    vocabulary = options.pick(16_000, 200)
+    plain, conditioned = (rows(BATCH * STEPS, vocabulary, ANSWER, count) for count in (0, CONTROL))
+    given = settings(STEPS, BATCH)
+    finetune, ecr = Finetune(body(options, vocabulary), given), Ecr(body(options, vocabulary + ANCHORS), given)
+    distill = Distill(body(options, vocabulary), given)
+    distill.cache, distill.settings = cache_of(plain, vocabulary, options.pick(KEPT, 8))
+    distill.vocabulary = vocabulary
+    works = {
+        "finetune": stepper(finetune, plain, options.device),
+        "ecr": stepper(ecr, conditioned, options.device),
+        "distill": stepper(distill, plain, options.device),
+    }
+    times = interleaved(works, options.pick(5, 1), options.device)
+    longer = sum(_padded(conditioned)) / sum(_padded(plain))
+    yield compared(
+        "ecr step, as a multiple of (T + m) / T",
+        "finetune step",
+        [ratio / longer for ratio in ratios(times, "ecr", "finetune")],
+        need=1.02,
+        at_least=False,
+        beside={**milliseconds(times, STEPS), "(T + m) / T": round(longer, 3)},
+    )
+    yield compared(
+        f"step that distils from a cache ({options.pick(KEPT, 8)} ids)",
+        "plain cross-entropy step",
+        ratios(times, "distill", "finetune"),
+        need=1.10,
+        at_least=False,
+        beside=milliseconds(times, STEPS),
+    )
+
+
+def _padded(examples: list[Example]) -> list[int]:
+    """Padded tokens of each batch."""
+    return [
+        len(batch) * max(len(examples[index].ids) for index in batch) for batch in data(examples, BATCH, STEPS).batches
+    ]
