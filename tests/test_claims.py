@@ -154,6 +154,16 @@ def test_a_control_that_reaches_the_measure_takes_the_gain_away(made: Records, t
     assert result.verdict == "not attributable to anchors" and result.as_good == ("random",)
 
 
+def test_a_probe_without_layers_is_a_control_like_any_other(made: Records, tmp_path: Path) -> None:
+    arms = {"ecr-1x": [0.9, 0.93, 0.91], "finetune-1x": [0.5, 0.52, 0.52]}
+    measures = measured("mexa", arms, layer=-1) + measured("mexa", {"teacher-probe-1x": [0.95, 0.96, 0.97]})
+    (result,) = judged(tmp_path, made, {"metric": "mexa", "b": "finetune-1x"}, measures=measures).results
+    assert result.verdict == "not attributable to the language model" and result.as_good == ("teacher-probe",)
+    measures += measured("mexa", {"ecr-1x": [0.1, 0.2, 0.1]}, layer=0)
+    (result,) = judged(tmp_path, made, {"metric": "mexa", "b": "finetune-1x"}, measures=measures).results
+    assert result.verdict == "not tested" and "at layers ['-1', '0']" in result.sentence
+
+
 def test_values_inside_their_permutation_null_support_nothing(made: Records, tmp_path: Path) -> None:
     arms = {"ecr-1x": [0.030, 0.031, 0.032], "finetune-1x": [0.010, 0.012, 0.011]}
     change = {"metric": "mutual_knn_teacher", "b": "finetune-1x", "controls": []}

@@ -34,7 +34,7 @@ def balanced_sample(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     return shuffled.iloc[rank.argsort(kind="stable")[:count]]
 
 
-def _with_own_model(config: TeacherConfig, inputs: dict[str, Path]) -> TeacherConfig:
+def with_own_model(config: TeacherConfig, inputs: dict[str, Path]) -> TeacherConfig:
     """Teacher ``checkpoint`` given by ``size``: the model is an input of the stage, not a path in its settings."""
     if "teacher" not in inputs:
         return config
@@ -54,7 +54,7 @@ def anchors_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, r
     if held_out.empty:
         raise UserError("the corpus has no validation or test rows to measure the projection on")
 
-    teacher = create(_with_own_model(teacher_config, inputs))
+    teacher = create(with_own_model(teacher_config, inputs))
     texts = train.text.tolist() + held_out.text.tolist()
     vectors = torch.from_numpy(embed_cached(teacher, texts, on_progress=lambda done: report(done, len(texts))).copy())
     embedded, embedded_held_out = vectors[: len(train)], vectors[len(train) :]

@@ -87,6 +87,9 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
     else:
         languages = "from other languages in other cells; items that are seen in one and unseen in another are left out"
     notes.append(f"Labelled training rows come {languages}; the other languages gave unlabelled text.")
+    for stage_id in dict.fromkeys(cell.items for cell in plan.cells):
+        if unlabelled := store.result(stage_id)["seen_without_items"]:
+            notes.append(f"No labelled row in {', '.join(unlabelled)}: counted as seen, trained on text only.")
     for stage_id in dict.fromkeys(cell.anchors for cell in plan.cells if cell.anchors):
         quality = Quality(**store.result(stage_id)["quality"])
         notes.append(f"Projection on held-out text: {quality.summary()}.")

@@ -82,10 +82,7 @@ def _leave_with(parent: int) -> None:
 
 
 def _work(stage: Stage, store: Store) -> None:
-    from ecr_bench.runner.geometry import STAGES as measuring
-    from ecr_bench.runner.stages import STAGES, run_stage
-
-    STAGES.update(measuring)
+    from ecr_bench.runner.stages import run_stage
 
     def report(done: int, total: int) -> None:
         _progress_queue.put((stage.id, done, total))

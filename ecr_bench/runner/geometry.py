@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ecr_bench.metrics import suite
 from ecr_bench.metrics.files import FILE, write_measures
 from ecr_bench.metrics.options import aligned_scores
 from ecr_bench.metrics.suite import Rows, Taken
-from ecr_bench.runner.anchoring import _with_own_model
+from ecr_bench.runner.anchoring import with_own_model
 from ecr_bench.teachers.cache import embed_cached
 from ecr_bench.teachers.registry import create
 from ecr_bench.types import Measure
@@ -38,7 +38,7 @@ def parallel_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, 
     """Draw the parallel rows and embed them with the teacher, once for all cells."""
     corpus = Corpus.load(inputs["corpus"] / "corpus").dataset.to_pandas()
     rows = parallel_rows(corpus, spec["per_language"])
-    teacher = create(_with_own_model(TeacherConfig(**spec["teacher"]), inputs))
+    teacher = create(with_own_model(TeacherConfig(**spec["teacher"]), inputs))
     texts = rows["text"].tolist()
     vectors = embed_cached(teacher, texts, on_progress=lambda done: report(done, len(texts)))
     rows.to_parquet(folder / ROWS)
@@ -142,10 +142,3 @@ def _stability(train: Path) -> Iterator[Measure]:
     if path.is_file():
         trace = load_file(path)
         yield from suite.stability_measures(trace["loss"], trace["grad_norm"])
-
-
-STAGES: dict[str, Callable[[dict[str, Any], dict[str, Path], Path, Any], dict[str, Any]]] = {
-    "parallel": parallel_stage,
-    "geometry": geometry_stage,
-}
-"""Added to ``stages.STAGES`` by the executor: that file is part of what identifies the items, and this one is not."""

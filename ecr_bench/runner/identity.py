@@ -14,11 +14,11 @@ PACKAGE = Path(__file__).resolve().parent.parent
 CODE: dict[str, tuple[str, ...]] = {
     "corpus": ("corpora",),
     "tokenizer": ("data/tokenizer.py",),
-    "items": ("items", "runner/stages.py"),
+    "items": ("items", "runner/building.py"),
     "base": (
         "data",
         *(f"methods/{name}.py" for name in ("base", "chunked", "models", "pretrained", "packaged", "optimisers")),
-        "runner/training.py",
+        "runner/building.py", "runner/training.py",
     ),
     "anchors": ("teachers", "ecr", "runner/anchoring.py"),
     "logits": ("methods", "data", "runner/cells.py"),

@@ -1,4 +1,4 @@
-"""What each kind of stage does. A stage reads its inputs' folders and fills its own."""
+"""Which function does the work of each kind of stage. It reads its inputs' folders and fills its own."""
 
 from __future__ import annotations
 
@@ -7,30 +7,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ecr_bench.config import CorpusConfig, TokenizerConfig
-from ecr_bench.config import PretrainConfig as Pretrain
-from ecr_bench.corpora.base import Corpus
-from ecr_bench.corpora.registry import build as build_corpus
-from ecr_bench.errors import UserError
-from ecr_bench.io import write_json
-from ecr_bench.items.files import write_items
-from ecr_bench.items.pairs import pairs as language_pairs
-from ecr_bench.items.registry import build_items
-from ecr_bench.items.surface import surface_baselines
+from ecr_bench.registry import Registry
 from ecr_bench.runner.plan import Stage
 from ecr_bench.runner.store import Store
-from ecr_bench.runner.training import fit
-from ecr_bench.sizes import size_config
 
 Report = Callable[[int, int], None]
 """Called with (done, total) in the stage's own unit."""
+
+STAGES = Registry(
+    "stage",
+    {
+        "corpus": "ecr_bench.runner.building:corpus_stage",
+        "tokenizer": "ecr_bench.runner.building:tokenizer_stage",
+        "items": "ecr_bench.runner.building:items_stage",
+        "base": "ecr_bench.runner.building:base_stage",
+        "anchors": "ecr_bench.runner.anchoring:anchors_stage",
+        "logits": "ecr_bench.runner.cells:logits_stage",
+        "train": "ecr_bench.runner.cells:train_stage",
+        "score": "ecr_bench.runner.cells:score_stage",
+        "parallel": "ecr_bench.runner.geometry:parallel_stage",
+        "geometry": "ecr_bench.runner.geometry:geometry_stage",
+    },
+)
+"""Kind -> function(spec, folders of the inputs by role, own folder, report) -> result, plain JSON."""
 
 
 def run_stage(stage: Stage, store: Store, report: Report) -> dict[str, Any]:
     """Run ``stage`` unless it is done, and return its result."""
     if not store.done(stage.id):
         inputs = {role: store.path(stage_id) for role, stage_id in stage.inputs.items()}
-        work = STAGES[stage.kind]
+        work = STAGES.get(stage.kind)
 
         def build(folder: Path) -> dict[str, Any]:
             started = time.perf_counter()
@@ -39,114 +45,3 @@ def run_stage(stage: Stage, store: Store, report: Report) -> dict[str, Any]:
 
         store.write(stage.id, {"kind": stage.kind, **stage.spec, "inputs": stage.inputs}, build)
     return store.result(stage.id)
-
-
-def corpus_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Report) -> dict[str, Any]:
-    corpus = build_corpus(CorpusConfig(**spec["corpus"]))
-    corpus.save(folder / "corpus")
-    return {"rows": corpus.card.rows, "fingerprint": corpus.card.fingerprint}
-
-
-def tokenizer_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Report) -> dict[str, Any]:
-    """Train the shared BPE, or keep the tokenizer a pretrained model brings."""
-    from ecr_bench.data.tokenizer import own_tokenizer, save_own_tokenizer, train_tokenizer
-
-    if "model" in spec:
-        from ecr_bench.methods.packaged import local_source
-
-        own = own_tokenizer(local_source(spec["model"]), spec["max_length"])
-        return {"vocab_size": len(save_own_tokenizer(own, folder / "tokenizer"))}
-    rows = Corpus.load(inputs["corpus"] / "corpus").dataset.to_pandas()
-    tokenizer = train_tokenizer(rows[rows.split == "train"].text, TokenizerConfig(**spec["tokenizer"]))
-    tokenizer.save_pretrained(folder / "tokenizer")
-    return {"vocab_size": len(tokenizer)}
-
-
-def items_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Report) -> dict[str, Any]:
-    """Test items of every language; training and validation items of the seen ones."""
-    rows = Corpus.load(inputs["corpus"] / "corpus").dataset.to_pandas()
-    languages, seen = sorted(rows.lang.unique()), spec["seen"]
-    if missing := sorted(set(seen) - set(languages)):
-        raise UserError(f"seen_languages: no text in {', '.join(missing)}: the corpus has {', '.join(languages)}")
-    kinds = spec["scoring"]["pairs"]
-    within = [f"{a}-{b}" for a in seen for b in seen if a != b]
-    built: dict[str, list[Any]] = {"test": [], "train": [], "validation": []}
-    for task in spec["tasks"]:
-        groups = len(within) if task == "meaning" else len(seen)
-        for split, names, pairs, count in (
-            ("test", languages, language_pairs(languages, kinds), spec["scoring"]["items"]),
-            ("train", seen, within, -(-spec["train_items"] // max(1, groups))),
-            ("validation", seen, within, -(-256 // max(1, groups))),
-        ):
-            built[split] += build_items(task, rows, split=split, languages=names, count=count, seed=0, pairs=pairs)
-    for split, items in built.items():
-        write_items(folder / split, items)
-    group = {lang: "seen" if lang in seen else "unseen" for lang in languages}
-    write_json(folder / "surface.json", surface_baselines(built["test"], built["train"], group))
-    return {split: len(items) for split, items in built.items()}
-
-
-def base_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Report) -> dict[str, Any]:
-    """Pre-train one size on the unlabelled training text of all languages, or go on from a pretrained model."""
-    from ecr_bench.data.encode import encode_plain
-    from ecr_bench.data.module import ExamplesDataModule, Mixture
-    from ecr_bench.data.tokenizer import load_tokenizer
-    from ecr_bench.methods.base import CausalLMModule
-    from ecr_bench.methods.models import base_model, count_parameters, fit_to_machine
-
-    pretrain, size = Pretrain(**spec["pretrain"]), size_config(spec["size"])
-    tokenizer = load_tokenizer(inputs["tokenizer"] / "tokenizer")
-    model = base_model(size, tokenizer, pretrain.seed, as_is=not pretrain.steps)
-    if not pretrain.steps:
-        model.save_pretrained(folder / "model")
-        tokenizer.save_pretrained(folder / "model")
-        return {"parameters": count_parameters(model), "steps": 0}
-    fit_to_machine(model, size)
-    rows = Corpus.load(inputs["corpus"] / "corpus").dataset.to_pandas()
-    text = encode_plain(tokenizer, rows[rows.split == "train"].text.tolist(), size.max_length)
-    held_out = rows[rows.split == "validation"].text
-    held_out = held_out.sample(min(1000, len(held_out)), random_state=0)
-    validation = encode_plain(tokenizer, held_out.tolist(), size.max_length)
-    data = ExamplesDataModule(
-        Mixture([], text, 1.0), validation, tokenizer.pad_token_id, pretrain.batch_size, pretrain.steps, pretrain.seed
-    )
-    stats = fit(CausalLMModule(model, pretrain), data, pretrain, pretrain.seed, folder, report, dtype=size.dtype)
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    return {"parameters": count_parameters(model), **stats}
-
-
-def _anchors(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Report) -> dict[str, Any]:
-    from ecr_bench.runner.anchoring import anchors_stage
-
-    return anchors_stage(spec, inputs, folder, report)
-
-
-def _train(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Report) -> dict[str, Any]:
-    from ecr_bench.runner.cells import train_stage
-
-    return train_stage(spec, inputs, folder, report)
-
-
-def _logits(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Report) -> dict[str, Any]:
-    from ecr_bench.runner.cells import logits_stage
-
-    return logits_stage(spec, inputs, folder, report)
-
-
-def _score(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Report) -> dict[str, Any]:
-    from ecr_bench.runner.cells import score_stage
-
-    return score_stage(spec, inputs, folder, report)
-
-
-STAGES: dict[str, Callable[[dict[str, Any], dict[str, Path], Path, Report], dict[str, Any]]] = {
-    "corpus": corpus_stage,
-    "tokenizer": tokenizer_stage,
-    "items": items_stage,
-    "base": base_stage,
-    "anchors": _anchors,
-    "logits": _logits,
-    "train": _train,
-    "score": _score,
-}

@@ -155,18 +155,21 @@ def _settings(
     measures: list[Measure], claim: Claim, side: Side, method_of: dict[str, str]
 ) -> Iterator[tuple[tuple[int, str], Measure]]:
     """(seed, setting) -> measure of an arm; the setting is '' unless the claim pools them."""
-    mine = [m for m in measures if m.precision == side.precision and m.value is not None]
-    layers = {m.layer for m in mine}
-    if claim.layer is not None:
-        mine = [m for m in mine if m.layer == claim.layer]
-    elif len(layers) > 1:
-        raise NotTestedError(f"{claim.metric} was measured at layers {sorted(map(str, layers))}: the claim names none")
-    for m in mine:
+    layers: set[int | None] = set()
+    for m in measures:
+        if m.precision != side.precision or m.value is None or (claim.layer is not None and m.layer != claim.layer):
+            continue
         method, bracket, setting = method_of.get(m.cell, m.method).partition("[")
-        if arm_name(method + bracket + setting, m.size) == side.arm:
-            yield (m.seed, ""), m
-        elif claim.pool_settings and arm_name(method, m.size) == side.arm:
-            yield (m.seed, setting), m
+        whole = arm_name(method + bracket + setting, m.size) == side.arm
+        if not whole and not (claim.pool_settings and arm_name(method, m.size) == side.arm):
+            continue
+        # a probe has no layer: it is measured on its projection
+        layers |= {m.layer} - {None}
+        if len(layers) > 1:
+            raise NotTestedError(
+                f"{claim.metric} was measured at layers {sorted(map(str, layers))}: the claim names none"
+            )
+        yield (m.seed, "" if whole else setting), m
 
 
 def _value(measure: Measure) -> float:
