@@ -20,6 +20,8 @@ class Options:
 
     small: bool = False
     device: str = "cpu"
+    data: str | None = None
+    """Folder of public test sets, for the one benchmark that needs them."""
 
     def pick(self, full: int, small: int) -> int:
         return small if self.small else full

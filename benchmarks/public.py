@@ -1,34 +1,30 @@
 """Scoring public benchmarks on their real prompts: ours against stock lm-eval HFLM, same requests and token budget.
 
-    python -m benchmarks.public --data-dir DIR [--items 60] [--repeats 3] [--threads 1] [--vocab 50000] [TASK ...]
+    python -m benchmarks --only public --data DIR
 
 DIR holds TASK/LANGUAGE/SPLIT.jsonl (docs/public-tasks.md); the tokenizer is trained on the files of DIR. Timed is
-``loglikelihood`` as lm-eval calls it, tokenisation included. Prints medians of interleaved repeats, the spread of the
-ratio, and the largest difference in scores; ``--repeats 0`` only compares.
+``loglikelihood`` as lm-eval calls it, tokenisation included.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
-import statistics
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from rich.console import Console
-from rich.table import Table
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from benchmarks.scoring import Score, build, timed
+from benchmarks.harness import Options, Result, compared, interleaved, milliseconds, ratios
+from benchmarks.scoring import Score, build, difference
 from ecr_bench.config import TokenizerConfig
 from ecr_bench.data.tokenizer import train_tokenizer
+from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.public import find, public_tasks
 from ecr_bench.evaluation.run import quiet
-from ecr_bench.quiet import quiet_libraries
 
 WINDOW = 512
 
@@ -58,66 +54,32 @@ def models(
     return stock, EcrLM(model, tokenizer=tokenizer, max_length=WINDOW, batch_tokens=batch_tokens)
 
 
-def measure(
-    name: str, requests: list[Instance], stock: HFLM, ours: EcrLM, repeats: int, device: str
-) -> tuple[str, ...]:
-    """One row of the table."""
-
+def measure(name: str, requests: list[Instance], stock: HFLM, ours: EcrLM, options: Options) -> Result:
     def theirs() -> Score:
         return stock.loglikelihood(requests, disable_tqdm=True)
 
     def mine() -> Score:
         return ours.loglikelihood(requests, disable_tqdm=True)
 
-    expected, found = theirs(), mine()  # warm up, and compare
-    times = [(timed(theirs, device)[0], timed(mine, device)[0]) for _ in range(repeats)]
+    worst, greedy = difference(theirs(), mine())
+    times = interleaved({"HFLM": theirs, "ours": mine}, options.pick(3, 1), options.device)
     items = len({(request.task_name, request.doc_id) for request in requests})
-    worst = max(abs(x - y) for (x, _), (y, _) in zip(expected, found, strict=True))
-    greedy = sum(x != y for (_, x), (_, y) in zip(expected, found, strict=True))
-    speed: tuple[str, ...] = ("–", "–", "–", "–")
-    if times:
-        ratios = sorted(a / b for a, b in times)
-        per_item = [f"{statistics.median(column) / items * 1000:.1f}" for column in zip(*times, strict=True)]
-        speed = (*per_item, f"{statistics.median(ratios):.1f}x", f"{ratios[0]:.1f}–{ratios[-1]:.1f}")
-    return (name, f"{items:,}", f"{len(requests) / items:.0f}", *speed, f"{worst:.1e}", str(greedy))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="*", default=["xcopa", "sib200"])
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--items", type=int, default=60)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--vocab", type=int, default=50_000)
-    parser.add_argument("--batch-tokens", type=int, default=8192)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    quiet_libraries()
-    tokenizer = train_tokenizer(texts(options.data_dir), TokenizerConfig(vocab_size=options.vocab))
-    model = build(options.vocab, options.device, torch.float32, WINDOW)
-    versions = f"torch {torch.__version__}, {platform.processor() or platform.machine()}, {options.device}"
-    table = Table(title=f"vocabulary {options.vocab:,}, fp32, {options.threads} thread(s), {versions}")
-    columns = (
-        "task",
-        "items",
-        "options",
-        "HFLM ms/item",
-        "ours ms/item",
-        "ratio",
-        "range",
-        "max diff",
-        "greedy differs",
+    return compared(
+        f"{name}, 50k vocabulary, fp32: {len(requests) / items:.0f} options",
+        "lm-eval HFLM",
+        ratios(times, "HFLM", "ours"),
+        need=4.0,
+        wrong=f"scores differ by {worst:.1e}, {greedy} greedy" if worst > 1e-4 or greedy else "",
+        beside={**milliseconds(times, items), "items": items, "max diff": f"{worst:.1e}"},
     )
-    for column in columns:
-        table.add_column(column, justify="left" if column == "task" else "right")
-    for name in options.tasks:
-        requests = requests_of(name, options.data_dir, options.items)
-        stock, ours = models(model, tokenizer, requests, options.batch_tokens)
-        table.add_row(*measure(name, requests, stock, ours, options.repeats, options.device))
-    Console(width=140).print(table)
 
 
-if __name__ == "__main__":
-    main()
+def run(options: Options) -> Iterator[Result]:
+    if options.data is None:
+        raise UserError("no test sets: give their folder, --data DIR (docs/public-tasks.md)")
+    root, vocabulary = Path(options.data), options.pick(50_000, 400)
+    tokenizer = train_tokenizer(texts(root), TokenizerConfig(vocab_size=vocabulary))
+    model = build(vocabulary, options.device, torch.float32, WINDOW)
+    for name in ("xcopa", "sib200"):
+        requests = requests_of(name, root, options.pick(60, 4))
+        yield measure(name, requests, *models(model, tokenizer, requests, 8192), options)

@@ -15,13 +15,18 @@ from benchmarks.harness import Options, Result
 from benchmarks.table import Printer, Report, circumstances
 from ecr_bench.quiet import quiet_libraries
 
-NAMES = ("scoring", "conditioner", "loop", "steps", "distillation", "anchors", "seeds", "page", "growth")
+NAMES = (
+    "scoring", "public", "conditioner", "loop", "steps", "distillation", "anchors", "seeds", "page", "growth",
+)  # fmt: skip
 
 
-def run_suite(only: list[str], resume: bool, small: bool, out: Path, threads: int, device: str) -> int:
+def run_suite(
+    only: list[str], resume: bool, small: bool, out: Path, threads: int, device: str, data: str | None = None
+) -> int:
     """Measure, print and write; the exit code is 1 when a benchmark failed (a ratio that is not reached is none)."""
     console, report = Console(), Report(out)
-    chosen = [name for name in only or NAMES if not (resume and _done(report, name))]
+    names = only or [name for name in NAMES if name != "public" or data is not None]
+    chosen = [name for name in names if not (resume and _done(report, name))]
     where = circumstances(threads)
     machine = f"{where['machine']['cpu']}, {where['machine']['cores']} cores, {threads} thread(s)"
     console.print(f"{machine}, load {where['load average'][0]}", highlight=False)
@@ -29,7 +34,7 @@ def run_suite(only: list[str], resume: bool, small: bool, out: Path, threads: in
     for name in chosen:
         started = time.perf_counter()
         where = circumstances(threads)
-        results, failure = _one(name, Options(small, device), threads, printer)
+        results, failure = _one(name, Options(small, device, data), threads, printer)
         if failure:
             console.print(f"  {name}: not measured: {failure}", style="red", markup=False)
         failed |= bool(failure)

@@ -11,13 +11,17 @@ import pytest
 from benchmarks.harness import Options, Result, compared
 from benchmarks.suite import NAMES, run_suite
 from benchmarks.table import Report, cells, circumstances
+from tests.public_sets import write_set
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_runs_small_and_compares_like_with_like(name):
+def test_each_runs_small_and_compares_like_with_like(name, tmp_path):
+    if name == "public":
+        for task in ("xcopa", "sib200"):
+            write_set(tmp_path, task)
     if name == "page" and not (shutil.which("chromium") and shutil.which("chromedriver")):
         pytest.skip("no chromium with chromedriver (Debian: apt-get install chromium chromium-driver)")
-    results = list(importlib.import_module(f"benchmarks.{name}").run(Options(small=True)))
+    results = list(importlib.import_module(f"benchmarks.{name}").run(Options(small=True, data=str(tmp_path))))
     assert results
     for result in results:
         assert 0 <= result.low <= result.value <= result.high

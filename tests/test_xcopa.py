@@ -61,6 +61,14 @@ def test_items_ask_for_the_right_choice(folder):
     assert 0 < sum(item.gold for item in items) < 20
 
 
+def test_items_do_not_depend_on_the_order_of_rows(folder):
+    frame = build(config(folder)).dataset.to_pandas()
+    ask = {"split": "train", "languages": ["it", "zh"], "count": 8}
+    expected = build_items("copa", frame, seed=0, **ask)
+    assert build_items("copa", frame.sample(frac=1, random_state=1), seed=0, **ask) == expected
+    assert build_items("copa", frame, seed=1, **ask) != expected
+
+
 def test_bad_input_is_one_line(folder, tmp_path):
     with pytest.raises(UserError, match=r"corpus\.options\.path: name the folder of XCOPA"):
         build(CorpusConfig(name="xcopa"))

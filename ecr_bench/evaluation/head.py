@@ -80,8 +80,8 @@ class Head:
             yield self.ids, self.head
             return
         for start in range(0, self.ids, size):
-            weight = self.weight[start : start + size]
-            bias = None if self.bias is None else self.bias[start : start + size]
+            part = slice(start, start + size)
+            weight, bias = self.weight[part], None if self.bias is None else self.bias[part]
             yield len(weight), partial(linear, weight=weight, bias=bias)
 
     def _scaled(self, logits: torch.Tensor) -> torch.Tensor:
