@@ -148,7 +148,7 @@ def test_a_window_without_room_is_one_line(folder: Path, data: Path, tmp_path: P
     )
     (small / "config.json").write_text(config)
     line = fails(capsys, *ask(small, data, "--out", str(tmp_path / "out")))
-    assert "task xcopa_it" in line and "no room for 3 control tokens" in line
+    assert "task xcopa_it" in line and "leaves no room for its prompt" in line
     assert not (tmp_path / "out").exists()
 
 

@@ -176,9 +176,15 @@ class EcrLM(HFLM):
         options = self._continuations(pairs)
         prompts = prompts_of(requests)
         room: dict[Prompt, int] = {}
-        for prompt, option in zip(prompts, options, strict=True):
+        for request, prompt, option in zip(requests, prompts, options, strict=True):
             # the last token of an option is never an input, hence one more than the window
-            room[prompt] = min(room.get(prompt, self.max_length), self.max_length + 1 - len(option))
+            left = self.max_length + 1 - len(option)
+            if left < self.conditioner.count + 2:
+                raise UserError(
+                    f"task {request.task_name}: an option of {len(option)} tokens leaves no room for its prompt in a "
+                    f"window of {self.max_length}: raise the model's max_length or leave the task out"
+                )
+            room[prompt] = min(room.get(prompt, self.max_length), left)
         encoded = self._encode_prompts(list(room), list(room.values()))
         self._remember(requests, prompts, encoded)
         contexts = {prompt: tuple(found.ids) for prompt, found in encoded.items()}
