@@ -1,8 +1,8 @@
 """The output head at positions that count: log-probabilities of chosen tokens, and whether each is the argmax.
 
 The vocabulary is cut into pieces, so that the head's weight is read once for many positions and the logits of
-a piece stay in the CPU's cache. Against all ids at once for a few positions, that takes scoring at 262k ids from
-6.4 to 10 times the speed of lm-eval's HFLM (benchmarks/scoring.py, one core).
+a piece stay in the CPU's cache. Against all ids at once for a few positions, whole scoring runs (24 items of four
+options, one busy core, same token budget) take 1/1.34 of the time at 262k ids, the same at 50k and 1/0.93 at 16k.
 """
 
 from __future__ import annotations
