@@ -12,8 +12,8 @@ from jsonargparse import ArgumentParser
 
 from ecr_bench.errors import UserError
 
-POSITIONAL = {"experiment", "corpus", "model", "tasks", "a", "b", "cell", "folder", "text", "task"}
-"""Parameters that are given by place, not by option."""
+BY_PLACE = "experiment"
+"""The one parameter that is given by place although it has a default; all without a default are."""
 
 
 def command_parser(commands: Mapping[str, Callable[..., None]]) -> ArgumentParser:
@@ -33,7 +33,7 @@ def command_parser(commands: Mapping[str, Callable[..., None]]) -> ArgumentParse
 
 
 def _add_argument(parser: ArgumentParser, parameter: inspect.Parameter, kind: Any, text: str) -> None:
-    """Lists may be given as ``--set a=1 b=2`` or by repeating the option; names in POSITIONAL by place."""
+    """Lists may be given as ``--set a=1 b=2`` or by repeating the option; what must be given is given by place."""
     option, default = "--" + parameter.name.replace("_", "-"), parameter.default
     if kind == (list[str] | None):
         parser.add_argument(option, nargs="+", action="extend", type=str, help=text)
@@ -41,12 +41,12 @@ def _add_argument(parser: ArgumentParser, parameter: inspect.Parameter, kind: An
         parser.add_argument(parameter.name, nargs="+", type=str, help=text)
     elif kind is bool:
         parser.add_argument(option, action="store_true", help=text)
-    elif parameter.name not in POSITIONAL:
-        parser.add_argument(option, type=kind, default=default, help=text)
     elif default is parameter.empty:
         parser.add_argument(parameter.name, type=kind, help=text)
-    else:
+    elif parameter.name == BY_PLACE:
         parser.add_argument(parameter.name, type=kind, nargs="?", default=default, help=text)
+    else:
+        parser.add_argument(option, type=kind, default=default, help=text)
 
 
 class _Parser(ArgumentParser):

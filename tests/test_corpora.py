@@ -186,6 +186,6 @@ def test_bad_configuration_is_one_clear_line(config: dict[str, object], message:
 
 
 def test_registry_lists_every_corpus_with_help() -> None:
-    assert set(CORPORA) == {"intents", "messages", "sib200", "files", "hub"}
+    assert set(CORPORA) == {"intents", "messages", "sib200", "xcopa", "files", "hub"}
     assert all(CORPORA.help[name] for name in CORPORA)
     assert all(callable(CORPORA.get(name)) for name in CORPORA)

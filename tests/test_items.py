@@ -229,7 +229,7 @@ def test_pairs() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"task": "rhyme"}, "unknown task 'rhyme': allowed are intent, label, meaning, slot"),
+        ({"task": "rhyme"}, "unknown task 'rhyme': allowed are copa, intent, label, meaning, slot"),
         ({"split": "dev"}, "unknown split 'dev': allowed are test, train, validation"),
         ({"languages": ["xx"]}, "unknown language 'xx': allowed are de, en, ru"),
         ({"count": 0}, "0 is too few"),

@@ -12,7 +12,7 @@ from rich.console import Console
 from ecr_bench.config import load
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, atomic_path, fingerprint, read_json, write_json, write_text
-from ecr_bench.runner.execute import critical_path, execute
+from ecr_bench.runner.execute import _work, critical_path, execute
 from ecr_bench.runner.plan import Stage, make_plan
 from ecr_bench.runner.stages import run_stage
 from ecr_bench.runner.store import Store
@@ -111,3 +111,10 @@ def test_a_size_may_have_a_learning_rate_of_its_own():
         for cell in plan.cells
     }
     assert rates == {"1x": [experiment.pretrain.learning_rate, experiment.finetune.learning_rate], "3x": [0.5, 0.5]}
+
+
+def test_code_that_changes_under_a_run_is_named_and_nothing_is_stored(tmp_path):
+    stage = Stage("corpus", "corpus", {})
+    with pytest.raises(UserError, match="the code behind this run was changed while it ran"):
+        _work(stage, Store(tmp_path), "corpus/another")
+    assert not list(tmp_path.iterdir())

@@ -81,8 +81,12 @@ def _leave_with(parent: int) -> None:
     os._exit(1)
 
 
-def _work(stage: Stage, store: Store) -> None:
+def _work(stage: Stage, store: Store, planned: str) -> None:
+    """Run ``stage``; UserError when its identity is not the ``planned`` one: a source file or package has changed."""
     from ecr_bench.runner.stages import run_stage
+
+    if stage.id != planned:
+        raise UserError("the code behind this run was changed while it ran: give the same command again")
 
     def report(done: int, total: int) -> None:
         _progress_queue.put((stage.id, done, total))
@@ -168,7 +172,7 @@ def _drain(
     while waiting or running:
         ready = [s for s in waiting.values() if all(n not in missing for n in s.inputs.values())]
         for stage in sorted(ready, key=lambda s: -order[s.id])[: workers - len(running)]:
-            running[pool.submit(_work, stage, store)] = stage.id
+            running[pool.submit(_work, stage, store, stage.id)] = stage.id
             del waiting[stage.id]
         finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
         _show(progress_queue, display)
