@@ -140,7 +140,10 @@ def test_payload_holds_every_row_and_cannot_end_its_element(board: Board) -> Non
     raw = payload(leaderboard)
     assert "<" not in raw and ">" not in raw and "&" not in raw
     data = json.loads(raw)
-    assert f"{EVIL}-1x" in data["texts"] and len(data["lines"]) * len(data["tasks"]) == len(board.rows)
+    groups = [line for line in data["lines"] if data["texts"][line[3]] in data["splits"]]
+    assert f"{EVIL}-1x" in data["texts"] and len(groups) * len(data["tasks"]) == len(board.rows)
+    languages = {(row.method, row.size, row.precision, row.lang) for row in board.by_language}
+    assert len(data["lines"]) - len(groups) == len(languages) > 0
     assert {len(line) for line in data["lines"]} == {16 + 4 * len(data["tasks"])}
     row = next(r for r in board.rows if (r.method, r.task, r.split, r.precision) == ("ecr", "all", "unseen", "nf4"))
     wanted = [data["texts"].index(word) for word in ("ecr-1x", "nf4", "unseen")]

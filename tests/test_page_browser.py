@@ -111,6 +111,25 @@ def test_sorting_by_every_column(page: Any) -> None:
         assert seen == {"ascending", "descending"}
 
 
+def test_one_language_shows_task_families_without_interval(page: Any) -> None:
+    board = sample_board()
+    choose(page, "split", "ja")
+    rows = [r for r in board.by_language if r.lang == "ja"]
+    assert len(arms(page)) == len({(r.method, r.size) for r in rows})
+    status = page.execute_script("return document.getElementById('count').textContent")
+    assert status.endswith(f"text in ja, {rows[0].precision}.")
+    means = [r.mean for r in rows if (r.method, r.size) == ("ecr", "1x")]
+    found = page.execute_script(
+        "const rows = [...document.querySelectorAll('#board tbody tr')];"
+        "const row = rows.find(r => r.cells[0].firstChild.data === 'ecr-1x');"
+        "return [...row.querySelectorAll('.score')].map(c => c.innerText.trim())"
+    )
+    assert found[2] == f"{100 * sum(means) / len(means):.1f}" and found[:2] == ["–", "–"]
+    assert not page.execute_script("return document.querySelectorAll('#board tbody .ci').length")
+    choose(page, "split", "")
+    assert "ja" not in page.execute_script("return document.querySelector('#board tbody').innerText").split()
+
+
 def test_filters_narrow_and_say_how_many(page: Any) -> None:
     status = "return document.getElementById('count').textContent"
     choose(page, "kind", "control")

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ecr_bench.report.arms import is_contender, ordered_precisions
 from ecr_bench.report.contrasts import TASKS
-from ecr_bench.report.schema import Board, Row
+from ecr_bench.report.schema import Board, LanguageRow, Row
 from ecr_bench.report.tables import DASH, splits, with_side
 from ecr_bench.statistics.panel import arm_name
 from ecr_bench.statistics.roles import UPPER_BOUNDS
@@ -27,7 +27,7 @@ BAR_START, BAR_STOP = 40, 1160
 
 @dataclass(frozen=True)
 class Score:
-    """Whole millionths; ``tied``: cannot be told from the best arm."""
+    """Whole millionths; ``tied``: cannot be told from the best arm. -1 for both ends where there is no interval."""
 
     mean: int
     low: int
@@ -56,11 +56,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """``tasks``: coarse, fine, all, then families; ``chance[split][task]`` and the scale in millionths."""
+    """``tasks``: coarse, fine, all, then families; ``chance[split or language][task]`` and the scale in millionths."""
 
     tasks: tuple[str, ...]
     grains: int
     splits: tuple[str, ...]
+    languages: tuple[str, ...]
+    """Single languages, whose lines are shown when asked for only; accuracies without interval."""
     precisions: tuple[str, ...]
     sizes: tuple[str, ...]
     chance: dict[str, tuple[int, ...]]
@@ -107,18 +109,55 @@ def build_leaderboard(board: Board, commands: dict[tuple[str, str], str]) -> Lea
     for row in board.rows:
         groups.setdefault((row.method, row.size, row.precision, row.split), {})[row.task] = row
         chance.setdefault(row.split, {})[row.task] = round(UNIT * row.chance)
+    by_language = _by_language(board)
+    for (*_, lang), found in by_language.items():
+        chance[lang] = chance.get(found[0].split, {})
     low = min([row.ci[0] for row in board.rows] + [row.chance for row in board.rows], default=0.0)
     high = max((row.ci[1] for row in board.rows), default=1.0)
     return Leaderboard(
         tasks=tasks,
         grains=len(grains),
         splits=tuple(splits(board)),
+        languages=tuple(sorted({lang for *_, lang in by_language})),
         precisions=tuple(ordered_precisions({row.precision for row in board.rows})),
         sizes=tuple(dict.fromkeys(row.size for row in board.rows)),
         chance={split: tuple(by_task.get(task, 0) for task in tasks) for split, by_task in chance.items()},
         low=math.floor(low * 20) * UNIT // 20,
         high=max(math.ceil(high * 20), math.floor(low * 20) + 1) * UNIT // 20,
-        lines=tuple(_line(rows, tasks, commands) for rows in groups.values()),
+        lines=(
+            *(_line(rows, tasks, commands) for rows in groups.values()),
+            *(_language_line(found, tasks, commands) for found in by_language.values()),
+        ),
+    )
+
+
+def _by_language(board: Board) -> dict[tuple[str, str, str, str], list[LanguageRow]]:
+    """(method, size, precision, language) -> accuracy on each task family."""
+    result: dict[tuple[str, str, str, str], list[LanguageRow]] = {}
+    for row in board.by_language:
+        result.setdefault((row.method, row.size, row.precision, row.lang), []).append(row)
+    return result
+
+
+def _language_line(rows: list[LanguageRow], tasks: tuple[str, ...], commands: dict[tuple[str, str], str]) -> Line:
+    """One arm in one language: its task families, and their mean as ``all``; what it costs stands on other lines."""
+    row, nothing = rows[0], (DASH, 1e300)
+    means = {r.task: r.mean for r in rows}
+    means["all"] = sum(means.values()) / len(means)
+    return Line(
+        arm=arm_name(row.method, row.size),
+        kind=kind_of(row.method),
+        precision=row.precision,
+        split=row.lang,
+        size=row.size,
+        seeds=0,
+        scores=tuple(Score(round(UNIT * means[t]), -1, -1, False) if t in means else None for t in tasks),
+        tokens=nothing,
+        parameters=nothing,
+        bytes=nothing,
+        time=nothing,
+        note=f"{sum(r.n_items for r in rows)} items, {row.split} language; all: mean over task families; no interval",
+        command=commands.get((row.method, row.size), ""),
     )
 
 
@@ -187,6 +226,7 @@ def payload(leaderboard: Leaderboard) -> Markup:
         "tasks": leaderboard.tasks,
         "grains": leaderboard.grains,
         "splits": leaderboard.splits,
+        "languages": leaderboard.languages,
         "precisions": leaderboard.precisions,
         "chance": leaderboard.chance,
         "scale": [leaderboard.low, leaderboard.high, BAR_START, BAR_STOP],

@@ -50,7 +50,7 @@
     return draw("svg", { class: "bar", viewBox: "0 0 1200 140", "aria-hidden": "true" },
       draw("line", { class: "rail", x1: barStart, x2: barStop, y1: 70, y2: 70 }),
       draw("line", { class: "chance", x1: place(chance), x2: place(chance), y1: 0, y2: 140 }),
-      draw("line", { class: "span", x1: place(score.low), x2: place(score.high), y1: 70, y2: 70 }),
+      ...(score.low < 0 ? [] : [draw("line", { class: "span", x1: place(score.low), x2: place(score.high), y1: 70, y2: 70 })]),
       draw("circle", { cx: place(score.mean), cy: 70, r: 40 }));
   }
 
@@ -58,7 +58,7 @@
     const cell = make("td", { class: "score " + (data.grains && index >= data.grains ? "family" : "grain") });
     if (!score) return fill(cell, {}, ["–"]);
     cell.append(make("span", { class: "num" }, percent(score.mean)), " ");
-    cell.append(make("span", { class: "ci" }, percent(score.low) + " to " + percent(score.high)));
+    if (score.low >= 0) cell.append(make("span", { class: "ci" }, percent(score.low) + " to " + percent(score.high)));
     const scale = make("span", { class: "scale" }, bar(score, data.chance[line.split][index]));
     if (score.tied) scale.append(make("span", { class: "tie" }, "tied"));
     cell.append(scale);
@@ -74,7 +74,7 @@
     return make("tr", { class: line.kind.replace(" ", "-") }, head,
       make("td", { class: "of-precision" }, line.precision), make("td", { class: "of-split" }, line.split),
       ...line.scores.map((score, i) => scoreCell(score, i, line)),
-      number(line.seeds), number(line.tokens.text), number(line.parameters.text), number(line.bytes.text), number(line.time.text),
+      number(line.seeds || "–"), number(line.tokens.text), number(line.parameters.text), number(line.bytes.text), number(line.time.text),
       make("td", { class: "do" }, how));
   }
 
@@ -82,7 +82,7 @@
     const key = order.key;
     if (key.startsWith("task")) return line.scores[Number(key.slice(4))]?.mean ?? -1;
     if (key === "precision") return data.precisions.indexOf(line.precision);
-    if (key === "split") return data.splits.indexOf(line.split);
+    if (key === "split") return data.splits.concat(data.languages).indexOf(line.split);
     return typeof line[key] === "object" ? line[key].value : line[key];
   }
 
@@ -98,7 +98,9 @@
   function update() {
     const wanted = ["precision", "split", "size", "kind"].map((name) => [name, field(name).value]).filter((w) => w[1]);
     const text = field("text").value.trim().toLowerCase();
-    const found = lines.filter((line) => wanted.every((w) => line[w[0]] === w[1]) && line.arm.toLowerCase().includes(text));
+    // single languages only when one is asked for
+    const group = (line) => field("split").value || data.splits.includes(line.split);
+    const found = lines.filter((line) => group(line) && wanted.every((w) => line[w[0]] === w[1]) && line.arm.toLowerCase().includes(text));
     chosen = sorted(found);
     shown = 0;
     for (const name of ["precision", "split"]) table.classList.toggle("one-" + name, field(name).value !== "");
@@ -114,7 +116,9 @@
   }
 
   function report() {
-    const groups = [field("split").value && field("split").value + " languages", field("precision").value].filter(Boolean);
+    const language = field("split").value;
+    const which = data.splits.includes(language) ? language + " languages" : "text in " + language;
+    const groups = [language && which, field("precision").value].filter(Boolean);
     const where = groups.length ? ": " + groups.join(", ") : "";
     document.getElementById("count").textContent = chosen.length
       ? shown + " of " + chosen.length + " lines" + where + "." : "No line matches these filters.";
