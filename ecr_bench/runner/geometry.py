@@ -27,6 +27,7 @@ from ecr_bench.metrics.files import FILE, write_measures
 from ecr_bench.metrics.options import aligned_scores
 from ecr_bench.metrics.suite import Rows, Taken
 from ecr_bench.runner.anchoring import with_own_model
+from ecr_bench.runner.device import device
 from ecr_bench.teachers.cache import embed_cached
 from ecr_bench.teachers.registry import create
 from ecr_bench.types import Measure
@@ -49,10 +50,10 @@ def parallel_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, 
 
 def geometry_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Any) -> dict[str, Any]:
     """Measure a finished cell and its snapshots; ``measures.json`` without the names an experiment gives."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    where = device()
     frame = pd.read_parquet(inputs["parallel"] / ROWS)[COLUMNS]
     teacher = load_file(inputs["parallel"] / TEACHER)["vectors"]
-    encoder = open_encoder(inputs["train"] / "model", spec["layer"], device, spec["batch_tokens"])
+    encoder = open_encoder(inputs["train"] / "model", spec["layer"], where, spec["batch_tokens"])
     taken = Taken(layer=encoder.layer, precision=spec["precision"])
     measures = list(_stability(inputs["train"]))
     if len(frame):
@@ -63,7 +64,7 @@ def geometry_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, 
         if encoder.codes is not None:
             measures += _codes(encoder, encoder.codes, inputs["anchors"], sorted(set(texts)), taken)
         if encoder.layer is not None:  # without a language model nothing could have drifted
-            base = open_base(inputs["base"] / "model", encoder.layer, device, spec["batch_tokens"])(texts, langs)
+            base = open_base(inputs["base"] / "model", encoder.layer, where, spec["batch_tokens"])(texts, langs)
             measures += _drift(states, plain, base, rows, taken)
             measures += _snapshots(inputs["train"], teacher, base, rows, taken)
     measures += _options(inputs, taken)

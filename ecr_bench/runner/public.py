@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 from rich.console import Console
@@ -24,6 +23,7 @@ from ecr_bench.io import fingerprint
 from ecr_bench.precision import PRECISIONS
 from ecr_bench.precision.adapted import has_adapter, load_adapted
 from ecr_bench.precision.dense import check_folder
+from ecr_bench.runner.device import device
 from ecr_bench.runner.identity import content_of
 from ecr_bench.runner.provenance import environment
 
@@ -85,12 +85,12 @@ def open_model(folder: Path, precision: str, ecr: bool = True) -> EcrLM:
     scores exactly as lm-eval's ``hf`` does. UserError when there is no model, tokenizer or language model in it.
     """
     _check_model(folder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    where = device()
     tokenizer = _tokenizer(folder)
     there = (folder / "conditioner" / "conditioner.json").is_file()
     try:
         conditioner = Conditioner.load(folder / "conditioner", tokenizer) if ecr and there else None
-        model = load_adapted(folder, device) if has_adapter(folder) else PRECISIONS.get(precision)(folder, device)
+        model = load_adapted(folder, where) if has_adapter(folder) else PRECISIONS.get(precision)(folder, where)
     except UserError:
         raise
     except Exception as error:  # transformers, safetensors and bitsandbytes each raise their own kinds
