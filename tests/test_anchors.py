@@ -39,6 +39,14 @@ def test_kmeans_is_no_worse_than_sklearn() -> None:
     assert ours <= 1.01 * theirs
 
 
+def test_kmeans_of_many_rows_is_no_worse_than_sklearn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above ``FULL_ROWS`` most rounds see samples only."""
+    monkeypatch.setattr("ecr_bench.ecr.kmeans.FULL_ROWS", 10_000)
+    vectors = mixture(40_000, 60, 32)
+    ours = inertia(vectors, kmeans(vectors, 32, 25, 0))
+    assert ours <= 1.01 * KMeans(32, n_init=1, random_state=0).fit(vectors.numpy()).inertia_
+
+
 def test_kmeans_fills_every_cluster_and_survives_duplicates() -> None:
     vectors = torch.cat([torch.zeros(500, 4), torch.eye(4)])
     centroids = kmeans(vectors, 5, 25, 0)

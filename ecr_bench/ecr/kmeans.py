@@ -8,6 +8,8 @@ SEED_ROWS, SEED_LEAST, SEED_ROUNDS = 20, 5120, 6
 """Rows a cluster (and at least) in the sample that is seeded, and Lloyd rounds on it."""
 WARM_ROWS, WARM_LEAST, WARM_ROUNDS = 80, 20_480, 5
 """The same for the larger sample that follows."""
+FULL_ROWS = 50_000
+"""Up to so many rows the larger sample is left out and every Lloyd round sees all rows."""
 VISITS = 8192
 TRIALS = 24
 TOLERANCE = 1e-4
@@ -19,9 +21,9 @@ def kmeans(vectors: torch.Tensor, k: int, iterations: int, seed: int) -> torch.T
     """Return (k, d) float32 centroids of ``vectors`` (N, d) float32, the same for the same seed.
 
     Greedy k-means++ (Arthur & Vassilvitskii 2007; 24 candidates a step) on a sample of 20 k rows (at least
-    5,120), six Lloyd rounds on it, five on a sample four times as large, then Lloyd rounds on all rows: at most
-    ``iterations``, and the fewer the more rows there are (``iterations`` x 8192 row visits, at least two
-    rounds), since the samples have found nearly all there is to find. Empty clusters are reseeded with the
+    5,120), six Lloyd rounds on it, then at most ``iterations`` on all rows. Above 50,000 rows, five rounds on a
+    sample four times as large find nearly all there is to find, and the rounds on all rows are the fewer the more
+    rows there are (``iterations`` x 8192 row visits, at least two rounds). Empty clusters are reseeded with the
     farthest rows.
 
     Measured on one busy core, k 256, with the codes of all rows (benchmarks/anchors.py), 100,000 x 384: 2.0-2.1 s,
@@ -33,10 +35,11 @@ def kmeans(vectors: torch.Tensor, k: int, iterations: int, seed: int) -> torch.T
     order = torch.randperm(len(vectors), generator=generator).to(vectors.device)
     sample = vectors[order[: max(SEED_ROWS * k, SEED_LEAST)]]
     centroids = _lloyd(sample, _seed(sample, k, generator), SEED_ROUNDS)
-    if len(vectors) > (warm := max(WARM_ROWS * k, WARM_LEAST)):
-        centroids = _lloyd(vectors[order[:warm]], centroids, WARM_ROUNDS)
-    rounds = min(iterations, max(2, iterations * VISITS // len(vectors)))
-    return _lloyd(vectors, centroids, rounds)
+    if len(vectors) <= FULL_ROWS:
+        return _lloyd(vectors, centroids, iterations)
+    warm = vectors[order[: max(WARM_ROWS * k, WARM_LEAST)]]
+    centroids = _lloyd(warm, centroids, WARM_ROUNDS)
+    return _lloyd(vectors, centroids, min(iterations, max(2, iterations * VISITS // len(vectors))))
 
 
 def inertia(vectors: torch.Tensor, centroids: torch.Tensor) -> float:
