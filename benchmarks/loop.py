@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from benchmarks.harness import Options, Result, compared, ratios, seconds
 from benchmarks.models import PAD, body, data, rows, settings
@@ -25,6 +25,8 @@ from ecr_bench.methods.optimisers import create_optimiser
 from ecr_bench.runner.training import fit
 
 BATCH = 32
+WINDOW = 16
+"""Steps: one window of ``plan_batches``, so that batches are as even in length as those of a real run."""
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 """Where Lightning and HF Trainer go by themselves."""
 
@@ -99,6 +101,7 @@ def hf(options: Options, examples: list[Example], vocabulary: int, steps: int) -
         )  # fmt: skip
         dataset: Any = [{"input_ids": row.ids} for row in examples]
         trainer = Trainer(body(options, vocabulary), arguments, collate, dataset, callbacks=[clock])
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     return clock.spent, round(seen * (steps - 1) / steps)
 
@@ -115,7 +118,7 @@ def gemm() -> float:
 
 
 def run(options: Options) -> Iterator[Result]:
-    vocabulary, steps = options.pick(16_000, 200), options.pick(5, 3)
+    vocabulary, steps = options.pick(16_000, 200), options.pick(WINDOW, 3)
     examples = rows(BATCH * steps * 4, vocabulary)
     loops = {"ours": ours, "plain": plain, "hf": hf}
     rates: dict[str, list[float]] = {name: [] for name in loops}

@@ -16,7 +16,8 @@ from benchmarks.table import Printer, Report, circumstances
 from ecr_bench.quiet import quiet_libraries
 
 NAMES = (
-    "scoring", "public", "conditioner", "loop", "steps", "distillation", "anchors", "seeds", "page", "growth",
+    "scoring", "public", "conditioner", "loop", "steps", "losses", "distillation", "compiled", "threads", "anchors",
+    "seeds", "page", "growth",
 )  # fmt: skip
 
 

@@ -58,8 +58,10 @@ def test_cross_entropy(parts, per_row, monkeypatch):
     check(parts, lambda logits, at: plain_loss(logits, chosen[at], weights[at]), expected, monkeypatch)
 
 
-@pytest.mark.parametrize(("kind", "beta"), KINDS)
-@pytest.mark.parametrize("tail", [None, "rest", "drop"])
+@pytest.mark.parametrize(
+    ("kind", "beta", "tail"),
+    [*((*kind, tail) for kind in KINDS for tail in (None, "rest", "drop")), ("forward-kl", 0.5, "sample")],
+)
 def test_divergences(parts, kind, beta, tail, monkeypatch):
     settings = DistillConfig(divergence=kind, beta=beta, **({"tail": tail, "cache_top_k": 4} if tail else {}))
     count = len(parts[1])

@@ -1,0 +1,67 @@
+"""A training step with ``torch.compile`` against one without: 10M body, 16k vocabulary, fp32 and bf16 autocast.
+
+Batches differ in length from step to step, as in training, so the body is compiled for any length. The seconds that
+compiling takes are beside, and the number of steps after which it has paid.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from benchmarks.harness import Options, Result, compared, interleaved, milliseconds, ratios
+from benchmarks.models import body, data, rows, settings
+from ecr_bench.methods.base import CausalLMModule
+from ecr_bench.methods.optimisers import create_optimiser
+
+BATCH, STEPS = 32, 6
+
+
+def stepper(model: Any, batches: list[dict[str, torch.Tensor]], dtype: torch.dtype, device: str) -> Callable[[], None]:
+    """Whole steps over all batches: loss, gradients, clipping, update."""
+    module = CausalLMModule(model, settings(STEPS, BATCH)).to(device)
+    optimiser = create_optimiser(module, module.optimiser)
+
+    def work() -> None:
+        for batch in batches:
+            with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+                loss = module.cross_entropy(batch)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(module.parameters(), module.optimiser.clip)
+            optimiser.step()
+            optimiser.zero_grad()
+
+    return work
+
+
+def run(options: Options) -> Iterator[Result]:
+    vocabulary, steps = options.pick(16_000, 200), options.pick(STEPS, 2)
+    loader = data(rows(BATCH * steps * 4, vocabulary), BATCH, steps).train_dataloader()
+    batches = [{name: tensor.to(options.device) for name, tensor in batch.items()} for batch in loader]
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        torch.compiler.reset()
+        model = body(options, vocabulary)
+        model.model.forward = torch.compile(model.model.forward, dynamic=True)
+        works = {
+            "eager": stepper(body(options, vocabulary), batches, dtype, options.device),
+            "compiled": stepper(model, batches, dtype, options.device),
+        }
+        started = time.perf_counter()
+        works["compiled"]()
+        spent = time.perf_counter() - started
+        times = interleaved(works, options.pick(3, 1), options.device)
+        gain = (min(times["eager"]) - min(times["compiled"])) / len(batches)
+        set_up = max(0.0, spent - min(times["compiled"]))
+        yield compared(
+            f"training step, {name}, eager over compiled",
+            "torch.compile(dynamic=True) of the body",
+            ratios(times, "eager", "compiled"),
+            beside={
+                **milliseconds(times, len(batches)),
+                "compiling s": round(set_up, 1),
+                "pays after steps": round(set_up / gain) if gain > 0 else "never",
+            },
+        )
