@@ -17,4 +17,6 @@ if __name__ == "__main__":
     parser.add_argument("--device", default="cpu", help="cpu or cuda, for the benchmarks that can use either")
     parser.add_argument("--data", help="folder of public test sets (docs/public-tasks.md), for `public`")
     chosen = parser.parse_args()
+    if chosen.small and chosen.out == parser.get_default("out"):
+        parser.error(f"--small writes numbers that mean nothing: give another folder than {chosen.out} with --out")
     raise SystemExit(run_suite(**vars(chosen)))

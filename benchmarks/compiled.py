@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.harness import Options, Result, compared, interleaved, milliseconds, ratios
 from benchmarks.models import body, data, rows, settings
-from ecr_bench.methods.base import CausalLMModule
+from ecr_bench.methods.base import CausalLMModule, cross_entropy
 from ecr_bench.methods.optimisers import create_optimiser
 
 BATCH, STEPS = 32, 6
@@ -45,8 +45,12 @@ def run(options: Options) -> Iterator[Result]:
         torch.compiler.reset()
         model = body(options, vocabulary)
         model.model.forward = torch.compile(model.model.forward, dynamic=True)
+        plain = body(options, vocabulary)
+        with torch.no_grad():
+            losses = [float(cross_entropy(some.to(options.device), batches[0])) for some in (plain, model)]
+        off = abs(losses[1] / losses[0] - 1)
         works = {
-            "eager": stepper(body(options, vocabulary), batches, dtype, options.device),
+            "eager": stepper(plain, batches, dtype, options.device),
             "compiled": stepper(model, batches, dtype, options.device),
         }
         started = time.perf_counter()
@@ -59,6 +63,7 @@ def run(options: Options) -> Iterator[Result]:
             f"training step, {name}, eager over compiled",
             "torch.compile(dynamic=True) of the body",
             ratios(times, "eager", "compiled"),
+            wrong=f"loss differs by {off:.1e}" if off > 1e-4 else "",
             beside={
                 **milliseconds(times, len(batches)),
                 "compiling s": round(set_up, 1),

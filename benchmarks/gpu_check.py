@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from benchmarks.scoring import draw, stock, timed
 from ecr_bench.config import DistillConfig, FinetuneConfig
 from ecr_bench.data.encode import Example
-from ecr_bench.data.module import collate
+from ecr_bench.data.module import IGNORED, collate
 from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.evaluation.scorer import loglikelihoods
 from ecr_bench.io import write_json, write_text
@@ -102,14 +102,22 @@ def training(name: str, arm: str, larger: str, options: argparse.Namespace) -> R
     step()
     seconds = _clock(step, options.steps, device)
     count = int((batch["input_ids"] != 0).sum())
-    flops = 6 * count_parameters(model) * count
+    answered = int((batch["labels"] != IGNORED).sum())
+    flops = 6 * _products(model, count, answered)
     if arm == "distill":
-        flops += 2 * count_parameters(module.teacher) * count  # type: ignore[arg-type]
+        flops += 2 * _products(module.teacher, count, answered)  # type: ignore[arg-type]
     return {
         "shape": name, "arm": arm, "parameters": count_parameters(model), "tokens_per_step": count,
         "ms_per_step": round(1000 * seconds, 2), "tokens_per_second": round(count / seconds),
         "mfu": (round(flops / seconds / peak, 4) if (peak := peak_flops()) else None), "peak_memory": peak_memory(),
     }  # fmt: skip
+
+
+def _products(model: LlamaForCausalLM, tokens: int, answered: int) -> int:
+    """Parameters times the tokens they are multiplied with: the head's only where an answer is predicted."""
+    head, table = model.lm_head.weight, model.model.embed_tokens.weight
+    body = count_parameters(model) - head.numel() - (0 if head is table else table.numel())
+    return body * tokens + head.numel() * answered
 
 
 def scoring(name: str, options: argparse.Namespace) -> Row:

@@ -8,6 +8,7 @@ import os
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -27,14 +28,17 @@ def run_suite(
     """Measure, print and write; the exit code is 1 when a benchmark failed (a ratio that is not reached is none)."""
     console, report = Console(), Report(out)
     names = only or [name for name in NAMES if name != "public" or data is not None]
-    chosen = [name for name in names if not (resume and _done(report, name))]
-    where = circumstances(threads)
+    how = {"threads": threads, "device": device, "small": small}
+    chosen = [name for name in names if not (resume and _done(report, name, how))]
+    where = circumstances(**how)
     machine = f"{where['machine']['cpu']}, {where['machine']['cores']} cores, {threads} thread(s)"
     console.print(f"{machine}, load {where['load average'][0]}", highlight=False)
+    if not only and data is None:
+        console.print("public: not measured, it needs --data", markup=False)
     printer, failed = Printer(console), False
     for name in chosen:
         started = time.perf_counter()
-        where = circumstances(threads)
+        where = circumstances(**how)
         results, failure = _one(name, Options(small, device, data), threads, printer)
         if failure:
             console.print(f"  {name}: not measured: {failure}", style="red", markup=False)
@@ -44,8 +48,9 @@ def run_suite(
     return int(failed)
 
 
-def _done(report: Report, name: str) -> bool:
-    return name in report.parts and not report.parts[name]["failure"]
+def _done(report: Report, name: str, how: dict[str, Any]) -> bool:
+    part = report.parts.get(name)
+    return part is not None and not part["failure"] and all(part["environment"][key] == how[key] for key in how)
 
 
 def _one(name: str, options: Options, threads: int, printer: Printer) -> tuple[list[Result], str]:

@@ -18,12 +18,12 @@ PEERS = ("faiss-cpu", "liger-kernel")
 WIDTHS = (54, 30, 8, 15, 10, 6)
 
 
-def circumstances(threads: int) -> dict[str, Any]:
+def circumstances(threads: int, device: str = "cpu", small: bool = False) -> dict[str, Any]:
     """Versions, hardware and how busy the machine is now: plain JSON."""
     found = environment()
-    found["packages"] |= {name: version for name in PEERS if (version := installed_version(name))}
+    found["packages"] |= {name: installed_version(name) or "not installed, not measured" for name in PEERS}
     load = [round(load, 2) for load in os.getloadavg()]
-    return {**found, "threads": threads, "load average": load}
+    return {**found, "threads": threads, "device": device, "small": small, "load average": load}
 
 
 def cells(result: Result) -> tuple[str, ...]:
@@ -92,14 +92,17 @@ class Report:
                 lines.append("| " + " | ".join([*texts[:-1], met, beside]) + " |")
             if part["failure"]:
                 lines.append(f"| {name} | – | – | – | – | – | not measured: {part['failure']} |")
-        lines += ["", "| benchmark | seconds | load average | threads | date | commit |", "|---|---:|---|---:|---|---|"]
+        lines += [
+            "",
+            "| benchmark | seconds | load average | threads | device | date | commit |",
+            "|---|---:|---|---:|---|---|---|",
+        ]
         for name, part in self.parts.items():
             at = part["environment"]
             load = ", ".join(map(str, at["load average"]))
-            lines.append(
-                f"| {name} | {part['seconds']} | {load} | {at['threads']} | {at['date']} | {at['commit'] or '–'} |"
-            )
-        at = next(iter(self.parts.values()))["environment"]
+            how = f"{load} | {at['threads']} | {at['device']} | {at['date']} | {at['commit'] or '–'}"
+            lines.append(f"| {name} | {part['seconds']} | {how} |")
+        at = max((part["environment"] for part in self.parts.values()), key=lambda found: found["date"])
         versions = ", ".join(f"{name} {found}" for name, found in at["packages"].items())
         machine = f"{at['machine']['cores']} cores, {at['machine']['cpu']}, GPU: {at['machine']['gpu'] or 'none'}"
         lines += ["", f"{machine}. {versions}.", ""]

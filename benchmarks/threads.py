@@ -1,8 +1,8 @@
 """What ``GOMP_SPINCOUNT=0`` does: two torch threads, libgomp's default against none, idle and with a busy neighbour.
 
 The work is forward and backward of a transformer layer on few rows: many short parallel regions, as in training a
-small model. The neighbour is a process that keeps one core busy. Each setting has a worker process of its own, since
-libgomp reads it once.
+small model. The neighbour is a process that keeps one core busy; "idle" holds as far as the load average beside it
+says so. Each setting has a worker process of its own, since libgomp reads it once.
 """
 
 from __future__ import annotations
@@ -74,5 +74,5 @@ def run(options: Options) -> Iterator[Result]:
                 f"two threads, {where}: GOMP_SPINCOUNT unset over 0",
                 "libgomp's default",
                 ratios(times, "default", "no spinning"),
-                beside=milliseconds(times, steps),
+                beside={**milliseconds(times, steps), "load": round(os.getloadavg()[0], 2)},
             )

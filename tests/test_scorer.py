@@ -38,11 +38,20 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     | {"head_dim": 8, "sliding_window": 7, "layer_types": ["sliding_attention", "full_attention"]},
     "cohere": LLAMA_LIKE | {"logit_scale": 0.3},
     "granite": LLAMA_LIKE | {"logits_scaling": 4.0},
+    # a mask of its own, by place in the row: packing would be wrong on rows longer than the window, and only there
+    "gpt_neo": {
+        "hidden_size": 32,
+        "num_layers": 2,
+        "num_heads": 4,
+        "window_size": 12,
+        "initializer_range": 0.6,
+        "attention_types": [[["global", "local"], 1]],
+    },
     # positions come from the 2-D mask (ALiBi) or from a recurrence: no packing, hence the fallback
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.6},
     "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, "initializer_range": 0.6},
 }
-UNPACKABLE = {"bloom", "mamba"}
+UNPACKABLE = {"gpt_neo", "bloom", "mamba"}
 
 
 def build(kind: str, **extra: Any) -> PreTrainedModel:

@@ -27,6 +27,8 @@ from ecr_bench.types import Prompt
 
 DocKey = tuple[str, int]
 
+log = logging.getLogger(__name__)
+
 
 class EcrLM(HFLM):
     """HFLM whose contexts may carry control tokens.
@@ -64,6 +66,8 @@ class EcrLM(HFLM):
         self.batch_tokens = int(batch_tokens)
         plain_forward = self.backend == "causal" and self.mixed_precision_dtype is None and self.softmax_dtype is None
         self.fast = bool(fast) and plain_forward
+        if fast and not plain_forward:
+            log.warning("encoder-decoder, mixed_precision_dtype or softmax_dtype: stock scoring, which is slower")
         self.conditioner = self._conditioner(conditioner)
         if self.conditioner is not None:
             if self.backend != "causal":

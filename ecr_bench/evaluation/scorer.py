@@ -7,6 +7,7 @@ runs only where a continuation is predicted. Results equal lm-eval's HFLM (tests
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -22,6 +23,12 @@ __all__ = ["Request", "loglikelihoods"]
 log = logging.getLogger(__name__)
 
 _warned: set[str] = set()
+
+LOCAL = re.compile(r"window|local|block_size|block_length|sparse|chunk_size|attention_types")
+KNOWN = {"sliding_window", "use_sliding_window", "max_window_layers", "chunk_size_feed_forward"}
+"""Names in a configuration that hint at attention a packed row's mask may not reach, and those that do not."""
+LOGITS = 1 << 29
+"""Logits held at once where full sequences are scored: 2 GB in float32."""
 
 
 @torch.no_grad()
@@ -45,8 +52,9 @@ def loglikelihoods(
         batch_tokens: upper bound on padded tokens per forward. Changes speed, not scores.
         on_progress: called with the number of requests finished since the last call.
 
-    A model that does not honour a 4-D attention mask (found by scoring one row of each kind the plain
-    way too) is scored on full sequences instead, and a warning says so once.
+    A model that does not honour a 4-D attention mask (found by scoring one row of each kind the plain way
+    too: the shortest, or the longest where the configuration hints at local attention) is scored on full
+    sequences instead, and a warning says so once.
     """
     scores: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
     rows = pack(requests, max_length)
@@ -71,6 +79,7 @@ def plain(model: PreTrainedModel, requests: Sequence[Request], pad_id: int, batc
     """Score the obvious way: each request a full right-padded sequence, all logits. The reference."""
     values, greedy = np.zeros(len(requests)), np.zeros(len(requests), dtype=np.bool_)
     order = sorted(range(len(requests)), key=lambda i: -sum(map(len, requests[i])))
+    batch_tokens = min(batch_tokens, LOGITS // model.config.get_text_config().vocab_size)
     start = 0
     while start < len(order):
         length = sum(map(len, requests[order[start]])) - 1
@@ -99,12 +108,15 @@ class _Packed:
         self.config = model.config.get_text_config()
         sliding = getattr(self.config, "sliding_window", None)
         self.window = sliding if sliding and getattr(self.config, "use_sliding_window", True) else None
+        # a mask inside the attention that counts places in the row, as GPT-Neo's, shows on long rows only
+        given = (name for name, value in self.config.to_dict().items() if value and name not in KNOWN)
+        self.local = any(LOCAL.search(name) for name in given)
         self.verdicts: dict[tuple[bool, bool], bool] = {}
 
     def trusted(
         self, batch: Batch, rows: Sequence[Row], requests: Sequence[Request], pad_id: int, max_length: int
     ) -> bool:
-        """Whether packed and plain scoring agree on the shortest row of this kind of batch."""
+        """Whether packed and plain scoring agree on one row of this kind of batch."""
         kind = (batch.branched, self._windowed(batch))
         if kind not in self.verdicts:
             mine = set(batch.requests.tolist())
@@ -116,7 +128,7 @@ class _Packed:
     def _sample_order(self, row: Row, branched: bool, windowed: bool) -> tuple[bool, bool, int]:
         is_branched = any(parent != i - 1 for i, parent in enumerate(row.parents))
         is_windowed = self.window is not None and max(row.depths) >= self.window
-        return (is_branched != branched, is_windowed != windowed, len(row.tokens))
+        return (is_branched != branched, is_windowed != windowed, -len(row.tokens) if self.local else len(row.tokens))
 
     def _agrees(self, batch: Batch, requests: Sequence[Request], pad_id: int) -> bool:
         reference, _ = plain(self.model, requests, pad_id, 1)
