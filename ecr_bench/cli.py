@@ -353,6 +353,13 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("ecr-bench: interrupted; finished stages are kept, the same command resumes", file=sys.stderr)
         raise SystemExit(130) from None
+    except Exception as error:
+        from ecr_bench.plugins import blame
+
+        if (blamed := blame(error)) is None:
+            raise
+        print(f"ecr-bench: error: {blamed}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

@@ -59,6 +59,8 @@ class AnchorsConfig(Section):
     """Subtract each language's mean before clustering, so that anchors are not language clusters."""
     seed: int = 0
     """Seed of the selection."""
+    seed_per_cell: bool = False
+    """Draw anchors anew for each fine-tuning seed, with that seed instead (the intervals then cover the draw)."""
     iterations: int = Field(default=25, ge=1)
     """``kmeans``: Lloyd iterations at most."""
 
@@ -96,7 +98,7 @@ class OptimiserConfig(Section):
     """Muon on hidden matrices with AdamW on the rest, or AdamW alone; one learning rate for both parts."""
     loss: Literal["token", "row"] = "token"
     """Cross-entropy averaged over tokens, or over rows first: then a long answer counts as much as a short one."""
-    clip: float | None = None
+    clip: float | None = Field(default=None, gt=0)
     """Gradient norm clipping; off by default because 'stable without clipping' is one of the claims."""
 
 

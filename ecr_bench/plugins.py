@@ -7,7 +7,7 @@ A plugin is a Python file (``--plugin my_method.py``) or an entry point in the g
     METHODS.add("mine", MyMethod)
 
 What it registers is checked at once, and its source is part of the identity of the stages that use it, so that an
-edited plugin is run again.
+edited plugin is run again. What it raises later is traced back to its file (``blame``).
 """
 
 from __future__ import annotations
@@ -15,22 +15,27 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
+import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from ecr_bench.errors import UserError
 
+_files: set[str] = set()
+"""Files of the plugins that were loaded."""
+
 
 def load_plugins(files: tuple[str, ...] = ()) -> None:
     """Import all entry points, then ``files``. UserError names the plugin that fails and why."""
     for entry in entry_points(group="ecr_bench.plugins"):
         try:
-            entry.load()
+            _files.add(str(inspect.getsourcefile(entry.load()) or ""))
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(f"plugin {entry.name}: {_reason(error)}") from error
         _check(f"plugin {entry.name}")
     for file in files:
@@ -50,7 +55,8 @@ def _load_file(path: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+        _files.update((str(path), str(module.__file__)))
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise UserError(f"--plugin {path}: {_reason(error)}") from error
     try:
@@ -60,8 +66,19 @@ def _load_file(path: Path) -> None:
         raise
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def blame(error: BaseException) -> UserError | None:
+    """One line for what was raised in, or by what was called from, a plugin's code; None if none had a part in it.
+
+    Works for errors of worker processes as well, whose traceback arrives as text.
+    """
+    text = "".join(traceback.format_exception(error))
+    places = re.findall(r'File "(.+)", line (\d+)', text)
+    found = [(file, line) for file, line in places if file in _files]
+    return UserError(f"plugin {found[-1][0]}, line {found[-1][1]}: {_reason(error)}") if found else None
 
 
 def _check(who: str) -> None:
@@ -75,8 +92,13 @@ def _check(who: str) -> None:
     registries: tuple[Registry, ...] = (METHODS, TEACHERS, CORPORA, TASKS)
     for registry in registries:
         for name, value in list(registry.entries.items()):
-            if isinstance(value, str):  # our own, imported when first used
-                continue
+            if isinstance(value, str):
+                if value.startswith("ecr_bench."):  # our own, imported when first used
+                    continue
+                try:
+                    value = registry.get(name)
+                except Exception as error:
+                    raise UserError(f"{who}: {registry.kind} {name!r} is not at {value!r}: {_reason(error)}") from error
             if problem := _method_problem(value) if registry is METHODS else _callable_problem(value, registry.kind):
                 del registry.entries[name]
                 registry.help.pop(name, None)

@@ -16,7 +16,7 @@ from ecr_bench.corpora.registry import CORPORA
 from ecr_bench.errors import UserError
 from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.registry import METHODS
-from ecr_bench.plugins import load_plugins
+from ecr_bench.plugins import blame, load_plugins
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.teachers.registry import TEACHERS, create
 
@@ -83,6 +83,9 @@ METHOD = "from ecr_bench.methods.base import Method\nfrom ecr_bench.methods.regi
         ("import nothing_like_this", "ModuleNotFoundError"),
         ("1/0", "ZeroDivisionError"),
         ("def", "SyntaxError"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        (f"{METHOD}METHODS.add('a', 'nope.mod:Nope')", "method 'a' is not at 'nope.mod:Nope': ModuleNotFoundError"),
+        (f"{METHOD}METHODS.add('a', 'json:Nope')", "method 'a' is not at 'json:Nope': AttributeError"),
         (
             f"{METHOD}class A(Method):\n    'Doc.'\nMETHODS.add('a', A)",
             "method 'a' must define the classmethod 'source",
@@ -127,3 +130,48 @@ def test_a_teacher_without_a_field_is_one_line(field: str) -> None:
     TEACHERS.add("t", type("T", (), {"__init__": lambda self, options: None, **fields}))
     with pytest.raises(UserError, match=f"teacher 't': lacks the (field|method) '{field}"):
         create(TeacherConfig(name="t"))
+
+
+CORPUS = """from ecr_bench.corpora.registry import CORPORA
+
+def build(config):
+    {body}
+
+CORPORA.add("boom", build)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return {}[config.name]", "broken.py, line 4: KeyError: 'boom'"),
+        ("return None", "corpus 'boom' must give an ecr_bench.corpora.base.Corpus, not None"),
+    ],
+)
+def test_a_plugin_that_fails_when_used_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], body: str, message: str
+) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(CORPUS.format(body=body))
+    with pytest.raises(SystemExit) as caught:
+        main(["data", "boom", "--plugin", str(path)])
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert caught.value.code == 2 and len(lines) == 1 and message in lines[0]
+
+
+def test_a_plugin_that_fails_in_a_worker_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(CORPUS.format(body="1 / 0"))
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "tiny", "--plugin", str(path), "--out", str(tmp_path), "--set", "corpus={name: boom}"])
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert caught.value.code == 2 and "broken.py, line 4: ZeroDivisionError" in lines[-1]
+    assert "Traceback" not in "".join(lines)
+
+
+def test_our_own_errors_are_not_blamed_on_a_plugin() -> None:
+    load_plugins((str(PLUGIN),))
+    try:
+        load("tiny").cells[99]
+    except IndexError as error:
+        assert blame(error) is None

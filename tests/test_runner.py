@@ -118,3 +118,13 @@ def test_code_that_changes_under_a_run_is_named_and_nothing_is_stored(tmp_path):
     with pytest.raises(UserError, match="the code behind this run was changed while it ran"):
         _work(stage, Store(tmp_path), "corpus/another")
     assert not list(tmp_path.iterdir())
+
+
+def test_anchors_are_drawn_anew_for_each_seed_when_asked() -> None:
+    cells = [{"method": "ecr", "seeds": [0, 1]}]
+    shared = make_plan(load("tiny").with_overrides({"cells": cells}, "here"))
+    own = make_plan(load("tiny").with_overrides({"cells": cells, "anchors.seed_per_cell": True}, "here"))
+    assert len({cell.anchors for cell in shared.cells}) == 1
+    assert [own.stages[str(cell.anchors)].spec["anchors"]["seed"] for cell in own.cells] == [0, 1]
+    # the first draw is the shared one: the same stage, computed once
+    assert own.cells[0].anchors == shared.cells[0].anchors

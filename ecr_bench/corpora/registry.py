@@ -26,7 +26,11 @@ def build(config: CorpusConfig) -> Corpus:
     Raises UserError for an unknown name, option or language, a requested language without text, and a
     corpus without training rows.
     """
-    corpus: Corpus = CORPORA.get(config.name)(config)
+    from ecr_bench.corpora.base import Corpus
+
+    corpus = CORPORA.get(config.name)(config)
+    if not isinstance(corpus, Corpus):
+        raise UserError(f"corpus {config.name!r} must give an ecr_bench.corpora.base.Corpus, not {corpus!r:.60}")
     found = corpus.card.languages
     for lang in config.languages:
         if lang not in found:

@@ -6,6 +6,7 @@ runs only where a continuation is predicted. Results equal lm-eval's HFLM (tests
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -76,7 +77,11 @@ def loglikelihoods(
 
 
 def plain(model: PreTrainedModel, requests: Sequence[Request], pad_id: int, batch_tokens: int) -> Scores:
-    """Score the obvious way: each request a full right-padded sequence, all logits. The reference."""
+    """Score the obvious way: each request a full right-padded sequence. The reference.
+
+    Logits of all positions from the first that counts in any row of a batch, where the model can leave out others.
+    """
+    trims = "logits_to_keep" in inspect.signature(model.forward).parameters
     values, greedy = np.zeros(len(requests)), np.zeros(len(requests), dtype=np.bool_)
     order = sorted(range(len(requests)), key=lambda i: -sum(map(len, requests[i])))
     batch_tokens = min(batch_tokens, LOGITS // model.config.get_text_config().vocab_size)
@@ -88,11 +93,14 @@ def plain(model: PreTrainedModel, requests: Sequence[Request], pad_id: int, batc
         for row, index in enumerate(chunk):
             tokens = (requests[index].context + requests[index].continuation)[:-1]
             ids[row, : len(tokens)] = tokens
-        logits = model(input_ids=torch.from_numpy(ids).to(model.device), use_cache=False).logits
+        keep = max(length - len(requests[index].context) + 1 for index in chunk) if trims else length
+        kept = {"logits_to_keep": keep} if trims else {}
+        logits = model(input_ids=torch.from_numpy(ids).to(model.device), use_cache=False, **kept).logits
         for row, index in enumerate(chunk):
             context, continuation = requests[index]
             target = torch.tensor(continuation, device=logits.device)
-            own = logits[row, len(context) - 1 : len(context) - 1 + len(continuation)].float()
+            first = len(context) - 1 - (length - keep)
+            own = logits[row, first : first + len(continuation)].float()
             chosen = own.gather(1, target[:, None])[:, 0] - own.logsumexp(-1)
             values[index] = float(chosen.double().sum())
             greedy[index] = bool((own.argmax(-1) == target).all())

@@ -42,6 +42,7 @@ def build_items(
     below 1, or a corpus the task cannot be asked about.
     """
     from ecr_bench.items.rows import as_frame
+    from ecr_bench.types import Item
 
     build = TASKS.get(task)
     if count < 1:
@@ -51,9 +52,11 @@ def build_items(
     for lang in languages:
         if lang not in known:
             raise unknown("language", lang, known)
-    items: list[Item] = build(
+    items = build(
         frame, split=split, languages=sorted(set(languages)), count=count, seed=seed, pairs=sorted(set(pairs))
     )
+    if not isinstance(items, list) or not all(isinstance(item, Item) for item in items):
+        raise UserError(f"task {task!r} must give a list of ecr_bench.types.Item, not {items!r:.60}")
     return items
 
 

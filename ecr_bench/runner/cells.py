@@ -175,7 +175,7 @@ def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
         records += scored
         costs[precision] = {
             "bytes": scorer.bytes,
-            "disk_bytes": disk_bytes(model_folder),
+            "disk_bytes": disk_bytes(model_folder, scorer.bytes),
             "scoring_memory": peak_memory(),
             "ms_per_item": round(1000 * seconds / max(1, len(scored)), 3),
         }

@@ -82,6 +82,13 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
             f"All seeds share one base model per size (pre-training seed {experiment.pretrain.seed}): "
             "intervals cover fine-tuning seeds and items, not pre-training."
         )
+    if experiment.anchors.seed_per_cell:
+        notes.append("Each fine-tuning seed has anchors of its own, so intervals cover the draw of the anchors.")
+    elif any(cell.anchors for cell in plan.cells):
+        notes.append(
+            f"All seeds share one draw of the semantic anchors (anchors.seed {experiment.anchors.seed}): intervals do "
+            "not cover another draw."
+        )
     if len(seen := _seen_sets(plan)) == 1:
         languages = "from " + ", ".join(next(iter(seen)))
     else:

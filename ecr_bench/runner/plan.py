@@ -133,9 +133,10 @@ def _cell(
         **{f"{task} {key}": code for task in exp.tasks for key, code in code_of(TASKS.get(task)).items()},
     }
     items = _add(stages, Stage("items", "items " + ", ".join(exp.tasks), items_spec, {"corpus": corpus}, cost=15))
-    pretrain = dump["pretrain"]
-    per_cell = pretrain.pop("seed_per_cell")
-    pretrain["seed"] = seed if per_cell else pretrain["seed"]
+    pretrain, per_cell = dump["pretrain"], exp.pretrain.seed_per_cell
+    for section in (pretrain, dump["anchors"]):
+        if section.pop("seed_per_cell"):
+            section["seed"] = seed
     base_spec = {"size": dump["sizes"][size], "pretrain": pretrain, **_model_content(exp.sizes[size])}
     base = _add(
         stages,
@@ -312,6 +313,7 @@ def _anchor_stage(
     spec = {name: dump[name] for name in ("teacher", "anchors", "projection")} | code_of(TEACHERS.get(exp.teacher.name))
     spec["count"] = max(1, exp.control_tokens.count)
     label = f"anchors {exp.anchors.k} from {exp.teacher.name}"
+    label += f" seed {dump['anchors']['seed']}" if exp.anchors.seed_per_cell else ""
     return Stage("anchors", label, spec, inputs, cost=exp.teacher.rows / 500)
 
 

@@ -32,6 +32,12 @@ def open_scorer(folder: Path, precision: str, device: str, batch_tokens: int) ->
     return Scorer(lm, describe(model)["bytes"])
 
 
-def disk_bytes(folder: Path) -> int:
-    """Size of all files under ``folder``: weights, tokenizer and what lies beside the model."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def disk_bytes(folder: Path, weights: int | None = None) -> int:
+    """Size of all files under ``folder``: weights, tokenizer and what lies beside the model.
+
+    ``weights``: bytes the model's weights take at another precision, counted instead of those that lie there; a file
+    of them is as large but for its header of some kB.
+    """
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    kept = [path for path in files if weights is None or path.parent != folder or path.suffix != ".safetensors"]
+    return sum(path.stat().st_size for path in kept) + (weights or 0)
