@@ -28,6 +28,8 @@ _warned: set[str] = set()
 LOCAL = re.compile(r"window|local|block_size|block_length|sparse|chunk_size|attention_types")
 KNOWN = {"sliding_window", "use_sliding_window", "max_window_layers", "chunk_size_feed_forward"}
 """Names in a configuration that hint at attention a packed row's mask may not reach, and those that do not."""
+CHECKED = 8192
+"""Padded tokens at once when a packed row is checked."""
 LOGITS = 1 << 29
 """Logits held at once where full sequences are scored: 2 GB in float32."""
 
@@ -139,7 +141,7 @@ class _Packed:
         return (is_branched != branched, is_windowed != windowed, -len(row.tokens) if self.local else len(row.tokens))
 
     def _agrees(self, batch: Batch, requests: Sequence[Request], pad_id: int) -> bool:
-        reference, _ = plain(self.model, requests, pad_id, 1)
+        reference, _ = plain(self.model, requests, pad_id, CHECKED)
         exact = self.model.dtype == torch.float32 and not getattr(self.model, "is_quantized", False)
         try:
             found = np.add.reduceat(self.edges(batch)[0][batch.paths], batch.path_starts)
