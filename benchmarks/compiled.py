@@ -7,38 +7,21 @@ compiling takes are beside, and the number of steps after which it has paid.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 
 from benchmarks.harness import Options, Result, compared, interleaved, milliseconds, ratios
 from benchmarks.models import body, data, rows, settings
+from benchmarks.steps import stepper
 from ecr_bench.methods.base import CausalLMModule, cross_entropy
-from ecr_bench.methods.optimisers import create_optimiser
 
 BATCH, STEPS = 32, 6
 
 
-def stepper(model: Any, batches: list[dict[str, torch.Tensor]], dtype: torch.dtype, device: str) -> Callable[[], None]:
-    """Whole steps over all batches: loss, gradients, clipping, update."""
-    module = CausalLMModule(model, settings(STEPS, BATCH)).to(device)
-    optimiser = create_optimiser(module, module.optimiser)
-
-    def work() -> None:
-        for batch in batches:
-            with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-                loss = module.cross_entropy(batch)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(module.parameters(), module.optimiser.clip)
-            optimiser.step()
-            optimiser.zero_grad()
-
-    return work
-
-
 def run(options: Options) -> Iterator[Result]:
     vocabulary, steps = options.pick(16_000, 200), options.pick(STEPS, 2)
+    given = settings(STEPS, BATCH)
     loader = data(rows(BATCH * steps * 4, vocabulary), BATCH, steps).train_dataloader()
     batches = [{name: tensor.to(options.device) for name, tensor in batch.items()} for batch in loader]
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
@@ -50,8 +33,8 @@ def run(options: Options) -> Iterator[Result]:
             losses = [float(cross_entropy(some.to(options.device), batches[0])) for some in (plain, model)]
         off = abs(losses[1] / losses[0] - 1)
         works = {
-            "eager": stepper(plain, batches, dtype, options.device),
-            "compiled": stepper(model, batches, dtype, options.device),
+            "eager": stepper(CausalLMModule(plain, given), batches, options.device, dtype),
+            "compiled": stepper(CausalLMModule(model, given), batches, options.device, dtype),
         }
         started = time.perf_counter()
         works["compiled"]()

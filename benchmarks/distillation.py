@@ -8,7 +8,7 @@ written in torch and runs on a CPU; compiled, as is its default, but for its mem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
 
@@ -16,25 +16,22 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.harness import Options, Result, compared, interleaved, memory_of, milliseconds, ratios
+from benchmarks.losses import HIDDEN, Task, peak
 from ecr_bench.config import DistillConfig
 from ecr_bench.methods.base import plain_loss
 from ecr_bench.methods.chunked import ELEMENTS, chunked_loss
 from ecr_bench.methods.losses import distillation_loss
 
-HIDDEN = 256
 SETTINGS = DistillConfig()
 
 
-class Task:
-    """Hidden states of student and teacher, two heads and labels, all random."""
+class Distillation(Task):
+    """The same with a teacher: its hidden states and head."""
 
     def __init__(self, positions: int, vocabulary: int, device: str) -> None:
-        torch.manual_seed(0)
-        self.head, self.larger = (torch.nn.Linear(HIDDEN, vocabulary, bias=False, device=device) for _ in range(2))
-        self.states = torch.randn(positions, HIDDEN, device=device, requires_grad=True)
+        super().__init__(positions, vocabulary, device)
+        self.larger = torch.nn.Linear(HIDDEN, vocabulary, bias=False, device=device)
         self.theirs = torch.randn(positions, HIDDEN, device=device)
-        self.labels = torch.randint(vocabulary, (positions,), device=device)
-        self.weights = torch.full((positions,), 1 / positions, device=device)
 
     def eager(self) -> torch.Tensor:
         logits = self.head(self.states)
@@ -42,7 +39,7 @@ class Task:
             teacher = self.larger(self.theirs)
         return 0.5 * cross_entropy(logits, self.labels) + 0.5 * distillation_loss(logits, teacher, SETTINGS)
 
-    def chunked(self) -> torch.Tensor:
+    def ours(self) -> torch.Tensor:
         def terms(logits: torch.Tensor, at: slice) -> torch.Tensor:
             with torch.no_grad():
                 teacher = self.larger(self.theirs[at])
@@ -61,43 +58,35 @@ class Task:
         )
         return loss(self.states, self.head.weight, self.theirs, self.larger.weight, self.labels)
 
-    def step(self, loss: Callable[[], torch.Tensor]) -> float:
-        self.states.grad = self.head.weight.grad = None
-        value = loss()
-        value.backward()
-        return value.item()
-
-
-def peak(reset: Callable[[], None], name: str, positions: int, vocabulary: int, device: str) -> None:
-    task = Task(positions, vocabulary, device)
-    reset()
-    task.step(partial(task.liger, compiled=False) if name == "liger" else getattr(task, name))
+    def liger_memory(self) -> torch.Tensor:
+        return self.liger(compiled=False)
 
 
 def run(options: Options) -> Iterator[Result]:
     vocabulary, device = options.pick(128_000, 2000), options.device
-    task = Task(options.pick(512, 64), vocabulary, device)
+    task = Distillation(options.pick(512, 64), vocabulary, device)
     peers = {"eager": "all logits at once (torch)"}
     if find_spec("liger_kernel"):
         peers["liger"] = "Liger's chunked loss, chunks as large as ours"
-    works = {name: partial(task.step, getattr(task, name)) for name in ("chunked", *peers)}
+    works = {name: partial(task.step, name) for name in ("ours", *peers)}
     values = {name: work() for name, work in works.items()}
     times = interleaved(works, options.pick(3, 1), device)
     for name, peer in peers.items():
-        off = abs(values[name] / values["chunked"] - 1)
+        off = abs(values[name] / values["ours"] - 1)
         yield compared(
             f"distillation, V {vocabulary // 1000}k: time",
             peer,
-            ratios(times, "chunked", name),
+            ratios(times, "ours", name),
             need=1.0 if name == "eager" else None,
             at_least=False,
             wrong=f"loss differs by {off:.1e}" if off > 1e-4 else "",
             beside=milliseconds(times),
         )
     positions = options.pick(1024, 3000)
-    found = {name: memory_of(peak, name, positions, vocabulary, device) for name in works}
+    measured = {name: "liger_memory" if name == "liger" else name for name in works}
+    found = {name: memory_of(peak, Distillation, of, positions, vocabulary, device) for name, of in measured.items()}
     for name, peer in peers.items():
-        value = found["chunked"] / found[name]
+        value = found["ours"] / found[name]
         yield compared(
             f"distillation, V {vocabulary // 1000}k, {positions:,} positions: peak memory",
             peer,

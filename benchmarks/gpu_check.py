@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import tempfile
-import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from benchmarks.harness import seconds
 from benchmarks.scoring import draw, stock, timed
 from ecr_bench.config import DistillConfig, FinetuneConfig
 from ecr_bench.data.encode import Example
@@ -184,14 +184,7 @@ def _clear(device: str) -> None:
 
 def _clock(call: Callable[[], Any], repeats: int, device: str) -> float:
     """Mean seconds of one call."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    for _ in range(repeats):
-        call()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - started) / repeats
+    return seconds(lambda: [call() for _ in range(repeats)], device) / repeats
 
 
 def read_tests(path: Path) -> Row:

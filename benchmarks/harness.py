@@ -58,12 +58,17 @@ def compared(what: str, peer: str, ratios: list[float], **options: Any) -> Resul
     return Result(what, peer, statistics.median(ratios), min(ratios), max(ratios), **options)
 
 
-def seconds(work: Callable[[], Any], device: str = "cpu") -> float:
-    started = time.perf_counter()
-    work()
+def now(device: str = "cpu") -> float:
+    """Seconds, when all work given to the device is done."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
-    return time.perf_counter() - started
+    return time.perf_counter()
+
+
+def seconds(work: Callable[[], Any], device: str = "cpu") -> float:
+    started = now(device)
+    work()
+    return now(device) - started
 
 
 def interleaved(works: dict[str, Callable[[], Any]], repeats: int, device: str = "cpu") -> dict[str, list[float]]:

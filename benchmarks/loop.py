@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from benchmarks.harness import Options, Result, compared, ratios, seconds
+from benchmarks.harness import Options, Result, compared, now, ratios, seconds
 from benchmarks.models import PAD, body, data, rows, settings
 from ecr_bench.data.encode import Example
 from ecr_bench.methods.base import CausalLMModule, labelled_logits, learning_rate
@@ -34,31 +33,24 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 """Where Lightning and HF Trainer go by themselves."""
 
 
-def now() -> float:
-    """Seconds, when all work given to the device is done."""
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
 class Clock(Callback):
     """Time from the start of the first step to the end of the last."""
 
     def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
         if trainer.global_step == 1:
-            self.started = now()
+            self.started = now(DEVICE)
 
     def on_train_end(self, *_: Any) -> None:
-        self.spent = now() - self.started
+        self.spent = now(DEVICE) - self.started
 
 
 class HfClock(TrainerCallback):
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 1:
-            self.started = now()
+            self.started = now(DEVICE)
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
-        self.spent = now() - self.started
+        self.spent = now(DEVICE) - self.started
 
 
 def ours(options: Options, examples: list[Example], vocabulary: int, steps: int) -> tuple[float, int]:
@@ -79,7 +71,7 @@ def plain(options: Options, examples: list[Example], vocabulary: int, steps: int
     started = 0.0
     for step in range(steps):
         if step == 1:
-            started = now()
+            started = now(DEVICE)
         batch = {name: tensor.to(DEVICE) for name, tensor in next(loader).items()}
         loss = torch.nn.functional.cross_entropy(*labelled_logits(module.model, batch))
         loss.backward()
@@ -87,7 +79,7 @@ def plain(options: Options, examples: list[Example], vocabulary: int, steps: int
         optimiser.step()
         schedule.step()
         optimiser.zero_grad()
-    return now() - started, _tokens(batches.batches[1:], examples)
+    return now(DEVICE) - started, _tokens(batches.batches[1:], examples)
 
 
 def hf(

@@ -49,8 +49,8 @@ class Task:
         return value.item()
 
 
-def peak(reset: Callable[[], None], name: str, positions: int, vocabulary: int, device: str) -> None:
-    task = Task(positions, vocabulary, device)
+def peak(reset: Callable[[], None], make: type[Task], name: str, positions: int, vocabulary: int, device: str) -> None:
+    task = make(positions, vocabulary, device)
     reset()
     task.step(name)
 
@@ -65,7 +65,7 @@ def run(options: Options) -> Iterator[Result]:
         works = {name: partial(task.step, name) for name in ("ours", *peers)}
         values = {name: work() for name, work in works.items()}
         times = interleaved(works, options.pick(5, 1), options.device)
-        sizes = {name: memory_of(peak, name, positions, vocabulary, options.device) for name in works}
+        sizes = {name: memory_of(peak, Task, name, positions, vocabulary, options.device) for name in works}
         for name, peer in peers.items():
             off = abs(values[name] / values["ours"] - 1)
             yield compared(

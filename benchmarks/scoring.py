@@ -6,7 +6,6 @@ gets as many rows per batch as the token budget allows.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -16,7 +15,7 @@ from lm_eval.models.huggingface import HFLM
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from benchmarks.harness import Options, Result, compared, interleaved, milliseconds, ratios
+from benchmarks.harness import Options, Result, compared, interleaved, milliseconds, now, ratios
 from ecr_bench.evaluation.scorer import Request, loglikelihoods
 
 OPTIONS, CONTEXT, OPTION = 4, (24, 72), (2, 5)
@@ -61,11 +60,9 @@ def stock(model: PreTrainedModel, batch_tokens: int) -> HFLM:
 
 
 def timed(call: Callable[[], Score], device: str) -> tuple[float, Score]:
-    start = time.perf_counter()
+    start = now(device)
     result = call()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - start, result
+    return now(device) - start, result
 
 
 def difference(expected: Score, found: Score) -> tuple[float, int]:

@@ -6,8 +6,8 @@ The first may cost what its control tokens add, (T + m) / T; its ratio is given 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
 
 import torch
 
@@ -25,16 +25,19 @@ from ecr_bench.methods.teacher_logits import LogitCache
 BATCH, STEPS, CONTROL, ANSWER, ANCHORS, KEPT = 16, 4, 4, 4, 257, 32
 
 
-def stepper(module: Any, examples: list[Example], device: str) -> Callable[[], None]:
-    """A few whole steps: batches, loss, gradients, clipping, update."""
-    batches = data(examples, BATCH, STEPS)
+def stepper(
+    module: Any, batches: Iterable[dict[str, torch.Tensor]], device: str, dtype: torch.dtype = torch.float32
+) -> Callable[[], None]:
+    """Whole steps over all batches: loss (autocast for another ``dtype``), gradients, clipping, update."""
     module.log = lambda *_, **__: None
     module.to(device)
     optimiser = create_optimiser(module, module.optimiser)
 
     def work() -> None:
-        for batch in batches.train_dataloader():
-            module.loss({name: tensor.to(module.device) for name, tensor in batch.items()}).backward()
+        for batch in batches:
+            with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+                loss = module.loss({name: tensor.to(module.device) for name, tensor in batch.items()})
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(module.parameters(), module.optimiser.clip)
             optimiser.step()
             optimiser.zero_grad()
@@ -61,10 +64,14 @@ def run(options: Options) -> Iterator[Result]:
     distill = Distill(body(options, vocabulary), given)
     distill.cache, distill.settings = cache_of(plain, vocabulary, options.pick(KEPT, 8))
     distill.vocabulary = vocabulary
+
+    def loader(examples: list[Example]) -> Iterable[dict[str, torch.Tensor]]:
+        return cast(Iterable[dict[str, torch.Tensor]], data(examples, BATCH, STEPS).train_dataloader())
+
     works = {
-        "finetune": stepper(finetune, plain, options.device),
-        "ecr": stepper(ecr, conditioned, options.device),
-        "distill": stepper(distill, plain, options.device),
+        "finetune": stepper(finetune, loader(plain), options.device),
+        "ecr": stepper(ecr, loader(conditioned), options.device),
+        "distill": stepper(distill, loader(plain), options.device),
     }
     times = interleaved(works, options.pick(5, 1), options.device)
     longer = sum(_padded(conditioned)) / sum(_padded(plain))

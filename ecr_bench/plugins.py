@@ -32,7 +32,8 @@ def load_plugins(files: tuple[str, ...] = ()) -> None:
     """Import all entry points, then ``files``. UserError names the plugin that fails and why."""
     for entry in entry_points(group="ecr_bench.plugins"):
         try:
-            _files.add(str(inspect.getsourcefile(entry.load()) or ""))
+            entry.load()
+            _files.add(str(getattr(sys.modules[entry.module], "__file__", "")))
         except UserError:
             raise
         except (Exception, SystemExit) as error:
@@ -55,7 +56,7 @@ def _load_file(path: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-        _files.update((str(path), str(module.__file__)))
+        _files.add(str(module.__file__))
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise UserError(f"--plugin {path}: {_reason(error)}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pandas as pd
@@ -167,6 +168,12 @@ def test_a_plugin_that_fails_in_a_worker_is_one_line(tmp_path: Path, capsys: pyt
     lines = capsys.readouterr().err.strip().splitlines()
     assert caught.value.code == 2 and "broken.py, line 4: ZeroDivisionError" in lines[-1]
     assert "Traceback" not in "".join(lines)
+
+
+def test_an_entry_point_may_name_what_is_no_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("mine", "string:digits", "ecr_bench.plugins")
+    monkeypatch.setattr("ecr_bench.plugins.entry_points", lambda group: [entry])
+    load_plugins()
 
 
 def test_our_own_errors_are_not_blamed_on_a_plugin() -> None:

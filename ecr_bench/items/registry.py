@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.registry import Registry
+from ecr_bench.types import Item
 
 if TYPE_CHECKING:
     import datasets
     import pandas as pd
-
-    from ecr_bench.types import Item
 
 TASKS = Registry("task")
 TASKS.add("intent", "ecr_bench.items.intent:build", "coarse: which of four confusable intents the sentence has")
@@ -42,7 +41,6 @@ def build_items(
     below 1, or a corpus the task cannot be asked about.
     """
     from ecr_bench.items.rows import as_frame
-    from ecr_bench.types import Item
 
     build = TASKS.get(task)
     if count < 1:
