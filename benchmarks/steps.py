@@ -1,6 +1,7 @@
 """A step of ECR against a step of plain fine-tuning, and a step that distils from a cache against a plain one.
 
-The first may cost what its control tokens add, (T + m) / T; its ratio is given as a multiple of that. Rows as in
+The first may cost what its control tokens add, (T + m) / T with T the positions that are computed (no padding); its
+ratio is given as a multiple of that. Rows as in
 ``loop``; 10M body, 16k vocabulary, m = 4 control tokens, loss on the last 4 tokens of a row.
 """
 
@@ -74,7 +75,7 @@ def run(options: Options) -> Iterator[Result]:
         "distill": stepper(distill, loader(plain), options.device),
     }
     times = interleaved(works, options.pick(5, 1), options.device)
-    longer = sum(_padded(conditioned)) / sum(_padded(plain))
+    longer = _positions(conditioned) / _positions(plain)
     yield compared(
         "ecr step, as a multiple of (T + m) / T",
         "finetune step",
@@ -93,8 +94,6 @@ def run(options: Options) -> Iterator[Result]:
     )
 
 
-def _padded(examples: list[Example]) -> list[int]:
-    """Padded tokens of each batch."""
-    return [
-        len(batch) * max(len(examples[index].ids) for index in batch) for batch in data(examples, BATCH, STEPS).batches
-    ]
+def _positions(examples: list[Example]) -> int:
+    """Positions that a pass over all batches computes: all but each row's last, which predicts nothing."""
+    return sum(len(row.ids) - 1 for row in examples)

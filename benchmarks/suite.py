@@ -15,6 +15,7 @@ from rich.console import Console
 from benchmarks.harness import Options, Result
 from benchmarks.table import Printer, Report, circumstances
 from ecr_bench.quiet import quiet_libraries
+from ecr_bench.runner.memory import keep_freed_memory
 
 NAMES = (
     "scoring", "public", "conditioner", "loop", "steps", "losses", "distillation", "compiled", "threads", "anchors",
@@ -81,6 +82,7 @@ def _work(name: str, options: Options, threads: int, pipe: Connection) -> None:
 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(threads)
+    keep_freed_memory()  # as a run's workers do; peers get it too
     quiet_libraries()
     try:
         for result in importlib.import_module(f"benchmarks.{name}").run(options):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,25 +24,31 @@ from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.ecr.projection import Projection
 from ecr_bench.methods.chunked import chunked_loss
 from ecr_bench.methods.optimisers import create_optimiser
+from ecr_bench.methods.unpadded import goes_unpadded, kept_states, needed_lengths
 from ecr_bench.types import Item
 
 
 def hidden_states(model: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tensor:
-    """Last hidden states (B, T, d) of the model without its head, for right-padded ids (B, T).
+    """Last hidden states (B, T, d) of the model without its head, for right-padded ids (B, T)."""
+
+    def states(ids: torch.Tensor) -> torch.Tensor:
+        return model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+
+    return _in_parts(model, states, input_ids)
+
+
+def _in_parts(model: PreTrainedModel, states: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.Tensor:
+    """``states`` of tensors (B, ...), joined.
 
     With ``model.parts`` (``methods.models.fit_to_machine``) above 1, the rows go through in so many parts in
     training, each computed again in the backward pass: memory for one part, and gradients of the whole batch,
     whatever loss follows. (Averaging the losses of parts, the usual way, is exact only where each weighs the same.)
     """
-
-    def states(ids: torch.Tensor) -> torch.Tensor:
-        return model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-
     parts = int(getattr(model, "parts", 1))
     if parts == 1 or not torch.is_grad_enabled():
-        return states(input_ids)
-    chunks = input_ids.tensor_split(min(parts, len(input_ids)))
-    return torch.cat([checkpoint(states, chunk, use_reentrant=False) for chunk in chunks])
+        return states(*rows)
+    chunks = zip(*(tensor.tensor_split(min(parts, len(tensor))) for tensor in rows), strict=True)
+    return torch.cat([checkpoint(states, *chunk, use_reentrant=False) for chunk in chunks])
 
 
 def cross_entropy(
@@ -105,9 +112,15 @@ def labelled_states(
     model: PreTrainedModel, batch: dict[str, torch.Tensor], states: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Hidden states (N, d) and labels (N,) of the N labelled positions, row by row; ``states`` as above."""
-    wanted = batch["labels"] != IGNORED
-    states = hidden_states(model, batch["input_ids"]) if states is None else states
-    return states[wanted], batch["labels"][wanted]
+    labels = batch["labels"]
+    wanted = labels != IGNORED
+    if states is not None:
+        return states[wanted], labels[wanted]
+    lengths = needed_lengths(labels)
+    kept = torch.arange(labels.shape[1], device=labels.device) < lengths[:, None]
+    unpadded = goes_unpadded(model, batch["input_ids"], lengths)
+    found = _in_parts(model, partial(kept_states, model, unpadded=unpadded), batch["input_ids"], lengths)
+    return found[wanted[kept]], labels[wanted]
 
 
 def output_head(model: PreTrainedModel) -> torch.nn.Module:

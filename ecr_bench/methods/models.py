@@ -41,7 +41,7 @@ def create_model(size: SizeConfig, tokenizer: PreTrainedTokenizerBase, seed: int
 
 def fit_to_machine(model: PreTrainedModel, fitting: Fitting) -> None:
     """Prepare ``model`` for training with less memory, as ``fitting`` says; the gradients stay the same."""
-    model.parts = fitting.accumulate  # type: ignore[assignment]  # read by ``methods.base.hidden_states``
+    model.parts = fitting.accumulate  # type: ignore[assignment]  # read by ``methods.base._in_parts``
     if fitting.checkpointing:
         model.train()  # checkpointing is off in eval mode, where ``from_pretrained`` leaves a model
         model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -57,7 +57,7 @@ def critical_path(stages: dict[str, Stage]) -> dict[str, float]:
 
 
 def _start_worker(threads: int, progress_queue: Any, plugins: tuple[str, ...]) -> None:
-    """Runs first in each worker: thread count, quiet libraries, plugins; Ctrl-C is the parent's to handle."""
+    """Runs first in each worker: thread count, memory, quiet libraries, plugins; Ctrl-C is the parent's to handle."""
     global _progress_queue
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leave through the `finally` that removes half a stage
@@ -67,8 +67,10 @@ def _start_worker(threads: int, progress_queue: Any, plugins: tuple[str, ...]) -
 
     from ecr_bench.plugins import load_plugins
     from ecr_bench.quiet import quiet_libraries
+    from ecr_bench.runner.memory import keep_freed_memory
 
     torch.set_num_threads(threads)
+    keep_freed_memory()
     quiet_libraries()
     load_plugins(plugins)
     _progress_queue = progress_queue

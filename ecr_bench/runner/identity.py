@@ -17,7 +17,10 @@ CODE: dict[str, tuple[str, ...]] = {
     "items": ("items", "runner/building.py"),
     "base": (
         "data",
-        *(f"methods/{name}.py" for name in ("base", "chunked", "models", "pretrained", "packaged", "optimisers")),
+        *(
+            f"methods/{name}.py"
+            for name in ("base", "chunked", "models", "pretrained", "packaged", "optimisers", "unpadded")
+        ),
         "runner/building.py", "runner/training.py",
     ),
     "anchors": ("teachers", "ecr", "runner/anchoring.py"),

@@ -81,6 +81,8 @@ def fit(
     gradient norm (median, largest), whether the loss stayed finite, peak memory in bytes.
     """
     L.seed_everything(seed, verbose=False)
+    # deterministic algorithms would else write NaN into each new block of memory, a pass over all of a step's tensors
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     reset_peak_memory()
     track = Track(report, optimiser.steps)
     started = time.perf_counter()
