@@ -15,7 +15,7 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from tokenizers import ByteLevelBPETokenizer
+from tokenizers import ByteLevelBPETokenizer, SentencePieceUnigramTokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from ecr_bench.ecr.codes import RandomCodes
@@ -97,10 +97,23 @@ def assert_close(found: list[tuple[float, bool]], expected: list[tuple[float, bo
     assert [g for _, g in found] == [g for _, g in expected]
 
 
+@pytest.fixture(scope="module")
+def pieces() -> PreTrainedTokenizerFast:
+    """As SentencePiece: a space belongs to the piece behind it, and a text starts with one."""
+    inner = SentencePieceUnigramTokenizer()
+    inner.train_from_iterator(
+        [" ".join(WORDS)] * 4, vocab_size=90, special_tokens=["<pad>", "<s>", "</s>", "<unk>"], unk_token="<unk>"
+    )
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=inner._tokenizer, padding_side="left", **names)
+
+
 @pytest.mark.parametrize("add_bos", [None, True, False])
+@pytest.mark.parametrize("kind", ["tokenizer", "pieces"])
 def test_without_conditioner_equals_stock(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, add_bos: bool | None
+    model: PreTrainedModel, kind: str, add_bos: bool | None, request: pytest.FixtureRequest
 ) -> None:
+    tokenizer = request.getfixturevalue(kind)
     stock, ours = stock_and_ours(model, tokenizer, add_bos_token=add_bos)
     pairs = odd_pairs()
     assert_close(ours.loglikelihood(instances(pairs)), stock.loglikelihood(instances(pairs), disable_tqdm=True))

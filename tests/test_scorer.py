@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
@@ -122,6 +123,21 @@ def test_equals_stock_lm_eval(kind: str) -> None:
     triples = [(("", ""), list(r.context), list(r.continuation)) for r in requests]
     expected = stock._loglikelihood_tokens(triples, disable_tqdm=True)
     close(loglikelihoods(model, requests, pad_id=0, max_length=WINDOW), expected)
+
+
+@pytest.mark.parametrize("kind", ["lora", "prompt"])
+def test_peft_models(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Adapters in the layers are packed; virtual tokens before a prompt are seen by the wrapper alone."""
+    lora = peft.LoraConfig(init_lora_weights=False, target_modules="all-linear", task_type="CAUSAL_LM")
+    virtual = peft.PromptTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM")
+    bare, requests = build("llama"), draw(4)
+    without = one_by_one(bare, requests)
+    model = peft.get_peft_model(bare, lora if kind == "lora" else virtual).eval()
+    scorer._warned.clear()
+    expected = one_by_one(model, requests)
+    assert max(abs(a - b) for (a, _), (b, _) in zip(expected, without, strict=True)) > 0.1
+    close(loglikelihoods(model, requests, pad_id=0, max_length=WINDOW), expected)
+    assert bool(caplog.records) == (kind == "prompt")
 
 
 def test_eager_attention_and_bf16() -> None:

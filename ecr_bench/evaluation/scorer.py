@@ -10,6 +10,7 @@ import inspect
 import logging
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,7 +115,10 @@ class _Packed:
     """Packed forward passes of one model."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self.model = model
+        self.whole = model
+        # peft's wrapper has no body to ask for hidden states; the layers below it carry the adapters
+        inner: Any = getattr(model, "get_base_model", lambda: model)
+        self.model: PreTrainedModel = inner()
         self.config = model.config.get_text_config()
         sliding = getattr(self.config, "sliding_window", None)
         self.window = sliding if sliding and getattr(self.config, "use_sliding_window", True) else None
@@ -141,7 +145,7 @@ class _Packed:
         return (is_branched != branched, is_windowed != windowed, -len(row.tokens) if self.local else len(row.tokens))
 
     def _agrees(self, batch: Batch, requests: Sequence[Request], pad_id: int) -> bool:
-        reference, _ = plain(self.model, requests, pad_id, CHECKED)
+        reference, _ = plain(self.whole, requests, pad_id, CHECKED)
         exact = self.model.dtype == torch.float32 and not getattr(self.model, "is_quantized", False)
         try:
             found = np.add.reduceat(self.edges(batch)[0][batch.paths], batch.path_starts)
@@ -150,7 +154,7 @@ class _Packed:
                 return True
         except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
             reason = f"{type(error).__name__}: {error}"
-        name = type(self.model).__name__
+        name = type(self.whole).__name__
         if name not in _warned:
             _warned.add(name)
             log.warning("%s cannot score packed rows (%s); scoring full sequences, which is slower", name, reason)
