@@ -88,7 +88,9 @@ def plain(
 
 def _usual_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Over all places of the padded rows, as ``AutoModelForCausalLM`` computes it."""
-    loss: torch.Tensor = model(input_ids=batch["input_ids"], shift_labels=batch["labels"], labels=batch["labels"]).loss
+    labels = batch["labels"]  # shifted already
+    output = model(input_ids=batch["input_ids"], labels=labels, shift_labels=labels, use_cache=False)
+    loss: torch.Tensor = output.loss
     return loss
 
 

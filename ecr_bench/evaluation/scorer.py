@@ -102,7 +102,8 @@ def plain(model: PreTrainedModel, requests: Sequence[Request], pad_id: int, batc
         for row, index in enumerate(chunk):
             context, continuation = requests[index]
             target = torch.tensor(continuation, device=logits.device)
-            first = len(context) - 1 - (length - keep)
+            # a wrapper may put tokens of its own before the prompt (peft's prompt tuning)
+            first = len(context) - 1 - (length - keep) + logits.shape[1] - keep
             own = logits[row, first : first + len(continuation)].float()
             chosen = own.gather(1, target[:, None])[:, 0] - own.logsumexp(-1)
             values[index] = float(chosen.double().sum())

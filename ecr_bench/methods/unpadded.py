@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 NAME = "ecr_bench_unpadded"
 """As which transformers knows the attention below; a model keeps it, and without ``layout`` it is ``sdpa``."""
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.01}
-"""What rounding may change: largest difference by largest state, of the median dimension. A row that sees another one
-differs in all dimensions, by more."""
+"""What rounding may change: largest difference by largest state, of the median dimension. (A row that sees another one
+differs in all of them.)"""
 
 _running: ContextVar[Pass | None] = ContextVar("running", default=None)
 
@@ -93,7 +93,12 @@ def kept_states(model: PreTrainedModel, input_ids: torch.Tensor, lengths: torch.
 
 def _padded(model: PreTrainedModel, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     states = model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
-    return states[torch.arange(input_ids.shape[1], device=lengths.device) < lengths[:, None]]
+    return states[_first(lengths, states.shape[1])]
+
+
+def _first(lengths: torch.Tensor, width: int) -> torch.Tensor:
+    """(B, T) bool: the first ``lengths`` (B,) places of each row."""
+    return torch.arange(width, device=lengths.device) < lengths[:, None]
 
 
 def _unpadded(
@@ -148,16 +153,24 @@ def _compare(model: PreTrainedModel, input_ids: torch.Tensor, lengths: torch.Ten
     seen = Pass()
     # dropout, if there is any, makes the two differ: padded then, with the draws it would have had
     with torch.random.fork_rng(), torch.autocast(input_ids.device.type, enabled=False):
+        # before the switch: a model may build other masks for an attention it does not know
+        padded = model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
         model.set_attn_implementation(NAME)
         _unpadded(model, input_ids, lengths, seen)
         if not seen.reached:
             return 0, "it has an attention of its own"
         lengths = lengths.clamp(max=seen.reach).long()
-        found = _unpadded(model, input_ids, lengths)
-        expected = _padded(model, input_ids, lengths)
+        expected = padded[_first(lengths, padded.shape[1])].float()
+        found = _unpadded(model, input_ids, lengths).float()
+        other = input_ids.clone()
+        other[0, : lengths[0]] = input_ids[1, : lengths[1]].flip(0)[: lengths[0]]
+        moved = _unpadded(model, other, lengths).float() - found
     differences = (found - expected).abs().amax(0) / expected.abs().amax(0).clamp(min=1e-12)
-    agrees = bool(differences.median() <= TOLERANCE.get(expected.dtype, 0))
-    return (seen.reach, "") if agrees else (0, "it does not give the same without (dropout, or layers that mix places)")
+    if not differences.median() <= TOLERANCE.get(padded.dtype, 0):
+        return 0, "it does not give the same without (dropout, or layers that mix places)"
+    if moved[lengths[0] :].abs().max() > 1e-5 * found.abs().max():
+        return 0, "without, a row sees the one before it"
+    return seen.reach, ""
 
 
 def _attention(
@@ -169,10 +182,16 @@ def _attention(
     layout: Layout | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' sdpa attention; with ``layout``, of each row of (1, heads, N, width) by itself."""
+    """transformers' sdpa attention; with ``layout``, of each row of (1, heads, N, width) by itself, causal.
+
+    ValueError for a layout and anything else that decides who sees whom.
+    """
     if layout is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **others)
     _note(others.get("sliding_window"))
+    unknown = [name for name, value in others.items() if torch.is_tensor(value) and name != "position_ids"]
+    if attention_mask is not None or unknown:
+        raise ValueError(f"its attention wants more than causality: {', '.join(unknown) or 'a mask'}")
     query, key, value = (_lay_out(states, layout) for states in (query, key, value))
     output, _ = sdpa_attention_forward(module, query, key, value, None, **others)
     return _TakeBack.apply(output.flatten(0, 1), layout)[None], None

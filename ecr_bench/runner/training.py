@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,18 @@ class Snapshots(Callback):
             save_file(self.taken, folder / "snapshots.safetensors")
 
 
+@contextlib.contextmanager
+def _unfilled_memory() -> Iterator[None]:
+    """Deterministic algorithms would else write NaN into each new block of memory: one more pass over all of it."""
+    settings: Any = torch.utils.deterministic
+    before = settings.fill_uninitialized_memory
+    settings.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        settings.fill_uninitialized_memory = before
+
+
 def fit(
     module: CausalLMModule,
     data: ExamplesDataModule,
@@ -81,8 +94,6 @@ def fit(
     gradient norm (median, largest), whether the loss stayed finite, peak memory in bytes.
     """
     L.seed_everything(seed, verbose=False)
-    # deterministic algorithms would else write NaN into each new block of memory, a pass over all of a step's tensors
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     reset_peak_memory()
     track = Track(report, optimiser.steps)
     started = time.perf_counter()
@@ -104,7 +115,8 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(module, datamodule=data)
+        with _unfilled_memory():
+            trainer.fit(module, datamodule=data)
     module.to("cpu")
     losses, norms = torch.stack(track.losses).cpu(), torch.stack(track.norms).cpu()
     save_file({"loss": losses.float(), "grad_norm": norms.float()}, folder / "trace.safetensors")
