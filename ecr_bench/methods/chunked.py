@@ -15,9 +15,10 @@ from torch.nn.functional import linear
 
 ELEMENTS = 1 << 22
 """Logits (positions x ids) of one chunk: 16 MB in float32. Chunks twice as large need 0.21 of the memory of all logits
-at once, distilling 1,024 positions at 128k ids; these need 0.12 (benchmarks/distillation.py) in 0.88 of the time, and
-0.47 of the memory of Liger's chunked loss in 0.82 of its time. Plain cross-entropy (benchmarks/losses.py) takes 1.17 of
-the time of all logits at once, and 0.10 of that of torch's chunked ``linear_cross_entropy``."""
+at once, distilling 1,024 positions at 128k ids; these need 0.12 (benchmarks/distillation.py) in 1.49 of the time (0.88
+where the process does not keep freed memory, ``runner.memory``), and 0.50 of the memory of Liger's chunked loss in 0.98
+of its time. Plain cross-entropy (benchmarks/losses.py) takes 1.51 (1.17) of the time of all logits at once, and 0.09 of
+that of torch's chunked ``linear_cross_entropy``."""
 
 Terms = Callable[[torch.Tensor, slice], torch.Tensor]
 """Logits (n, V) float32 of the positions of a slice -> terms (t,), each a sum over these positions."""
