@@ -24,17 +24,13 @@ from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.ecr.projection import Projection
 from ecr_bench.methods.chunked import chunked_loss
 from ecr_bench.methods.optimisers import create_optimiser
-from ecr_bench.methods.unpadded import goes_unpadded, kept_states, needed_lengths
+from ecr_bench.methods.unpadded import first_places, goes_unpadded, kept_states, needed_lengths, padded_states
 from ecr_bench.types import Item
 
 
 def hidden_states(model: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tensor:
     """Last hidden states (B, T, d) of the model without its head, for right-padded ids (B, T)."""
-
-    def states(ids: torch.Tensor) -> torch.Tensor:
-        return model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-
-    return _in_parts(model, states, input_ids)
+    return _in_parts(model, partial(padded_states, model), input_ids)
 
 
 def _in_parts(model: PreTrainedModel, states: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.Tensor:
@@ -117,7 +113,7 @@ def labelled_states(
     if states is not None:
         return states[wanted], labels[wanted]
     lengths = needed_lengths(labels)
-    kept = torch.arange(labels.shape[1], device=labels.device) < lengths[:, None]
+    kept = first_places(lengths, labels.shape[1])
     unpadded = goes_unpadded(model, batch["input_ids"], lengths)
     found = _in_parts(model, partial(kept_states, model, unpadded=unpadded), batch["input_ids"], lengths)
     return found[wanted[kept]], labels[wanted]

@@ -66,7 +66,7 @@ class Layout:
         """The first ``lengths`` (B,) int64 positions of each row, row by row."""
         width = int(lengths.max())
         at = torch.arange(width, device=lengths.device)
-        kept = at < lengths[:, None]
+        kept = first_places(lengths, width)
         index = torch.where(kept, (lengths.cumsum(0) - lengths)[:, None] + at, 0).flatten()
         return cls(len(lengths), width, index, kept.flatten().nonzero()[:, 0], ~kept.flatten())
 
@@ -88,16 +88,19 @@ def kept_states(model: PreTrainedModel, input_ids: torch.Tensor, lengths: torch.
     ``unpadded``: what ``goes_unpadded`` says of the whole batch. It is not asked here, because a part of a batch that
     is computed a second time for its gradients must be computed the same way.
     """
-    return _unpadded(model, input_ids, lengths) if unpadded else _padded(model, input_ids, lengths)
+    if unpadded:
+        return _unpadded(model, input_ids, lengths)
+    return padded_states(model, input_ids)[first_places(lengths, input_ids.shape[1])]
 
 
-def _padded(model: PreTrainedModel, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    states = model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
-    return states[_first(lengths, states.shape[1])]
+def padded_states(model: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tensor:
+    """Last hidden states (B, T, d), without the head, of all places of right-padded ids (B, T)."""
+    states: torch.Tensor = model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
+    return states
 
 
-def _first(lengths: torch.Tensor, width: int) -> torch.Tensor:
-    """(B, T) bool: the first ``lengths`` (B,) places of each row."""
+def first_places(lengths: torch.Tensor, width: int) -> torch.Tensor:
+    """(B, T) bool: the first ``lengths`` (B,) of ``width`` places."""
     return torch.arange(width, device=lengths.device) < lengths[:, None]
 
 
@@ -154,13 +157,13 @@ def _compare(model: PreTrainedModel, input_ids: torch.Tensor, lengths: torch.Ten
     # dropout, if there is any, makes the two differ: padded then, with the draws it would have had
     with torch.random.fork_rng(), torch.autocast(input_ids.device.type, enabled=False):
         # before the switch: a model may build other masks for an attention it does not know
-        padded = model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
+        padded = padded_states(model, input_ids)
         model.set_attn_implementation(NAME)
         _unpadded(model, input_ids, lengths, seen)
         if not seen.reached:
             return 0, "it has an attention of its own"
         lengths = lengths.clamp(max=seen.reach).long()
-        expected = padded[_first(lengths, padded.shape[1])].float()
+        expected = padded[first_places(lengths, padded.shape[1])].float()
         found = _unpadded(model, input_ids, lengths).float()
         other = input_ids.clone()
         other[0, : lengths[0]] = input_ids[1, : lengths[1]].flip(0)[: lengths[0]]
