@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-# libgomp's spinning threads waste a busy machine (FACTS); it must be set before torch is imported
+# libgomp's spinning threads waste a busy machine; it must be set before torch is imported
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 # lm-eval fills an empty registry on first use: entering our name first would hide its own models

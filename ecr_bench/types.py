@@ -17,7 +17,7 @@ class Item:
 
     ``prompt`` is what a model reads: ``text + "\\n" + question``, with ``text`` at the start. The
     continuation of option i is ``" " + choices[i]``. ``text`` is the only part control tokens may see
-    (DESIGN, Protocol 4): it is the same for every option and holds no answer, label or later token.
+    (docs/protocol.md, 4): it is the same for every option and holds no answer, label or later token.
     """
 
     item_id: str

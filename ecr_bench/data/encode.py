@@ -1,7 +1,7 @@
 """From items and plain text to token ids with a mark where the loss starts.
 
 Every arm gets the same rows in the same order; arms differ only in what the conditioner adds. Control
-tokens are computed from the prompt, the loss falls on the answer (DESIGN, Protocol 4); for unlabelled
+tokens are computed from the prompt, the loss falls on the answer (docs/protocol.md, 4); for unlabelled
 text, from its beginning, the loss on the rest.
 """
 

@@ -1,4 +1,4 @@
-"""Per-item records: the source of truth for every number on a board (DESIGN, Protocol 6)."""
+"""Per-item records: the source of truth for every number on a board (docs/protocol.md, 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Controls that run beside ECR (DESIGN, Protocol 5): each removes one explanation of a gain."""
+"""Controls that run beside ECR (docs/protocol.md, 5): each removes one explanation of a gain."""
 
 from __future__ import annotations
 
