@@ -128,7 +128,7 @@ def test_the_requests_that_lm_eval_makes_are_the_rows_of_training(kind, arm, tmp
     items = [item(rng, number, lang) for number, lang in enumerate(LANGUAGES * 2)]
     items = [replace(one, lang="de", target_lang="de") for one in items]
     write_items(tmp_path, items)
-    manager, tasks = load_item_tasks(tmp_path, ["ecr_intent_de"])
+    _, tasks = load_item_tasks(tmp_path, ["ecr_intent_de"])
     lm, seen = scorer(conditioner_of(arm, kind)), []
     monkeypatch.setattr(lm, "_score", lambda encoded, _: seen.extend(encoded) or [(-1.0, False)] * len(encoded))
     evaluate(lm, tasks, metadata=dict.fromkeys(("cell", "method", "size", "precision", "seed", "seen_languages"), ""))

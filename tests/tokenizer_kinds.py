@@ -91,9 +91,13 @@ KINDS: dict[str, Callable[[], tuple[Tokenizer, trainers.Trainer]]] = {
 }
 
 
-@cache
 def tokenizer_of(kind: str, bos: bool = True) -> PreTrainedTokenizerFast:
     """``bos``: whether it puts BOS before a text; one that does not has none."""
+    return _tokenizer_of(kind, bos)
+
+
+@cache  # training breaks ties differently each time, so that nobody may train twice
+def _tokenizer_of(kind: str, bos: bool) -> PreTrainedTokenizerFast:
     tokenizer, trainer = KINDS[kind]()
     trainer.show_progress = False
     tokenizer.train_from_iterator(sentences(), trainer)

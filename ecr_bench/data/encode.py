@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from ecr_bench.data.cutting import TextRow
-from ecr_bench.data.joint import EncodedQuestion, Question, encode_contexts, encode_questions, joint_ids, plain_ids
+from ecr_bench.data.joint import (
+    EncodedQuestion,
+    Question,
+    encode_contexts,
+    encode_options,
+    encode_questions,
+    joint_ids,
+    plain_ids,
+)
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.cue import prompt_for
 from ecr_bench.items.registry import document, task_name
@@ -42,6 +50,11 @@ def ask(items: Sequence[Item]) -> list[Question]:
         )
         for item in items
     ]
+
+
+def refuse_empty_options(tokenizer: PreTrainedTokenizerBase, items: Sequence[Item]) -> None:
+    """UserError for the first option that adds no token to its prompt: it could be neither trained nor scored."""
+    encode_options(tokenizer, ask(items))
 
 
 def encode_items(conditioner: Conditioner, items: Sequence[Item], max_length: int) -> list[Example]:

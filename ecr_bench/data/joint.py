@@ -44,16 +44,23 @@ def encode_questions(conditioner: Conditioner, questions: Sequence[Question], ma
     The last token of a continuation is never an input, hence one token more than the window in all. UserError for a
     continuation that adds no token to its prompt, or leaves the prompt no room.
     """
-    tokenizer = conditioner.tokenizer
+    options = encode_options(conditioner.tokenizer, questions)
+    rooms = [
+        _room(conditioner, question.name, max(map(len, ids)), max_length)
+        for question, ids in zip(questions, options, strict=True)
+    ]
+    contexts = encode_contexts(conditioner, [question.prompt for question in questions], rooms)
+    return [EncodedQuestion(context, ids) for context, ids in zip(contexts, options, strict=True)]
+
+
+def encode_options(tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question]) -> list[tuple[Ids, ...]]:
+    """Token ids of the continuations of each question; UserError for one that adds no token to its prompt."""
     pairs = [(question.prompt.text, text) for question in questions for text in question.continuations]
     found = iter(joint_ids(lambda texts: plain_ids(tokenizer, texts), pairs))
     options = [tuple(next(found)[1] for _ in question.continuations) for question in questions]
-    rooms = []
     for question, ids in zip(questions, options, strict=True):
         refuse_empty(question.name, tokenizer, question.prompt.text, zip(question.continuations, ids, strict=True))
-        rooms.append(_room(conditioner, question.name, max(map(len, ids)), max_length))
-    contexts = encode_contexts(conditioner, [question.prompt for question in questions], rooms)
-    return [EncodedQuestion(context, ids) for context, ids in zip(contexts, options, strict=True)]
+    return options
 
 
 def encode_contexts(conditioner: Conditioner, prompts: Sequence[Prompt], rooms: Sequence[int | None]) -> list[Encoded]:

@@ -17,7 +17,14 @@ from lm_eval.models.utils import has_bos_prefix
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from transformers import PreTrainedModel
 
-from ecr_bench.data.joint import Question, encode_contexts, encode_questions, joint_ids, refuse_empty
+from ecr_bench.data.joint import (
+    Question,
+    encode_contexts,
+    encode_options,
+    encode_questions,
+    joint_ids,
+    refuse_empty,
+)
 from ecr_bench.data.tokenizer import context_window
 from ecr_bench.ecr.conditioner import Conditioner, Encoded
 from ecr_bench.ecr.cue import prompt_for
@@ -148,6 +155,17 @@ class EcrLM(HFLM):
         """
         if self.conditioner is not None:
             return self._conditioned(requests)
+        return self._encode_plain(requests)
+
+    def refuse_empty_options(self, requests: Sequence[Instance]) -> None:
+        """UserError for the first option that adds no token to its context."""
+        if self.conditioner is not None:
+            asked = zip(prompts_of(requests), requests, strict=True)
+            encode_options(self.tokenizer, [Question(prompt, (r.args[1],), _name(r)) for prompt, r in asked])
+        elif self.backend == "causal":
+            self._encode_plain(requests)
+
+    def _encode_plain(self, requests: Sequence[Instance]) -> list[Request]:
         encoded = self._encode_pairs([request.args for request in requests])
         for request, (_, ids) in zip(requests, encoded, strict=True):
             refuse_empty(_name(request), self.tokenizer, request.args[0], [(request.args[1], ids)])

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from ecr_bench.config import ControlTokensConfig, DistillConfig, FinetuneConfig, TeacherConfig
 from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.cutting import TextRow, cut_texts
-from ecr_bench.data.encode import Example, encode_items, encode_texts
+from ecr_bench.data.encode import Example, encode_items, encode_texts, refuse_empty_options
 from ecr_bench.data.module import ExamplesDataModule, Mixture
 from ecr_bench.data.parallel import parallel_rows
 from ecr_bench.data.tokenizer import context_window, load_tokenizer
@@ -89,6 +89,7 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
         from ecr_bench.runner.probing import train_probe
 
         return {"method": spec["method"], "seed": seed, **train_probe(given, inputs["items"], folder)}
+    refuse_empty_options(given.tokenizer, read_items(inputs["items"] / "test"))  # before anything is trained
     conditioner = method.conditioner(given)
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(inputs["base"] / "model", dtype=torch.float32)
     if conditioner.tokens is not None:
