@@ -67,8 +67,8 @@ class Distance:
         return cls(max(abs(a - b) for (a, _), (b, _) in pairs), sum(a != b for (_, a), (_, b) in pairs))
 
 
-def verdict(ours: Distance, theirs: Distance) -> str:
-    """Why ours may not count: it is farther from the reference than the peer is, by more than can matter; else empty."""
+def shortfall(ours: Distance, theirs: Distance) -> str:
+    """Why ours does not count: farther off than the peer, by more than a result can feel; empty where it does."""
     if ours.nats > max(FLOOR, theirs.nats):
         return f"scores are {ours.nats:.1e} nats off float64, those of the peer {theirs.nats:.1e}"
     if ours.greedy > theirs.greedy:
