@@ -77,7 +77,7 @@ def item(task: str, lang: str, meaning: int, choices=("a", "b", "c", "d")) -> It
 
 
 def records(items: list[Item]) -> pd.DataFrame:
-    fixed = {"cell": "", "method": "", "size": "", "precision": "fp32", "seed": 0, "grain": "coarse", "group": "seen"}
+    fixed = {"cell": "", "arm": "", "precision": "fp32", "seed": 0, "grain": "coarse", "group": "seen"}
     rows = [
         {
             **fixed, "task": i.task, "task_name": f"ecr_{i.task}_{i.lang}", "lang": i.lang, "target_lang": i.lang,

@@ -92,7 +92,7 @@ def measure(
     except TooFewRows:
         pass
     return Measure(
-        cell="", method="", size="", seed=0, metric=name + taken.suffix, value=value, step=taken.step,
+        metric=name + taken.suffix, value=value, step=taken.step,
         layer=taken.layer, precision=taken.precision, lang=lang, n=n, null=null,
     )  # fmt: skip
 
