@@ -70,7 +70,7 @@ class Measure:
     metric: str
     """Name in the field's words, e.g. ``cka_base``; ``metrics/registry.py`` lists and explains them."""
     value: float | None
-    """None where it could not be measured."""
+    """None where it could not be measured; then ``reason`` says why."""
     step: int | None = None
     """Fine-tuning step it was taken at; None for the finished cell."""
     layer: int | None = None
@@ -82,6 +82,8 @@ class Measure:
     """Texts, pairs or steps it rests on."""
     null: tuple[float, float, float] | None = None
     """Mean, 2.5 % and 97.5 % quantile under the metric's permutation null."""
+    reason: str = ""
+    """Why there is no value, in words; empty where there is one."""
     cell: str = ""
     """Label of the cell; with ``arm`` and ``seed`` empty in the folder of a stage, which belongs to no experiment."""
     arm: NamedArm = NOBODY

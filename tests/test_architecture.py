@@ -58,11 +58,8 @@ def cuts_of_names(tree: ast.AST) -> list[str]:
         owner = call.func.value
         called = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
         signs = {argument.value for argument in call.args if isinstance(argument, ast.Constant)}
-        if (
-            called in NAMES - {"name"}
-            or (called == "name" and signs & SEPARATORS)
-            or (call.func.attr in {"split", "rsplit", "partition", "rpartition"} and signs & SEPARATORS)
-        ):
+        cut_at_a_sign = call.func.attr in {"split", "rsplit", "partition", "rpartition"} and signs & SEPARATORS
+        if called in NAMES or cut_at_a_sign:
             found.append(ast.unparse(call))
     return found
 

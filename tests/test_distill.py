@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from ecr_bench.ecr.codes import ConstantCodes
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
 from ecr_bench.methods.base import Ingredients, Training, hidden_states
+from ecr_bench.methods.chunked import chunked_loss
 from ecr_bench.methods.distill import Distill, EcrDistill
 from ecr_bench.methods.losses import Sparse
 from ecr_bench.methods.models import create_model
@@ -103,6 +106,55 @@ def test_teacher_and_student_line_up_wherever_control_tokens_stand(
         assert ours.ids[ours.loss_from :] == theirs.ids[theirs.loss_from :]
         assert len(ours.ids) == len(theirs.ids) + 4 and max(theirs.ids) < len(tokenizer)
         assert [i for i in ours.ids if i < len(tokenizer)] == theirs.ids
+
+
+def row_by_row(module, teacher, example, plain) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy and τ² KL of each answer token of one row, each model asked for all its own logits."""
+    settings, answer = module.settings, torch.tensor(example.ids[example.loss_from :])
+    ours, theirs = (
+        model(torch.tensor([row.ids])).logits[0, row.loss_from - 1 : -1]
+        for model, row in ((module.model, example), (teacher, plain))
+    )
+    plain_losses = torch.nn.functional.cross_entropy(ours, answer, reduction="none")
+    p, q = (torch.softmax(x[:, : module.vocabulary] / settings.temperature, -1) for x in (theirs, ours))
+    if settings.cache_top_k:
+        top = p.topk(settings.cache_top_k).indices
+        p, q = (torch.cat([x.gather(1, top), 1 - x.gather(1, top).sum(1, keepdim=True)], 1) for x in (p, q))
+    return plain_losses, settings.temperature**2 * (p * (p / q).log()).sum(1)
+
+
+@pytest.mark.parametrize("top_k", [None, 4])
+@pytest.mark.parametrize("average", ["row", "token"])
+@pytest.mark.parametrize("method", [Distill, EcrDistill])
+def test_both_terms_are_averaged_alike(
+    method, average, top_k, tmp_path, model, tokenizer, sentences, anchors_and_projection, teacher_folder, monkeypatch
+):
+    """A long answer counts as much as a short one, in the distillation term as in cross-entropy, and in chunks too."""
+    settings = DistillConfig(cache_top_k=top_k, weight=0.7)
+    folders = {"larger": teacher_folder.parent, "logits": tmp_path / "logits"}
+    given = {"distill": settings.model_dump()}
+    training = make_training(tokenizer, sentences, anchors_and_projection, given, folders)
+    long = [replace(item, choices=("red", "blue lamp " * 9), gold=i % 2) for i, item in enumerate(training.items)]
+    training = replace(training, items=long)
+    rows, teacher = plain_rows(tokenizer, long, training.texts, 64), load_teacher(teacher_folder, tokenizer, 64)
+    if top_k:
+        cache = build_cache(teacher, rows, settings, len(tokenizer), 0)
+        cache.save(tmp_path / "logits", cache_identity(teacher_folder, rows, settings, 0))
+    conditioner, batches = batches_of(method, training)
+    if conditioner.tokens:
+        conditioner.tokens.add_to(model, 0.02, 0)
+    module = quiet(method(model, FinetuneConfig(loss=average)))
+    module.prepare(training)
+    batch = batches[0]
+    encoded = [*encode_items(conditioner, long, 64), *encode_texts(conditioner, training.texts, 64)]
+    with torch.no_grad():
+        parts = [row_by_row(module, teacher, encoded[row], rows[row]) for row in batch["rows"].tolist()]
+    each = [0.3 * plain + 0.7 * distilled for plain, distilled in parts]
+    assert min(map(len, each)) < 6 and max(map(len, each)) > 15
+    expected = torch.stack([row.mean() for row in each]).mean() if average == "row" else torch.cat(each).mean()
+    for elements in (1 << 22, 5 * len(model.get_input_embeddings().weight)):
+        monkeypatch.setattr(chunked_loss, "__defaults__", (elements,))
+        assert module.loss(batch).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_distillation_moves_the_student_to_the_teacher_and_leaves_the_teacher_alone(

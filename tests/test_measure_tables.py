@@ -62,6 +62,17 @@ def test_steps_and_single_languages_stay_out_and_nothing_measured_gives_no_table
     assert not short_table([of("ecr", "mexa", None)])
 
 
+def test_what_could_not_be_measured_is_listed_with_its_reason():
+    why = {"value": None, "null": None, "reason": "all rows are equal"}
+    rows = [
+        Measure(name, **why, **more, cell="c", arm=arm("ecr-1x"))
+        for name, more in [("isoscore", {}), ("hubness", {}), ("mexa", {"lang": "de"}), ("mexa", {"step": 3})]
+    ]
+    last = measure_tables([*MEASURES, *rows])[-1]
+    assert last.title == "Not measured" and last.sections == ((("ecr-1x", "all rows are equal", "isoscore, hubness"),),)
+    assert not any(table.title == "Not measured" for table in measure_tables(MEASURES))
+
+
 def test_the_tables_name_registered_metrics_only():
     from ecr_bench.metrics.registry import METRICS
 

@@ -51,7 +51,7 @@ def test_comparing_two_arms_gives_the_boards_numbers(made: Made, folder: Path) -
     expected = compare(panel, "ecr-1x", "finetune-3x", "fp32", "fp32", "all")
     assert (row["difference"], row["low"], row["p"]) == (expected.value, expected.low, expected.p)
     assert row["a"] - row["b"] == pytest.approx(row["difference"]) and len(found) == 2 * 5
-    with pytest.raises(UserError, match="ecr-9x.*ecr-1x"):
+    with pytest.raises(UserError, match=r"ecr-9x.*ecr-1x"):
         eb.Run.load(folder).compare("ecr-9x", "finetune-3x")
 
 
@@ -59,7 +59,7 @@ def test_arms_and_figures_are_looked_up_by_name(folder: Path) -> None:
     run = eb.Run.load(folder)
     assert run.arm("ecr-1x[a.b=[1]]").settings == (("a.b", "[1]"),)
     assert run.figure("splits").panels
-    with pytest.raises(UserError, match="unknown figure 'pie': allowed are .*headline"):
+    with pytest.raises(UserError, match=r"unknown figure 'pie': allowed are .*headline"):
         run.figure("pie")
 
 
@@ -82,9 +82,9 @@ def test_other_formats_are_refused_by_name(folder: Path) -> None:
     with pytest.raises(UserError, match=rf"format {FORMAT + 1}, this version reads {FORMAT}"):
         eb.Run.load(folder)
     (folder / "run.json").unlink()
-    with pytest.raises(UserError, match="format 1 .*migrate"):
+    with pytest.raises(UserError, match=r"format 1 .*migrate"):
         eb.Run.load(folder)
-    with pytest.raises(UserError, match="no run in .*; first: ecr-bench run"):
+    with pytest.raises(UserError, match=r"no run in .*; first: ecr-bench run"):
         eb.Run.load(folder / "nowhere")
 
 

@@ -22,6 +22,7 @@ from ecr_bench.ecr.conditioner import Conditioner, Encoded
 from ecr_bench.ecr.cue import prompt_for
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.generation import generate
+from ecr_bench.evaluation.loading import safe_options
 from ecr_bench.evaluation.scorer import Request, loglikelihoods
 from ecr_bench.types import Prompt
 
@@ -54,8 +55,10 @@ class EcrLM(HFLM):
             batch_tokens: padded tokens per forward of the fast scorer; ``batch_size`` has no effect on it.
             kwargs: everything HFLM takes.
 
-        Raises UserError when ``conditioner`` names a folder that holds none.
+        Raises UserError when ``conditioner`` names a folder that holds none, and for weights that are no safetensors.
         """
+        if isinstance(pretrained, str):
+            kwargs = safe_options(pretrained, kwargs)
         with _without_object_warning():
             super().__init__(pretrained, **kwargs)
         if getattr(self.model, "is_quantized", False):

@@ -10,11 +10,11 @@ import torch
 
 from ecr_bench.config import DistillConfig
 from ecr_bench.data.module import collate
-from ecr_bench.methods.base import Method, Training, labelled_states, output_head, plain_loss, position_weights
+from ecr_bench.methods.base import Method, Training, labelled_states, output_head, position_weights, token_losses
 from ecr_bench.methods.chunked import chunked_loss
 from ecr_bench.methods.ecr import Ecr
 from ecr_bench.methods.finetune import Finetune
-from ecr_bench.methods.losses import Sparse, distillation_loss
+from ecr_bench.methods.losses import Sparse, distillation_losses
 from ecr_bench.methods.teacher_logits import LogitCache, cache_identity, load_teacher, plain_rows
 
 
@@ -24,7 +24,8 @@ def teacher_folder(settings: DistillConfig, folders: Any) -> Path:
 
 
 class _Distilled(Method):
-    """Adds (1 - w) CE + w τ² D(teacher, student) to a method, at the answer tokens CE uses (``losses``).
+    """Adds (1 - w) CE + w τ² D(teacher, student) to a method, at the answer tokens CE uses (``losses``), both averaged
+    as ``finetune.loss`` says: over positions, or over rows first.
 
     Only the training loss differs; validation and scoring are those of the method it is mixed into.
     """
@@ -51,10 +52,9 @@ class _Distilled(Method):
         mix = self.settings.weight
 
         def terms(logits: torch.Tensor, at: slice) -> torch.Tensor:
-            plain = plain_loss(logits, labels[at], weights[at])[0]
-            here = distillation_loss(logits, teacher(at), self.settings, self.vocabulary)
-            distilled = here * (len(logits) / len(labels))
-            return torch.stack([(1 - mix) * plain + mix * distilled, plain, distilled])
+            plain = token_losses(logits, labels[at])
+            distilled = distillation_losses(logits, teacher(at), self.settings, self.vocabulary)
+            return torch.stack([(1 - mix) * plain + mix * distilled, plain, distilled]) @ weights[at]
 
         total, parts = chunked_loss(output_head(self.model), states, terms)
         self.log("train/ce", parts[1])

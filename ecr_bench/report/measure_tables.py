@@ -49,12 +49,19 @@ READING = "docs/geometry.md says what each measure means and where it misleads"
 
 
 def measure_tables(measures: Sequence[Measure]) -> list[Table]:
-    """All tables that have a number; controls and upper bounds stand below the contenders."""
-    return [
-        table
-        for title, metrics in TABLES
-        if (table := _with_counts(title, _with_counterpart(metrics, measures), measures))
-    ]
+    """All tables that have a number, and why others are missing; controls and upper bounds stand below contenders."""
+    found = [_with_counts(title, _with_counterpart(metrics, measures), measures) for title, metrics in TABLES]
+    return [table for table in (*found, reasons_table(measures)) if table]
+
+
+def reasons_table(measures: Iterable[Measure]) -> Table:
+    """Why a metric of a finished cell has no value: one line per arm and reason."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for m in measures:
+        if m.reason and m.step is None and not m.lang:
+            lines.setdefault((str(m.arm), m.reason), []).append(m.metric)
+    rows = tuple((arm, reason, ", ".join(dict.fromkeys(names))) for (arm, reason), names in lines.items())
+    return Table("Not measured", ("arm", "because", "metrics"), (rows,))
 
 
 def _with_counts(title: str, metrics: Sequence[str], measures: Sequence[Measure]) -> Table:

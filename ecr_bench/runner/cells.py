@@ -34,6 +34,7 @@ from ecr_bench.runner.memory import peak_memory, reset_peak_memory
 from ecr_bench.runner.training import Snapshots, fit
 from ecr_bench.sizes import Fitting
 from ecr_bench.types import Item
+from ecr_bench.weight_files import read_folder
 
 
 def _ingredients(spec: dict[str, Any], inputs: dict[str, Path], languages: tuple[str, ...]) -> Ingredients:
@@ -87,7 +88,7 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
 
         return {"method": spec["method"], "seed": seed, **train_probe(given, inputs["items"], folder)}
     conditioner = method.conditioner(given)
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(inputs["base"] / "model", dtype=torch.float32)
+    model: PreTrainedModel = read_folder(AutoModelForCausalLM, inputs["base"] / "model", dtype=torch.float32)
     if conditioner.tokens is not None:
         conditioner.tokens.add_to(model, given.control_tokens.init_std, seed)
     window = context_window(model.config, given.tokenizer)

@@ -26,6 +26,7 @@ from ecr_bench.precision.dense import check_folder
 from ecr_bench.runner.device import device
 from ecr_bench.runner.identity import content_of
 from ecr_bench.runner.provenance import environment
+from ecr_bench.weight_files import check_weights
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def _check_model(folder: Path) -> None:
         raise UserError(f"no such model folder: {folder}; give one with config.json, weights and tokenizer")
     if (folder / "probe.json").is_file():
         raise UserError(f"{folder}: a probe has no language model; public tasks need one")
-    check_folder(folder)
+    check_weights(check_folder(folder))
 
 
 def _tokenizer(folder: Path) -> Any:
