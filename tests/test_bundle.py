@@ -165,7 +165,7 @@ def test_the_card_has_the_boards_rows(run, tmp_path):
         (["ecr+lora-nf4-1x-s0"], "adapters beside a quantised base"),
         (["ecr-9x-s0"], "no cell 'ecr-9x-s0' in .*: allowed are finetune-1x-s0, "),
         (["ecr-1x-s0", "--precision", "fp8"], "was not scored at 'fp8': allowed are fp32, bf16, int8, nf4"),
-        (["ecr-1x-s0", "--run", "nothing"], "no board in .*nothing"),
+        (["ecr-1x-s0", "--run", "nothing"], "no run in .*nothing"),
     ],
 )
 def test_what_cannot_be_exported_is_one_line_and_leaves_nothing(run, tmp_path, capsys, arguments, message):
