@@ -186,7 +186,7 @@ def test_truncation_keeps_control_tokens_and_one_context_for_all_options(
     tail = tokenizer(context, add_special_tokens=False)["input_ids"]
     assert list(short.context[1 + COUNT :]) == tail[-(len(short.context) - 1 - COUNT) :]
     with pytest.raises(
-        UserError, match=r"task task: an option of \d+ tokens leaves no room for its prompt in a window of 64"
+        UserError, match=r"task task, item 0: an option of \d+ tokens leaves no room for its prompt in a window of 64"
     ):
         lm.loglikelihood(instances([("turn on", " " + sentence(random.Random(6), 60, 60))]))
 

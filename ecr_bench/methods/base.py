@@ -16,7 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ecr_bench.arm import Role
 from ecr_bench.config import ControlTokensConfig, Experiment, OptimiserConfig, TeacherConfig
-from ecr_bench.data.encode import Example, TextRow
+from ecr_bench.data.cutting import TextRow
+from ecr_bench.data.encode import Example
 from ecr_bench.data.module import IGNORED, Variation
 from ecr_bench.ecr.anchors import Anchors
 from ecr_bench.ecr.codes import CodeSource
