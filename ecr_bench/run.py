@@ -150,7 +150,8 @@ class Run:
 
     def pick(self, name: str, precision: str | None = None) -> compare.Picked:
         """An arm or cell by name, at a precision: the highest one unless given."""
-        return compare.pick(self.records(), self.arms, name, precision, str(self.folder or self.name))
+        where = str(self.folder or self.name)
+        return compare.pick(self.records(), self.arms, name, precision, where, self.board.diverged)
 
     def compare(self, a: str, b: str, precision_a: str | None = None, precision_b: str | None = None) -> pd.DataFrame:
         """Arm or cell ``a`` minus ``b``, paired by item, on every task of every split.

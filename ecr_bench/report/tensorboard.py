@@ -58,7 +58,10 @@ def write_tensorboard(folder: Path, plan: Plan, store: Store, run: Run) -> None:
         names = headline_first({name for found in metrics.values() for name in found})
         for cell in plan.cells:
             events = temporary / run_name(cell.label)
-            shutil.copytree(store.path(cell.train) / "tensorboard", events)
+            if (
+                logged := store.path(cell.train) / "tensorboard"
+            ).is_dir():  # not of what rests on a model that diverged
+                shutil.copytree(logged, events)
             with SummaryWriter(str(events)) as writer:
                 add_cell(writer, settings[cell.label], metrics.get(cell.label, {}), names)
                 add_measures(writer, [m for m in run.measures if m.cell == cell.label])
@@ -145,8 +148,8 @@ def _project(writer: SummaryWriter, plan: Plan, store: Store, cell: Cell) -> Non
         return
     states = load_file(snapshots)
     stage = plan.stages[cell.train]
-    if states:
-        last = max(states)
+    last = max(states, default="")
+    if last and np.isfinite(states[last]).all():
         rows = _held_out(store.path(stage.inputs["corpus"]) / "corpus", stage.spec["geometry"]["per_language"])
         add_projection(writer, states[last].astype(np.float32), rows, int(last.removeprefix("step-")))
 

@@ -13,7 +13,7 @@ from ecr_bench.results.contrasts import TASKS
 from ecr_bench.results.divergence import stability_of
 from ecr_bench.results.equal_size import EqualSize, equal_size
 from ecr_bench.results.schema import Board, Row
-from ecr_bench.runner.ablation import Ablation, Place
+from ecr_bench.runner.ablation import Ablation, Axis, Place
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import Panel, build_panel
 from ecr_bench.types import Measure
@@ -29,7 +29,11 @@ def build_result(
     rows = {(r.arm, str(r.split), r.task): r for r in board.rows if r.precision == precision}
     unseen = records[(records["group"] == HEADLINE_SPLIT) & (records["precision"] == precision)]
     panel = build_panel(unseen) if len(unseen) else None
-    sizes = _equal_sizes(ablation, rows, panel, precision) if panel else []
+    # an arm all of whose cells diverged has no row; the board's notes name it
+    scored = {arm for arm, _, _ in rows}
+    places = [place for place in ablation.places if place.arm in scored]
+    references = [arm for arm in ablation.references if arm in scored]
+    sizes = _equal_sizes(ablation.axis, places, rows, panel, precision) if panel else []
     return AblationResult(
         name=ablation.experiment.name,
         label=ablation.axis.label,
@@ -38,16 +42,16 @@ def build_result(
         precision=precision,
         points=[
             _point(place.series, place.value.label, place.value.at, rows[place.arm, split, task])
-            for place in ablation.places
+            for place in places
             for split, task in _tables(rows)
         ],
         references=[
             _point(str(arm), "", None, rows[arm, split, task])
-            for arm in ablation.references
+            for arm in references
             for split, task in _tables(rows)
         ],
         chance={f"{split}/{task}": row.chance for (_, split, task), row in rows.items()},
-        differences=list(_differences(ablation, panel, precision)) if panel else [],
+        differences=list(_differences(places, references, panel, precision)) if panel else [],
         equal_sizes=sizes,
         stability=stability_of(ablation.places, measures),
         findings=[found.sentence for found in sizes] + _side(rows, sizes),
@@ -70,9 +74,11 @@ def _point(series: str, label: str, at: float | None, row: Row) -> Point:
     return Point(series=series, label=label, at=at, arm=row.arm, **shared)
 
 
-def _differences(ablation: Ablation, panel: Panel, precision: str) -> Iterator[Difference]:
-    for place in ablation.places:
-        for reference in ablation.references:
+def _differences(
+    places: Sequence[Place], references: Sequence[Arm], panel: Panel, precision: str
+) -> Iterator[Difference]:
+    for place in places:
+        for reference in references:
             for task in (task for task in TASKS if task in panel.tasks and place.arm != reference):
                 found = compare(panel, str(place.arm), str(reference), precision, precision, task)
                 yield Difference(
@@ -85,12 +91,14 @@ def _differences(ablation: Ablation, panel: Panel, precision: str) -> Iterator[D
                 )
 
 
-def _equal_sizes(ablation: Ablation, rows: Rows, panel: Panel, precision: str) -> list[EqualSize]:
+def _equal_sizes(
+    axis: Axis, places: Sequence[Place], rows: Rows, panel: Panel, precision: str
+) -> list[EqualSize]:
     """The headline figure, where the axis is the model size: one line of plain models, others to compare."""
     lines: dict[str, list[Place]] = {}
-    for place in ablation.places:
+    for place in places:
         lines.setdefault(place.series, []).append(place)
-    if not all(value.size for value in ablation.axis.values):
+    if not all(value.size for value in axis.values):
         return []
     plain = next((places for places in lines.values() if places[0].arm.role is Role.PLAIN), None)
     if plain is None:

@@ -13,7 +13,7 @@ from ecr_bench.results.arms import SPLITS, aggregate_baselines, costs_of, ordere
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.contrasts import build_contrasts
 from ecr_bench.results.roles import Cast
-from ecr_bench.results.schema import Board, Contrast, LanguageRow, Row, Split
+from ecr_bench.results.schema import Board, Contrast, Diverged, LanguageRow, Row, Split
 from ecr_bench.results.verdict import build_verdict
 from ecr_bench.statistics.multiple import above_chance
 from ecr_bench.statistics.paired import accuracy, tied_with_leader
@@ -42,8 +42,10 @@ def build_board(
 
     UserError when cells do not share their items.
     """
+    diverged = _diverged(cells)
     if records.empty:
-        raise UserError("records: no rows; score at least one cell")
+        reason = f"every cell diverged, {diverged[0].cell}: {diverged[0].reason}" if diverged else "score one cell"
+        raise UserError(f"{name}: there are no per-item records: {reason}")
     if strange := set(records["group"].unique()) - set(SPLITS):
         raise unknown("split", str(min(strange)), SPLITS)
     present = [arms[name] for name in sorted(records["arm"].unique())]
@@ -69,9 +71,32 @@ def build_board(
         baselines=aggregate_baselines(baselines, grains),
         contrasts=contrasts,
         verdict=build_verdict(contrasts, cast),
-        notes=list(notes),
+        diverged=diverged,
+        notes=[*notes, *_divergence_note(diverged, cells)],
         provenance=provenance,
     )
+
+
+def _diverged(cells: Sequence[CellCosts]) -> list[Diverged]:
+    return [
+        Diverged(cell=row.cell, arm=row.arm, seed=row.seed, precision=row.precision, reason=row.diverged)
+        for row in cells
+        if row.diverged
+    ]
+
+
+def _divergence_note(diverged: Sequence[Diverged], cells: Sequence[CellCosts]) -> list[str]:
+    """One note for all of them: the means of an arm leave out its seeds that diverged."""
+    if not diverged:
+        return []
+    names: dict[str, list[str]] = {}
+    for row in diverged:
+        names.setdefault(row.cell, []).append(row.precision)
+    listed = ", ".join(f"{cell} ({', '.join(precisions)})" for cell, precisions in names.items())
+    return [
+        f"{len(names)} of {len({row.cell for row in cells})} cells diverged and are in no mean, rank, tie or comparison: "
+        f"{listed}. Means of their arms are over the other seeds."
+    ]
 
 
 def _extra_tokens(records: pd.DataFrame) -> dict[tuple[str, str, str], tuple[int, int]]:
