@@ -14,6 +14,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ecr_bench.arm import Role
 from ecr_bench.config import ControlTokensConfig, Experiment, OptimiserConfig, TeacherConfig
 from ecr_bench.data.cutting import TextRow
 from ecr_bench.data.encode import Example
@@ -268,6 +269,8 @@ class Method(CausalLMModule):
     The first line of the docstring is what ``ecr-bench methods`` prints.
     """
 
+    role: ClassVar[Role] = Role.CONTENDER
+    """The part it plays in a comparison. Not inherited: a variant is a contender unless it says otherwise."""
     uses_control_tokens: ClassVar[bool] = True
     """Whether the control-token settings can change this method's result."""
     uses_anchors: ClassVar[bool] = False

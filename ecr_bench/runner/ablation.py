@@ -6,14 +6,16 @@ axis. Every series is run at every value, so stages that no value changes are co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from ecr_bench.arm import Arm
 from ecr_bench.config import CellGroup, Experiment, Section, one_line, parse, read, shipped
 from ecr_bench.errors import UserError, unknown
-from ecr_bench.runner.collect import arm_method
+from ecr_bench.methods.registry import role_of
 from ecr_bench.yaml_files import locate
 
 
@@ -68,9 +70,7 @@ class Place:
 
     series: str
     value: Value
-    method: str
-    """As on the board, overrides in brackets."""
-    size: str
+    arm: Arm
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,14 @@ class Ablation:
     experiment: Experiment
     """With all cells: references first, then the axis."""
     axis: Axis
-    references: tuple[tuple[str, str], ...]
-    """(method, size) of the arms that hold still."""
+    references: tuple[Arm, ...]
+    """The arms that hold still."""
 
     @property
     def places(self) -> list[Place]:
         """Every series at every value, in the order of the YAML."""
         return [
-            Place(series.label, value, arm_method(series.method, series.set | value.set), value.size or series.size)
+            Place(series.label, value, _arm(series.method, value.size or series.size, series.set | value.set))
             for series in self.axis.series
             for value in self.axis.values
         ]
@@ -109,9 +109,13 @@ def load_ablation(name_or_file: str, overrides: dict[str, Any]) -> Ablation:
     experiment = parse({**raw, "cells": [*given, *_cells(axis)]}, source)
     references, moving = experiment.cells[: len(given)], experiment.cells[len(given) :]
     cells = (*references, *(cell for cell in moving if not _listed(cell, references)))
-    held = sorted({(group.method, size) for group in references for size in group.sizes if not group.set})
+    held = sorted({_arm(group.method, size) for group in references for size in group.sizes if not group.set})
     experiment = experiment.model_copy(update={"cells": cells}).with_overrides(overrides)
     return Ablation(experiment, axis, tuple(held))
+
+
+def _arm(method: str, size: str, settings: Mapping[str, Any] | None = None) -> Arm:
+    return Arm.of(method, size, settings, role_of(method))
 
 
 def _full_name(name: str) -> str:
