@@ -72,7 +72,7 @@ def build_board(
         contrasts=contrasts,
         verdict=build_verdict(contrasts, cast),
         diverged=diverged,
-        notes=[*notes, *_divergence_note(diverged, cells)],
+        notes=list(notes),
         provenance=provenance,
     )
 
@@ -82,20 +82,6 @@ def _diverged(cells: Sequence[CellCosts]) -> list[Diverged]:
         Diverged(cell=row.cell, arm=row.arm, seed=row.seed, precision=row.precision, reason=row.diverged)
         for row in cells
         if row.diverged
-    ]
-
-
-def _divergence_note(diverged: Sequence[Diverged], cells: Sequence[CellCosts]) -> list[str]:
-    """One note for all of them: the means of an arm leave out its seeds that diverged."""
-    if not diverged:
-        return []
-    names: dict[str, list[str]] = {}
-    for row in diverged:
-        names.setdefault(row.cell, []).append(row.precision)
-    listed = ", ".join(f"{cell} ({', '.join(precisions)})" for cell, precisions in names.items())
-    return [
-        f"{len(names)} of {len({row.cell for row in cells})} cells diverged and are in no mean, rank, tie or comparison: "
-        f"{listed}. Means of their arms are over the other seeds."
     ]
 
 

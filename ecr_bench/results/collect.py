@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,21 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
     )
     notes += _memory_note(plan, store)
     return notes
+
+
+def divergence_note(cells: Sequence[CellCosts]) -> list[str]:
+    """One note for all cells that diverged: the means of an arm leave out its seeds that did."""
+    names: dict[str, list[str]] = {}
+    for row in cells:
+        if row.diverged:
+            names.setdefault(row.cell, []).append(row.precision)
+    if not names:
+        return []
+    listed = ", ".join(f"{cell} ({', '.join(precisions)})" for cell, precisions in names.items())
+    return [
+        f"{len(names)} of {len({row.cell for row in cells})} cells diverged and are in no mean, rank, tie or comparison: "
+        f"{listed}. Means of their arms are over the other seeds."
+    ]
 
 
 def collect_fingerprints(plan: Plan, store: Store) -> dict[str, Any]:
