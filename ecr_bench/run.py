@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ecr_bench.arm import Arm
+from ecr_bench.arm import Arm, with_bare_forms
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.records import read_records, write_records
 from ecr_bench.io import write_json
@@ -86,7 +86,7 @@ class Run:
             read_model(folder / BOARD, Board, arms),
             read_models(folder / CELLS, CellCosts, arms) if there(CELLS) else [],
             read_measures(folder / MEASURES, arms) if there(MEASURES) else [],
-            read_model(folder / CLAIMS, ClaimsReport, arms) if there(CLAIMS) else None,
+            read_model(folder / CLAIMS, ClaimsReport, with_bare_forms(arms)) if there(CLAIMS) else None,
             read_model(folder / ABLATION, AblationResult, arms) if there(ABLATION) else None,
             folder,
             manifest.made_from,

@@ -37,6 +37,7 @@ from ecr_bench.runner.stages import run_stage
 from ecr_bench.runner.store import Store
 from ecr_bench.sizes import PretrainedSize
 from ecr_bench.types import Item
+from ecr_bench.verify import verify
 from tests.public_sets import write_set
 
 FAST = {"finetune.learning_rate": 1e6}
@@ -116,6 +117,10 @@ def test_every_way_to_see_the_board_says_so(done: Done) -> None:
     for text in (screen.getvalue(), (folder / "board.md").read_text(), page, (folder / "board.json").read_text()):
         assert label in text and "diverged" in text and "are not finite" in text
     assert any(note.startswith("6 of 8 cells diverged") for note in done.run.board.notes)
+
+
+def test_the_board_follows_from_the_records_all_the_same(done: Done) -> None:
+    assert any("board.json: every number follows" in line for line in verify(done.out / "diverging"))
 
 
 def test_geometry_has_no_value_of_it_but_how_it_trained(done: Done) -> None:
