@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from ecr_bench.section import Section
 from ecr_bench.statistics.roles import CONTROLS
 
 ACCURACY = "accuracy"
@@ -27,10 +28,6 @@ Verdict = Literal[
 ]
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
 def _arm(value: str) -> str:
     method, separator, size = value.rpartition("-")
     if not (method and separator and size):
@@ -41,7 +38,7 @@ def _arm(value: str) -> str:
 Arm = Annotated[str, AfterValidator(_arm)]
 
 
-class Claim(Strict):
+class Claim(Section):
     """A testable sentence: which arms, which number, in which direction, how much matters."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -86,7 +83,7 @@ class Claim(Strict):
         return self
 
 
-class ClaimSet(Strict):
+class ClaimSet(Section):
     claims: tuple[Claim, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -97,14 +94,14 @@ class ClaimSet(Strict):
         return self
 
 
-class Evidence(Strict):
+class Evidence(Section):
     """A row that the verdict rests on: its file in the run's folder and the keys that find it there."""
 
     file: Literal["board.json", "cells.json", "measures.json"]
     row: dict[str, str | int]
 
 
-class Finding(Strict):
+class Finding(Section):
     """A paired difference a minus b with its 95 % interval."""
 
     difference: float
@@ -124,7 +121,7 @@ class Finding(Strict):
     n_clusters: int = 0
 
 
-class ControlFinding(Strict):
+class ControlFinding(Section):
     """a minus a control arm; ``beaten``: the 95 % interval lies on a's side of 0."""
 
     method: str
@@ -135,7 +132,7 @@ class ControlFinding(Strict):
     beaten: bool
 
 
-class ClaimResult(Strict):
+class ClaimResult(Section):
     claim: Claim
     verdict: Verdict
     sentence: str
@@ -154,7 +151,7 @@ class ClaimResult(Strict):
     evidence: tuple[Evidence, ...]
 
 
-class ClaimsReport(Strict):
+class ClaimsReport(Section):
     """``claims.json``."""
 
     run: str
