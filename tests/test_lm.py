@@ -30,7 +30,7 @@ from ecr_bench.evaluation.scorer import Request, plain
 WINDOW, COUNT, K = 64, 3, 16
 TEXT = "turn on off the lamp in kitchen please küche licht ein aus what is wanted bitte 灯 开"
 WORDS = TEXT.split()
-METADATA = {"cell": "c1", "method": "ecr", "size": "1x", "precision": "fp32", "seed": 3, "seen_languages": ["en"]}
+METADATA = {"cell": "c1", "arm": "ecr-1x", "precision": "fp32", "seed": 3, "seen_languages": ["en"]}
 
 
 @pytest.fixture(scope="module")

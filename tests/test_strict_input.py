@@ -9,7 +9,7 @@ import pytest
 from ecr_bench import config
 from ecr_bench.errors import UserError
 from ecr_bench.names import file_name, language_code, run_name
-from ecr_bench.report.claims import load_claims
+from ecr_bench.results.claims_file import load_claims
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.strict_yaml import parse_yaml
 from ecr_bench.yaml_files import parse_set

@@ -125,5 +125,5 @@ def score(bundle: Bundle, task: str, items: Path | None) -> pd.DataFrame:
     if not names:
         raise UserError(f"unknown task {task!r}: allowed are all, a family, or one of {', '.join(index)}")
     manager, tasks = load_item_tasks(items, names)
-    own = {name: bundle.meta[name] for name in ("cell", "method", "size", "precision", "seed", "seen_languages")}
+    own = {name: bundle.meta[name] for name in ("cell", "arm", "precision", "seed", "seen_languages")}
     return pd.DataFrame(evaluate(bundle.lm, tasks, metadata=own, task_manager=manager))

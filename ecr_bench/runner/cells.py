@@ -166,8 +166,8 @@ def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
     model_folder = inputs["train"] / "model"
     names = sorted(path.stem for path in (inputs["items"] / "test").glob("ecr_*.jsonl"))
     manager, tasks = load_item_tasks(inputs["items"] / "test", names)
-    # names of cell, arm and size belong to an experiment, not to the stage: `collect` fills them in
-    metadata = {"cell": "", "method": "", "size": "", "seed": 0, "seen_languages": spec["seen"]}
+    # names of cell and arm belong to an experiment, not to the stage: `collect` fills them in
+    metadata = {"cell": "", "arm": "", "seed": 0, "seen_languages": spec["seen"]}
     records: list[dict[str, Any]] = []
     costs: dict[str, Any] = {}
     for index, precision in enumerate(spec["precisions"]):

@@ -112,8 +112,7 @@ def score(prepared: Prepared, console: Console) -> pd.DataFrame:
     source = lm.conditioner.source if lm.conditioner else None
     metadata = {
         "cell": asked.model.name,
-        "method": source.kind if source else "plain",
-        "size": "",
+        "arm": source.kind if source else "plain",
         "precision": asked.precision,
         "seed": 0,
         "seen_languages": list(asked.seen),
