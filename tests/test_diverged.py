@@ -160,7 +160,7 @@ def test_a_run_of_nothing_else_is_one_line(done: Done) -> None:
     experiment = load("tiny").with_overrides({**settings, "cells": [GROUPS[2]], "name": "nothing"})
     plan = make_plan(experiment)
     assert all(done.store.done(stage) for stage in plan.stages)
-    with pytest.raises(UserError, match=r"nothing: there are no per-item records: every cell diverged, ecr-1x-s0-.*"):
+    with pytest.raises(UserError, match=r"nothing: every cell diverged: ecr-1x-s0-.*"):
         publish(plan, done.store, done.out / "nothing")
 
 

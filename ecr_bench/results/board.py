@@ -44,8 +44,9 @@ def build_board(
     """
     diverged = _diverged(cells)
     if records.empty:
-        reason = f"every cell diverged, {diverged[0].cell}: {diverged[0].reason}" if diverged else "score one cell"
-        raise UserError(f"{name}: there are no per-item records: {reason}")
+        if diverged:
+            raise UserError(f"{name}: every cell diverged: {diverged[0].cell}: {diverged[0].reason}")
+        raise UserError("records: no rows; score at least one cell")
     if strange := set(records["group"].unique()) - set(SPLITS):
         raise unknown("split", str(min(strange)), SPLITS)
     present = [arms[name] for name in sorted(records["arm"].unique())]
