@@ -54,12 +54,17 @@ def _which(error: ValidationError, raw: dict[str, Any]) -> str:
 
 
 def judge(name: str, facts: Facts, source: Path) -> ClaimsReport:
-    """Evaluate the claims of ``source`` on the run called ``name``."""
+    """Evaluate the claims of a file on the run called ``name``; UserError names file, claim and wrong name."""
     claims = load_claims(source)
-    results = evaluate(claims, facts, str(source))
+    return judge_claims(name, facts, claims, source.name, str(source))
+
+
+def judge_claims(name: str, facts: Facts, claims: ClaimSet, source: str, shown: str = "") -> ClaimsReport:
+    """The same for claims that were read; ``shown``: how an error calls the file, where not ``source``."""
+    results = evaluate(claims, facts, shown or source)
     return ClaimsReport(
         run=name,
-        source=source.name,
+        source=source,
         fingerprint=claims_identity(claims),
         tested=sum(result.finding is not None for result in results),
         results=results,

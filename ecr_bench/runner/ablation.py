@@ -60,6 +60,11 @@ class Axis(Section):
         return self
 
     @property
+    def by_size(self) -> bool:
+        """Whether every value names a model size."""
+        return all(value.size for value in self.values)
+
+    @property
     def numeric(self) -> bool:
         return self.values[0].at is not None
 
@@ -69,7 +74,9 @@ class Place:
     """Where an arm of the board stands: on which line, at which value."""
 
     series: str
-    value: Value
+    label: str
+    """Of the value."""
+    at: float | None
     arm: Arm
 
 
@@ -84,8 +91,12 @@ class Ablation:
     @property
     def places(self) -> list[Place]:
         """Every series at every value, in the order of the YAML."""
+
+        def arm(series: Series, value: Value) -> Arm:
+            return _arm(series.method, value.size or series.size, series.set | value.set)
+
         return [
-            Place(series.label, value, _arm(series.method, value.size or series.size, series.set | value.set))
+            Place(series.label, value.label, value.at, arm(series, value))
             for series in self.axis.series
             for value in self.axis.values
         ]
