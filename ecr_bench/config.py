@@ -101,6 +101,9 @@ class OptimiserConfig(Section):
     """Cross-entropy averaged over tokens, or over rows first: then a long answer counts as much as a short one."""
     clip: float | None = Field(default=None, gt=0)
     """Gradient norm clipping; off by default because 'stable without clipping' is one of the claims."""
+    dropout: Literal["none", "model"] = "none"
+    """Dropout inside the model in training: none, or what its own configuration says. The same for every arm and size,
+    however a model was loaded and whatever else is set."""
 
 
 class PretrainConfig(OptimiserConfig):

@@ -110,7 +110,7 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
         f"Corpus {card['name']}: {card['rows']} rows; duplicates dropped within splits "
         f"{card['duplicates_dropped']}, across splits {card['cross_split_duplicates_dropped']}."
     )
-    notes += _memory_note(plan, store)
+    notes += [_dropout_note(plan), *_memory_note(plan, store)]
     return notes
 
 
@@ -145,6 +145,17 @@ def _sound_anchors(plan: Plan, store: Store) -> list[dict[str, Any]]:
     """Results of the stages that made anchors; those of a model that diverged made none."""
     found = [store.result(stage) for stage in dict.fromkeys(cell.anchors for cell in plan.cells if cell.anchors)]
     return [result for result in found if not reason_of(result)]
+
+
+def _dropout_note(plan: Plan) -> str:
+    """What happened to dropout inside the models, in pre-training and in every arm."""
+    specs = [stage.spec for stage in plan.stages.values()]
+    said = {spec[part]["dropout"] for spec in specs for part in ("pretrain", "finetune") if part in spec}
+    if said <= {"none"}:
+        return "Dropout inside models: none, in base models and in every arm."
+    if said == {"model"}:
+        return "Dropout inside models: as each model's configuration says, in base models and in every arm."
+    return "Dropout inside models differs between stages or arms: see `dropout` in the settings of each."
 
 
 def _memory_note(plan: Plan, store: Store) -> list[str]:
