@@ -7,7 +7,7 @@ theirs. Where per-item records were published they stay beside the rest; where n
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def migrate(folder: Path) -> list[str]:
         raise UserError(f"{folder}: no run here (neither {BOARD} nor {ABLATION})")
     first = read_json(folder / present[0])
     known = arms_of(first["provenance"]["experiment"])
-    steps = {BOARD: _board, CELLS: _cells, MEASURES: _measures, CLAIMS: _claims, ABLATION: _ablation}
+    steps: dict[str, Callable[[Any, Known], Any]] = {BOARD: _board, CELLS: _cells, MEASURES: _measures, CLAIMS: _claims, ABLATION: _ablation}
     for name, step in steps.items():
         if (path := folder / name).is_file():
             write_json(path, step(read_json(path), known))
