@@ -41,6 +41,7 @@ def make(
     base["target_lang"] = base["lang"]
     base["item_id"] = base["task"] + base["lang"] + base["k"].astype(str)
     base["cluster"] = "m" + base["k"].astype(str)
+    base["topic"] = "t" + (base["k"] % 10).astype(str)
     base["loglikelihoods"] = [[-1.0, -2.0, -3.0, -4.0]] * len(base)
     is_fine = (base["grain"] == "fine").to_numpy()
     frames, cells = [], []

@@ -19,7 +19,6 @@ from ecr_bench.errors import UserError, unknown
 from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.registry import METHODS
 from ecr_bench.metrics.registry import METRICS
-from ecr_bench.statistics.by_seed import p_against
 from ecr_bench.statistics.claim_schema import (
     ACCURACY,
     COSTS,
@@ -32,8 +31,8 @@ from ecr_bench.statistics.claim_schema import (
 )
 from ecr_bench.statistics.decision import decide
 from ecr_bench.statistics.evidence import Found, NotTestedError, Run, Side, difference
+from ecr_bench.statistics.interval import ALPHA
 from ecr_bench.statistics.multiple import holm
-from ecr_bench.statistics.paired import ALPHA
 from ecr_bench.statistics.panel import arm_name
 from ecr_bench.statistics.roles import ANCHOR_CONTROLS, MODEL_CONTROLS, REQUIRED_CONTROLS, attribute
 from ecr_bench.statistics.words import controls_in_words, result_in_words, with_unit
@@ -54,11 +53,11 @@ def evaluate(claims: ClaimSet, run: Run, source: str) -> tuple[ClaimResult, ...]
         except NotTestedError as error:
             reasons[claim.id] = str(error)
     tested = [claim for claim in claims.claims if claim.id in found]
-    against = holm([p_against(found[c.id].estimate, _null(c)) for c in tested])
-    smaller = holm([p_against(found[c.id].estimate, _smallest(c)) for c in tested])
+    against = holm([found[c.id].estimate.p_against(_null(c)) for c in tested])
+    smaller = holm([found[c.id].estimate.p_against(_smallest(c)) for c in tested])
     corrected = {c.id: (p, q) for c, p, q in zip(tested, against, smaller, strict=True)}
     return tuple(
-        _judge(claim, run, found[claim.id], *corrected[claim.id])
+        _judge(claim, run, found[claim.id], *corrected[claim.id], len(tested))
         if claim.id in found
         else _not_tested(claim, reasons[claim.id])
         for claim in claims.claims
@@ -96,7 +95,7 @@ def _setting(experiment: dict[str, Any], dotted: str) -> Any:
     return node
 
 
-def _judge(claim: Claim, run: Run, found: Found, p: float, p_smaller: float) -> ClaimResult:
+def _judge(claim: Claim, run: Run, found: Found, p: float, p_smaller: float, tests: int) -> ClaimResult:
     sign, estimate = _sign(claim), found.estimate
     thresholds = {"null": sign * _null(claim), "smallest": sign * _smallest(claim)}
     verdict: Verdict = decide(sign * estimate.value, p, **thresholds, p_smaller=p_smaller)
@@ -109,8 +108,8 @@ def _judge(claim: Claim, run: Run, found: Found, p: float, p_smaller: float) -> 
         verdict = "not attributable to anchors" if anchors else "not attributable to the language model"
     finding = Finding(
         difference=estimate.value, low=estimate.low, high=estimate.high, mean_a=found.mean_a, mean_b=found.mean_b,
-        p=p_against(estimate, _null(claim)), mdd=estimate.mdd, n_seeds=estimate.n_seeds, covers=estimate.covers,
-        n_items=estimate.n_items, n_clusters=estimate.n_clusters,
+        p=estimate.p_against(_null(claim)), mdd=estimate.detectable(tests), n_seeds=estimate.n_seeds,
+        covers=estimate.covers, n_items=estimate.n_items, n_clusters=estimate.n_clusters,
     )  # fmt: skip
     untested = tuple(c for c in claim.controls if c not in lower and c in REQUIRED_CONTROLS)
     result = ClaimResult(

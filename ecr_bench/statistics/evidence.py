@@ -8,7 +8,8 @@ from typing import Any
 
 from ecr_bench.statistics.by_seed import exact_difference, mean_difference
 from ecr_bench.statistics.claim_schema import ACCURACY, COSTS, EXACT_COSTS, Claim, Evidence
-from ecr_bench.statistics.paired import Estimate, compare
+from ecr_bench.statistics.interval import Estimate
+from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import Panel, arm_name
 from ecr_bench.types import Measure
 
