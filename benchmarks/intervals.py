@@ -51,9 +51,8 @@ class World:
 
     def truth(self, arm: int) -> float:
         """Expected accuracy of an arm over everything that is drawn."""
-        drawn = (
-            self.cluster_sd, self.arm_cluster_sd, self.interaction_sd, self.seed_sd[arm], self.language_sd, self.topic_sd
-        )  # fmt: skip
+        of_clusters = (self.cluster_sd, self.arm_cluster_sd, self.interaction_sd)
+        drawn = (*of_clusters, self.seed_sd[arm], self.language_sd, self.topic_sd)
         return float(norm.cdf(self.levels[arm] / np.sqrt(1 + sum(sd**2 for sd in drawn))))
 
     def items(self, rng: np.random.Generator) -> pd.DataFrame:

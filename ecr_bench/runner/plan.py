@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ecr_bench.arm import Arm
 from ecr_bench.config import Experiment
 from ecr_bench.corpora.registry import CORPORA
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.io import fingerprint
 from ecr_bench.items.registry import TASKS
-from ecr_bench.methods.registry import METHODS
+from ecr_bench.methods.registry import METHODS, role_of
 from ecr_bench.methods.weights import weights_fingerprint
 from ecr_bench.plugins import code_of
 from ecr_bench.runner.identity import code_and_packages, content_of
@@ -64,6 +65,10 @@ class Cell:
     base: str
     geometry: str | None = None
     """The stage that measures it beside accuracy; None where ``geometry.measure`` is off."""
+
+    @property
+    def arm(self) -> Arm:
+        return Arm.of(self.method, self.size, self.overrides, role_of(self.method))
 
     @property
     def label(self) -> str:

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ecr_bench.statistics.interval import ALPHA, Covers, Estimate, Part, estimate_from, smallest_variance
+from ecr_bench.statistics.interval import ALPHA, Covers, Estimate, Part, estimate_from, variance_of_few
 from ecr_bench.statistics.multiple import holm, mcnemar
 from ecr_bench.statistics.panel import Panel
 
@@ -90,9 +90,7 @@ def parts_of(panel: Panel, terms: Sequence[Term], task: str, kappa: float = 1.0)
     An arm with a single seed is taken to scatter as the other arms of the combination do. That is an assumption, so
     the result covers items only; where no arm has two seeds there is no seed part at all.
     """
-    weights = weights_of(panel, terms)
-    n_clusters = panel.n_clusters(task)
-    items = max(float(weights @ panel.covariance(task) @ weights), smallest_variance(n_clusters))
+    items = _items_part(panel, weights_of(panel, terms), task)
     of_terms = [seed_variance(panel, term.rows, task) for term in terms]
     known = [found for found in of_terms if found]
     shares = [term.factor**2 / len(term.rows) for term in terms]
@@ -101,7 +99,16 @@ def parts_of(panel: Panel, terms: Sequence[Term], task: str, kappa: float = 1.0)
         (kappa * (share + borrowed / len(known)), found) for share, found in zip(shares, of_terms, strict=True) if found
     ]
     covers = Covers.ITEMS_AND_SEEDS if len(known) == len(terms) else Covers.ITEMS
-    return [Part(items, n_clusters - 1), *_seed_part(of_seeds)], covers
+    return [items, *_seed_part(of_seeds)], covers
+
+
+def _items_part(panel: Panel, weights: np.ndarray, task: str) -> Part:
+    """Over clusters drawn anew; those that make up most of it are counted by the ratio of squares to fourth powers."""
+    squares = (weights @ panel.influence(task)) ** 2
+    total, n_clusters = float(squares.sum()), panel.n_clusters(task)
+    rounding = 1e-12 / n_clusters**4
+    contributors = total**2 / (float((squares**2).sum()) + rounding)
+    return Part(variance_of_few(total, contributors, n_clusters), n_clusters - 1)
 
 
 def _seed_part(shares: Sequence[tuple[float, SeedVariance]]) -> list[Part]:

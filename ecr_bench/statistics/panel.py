@@ -20,11 +20,12 @@ from scipy.sparse import csr_matrix
 from ecr_bench.errors import UserError, unknown
 
 GRAINS = ("coarse", "fine")
-REQUIRED = ("method", "size", "precision", "seed", "task", "task_name", "grain", "lang", "target_lang")
+REQUIRED = ("arm", "precision", "seed", "task", "task_name", "grain", "lang", "target_lang")
 
 
 class Unit(NamedTuple):
     arm: str
+    """Printed form of an arm: a key, never cut (arm.py)."""
     precision: str
     seed: int
 
@@ -41,6 +42,7 @@ class Panel:
     correct: np.ndarray
     items: pd.DataFrame
     row_of: dict[Unit, int] = field(init=False)
+    _influence: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _covariance: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -113,7 +115,9 @@ class Panel:
         The cross products of its rows are the covariances of the units over clusters drawn anew, to first order what
         a cluster bootstrap gives (linearisation: Binder 1983, Int. Stat. Rev. 51).
         """
-        return self._influence_by_family[self.families_of(task)].mean(axis=0)
+        if task not in self._influence:
+            self._influence[task] = self._influence_by_family[self.families_of(task)].mean(axis=0)
+        return self._influence[task]
 
     def covariance(self, task: str) -> np.ndarray:
         """(U, U) covariance of the units' means on ``task`` over clusters drawn anew."""
@@ -179,11 +183,6 @@ def summed(values: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:
     return np.asarray(values @ members)
 
 
-def arm_name(method: str, size: str) -> str:
-    """``ecr`` and ``1x`` -> ``ecr-1x``."""
-    return f"{method}-{size}"
-
-
 def build_panel(records: pd.DataFrame) -> Panel:
     """Pivot the records of one split. UserError if a cell was scored twice or cells differ in their items."""
     if missing := [name for name in (*REQUIRED, "item_id", "cluster", "correct") if name not in records.columns]:
@@ -194,7 +193,7 @@ def build_panel(records: pd.DataFrame) -> Panel:
         raise UserError("records: no rows; score at least one cell")
     keys = pd.MultiIndex.from_frame(records[["task_name", "item_id"]])
     item_codes, item_keys = pd.factorize(keys, sort=True)
-    unit_keys = [Unit(arm_name(m, s), p, int(r)) for m, s, p, r in _unit_columns(records)]
+    unit_keys = [Unit(arm, precision, int(seed)) for arm, precision, seed in _unit_columns(records)]
     units = sorted(set(unit_keys))
     row_of = {unit: row for row, unit in enumerate(units)}
     rows = np.fromiter((row_of[unit] for unit in unit_keys), dtype=np.int64, count=len(unit_keys))
@@ -206,8 +205,8 @@ def build_panel(records: pd.DataFrame) -> Panel:
     return Panel(units, correct, _items(records.iloc[first]))
 
 
-def _unit_columns(records: pd.DataFrame) -> zip[tuple[str, str, str, int]]:
-    return zip(*(records[name].tolist() for name in ("method", "size", "precision", "seed")), strict=True)
+def _unit_columns(records: pd.DataFrame) -> zip[tuple[str, str, int]]:
+    return zip(*(records[name].tolist() for name in ("arm", "precision", "seed")), strict=True)
 
 
 def _items(rows: pd.DataFrame) -> pd.DataFrame:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ecr_bench.statistics.interval import Covers, Interval, Part, limits
 from ecr_bench.statistics.paired import difference_of, kappa_of, parts_of, value_of, weights_of
-from ecr_bench.statistics.panel import Panel, summed, unbiased
+from ecr_bench.statistics.panel import Panel, unbiased
 
 FEWEST = 4
 """Languages or topics under which nothing is said about new ones."""
@@ -32,63 +34,98 @@ def compare_wider(panel: Panel, rows_a: Sequence[int], rows_b: Sequence[int], ta
     terms = difference_of(rows_a, rows_b)
     own, _ = parts_of(panel, terms, task, kappa_of(panel, rows_a, rows_b, task))
     value = value_of(panel, terms, task)
-    layout = Layout.of(panel, weights_of(panel, terms), task)
-    added = ((Covers.LANGUAGES, layout.languages()), (Covers.TOPICS, layout.topics()))
-    return [Interval(value, *limits(value, [*own, part], -1.0, 1.0), covers) for covers, part in added if part]
+    layout = _layout(panel, task)
+    moved = layout.moved(weights_of(panel, terms) @ panel.correct[:, layout.items])
+    added = ((Covers.LANGUAGES, layout.language, moved.between), (Covers.TOPICS, layout.topic, moved.within))
+    return [
+        Interval(value, *limits(value, [*own, _added(moved, group, sums)], -1.0, 1.0), covers)
+        for covers, group, sums in added
+        if group and group.n >= FEWEST
+    ]
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What each of the I items of a task moves a combination of units by, and what it belongs to."""
+class Groups(NamedTuple):
+    """What the I items of a task belong to."""
 
-    cluster: np.ndarray
-    language: np.ndarray
-    topic: np.ndarray
-    """(I,) str; empty where a corpus or benchmark has none."""
+    codes: np.ndarray
+    """(I,) number of each item's group."""
+    n: int
+    cells: np.ndarray
+    """(I,) number of each item's pair of cluster and group."""
+
+
+class Moved(NamedTuple):
+    """What each of the I items of a task moves a combination of units by."""
+
     within: np.ndarray
     """(I,) weight of the item times its deviation from the mean of its language within its task."""
     between: np.ndarray
     """(I,) weight of the item times the deviation of that mean from the mean of its task."""
+    over_clusters: float
+    """Variance over clusters drawn anew."""
 
-    @classmethod
-    def of(cls, panel: Panel, weights: np.ndarray, task: str) -> Layout:
-        chosen = panel.families_of(task)
-        strata = [(column, rows) for column, _, rows in panel.strata if column in chosen]
-        languages = np.bincount([column for column, _ in strata])
-        means = weights @ panel.family_means
-        within, between = [], []
-        for column, rows in strata:
-            values = weights @ panel.correct[:, rows]
-            weight = 1.0 / (len(chosen) * languages[column] * len(rows))
-            scale = unbiased(panel.items["cluster"].iloc[rows].nunique())
-            within.append(weight * scale * (values - values.mean()))
-            between.append(np.full(len(rows), weight * (values.mean() - means[column])))
-        items = panel.items.iloc[np.concatenate([rows for _, rows in strata])]
-        names = (items["cluster"], _language(items), items["topic"])
-        cluster, language, topic = (name.to_numpy() for name in names)
-        return cls(cluster, language, topic, np.concatenate(within), np.concatenate(between))
 
-    def languages(self) -> Part | None:
-        """What languages add to the variance."""
-        return self._added(self.language, self.between)
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The items behind a task, in the order of ``items``, and what they belong to."""
 
-    def topics(self) -> Part | None:
-        """What topics add to the variance; None where an item has none."""
-        return None if (self.topic == "").any() else self._added(self.topic, self.within)
+    items: np.ndarray
+    """(I,) positions in the panel."""
+    cluster: np.ndarray
+    stratum: np.ndarray
+    task: np.ndarray
+    weight: np.ndarray
+    """(I,) of each item in the macro mean."""
+    scale: np.ndarray
+    """(I,) that makes squared deviations within the item's stratum unbiased."""
+    language: Groups
+    topic: Groups | None
+    """None where an item has none."""
 
-    def _added(self, group: np.ndarray, values: np.ndarray) -> Part | None:
-        codes, names = pd.factorize(group)
-        n = len(names)
-        if n < FEWEST:
-            return None
-        sums = summed(values, codes, n)
-        clusters, n_clusters = (found := pd.factorize(self.cluster))[0], len(found[1])
-        cells, pairs = pd.factorize(clusters * n + codes)
-        in_groups = float((summed(self.within, cells, len(pairs)) ** 2).sum())
-        overall = float((summed(self.within, clusters, n_clusters) ** 2).sum())
-        raw = n / (n - 1) * float(((sums - sums.mean()) ** 2).sum())
-        explained = n / (n - 1) * (in_groups - overall / n)
-        return Part(max(0.0, raw - explained), n - 1)
+    def moved(self, values: np.ndarray) -> Moved:
+        """``values``: (I,) the combination of the units' answers to each item."""
+        of_stratum = (np.bincount(self.stratum, values) / np.bincount(self.stratum))[self.stratum]
+        totals = np.bincount(self.task, self.weight * of_stratum) / np.bincount(self.task, self.weight)
+        within = self.weight * self.scale * (values - of_stratum)
+        between = self.weight * (of_stratum - totals[self.task])
+        return Moved(within, between, float((np.bincount(self.cluster, within) ** 2).sum()))
+
+
+@lru_cache(maxsize=16)
+def _layout(panel: Panel, task: str) -> Layout:
+    chosen = panel.families_of(task)
+    strata = [(column, rows) for column, _, rows in panel.strata if column in chosen]
+    languages = np.bincount([column for column, _ in strata])
+    rows = np.concatenate([rows for _, rows in strata])
+    sizes = [len(rows) for _, rows in strata]
+    items = panel.items.iloc[rows]
+    cluster = pd.factorize(items["cluster"])[0]
+    scale = [unbiased(panel.items["cluster"].iloc[rows].nunique()) for _, rows in strata]
+    weight = [1.0 / (len(chosen) * languages[column] * len(rows)) for column, rows in strata]
+    return Layout(
+        items=rows,
+        cluster=cluster,
+        stratum=np.repeat(np.arange(len(strata)), sizes),
+        task=np.repeat([chosen.index(column) for column, _ in strata], sizes),
+        weight=np.repeat(weight, sizes),
+        scale=np.repeat(scale, sizes),
+        language=_groups(_language(items), cluster),
+        topic=None if (items["topic"] == "").any() else _groups(items["topic"], cluster),
+    )
+
+
+def _groups(names: pd.Series, cluster: np.ndarray) -> Groups:
+    codes, found = pd.factorize(names)
+    return Groups(codes, len(found), pd.factorize(cluster * len(found) + codes)[0])
+
+
+def _added(moved: Moved, group: Groups, values: np.ndarray) -> Part:
+    """What groups add to the variance: that of their sums of ``values``, less what items explain of it."""
+    sums, n = np.bincount(group.codes, values), group.n
+    in_groups = float((np.bincount(group.cells, moved.within) ** 2).sum())
+    raw = n / (n - 1) * float(((sums - sums.mean()) ** 2).sum())
+    explained = n / (n - 1) * (in_groups - moved.over_clusters / n)
+    return Part(max(0.0, raw - explained), n - 1)
 
 
 def _language(items: pd.DataFrame) -> pd.Series:

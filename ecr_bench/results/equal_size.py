@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ecr_bench.report.schema import Measured, Record
+from ecr_bench.arm import Arm, NamedArm
+from ecr_bench.results.schema import Measured, Record
 from ecr_bench.statistics.paired import Term, estimate, value_of
 from ecr_bench.statistics.panel import Panel
+
 
 STEPS = 64
 """Sizes tried between two that were run."""
@@ -18,7 +20,7 @@ STEPS = 64
 class EqualSize(Record):
     """The size at which a plain model is as good as ``arm``, in multiples of the smallest plain model."""
 
-    arm: str
+    arm: NamedArm
     task: str
     factor: Measured
     """Null: no plain model that was run is as good. 1: the smallest one is already."""
@@ -68,15 +70,15 @@ def crossing(ratios: Sequence[float], plain: np.ndarray, wanted: np.ndarray) -> 
     return np.where(plain[0] >= wanted, 1.0, result)
 
 
-def equal_size(panel: Panel, precision: str, arm: str, plain: Sequence[tuple[str, float]], task: str) -> EqualSize:
-    """Compare ``arm`` with the plain arms, given as (name, parameters over those of the smallest), rising.
+def equal_size(panel: Panel, precision: str, arm: Arm, plain: Sequence[tuple[Arm, float]], task: str) -> EqualSize:
+    """Compare ``arm`` with the plain arms, given as (arm, parameters over those of the smallest), rising.
 
     A size belongs to the interval if a plain model of that size, interpolated between its neighbours, is not told from
     ``arm`` (the set of Fieller 1954, J. R. Stat. Soc. B 16, from the smallest to the largest size in it).
     """
     ratios = [ratio for _, ratio in plain]
-    rows = [panel.rows(name, precision) for name, _ in plain]
-    wanted = Term(1.0, panel.rows(arm, precision))
+    rows = [panel.rows(str(other), precision) for other, _ in plain]
+    wanted = Term(1.0, panel.rows(str(arm), precision))
     means = np.array([[np.mean([panel.mean(row, task) for row in own])] for own in rows])
     point = crossing(ratios, means, np.array([value_of(panel, [wanted], task)]))[0]
     sizes, combinations = zip(*_between(ratios, rows), strict=True)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
-from ecr_bench.report.schema import Contrast, Split
+from ecr_bench.arm import Arm, Role
+from ecr_bench.results.roles import Cast
+from ecr_bench.results.schema import Contrast, Split
+from ecr_bench.results.words import interval, points
 from ecr_bench.statistics.decision import Answer, decide
 from ecr_bench.statistics.multiple import holm
 from ecr_bench.statistics.paired import Comparison, compare
-from ecr_bench.statistics.panel import Panel, arm_name
-from ecr_bench.statistics.roles import CONTROLS, MAIN, PLAIN, UPPER_BOUNDS
+from ecr_bench.statistics.panel import Panel
 from ecr_bench.statistics.wider import compare_wider
-from ecr_bench.statistics.words import interval, points
 
 TASKS = ("coarse", "fine", "all")
+"""Means over task families, which every comparison is made on."""
 HEADLINE, SAME, SCALE = "headline", "same size", "scale"
 LOW, MIXED = "low precision", "low against full precision"
 CONTROL, UPPER = "controls", "upper bound"
@@ -27,8 +28,8 @@ Wider = dict[str, tuple[float, float]]
 @dataclass(frozen=True)
 class Pair:
     family: str
-    a: str
-    b: str
+    a: Arm
+    b: Arm
     precision_a: str
     precision_b: str
 
@@ -39,42 +40,41 @@ class Pair:
         return f"{self.a} ({self.precision_a}) - {self.b} ({self.precision_b})"
 
 
-def pairs(panel: Panel, sizes: list[str], precisions: list[str]) -> list[Pair]:
-    """All comparisons whose two arms were scored; ``sizes`` from small to large, ``precisions`` reference first."""
-    wanted = [pair for precision in precisions for pair in _at(sizes, precision, precisions[0])]
+def pairs(panel: Panel, cast: Cast, precisions: Sequence[str]) -> list[Pair]:
+    """All comparisons whose two arms were scored; ``precisions``: the reference first."""
+    wanted = [pair for precision in precisions for pair in _at(cast, precision, precisions[0])]
     wanted += [
-        Pair(MIXED, arm_name(MAIN, small), arm_name(PLAIN, large), precision, precisions[0])
-        for small, large in _small_large(sizes)
+        Pair(MIXED, main, plain, precision, precisions[0])
+        for small, large in cast.pairs
         for precision in precisions[1:]
+        if (main := cast.first(Role.MAIN, small)) and (plain := cast.first(Role.PLAIN, large))
     ]
-    return [p for p in wanted if panel.has(p.a, p.precision_a) and panel.has(p.b, p.precision_b)]
+    return [p for p in wanted if panel.has(str(p.a), p.precision_a) and panel.has(str(p.b), p.precision_b)]
 
 
-def _small_large(sizes: list[str]) -> list[tuple[str, str]]:
-    return [(small, large) for i, small in enumerate(sizes) for large in sizes[i + 1 :]]
+def _at(cast: Cast, precision: str, reference: str) -> Iterator[Pair]:
+    both = precision, precision
+    for small, large in cast.pairs:
+        main, plain, larger = (
+            cast.first(role, size) for role, size in ((Role.MAIN, small), (Role.PLAIN, small), (Role.PLAIN, large))
+        )
+        if main and larger:
+            yield Pair(HEADLINE if precision == reference else LOW, main, larger, *both)
+        if plain and larger:
+            yield Pair(SCALE, larger, plain, *both)
+    for size in cast.sizes:
+        if main := cast.first(Role.MAIN, size):
+            yield from (Pair(SAME, main, plain, *both) for plain in cast.play(Role.PLAIN, size))
+            yield from (Pair(CONTROL, main, control, *both) for control in cast.controls(size))
+            yield from (Pair(UPPER, main, bound, *both) for bound in cast.play(Role.UPPER_BOUND, size))
 
 
-def _at(sizes: list[str], precision: str, reference: str) -> Iterator[Pair]:
-    for small, large in _small_large(sizes):
-        family = HEADLINE if precision == reference else LOW
-        yield Pair(family, arm_name(MAIN, small), arm_name(PLAIN, large), precision, precision)
-        yield Pair(SCALE, arm_name(PLAIN, large), arm_name(PLAIN, small), precision, precision)
-    for size in sizes:
-        main = arm_name(MAIN, size)
-        yield Pair(SAME, main, arm_name(PLAIN, size), precision, precision)
-        for control in CONTROLS:
-            yield Pair(CONTROL, main, arm_name(control, size), precision, precision)
-        for bound in UPPER_BOUNDS:
-            yield Pair(UPPER, main, arm_name(bound, size), precision, precision)
-
-
-def build_contrasts(panel: Panel, split: str, sizes: list[str], precisions: list[str]) -> list[Contrast]:
+def build_contrasts(panel: Panel, split: Split, cast: Cast, precisions: Sequence[str]) -> list[Contrast]:
     """Every pair on coarse, fine and all (where present), with p-values corrected over each family of tests."""
-    assert split in get_args(Split)
     tasks = [task for task in TASKS if task in panel.tasks]
     found = [
-        (pair, task, compare(panel, pair.a, pair.b, pair.precision_a, pair.precision_b, task))
-        for pair in pairs(panel, sizes, precisions)
+        (pair, task, compare(panel, str(pair.a), str(pair.b), pair.precision_a, pair.precision_b, task))
+        for pair in pairs(panel, cast, precisions)
         for task in tasks
     ]
     families: dict[tuple[str, str], list[int]] = {}
@@ -84,11 +84,13 @@ def build_contrasts(panel: Panel, split: str, sizes: list[str], precisions: list
     for members in families.values():
         for i, p_holm in zip(members, holm([found[i][2].p for i in members]), strict=True):
             adjusted[i] = (p_holm, found[i][2].detectable(len(members)))
-    return [_contrast(*entry, split, *adjusted[i], _wider(panel, entry[0], entry[1])) for i, entry in enumerate(found)]
+    return [
+        _contrast(*entry, split, *adjusted[i], _wider(panel, entry[0], entry[1])) for i, entry in enumerate(found)
+    ]
 
 
 def _wider(panel: Panel, pair: Pair, task: str) -> Wider:
-    rows_a, rows_b = panel.rows(pair.a, pair.precision_a), panel.rows(pair.b, pair.precision_b)
+    rows_a, rows_b = panel.rows(str(pair.a), pair.precision_a), panel.rows(str(pair.b), pair.precision_b)
     return {str(found.covers): (found.low, found.high) for found in compare_wider(panel, rows_a, rows_b, task)}
 
 
@@ -100,39 +102,37 @@ def _tested_together(pair: Pair, task: str, index: int) -> tuple[str, str]:
 
 
 def _contrast(
-    pair: Pair, task: str, found: Comparison, split: str, p_holm: float, mdd: float, wider: Wider
+    pair: Pair, task: str, found: Comparison, split: Split, p_holm: float, mdd: float, wider: Wider
 ) -> Contrast:
     answer = decide(found.value, p_holm)
-    a, b = pair.a, pair.b
+    a, b = str(pair.a), str(pair.b)
     if pair.precision_a != pair.precision_b:
         a, b = f"{a} in {pair.precision_a}", f"{b} in {pair.precision_b}"
     ci = (found.low, found.high)
-    return Contrast.model_validate(
-        {
-            "name": pair.name,
-            "a": pair.a,
-            "b": pair.b,
-            "precision": pair.precision_a,
-            "precision_b": pair.precision_b,
-            "split": split,
-            "task": task,
-            "family": pair.family,
-            "difference": found.value,
-            "ci": ci,
-            "df": found.df,
-            "p": found.p,
-            "p_holm": p_holm,
-            "mcnemar_p": found.mcnemar_p,
-            "mcnemar_by_seed": found.mcnemar_by_seed,
-            "mdd": mdd,
-            "wider": wider,
-            "n_items": found.n_items,
-            "n_seeds": found.n_seeds,
-            "n_clusters": found.n_clusters,
-            "covers": found.covers,
-            "verdict": answer,
-            "sentence": in_words(a, b, answer, found.value, ci, wider, mdd, p_holm),
-        }
+    return Contrast(
+        name=pair.name,
+        a=pair.a,
+        b=pair.b,
+        precision=pair.precision_a,
+        precision_b=pair.precision_b,
+        split=split,
+        task=task,
+        family=pair.family,
+        difference=found.value,
+        ci=ci,
+        df=found.df,
+        p=found.p,
+        p_holm=p_holm,
+        mcnemar_p=found.mcnemar_p,
+        mcnemar_by_seed=found.mcnemar_by_seed,
+        mdd=mdd,
+        wider=wider,
+        n_items=found.n_items,
+        n_seeds=found.n_seeds,
+        n_clusters=found.n_clusters,
+        covers=found.covers,
+        verdict=answer,
+        sentence=in_words(a, b, answer, found.value, ci, wider, mdd, p_holm),
     )
 
 
