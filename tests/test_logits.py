@@ -142,10 +142,11 @@ def test_what_no_scale_and_no_cap_explain_is_run_through_its_own_forward(kind, f
     assert found.shape == (len(labels), V)
 
 
-def test_a_head_of_zeros_cannot_be_measured():
+@pytest.mark.parametrize(("value", "why"), [(0.0, "nothing but zeros"), (torch.nan, "not finite")])
+def test_what_cannot_be_measured_is_said(value, why, caplog):
     model = llama()
-    torch.nn.init.zeros_(model.lm_head.weight)
-    assert after_head(model) is None
+    torch.nn.init.constant_(model.lm_head.weight, value)
+    assert after_head(model) is None and why in caplog.text
 
 
 def test_measuring_leaves_no_trace():
