@@ -1,50 +1,59 @@
-"""Controls that run beside ECR (DESIGN, Protocol 5): each removes one explanation of a gain."""
+"""Controls that run beside ECR (docs/protocol.md, 5): each removes one explanation of a gain."""
 
 from __future__ import annotations
 
-from ecr_bench.ecr.codes import (
-    CodeSource,
-    ConstantCodes,
-    LanguageCodes,
-    OracleCodes,
-    RandomCodes,
-    ShuffledCodes,
-)
-from ecr_bench.methods.base import Ingredients, Method
+from typing import TYPE_CHECKING
+
+from ecr_bench.arm import Role
 from ecr_bench.methods.ecr import Ecr
+from ecr_bench.methods.method import Ingredients, Method
+
+if TYPE_CHECKING:
+    from ecr_bench.ecr.codes import CodeSource
 
 
 class Random(Method):
     """Control: codes drawn by a hash of the text; a gain here comes from extra positions, not meaning."""
 
-    @classmethod
-    def source(cls, given: Ingredients) -> CodeSource:
+    role = Role.ANCHOR_CONTROL
+
+    def source(self, given: Ingredients) -> CodeSource:
+        from ecr_bench.ecr.codes import RandomCodes
+
         return RandomCodes(given.control_tokens.count, given.k)
 
 
 class Constant(Method):
     """Control: the same codes for every text; a gain here comes from the mere presence of tokens."""
 
-    @classmethod
-    def source(cls, given: Ingredients) -> CodeSource:
+    role = Role.ANCHOR_CONTROL
+
+    def source(self, given: Ingredients) -> CodeSource:
+        from ecr_bench.ecr.codes import ConstantCodes
+
         return ConstantCodes(given.control_tokens.count, given.k)
 
 
 class Language(Method):
     """Control: codes that tell the language only; a gain here comes from language tags."""
 
-    @classmethod
-    def source(cls, given: Ingredients) -> CodeSource:
+    role = Role.ANCHOR_CONTROL
+
+    def source(self, given: Ingredients) -> CodeSource:
+        from ecr_bench.ecr.codes import LanguageCodes
+
         return LanguageCodes(given.control_tokens.count, given.k, languages=list(given.languages))
 
 
 class Shuffled(Method):
     """Control: ECR's codes of another text; a gain here comes from the code distribution, not the text."""
 
+    role = Role.ANCHOR_CONTROL
     uses_anchors = True
 
-    @classmethod
-    def source(cls, given: Ingredients) -> CodeSource:
+    def source(self, given: Ingredients) -> CodeSource:
+        from ecr_bench.ecr.codes import ShuffledCodes
+
         assert given.pool is not None
         return ShuffledCodes(given.pool)
 
@@ -52,11 +61,13 @@ class Shuffled(Method):
 class Oracle(Method):
     """Upper bound: the teacher's own codes, teacher present at test time; not deployable."""
 
+    role = Role.UPPER_BOUND
     uses_anchors = True
     uses_teacher = True
 
-    @classmethod
-    def source(cls, given: Ingredients) -> CodeSource:
+    def source(self, given: Ingredients) -> CodeSource:
+        from ecr_bench.ecr.codes import OracleCodes
+
         assert given.teacher is not None and given.anchors is not None
         return OracleCodes(given.teacher, given.anchors, given.control_tokens.count)
 
@@ -64,4 +75,21 @@ class Oracle(Method):
 class CodesOnly(Ecr):
     """Control: ECR's control tokens without the text; what it scores needs no language model to read."""
 
+    role = Role.MODEL_CONTROL
     drop_cue = True
+
+
+class TeacherProbe(Method):
+    """A linear probe on the projected embedding, without a language model: what ECR's outside knowledge is worth."""
+
+    role = Role.MODEL_CONTROL
+    uses_control_tokens = False
+    uses_anchors = True
+    trains_model = False
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        return ("fp32",)
+
+    def source(self, given: Ingredients) -> None:
+        return None
