@@ -17,12 +17,12 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.harness import Options, Result, compared, interleaved, memory_of, milliseconds, ratios
 from benchmarks.losses import HIDDEN, Task, peak
-from ecr_bench.config import DistillConfig
 from ecr_bench.methods.base import plain_loss
 from ecr_bench.methods.chunked import ELEMENTS, chunked_loss
-from ecr_bench.methods.losses import distillation_loss
+from ecr_bench.methods.distill import Distill
+from ecr_bench.methods.losses import distillation_losses
 
-SETTINGS = DistillConfig()
+SETTINGS = Distill.Options()
 
 
 class Distillation(Task):
@@ -37,13 +37,13 @@ class Distillation(Task):
         logits = self.head(self.states)
         with torch.no_grad():
             teacher = self.larger(self.theirs)
-        return 0.5 * cross_entropy(logits, self.labels) + 0.5 * distillation_loss(logits, teacher, SETTINGS)
+        return 0.5 * cross_entropy(logits, self.labels) + 0.5 * distillation_losses(logits, teacher, SETTINGS).mean()
 
     def ours(self) -> torch.Tensor:
         def terms(logits: torch.Tensor, at: slice) -> torch.Tensor:
             with torch.no_grad():
                 teacher = self.larger(self.theirs[at])
-            kept = distillation_loss(logits, teacher, SETTINGS) * (len(logits) / len(self.labels))
+            kept = distillation_losses(logits, teacher, SETTINGS) @ self.weights[at]
             return 0.5 * plain_loss(logits, self.labels[at], self.weights[at]) + 0.5 * kept
 
         return chunked_loss(self.head, self.states, terms)[0]

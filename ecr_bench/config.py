@@ -291,10 +291,14 @@ def parse(raw: Any, source: str) -> Experiment:
     """Validate a plain mapping; UserError names ``source``, the key and what is allowed."""
     if not isinstance(raw, dict):
         raise UserError(f"{source}: an experiment must be a mapping with keys {', '.join(Experiment.model_fields)}")
+    from ecr_bench.owners import check_options  # owners declare their options with what is here
+
     try:
-        return Experiment.model_validate(raw)
+        experiment = Experiment.model_validate(raw)
     except ValidationError as error:
         raise UserError(f"{source}: {one_line(error, Experiment)}") from None
+    check_options(experiment, source)
+    return experiment
 
 
 def one_line(error: ValidationError, root: type[BaseModel]) -> str:

@@ -30,6 +30,7 @@ from ecr_bench.metrics.functional.bitext import (
     retrieval_accuracy,
     retrieval_accuracy_draws,
 )
+from ecr_bench.metrics.functional.checks import NotMeasurable, TooFewRows
 from ecr_bench.metrics.functional.consistency import ranking_consistency
 from ecr_bench.metrics.functional.correlation import spearman
 from ecr_bench.metrics.functional.groups import mean_over_groups_null
@@ -101,8 +102,9 @@ def test_bitext_metrics_are_means_over_language_pairs_with_chance_as_null():
 def test_a_language_with_one_pair_is_left_out_and_nothing_gives_nothing():
     metric = MEXA()
     metric.update(normal(1, 3), normal(1, 3), torch.zeros(1, dtype=torch.int64))
-    assert torch.isnan(metric.compute())
-    assert all(math.isnan(value) for value in metric.null())
+    for ask in (metric.compute, metric.null):
+        with pytest.raises(TooFewRows, match="has 2 rows"):
+            ask()
 
 
 def rankc_by_hand(first: list[float], second: list[float]) -> float:
@@ -177,7 +179,9 @@ def test_too_few_meanings_for_the_folds_is_an_error():
 def test_spearman_agrees_with_scipy_with_ties():
     a, b = normal(80), (normal(80) + normal(80, seed=1)).round()
     assert float(spearman(a, b)) == pytest.approx(scipy.stats.spearmanr(a, b).statistic)
-    assert torch.isnan(spearman(torch.ones(5), normal(5)))
+    for constant, pairs, reason in ((torch.ones(5), 5, "are equal"), (normal(2), 2, "at least 3 pairs")):
+        with pytest.raises(NotMeasurable, match=reason):
+            spearman(constant, normal(pairs, seed=1))
 
 
 def test_similarity_is_the_mean_over_languages_of_spearman_of_cosines():
@@ -202,6 +206,6 @@ def test_hubness_metric_gathers_batches():
     assert len(metric.null(permutations=3)) == 3
 
 
-def test_the_null_of_no_groups_is_no_number():
-    nothing = mean_over_groups_null(mexa_draws, normal(2, 3), normal(2, 3), torch.arange(2))
-    assert all(math.isnan(value) for value in nothing)
+def test_the_null_of_no_groups_is_not_measurable():
+    with pytest.raises(TooFewRows):
+        mean_over_groups_null(mexa_draws, normal(2, 3), normal(2, 3), torch.arange(2))

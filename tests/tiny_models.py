@@ -25,9 +25,9 @@ from transformers import (
 )
 
 from ecr_bench.config import load, parse_set
+from ecr_bench.publish import publish
 from ecr_bench.quiet import quiet_libraries
-from ecr_bench.report.publish import publish
-from ecr_bench.report.schema import Board
+from ecr_bench.results.schema import Board
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.stages import run_stage
 from ecr_bench.runner.store import Store
@@ -146,7 +146,7 @@ def save_all(root: Path) -> dict[str, Path]:
 # what makes the shipped budgets a matter of seconds; everything else is run as it is in the file
 SMALL = ["device=auto", "teacher.rows=300", "anchors.k=96", "projection.rank=8", "finetune.steps=3"]
 SMALL += ["finetune.batch_size=8", "finetune.items=24", "scoring.items=2", "geometry.per_language=2"]
-SMALL += ["geometry.snapshots=1", "lora.rank=2"]
+SMALL += ["geometry.snapshots=1", "options.lora.rank=2"]
 
 
 def run_here(name: str, folders: dict[str, Path], out: Path, *overrides: str) -> tuple[Board, Plan]:
@@ -159,4 +159,4 @@ def run_here(name: str, folders: dict[str, Path], out: Path, *overrides: str) ->
     plan, store = make_plan(experiment), Store(out)
     for stage in plan.stages.values():
         run_stage(stage, store, lambda done, total: None)
-    return publish(plan, store, out / experiment.name), plan
+    return publish(plan, store, out / experiment.name).board, plan

@@ -166,8 +166,8 @@ def fit_anchors(
 ) -> Anchors:
     """Derive semantic anchors from teacher embeddings (N, d); the same for the same seed.
 
-    Centring per language follows FACTS (anchors become language clusters without it for some
-    teachers); residual levels are those of residual vector quantisation (Juang & Gray 1982).
+    Means of languages are subtracted first (without that some teachers give clusters of languages; it is an ablation);
+    residual levels are those of residual vector quantisation (Juang & Gray 1982).
 
     Args:
         embeddings: (N, d) float32, any array torch understands.

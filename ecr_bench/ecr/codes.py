@@ -1,7 +1,7 @@
 """Where codes come from: the projection (ECR itself), or one of the controls that run beside it.
 
 All give (B, m) int64 codes in [0, K) for B cue texts, so that every arm has the same number of extra
-positions and the same new vocabulary (DESIGN, Protocol 5).
+positions and the same new vocabulary (docs/protocol.md, 5).
 """
 
 from __future__ import annotations

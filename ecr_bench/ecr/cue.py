@@ -1,4 +1,4 @@
-"""The leak rule, in one place: which text control tokens may look at (DESIGN, Protocol 4).
+"""The leak rule, in one place: which text control tokens may look at (docs/protocol.md, 4).
 
 Control tokens must be the same for every answer of an item and must not depend on an answer, a label
 or a later token. So a cue is built from *named fields* of the document that hold none of these, and

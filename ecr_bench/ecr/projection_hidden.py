@@ -18,6 +18,7 @@ from ecr_bench.config import ProjectionConfig
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, write_json
 from ecr_bench.teachers.hidden import HiddenStates
+from ecr_bench.weight_files import read_folder
 
 FILE = "projection.safetensors"
 EPOCHS, PATIENCE, BATCH, LEARNING_RATE, VALIDATION = 100, 8, 128, 1e-3, 0.1
@@ -84,7 +85,7 @@ class HiddenProjection:
     def load(cls, folder: Path, meta: dict[str, Any]) -> HiddenProjection:
         """Read what ``save`` wrote."""
         try:
-            model = AutoModel.from_pretrained(folder / "encoder", use_safetensors=True)
+            model = read_folder(AutoModel, folder / "encoder")
             states = HiddenStates(model, -1)
             states.layer, states.total = meta["layer"], meta["layers"]
             return cls(_on_device(states), load_file(folder / FILE), meta)

@@ -1,7 +1,7 @@
 """How the K semantic anchors of a level are found among teacher embeddings.
 
 There is no way to learn them from labels, and on purpose: an anchor that knows the label of a training row
-would hand the answer to the model by another door (DESIGN, Protocol 4), and the comparison with the plain arms,
+would hand the answer to the model by another door (docs/protocol.md, 4), and the comparison with the plain arms,
 which see those labels once, would be lost.
 """
 

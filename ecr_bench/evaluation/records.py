@@ -1,4 +1,4 @@
-"""Per-item records: the source of truth for every number on a board (DESIGN, Protocol 6)."""
+"""Per-item records: the source of truth for every number on a board (docs/protocol.md, 6)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from ecr_bench.io import atomic_path
 SCHEMA = pa.schema(
     [
         ("cell", pa.string()),
-        ("method", pa.string()),
-        ("size", pa.string()),
+        ("arm", pa.string()),  # printed form of the arm: a key into the run's table of arms
         ("precision", pa.string()),
         ("seed", pa.int64()),
         ("task", pa.string()),  # family: intent, slot, meaning

@@ -50,8 +50,7 @@ def cross_entropy(
     ``logits``: what ``labelled_logits`` gave, where the caller has it already.
     """
     if logits is not None:
-        losses = torch.nn.functional.cross_entropy(*logits, reduction="none")
-        return average(losses, batch["labels"], per_row)
+        return average(token_losses(*logits), batch["labels"], per_row)
     states, labels = labelled_states(model, batch)
     weights = position_weights(batch["labels"], per_row)
     total, _ = chunked_loss(output_head(model), states, lambda scores, at: plain_loss(scores, labels[at], weights[at]))
@@ -60,7 +59,12 @@ def cross_entropy(
 
 def plain_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of logits (N, V) at labels (N,), weighted by (N,) and summed: one term, (1,)."""
-    return (torch.nn.functional.cross_entropy(logits, labels, reduction="none") @ weights)[None]
+    return (token_losses(logits, labels) @ weights)[None]
+
+
+def token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy (N,) in nats of logits (N, V) at labels (N,)."""
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
 
 
 def position_weights(labels: torch.Tensor, per_row: bool) -> torch.Tensor:
@@ -73,7 +77,7 @@ def position_weights(labels: torch.Tensor, per_row: bool) -> torch.Tensor:
 
 def average(losses: torch.Tensor, labels: torch.Tensor, per_row: bool) -> torch.Tensor:
     """Mean of the losses (N,) of the labelled positions of ``labels`` (B, T): over positions, or over rows first."""
-    return losses @ row_weights(labels) if per_row else losses.mean()
+    return losses @ position_weights(labels, per_row)
 
 
 def row_weights(labels: torch.Tensor) -> torch.Tensor:

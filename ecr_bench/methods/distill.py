@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Distill(Modifier):
     """Logits of a larger plain model as a second target; no larger model at test time.
 
-    Adds (1 - w) CE + w τ² D(teacher, student) at the answer tokens CE uses (``losses``). Only the training loss
-    differs; validation and scoring are those of the method.
+    Adds (1 - w) CE + w τ² D(teacher, student) at the answer tokens CE uses (``losses``), both averaged as
+    ``finetune.loss`` says: over positions, or over rows first. Only the training loss differs; validation and scoring
+    are those of the method.
     """
 
     class Options(Section):
@@ -76,9 +77,9 @@ class Distill(Modifier):
     def loss(self, module: ArmModule, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         import torch
 
-        from ecr_bench.methods.base import labelled_states, output_head, plain_loss, position_weights
+        from ecr_bench.methods.base import labelled_states, output_head, position_weights, token_losses
         from ecr_bench.methods.chunked import chunked_loss
-        from ecr_bench.methods.losses import distillation_loss
+        from ecr_bench.methods.losses import distillation_losses
 
         states, labels = labelled_states(module.model, batch)
         teacher = self._teacher(batch["rows"], labels)
@@ -86,10 +87,9 @@ class Distill(Modifier):
         mix = self.options.weight
 
         def terms(logits: torch.Tensor, at: slice) -> torch.Tensor:
-            plain = plain_loss(logits, labels[at], weights[at])[0]
-            here = distillation_loss(logits, teacher(at), self.options, self.vocabulary)
-            distilled = here * (len(logits) / len(labels))
-            return torch.stack([(1 - mix) * plain + mix * distilled, plain, distilled])
+            plain = token_losses(logits, labels[at])
+            distilled = distillation_losses(logits, teacher(at), self.options, self.vocabulary)
+            return torch.stack([(1 - mix) * plain + mix * distilled, plain, distilled]) @ weights[at]
 
         total, parts = chunked_loss(output_head(module.model), states, terms)
         module.log("train/ce", parts[1])

@@ -50,10 +50,10 @@ def divergence(log_p: torch.Tensor, log_q: torch.Tensor, settings: Distill.Optio
     return beta * _kl(log_p, mixed) + (1 - beta) * _kl(log_q, mixed)
 
 
-def distillation_loss(
+def distillation_losses(
     student: torch.Tensor, teacher: torch.Tensor | Sparse, settings: Distill.Options, vocabulary: int | None = None
 ) -> torch.Tensor:
-    """Scalar τ² D, averaged over N positions.
+    """τ² D (N,) of N positions. How they are averaged is not decided here (``methods.base.position_weights``).
 
     Args:
         student: logits (N, V).
@@ -80,7 +80,7 @@ def distillation_loss(
         common = min(*sizes, teacher.shape[1])
         log_p, log_q = (torch.log_softmax(logits[:, :common] / tau, dim=-1) for logits in (teacher, student))
         each = divergence(log_p, log_q, settings)
-    return tau**2 * each.mean()
+    return tau**2 * each
 
 
 def _sparse(log_q: torch.Tensor, teacher: Sparse, settings: Distill.Options) -> torch.Tensor:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from ecr_bench.config import ControlTokensConfig, Experiment, Section, TeacherConfig
-    from ecr_bench.data.encode import Example, TextRow
+    from ecr_bench.data.cutting import TextRow
+    from ecr_bench.data.encode import Example
     from ecr_bench.data.module import Variation
     from ecr_bench.ecr.anchors import Anchors
     from ecr_bench.ecr.codes import CodeSource

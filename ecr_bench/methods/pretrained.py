@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from ecr_bench.errors import UserError
-from ecr_bench.hub import read_pretrained
+from ecr_bench.hub import read_model
 from ecr_bench.methods.packaged import local_source
 from ecr_bench.sizes import PretrainedSize
 
@@ -21,8 +21,7 @@ def load_pretrained(size: PretrainedSize, tokenizer: PreTrainedTokenizerBase, dt
     logits that are changed after the head.
     """
     who = f"model {size.model!r}"
-    options = {"dtype": dtype, "use_safetensors": True}
-    model = text_part(read_pretrained(AutoModelForCausalLM, local_source(size.model), who, **options))
+    model = text_part(read_model(AutoModelForCausalLM, local_source(size.model), who, dtype=dtype))
     config = model.config
     if (room := config.max_position_embeddings) < size.max_length:
         raise UserError(f"{who}: reads {room} tokens, max_length is {size.max_length}: at most {room}")

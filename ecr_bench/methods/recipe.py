@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ecr_bench.arm import Role
+from ecr_bench.arm import Arm, Role
 from ecr_bench.errors import UserError
 from ecr_bench.methods.method import Ingredients, Method, Modifier, Part
 from ecr_bench.methods.registry import METHODS, MODIFIERS
@@ -16,7 +16,7 @@ from ecr_bench.registry import Registry
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from ecr_bench.config import ArmGroup, Experiment, OptimiserConfig
+    from ecr_bench.config import ArmGroup, CellGroup, Experiment, OptimiserConfig
     from ecr_bench.ecr.conditioner import Conditioner
     from ecr_bench.methods.distill import Distill
     from ecr_bench.methods.module import ArmModule
@@ -85,6 +85,10 @@ class Recipe:
             now = self.to_json()["options"][name]
             found |= {f"{name}.{key}": now[key] for key in given if now[key] != before[name][key]}
         return found
+
+    def arm(self, size: str, settings: Mapping[str, Any] | None = None) -> Arm:
+        """The arm of this recipe at a size; ``settings``: what :meth:`settings` gave."""
+        return Arm.of(self.method.name, size, settings, self.role, [part.name for part in self.modifiers])
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -172,6 +176,13 @@ class Recipe:
             owners = [part.name for part in self.parts if _overrides(part, hook)]
             if len(owners) > 1:
                 raise UserError(f"{self.name}: {' and '.join(owners)} do not go together: each {what}")
+
+
+def arms_of(group: CellGroup, experiment: Experiment) -> list[Arm]:
+    """The arms of a cell group, one for each of its sizes; UserError where they cannot be run."""
+    recipe = Recipe.of_group(group, experiment.with_overrides(group.set, "cells.set").options)
+    settings = recipe.settings(group, experiment.options)
+    return [recipe.arm(size, settings) for size in group.sizes]
 
 
 def _overrides(part: Part, hook: str) -> bool:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain, combinations
+
+from ecr_bench.arm import Role
 from ecr_bench.registry import Registry
 
 METHODS = Registry(
@@ -31,3 +35,16 @@ MODIFIERS = Registry(
     },
 )
 """In the order in which they are applied: what changes rows, then the loss, then the weights."""
+
+
+def role_of(method: str) -> Role:
+    """The role that the class of ``method`` states for itself."""
+    role: Role = METHODS.get(method).role
+    return role
+
+
+def recipe_names() -> Iterator[str]:
+    """Each method alone and with each set of modifiers, as ``Arm.name`` has them; not all of these go together."""
+    modifiers = list(MODIFIERS)
+    sets = list(chain.from_iterable(combinations(modifiers, count) for count in range(len(modifiers) + 1)))
+    return ("+".join((method, *chosen)) for method in METHODS for chosen in sets)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import kl_div, normalize
 
+from ecr_bench.data.joint import move_spaces
+from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.methods.method import Training
 from ecr_bench.methods.teacher_logits import plain_rows
 
@@ -25,10 +27,16 @@ class Relation(torch.nn.Module):
     """(N,) int64: where each row's cue ends, BOS counted; 0 for rows with nothing to keep."""
 
     def __init__(
-        self, anchors: torch.Tensor, targets: torch.Tensor, ends: torch.Tensor, width: int, temperature: float
+        self,
+        anchors: torch.Tensor,
+        targets: torch.Tensor,
+        ends: torch.Tensor,
+        start: int,
+        width: int,
+        temperature: float,
     ):
         super().__init__()
-        self.temperature = temperature
+        self.start, self.temperature = start, temperature
         self.register_buffer("anchors", anchors, persistent=False)
         self.register_buffer("targets", targets, persistent=False)
         self.register_buffer("ends", ends, persistent=False)
@@ -40,7 +48,7 @@ class Relation(torch.nn.Module):
         given, tokenizer = training.given, training.given.tokenizer
         assert given.anchors is not None and given.projection is not None
         cues = [item.text for item in training.items] + [row.text[: row.cut] for row in training.texts]
-        prompts = [item.prompt for item in training.items] + [row.text[: row.cut] for row in training.texts]
+        prompts = [move_spaces(item.prompt, "")[0] for item in training.items] + cues[len(training.items) :]
         projected = given.projection(tokenizer(cues, add_special_tokens=False)["input_ids"])
         rows = plain_rows(tokenizer, training.items, training.texts, training.window)
         offsets = tokenizer(prompts, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
@@ -51,12 +59,12 @@ class Relation(torch.nn.Module):
         anchors, targets = normalize(given.anchors.centroids[0], dim=-1), normalize(projected, dim=-1)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
-            return cls(anchors, targets, ends, width, temperature)
+            return cls(anchors, targets, ends, len(Conditioner(tokenizer).prefix), width, temperature)
 
     def forward(self, states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """KL in nats of hidden states (B, T, d) of training rows (B,), averaged over the rows that have a cue."""
         at = torch.arange(states.shape[1], device=states.device)
-        inside = ((at >= 1) & (at < self.ends[rows][:, None])).to(states.dtype)
+        inside = ((at >= self.start) & (at < self.ends[rows][:, None])).to(states.dtype)
         count = inside.sum(1)
         pooled = (states * inside[..., None]).sum(1) / count.clamp(min=1)[:, None]
         theirs, ours = (self._pattern(v) for v in (self.targets[rows], normalize(self.head(pooled).float(), dim=-1)))

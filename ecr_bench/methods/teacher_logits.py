@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from ecr_bench.data.encode import Example, TextRow, encode_items, encode_texts
+from ecr_bench.data.cutting import TextRow
+from ecr_bench.data.encode import Example, encode_items, encode_texts
 from ecr_bench.data.module import collate
 from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.ecr.conditioner import Conditioner
@@ -31,6 +32,7 @@ from ecr_bench.methods.distill import Distill
 from ecr_bench.methods.losses import Sparse, thin
 from ecr_bench.methods.weights import weights_fingerprint
 from ecr_bench.types import Item
+from ecr_bench.weight_files import read_folder
 
 FILE = "logits.safetensors"
 BATCH = 64
@@ -48,7 +50,8 @@ def load_teacher(folder: Path, tokenizer: PreTrainedTokenizerBase, window: int) 
     """A frozen causal LM from ``folder`` that shares ``tokenizer`` and holds ``window`` tokens.
 
     Raises:
-        UserError: no model there, another tokenizer, or a shorter window than the student's.
+        UserError: no model there, weights that are no safetensors, another tokenizer, or a shorter window than the
+            student's.
     """
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -59,7 +62,7 @@ def load_teacher(folder: Path, tokenizer: PreTrainedTokenizerBase, window: int) 
     _check_tokenizer(folder, tokenizer, theirs)
     if (room := getattr(config, "max_position_embeddings", window)) < window:
         raise UserError(f"distill: the teacher in {folder} reads {room} tokens, the student {window}; it needs as many")
-    return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).float().eval().requires_grad_(False)
+    return read_folder(AutoModelForCausalLM, folder).float().eval().requires_grad_(False)
 
 
 def _check_tokenizer(folder: Path, ours: PreTrainedTokenizerBase, theirs: PreTrainedTokenizerBase) -> None:

@@ -33,7 +33,7 @@ class RetrievalAccuracy(_Bitext):
     """Bitext retrieval from source to target (P@1); see ``functional.bitext.retrieval_accuracy``.
 
     As input to ``update``: ``source`` and ``target`` (N, d), row i of both translate each other, and ``groups``
-    (N,) int64, the language pair. Output: mean over language pairs, a scalar in 0..1; NaN without pairs.
+    (N,) int64, the language pair. Output: mean over language pairs, a scalar in 0..1. Raises TooFewRows without pairs.
 
     Example:
         >>> import torch
@@ -85,7 +85,7 @@ class RankConsistency(BenchMetric):
     """RankC over option scores of the same items in two languages; see ``functional.consistency``.
 
     As input to ``update``: ``first`` and ``second``, (Q, N) scores of the same N options; N may differ between
-    calls. Output: mean over items, a scalar in 0..1; NaN without items.
+    calls. Output: mean over items, a scalar in 0..1. Raises TooFewRows without items, NotMeasurable for tied scores.
 
     Example:
         >>> import torch

@@ -14,7 +14,7 @@ from ecr_bench.metrics.functional.permutation import PERMUTATIONS, Null
 class IntrinsicDimension(BenchMetric):
     """TwoNN estimate of the dimension of the manifold; see ``functional.manifold.two_nn``.
 
-    As input to ``update``: ``x`` (N, d). Output: a scalar; NaN with fewer than 20 distinct rows.
+    As input to ``update``: ``x`` (N, d). Output: a scalar. Raises NotMeasurable for near-duplicates and ties.
 
     Example:
         >>> import torch

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ecr_bench.metrics.functional.checks import TooFewRows
+from ecr_bench.metrics.functional.checks import NotMeasurable
 from ecr_bench.metrics.options import Blocks
 from ecr_bench.metrics.registry import GROUPS, METRICS, PLAIN
 from ecr_bench.types import Measure
@@ -72,29 +72,36 @@ def measure(
 ) -> Measure:
     """One metric of rows that come in batches.
 
-    Its value is None where rows are too few, it is not defined, or a vector is not finite (a model that diverged has
-    no geometry; only stability is measured of what is not finite).
+    Its value is None where it cannot be measured, and ``reason`` says why: rows are too few, it is not defined for
+    them, or a vector is not finite (a model that diverged has no geometry; only stability is measured of such).
 
     ``n``: what it rests on. ``options`` go to the metric.
     """
     metric = METRICS.get(name)(**options)
-    value, null = None, None
+    value, null, reason = None, None, ""
     try:
         for rows in batches:
             if GROUPS[name] != "stability" and not all(part.isfinite().all() for part in rows):
-                metric.reset()
-                break
+                raise NotMeasurable("not all numbers are finite")
             metric.update(*rows)
-        number = float(metric.compute()) if metric.update_called else math.nan
-        if math.isfinite(number):
-            value = number
-            null = metric.null(permutations) if taken.null else None
-    except TooFewRows:
-        pass
+        value = _finite(metric)
+        null = metric.null(permutations) if taken.null else None
+    except NotMeasurable as error:
+        reason = "" if value is not None else str(error)
     return Measure(
-        cell="", method="", size="", seed=0, metric=name + taken.suffix, value=value, step=taken.step,
-        layer=taken.layer, precision=taken.precision, lang=lang, n=n, null=null,
+        metric=name + taken.suffix, value=value, step=taken.step,
+        layer=taken.layer, precision=taken.precision, lang=lang, n=n, null=null, reason=reason,
     )  # fmt: skip
+
+
+def _finite(metric: Any) -> float:
+    """Its value; NotMeasurable for one that is no number, or of no rows."""
+    if not metric.update_called:
+        raise NotMeasurable("no rows")
+    number = float(metric.compute())
+    if not math.isfinite(number):
+        raise NotMeasurable("the value is not finite")
+    return number
 
 
 def drift_measures(states: torch.Tensor, base: torch.Tensor, rows: Rows, taken: Taken) -> Iterator[Measure]:

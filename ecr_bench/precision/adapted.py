@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import cast
 
 import peft
-import torch
 from peft.utils.other import TrainableTokensWrapper
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ecr_bench.methods.lora import ADAPTER
 from ecr_bench.precision import PRECISIONS
-from ecr_bench.precision.dense import check_folder
-from ecr_bench.precision.quantised import same_everywhere
+from ecr_bench.precision.quantised import load_quantised
+from ecr_bench.weight_files import check_adapter
 
 
 def has_adapter(folder: Path) -> bool:
@@ -33,10 +32,8 @@ def quantise_into(folder: Path, model: PreTrainedModel, precision: str, device: 
 
 def load_adapted(folder: Path, device: str = "cpu") -> PreTrainedModel:
     """Read base and adapter: quantised linear layers, adapters in float32, the rest bfloat16; eval mode."""
-    base = AutoModelForCausalLM.from_pretrained(
-        check_folder(folder), dtype=torch.bfloat16, device_map={"": device}, local_files_only=True
-    )
-    adapted = peft.PeftModel.from_pretrained(same_everywhere(base), folder / ADAPTER)
+    adapter = check_adapter(folder / ADAPTER)
+    adapted = peft.PeftModel.from_pretrained(load_quantised(folder, device), adapter)
     model = cast(PreTrainedModel, adapted.get_base_model())
     _put_rows_in_place(model)
     return model.eval()

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from ecr_bench.errors import UserError
+from ecr_bench.weight_files import read_folder
 
 
 def check_folder(folder: Path) -> Path:
@@ -18,9 +19,9 @@ def check_folder(folder: Path) -> Path:
 
 
 def load(folder: Path, device: str, dtype: torch.dtype) -> PreTrainedModel:
-    """Read a saved causal LM in ``dtype``, in eval mode, on ``device``."""
-    model = AutoModelForCausalLM.from_pretrained(check_folder(folder), dtype=dtype, local_files_only=True)
-    return model.to(torch.device(device)).eval()  # type: ignore[arg-type]  # transformers wraps `to` loosely
+    """Read a saved causal LM in ``dtype``, in eval mode, on ``device``; safetensors only (UserError)."""
+    model = read_folder(AutoModelForCausalLM, check_folder(folder), dtype=dtype)
+    return model.to(torch.device(device)).eval()
 
 
 def load_fp32(folder: Path, device: str = "cpu") -> PreTrainedModel:

@@ -9,16 +9,12 @@ import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from ecr_bench.precision.dense import check_folder
+from ecr_bench.weight_files import read_folder
 
 
 def _load(folder: Path, device: str, config: BitsAndBytesConfig) -> PreTrainedModel:
-    model = AutoModelForCausalLM.from_pretrained(
-        check_folder(folder),
-        quantization_config=config,
-        dtype=torch.bfloat16,
-        device_map={"": device},
-        local_files_only=True,
-    )
+    options = {"dtype": torch.bfloat16, "device_map": {"": device}}
+    model = read_folder(AutoModelForCausalLM, check_folder(folder), quantization_config=config, **options)
     return model.eval()
 
 
@@ -42,9 +38,8 @@ def load_nf4(folder: Path, device: str = "cpu") -> PreTrainedModel:
 
 def load_quantised(folder: Path, device: str = "cpu") -> PreTrainedModel:
     """Read a model that was saved quantised (int8 or nf4), as it was."""
-    model = AutoModelForCausalLM.from_pretrained(
-        check_folder(folder), dtype=torch.bfloat16, device_map={"": device}, local_files_only=True
-    )
+    options = {"dtype": torch.bfloat16, "device_map": {"": device}}
+    model = read_folder(AutoModelForCausalLM, check_folder(folder), **options)
     return same_everywhere(model.eval())
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from ecr_bench.config import CellGroup, Experiment, Section, one_line, parse, read, shipped
+from ecr_bench.arm import Arm
+from ecr_bench.config import ArmGroup, CellGroup, Experiment, Section, one_line, parse, read, shipped
 from ecr_bench.errors import UserError, unknown
-from ecr_bench.runner.collect import arm_method
+from ecr_bench.methods.recipe import arms_of
 from ecr_bench.yaml_files import locate
 
 
@@ -29,14 +30,18 @@ class Value(Section):
     """Overrides of the experiment, dotted."""
 
 
-class Series(Section):
-    """One line of the plot."""
+class Series(ArmGroup):
+    """One line of the plot; its ``set`` holds along the whole line."""
 
     label: str
     method: str = "ecr"
     size: str = "1x"
-    set: dict[str, Any] = {}
-    """Overrides that hold along the whole line."""
+
+    def at(self, value: Value, seeds: tuple[int, ...]) -> CellGroup:
+        """The cells of this line at one value of the axis."""
+        own = self.model_dump(include={"method", "modifiers", "options"})
+        cells = {"sizes": (value.size or self.size,), "seeds": seeds, "set": self.set | value.set}
+        return CellGroup.model_validate({**own, **cells})
 
 
 class Axis(Section):
@@ -68,9 +73,7 @@ class Place:
 
     series: str
     value: Value
-    method: str
-    """As on the board, overrides in brackets."""
-    size: str
+    arm: Arm
 
 
 @dataclass(frozen=True)
@@ -78,16 +81,17 @@ class Ablation:
     experiment: Experiment
     """With all cells: references first, then the axis."""
     axis: Axis
-    references: tuple[tuple[str, str], ...]
-    """(method, size) of the arms that hold still."""
+    references: tuple[Arm, ...]
+    """The arms that hold still."""
 
     @property
     def places(self) -> list[Place]:
         """Every series at every value, in the order of the YAML."""
         return [
-            Place(series.label, value, arm_method(series.method, series.set | value.set), value.size or series.size)
+            Place(series.label, value, arm)
             for series in self.axis.series
             for value in self.axis.values
+            for arm in arms_of(series.at(value, self.axis.seeds), self.experiment)
         ]
 
 
@@ -109,7 +113,7 @@ def load_ablation(name_or_file: str, overrides: dict[str, Any]) -> Ablation:
     experiment = parse({**raw, "cells": [*given, *_cells(axis)]}, source)
     references, moving = experiment.cells[: len(given)], experiment.cells[len(given) :]
     cells = (*references, *(cell for cell in moving if not _listed(cell, references)))
-    held = sorted({(group.method, size) for group in references for size in group.sizes if not group.set})
+    held = sorted({arm for group in references for arm in arms_of(group, experiment) if not arm.settings})
     experiment = experiment.model_copy(update={"cells": cells}).with_overrides(overrides)
     return Ablation(experiment, axis, tuple(held))
 
@@ -125,18 +129,11 @@ def _full_name(name: str) -> str:
 
 
 def _cells(axis: Axis) -> list[dict[str, Any]]:
-    return [
-        {
-            "method": series.method,
-            "sizes": [value.size or series.size],
-            "seeds": list(axis.seeds),
-            "set": series.set | value.set,
-        }
-        for series in axis.series
-        for value in axis.values
-    ]
+    cells = [series.at(value, axis.seeds) for series in axis.series for value in axis.values]
+    return [cell.model_dump(mode="json") for cell in cells]
 
 
 def _listed(cell: CellGroup, groups: tuple[CellGroup, ...]) -> bool:
     """Whether a reference is this very cell."""
-    return any((cell.method, cell.set) == (g.method, g.set) and cell.sizes[0] in g.sizes for g in groups)
+    made = cell.model_dump(exclude={"sizes", "seeds"})
+    return any(made == g.model_dump(exclude={"sizes", "seeds"}) and cell.sizes[0] in g.sizes for g in groups)

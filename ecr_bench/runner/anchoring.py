@@ -22,6 +22,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.io import write_json
 from ecr_bench.teachers.cache import embed_cached
 from ecr_bench.teachers.registry import create
+from ecr_bench.weight_files import read_folder
 
 HELD_OUT = 2000
 POOL = 4096
@@ -62,7 +63,7 @@ def anchors_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, r
     anchors.save(folder / "anchors")
 
     tokenizer = load_tokenizer(inputs["tokenizer"] / "tokenizer")
-    encoder = AutoModelForCausalLM.from_pretrained(inputs["base"] / "model") if "base" in inputs else None
+    encoder = read_folder(AutoModelForCausalLM, inputs["base"] / "model") if "base" in inputs else None
     train_ids = tokenizer(train.text.tolist(), add_special_tokens=False)["input_ids"]
     held_out_ids = tokenizer(held_out.text.tolist(), add_special_tokens=False)["input_ids"]
     targets = anchors.centre(embedded, train.lang.tolist())

@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from ecr_bench.config import ControlTokensConfig, FinetuneConfig, TeacherConfig
 from ecr_bench.corpora.base import Corpus
-from ecr_bench.data.encode import Example, TextRow, cut_texts, encode_items, encode_texts
+from ecr_bench.data.cutting import TextRow, cut_texts
+from ecr_bench.data.encode import Example, encode_items, encode_texts, refuse_empty_options
 from ecr_bench.data.module import ExamplesDataModule, Mixture
 from ecr_bench.data.parallel import parallel_rows
 from ecr_bench.data.tokenizer import context_window, load_tokenizer
@@ -35,6 +36,7 @@ from ecr_bench.runner.memory import peak_memory, reset_peak_memory
 from ecr_bench.runner.training import Snapshots, fit
 from ecr_bench.sizes import Fitting
 from ecr_bench.types import Item
+from ecr_bench.weight_files import read_folder
 
 
 def _ingredients(spec: dict[str, Any], inputs: dict[str, Path], languages: tuple[str, ...]) -> Ingredients:
@@ -56,10 +58,12 @@ def _ingredients(spec: dict[str, Any], inputs: dict[str, Path], languages: tuple
     return Ingredients(tokenizer, control, languages, shape["k"], max(1, levels), width, **given)
 
 
-def _training_rows(rows: pd.DataFrame, folder: Path, count: int, seed: int) -> tuple[list[Item], list[TextRow]]:
+def _training_rows(
+    tokenizer: PreTrainedTokenizerBase, rows: pd.DataFrame, folder: Path, count: int, seed: int
+) -> tuple[list[Item], list[TextRow]]:
     """Labelled items and unlabelled texts of a cell, in the order of its mixture."""
     unlabelled = balanced_sample(rows[rows.split == "train"], count, seed)
-    texts = cut_texts(list(zip(unlabelled.text, unlabelled.lang, strict=True)), seed)
+    texts = cut_texts(tokenizer, list(zip(unlabelled.text, unlabelled.lang, strict=True)), seed)
     return read_items(folder / "train"), texts
 
 
@@ -68,7 +72,7 @@ def logits_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, re
     settings, seed = Distill.Options(**spec["distill"]), spec["seed"]
     rows = Corpus.load(inputs["corpus"] / "corpus").dataset.to_pandas()
     tokenizer = load_tokenizer(inputs["tokenizer"] / "tokenizer")
-    items, texts = _training_rows(rows, inputs["items"], spec["items"], seed)
+    items, texts = _training_rows(tokenizer, rows, inputs["items"], spec["items"], seed)
     plain = plain_rows(tokenizer, items, texts, spec["window"])
     source = teacher_folder(settings, inputs)
     teacher = load_teacher(source, tokenizer, spec["window"])
@@ -87,8 +91,9 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
         from ecr_bench.runner.probing import train_probe
 
         return {"method": recipe.name, "seed": seed, **train_probe(given, inputs["items"], folder)}
+    refuse_empty_options(given.tokenizer, read_items(inputs["items"] / "test"))  # before anything is trained
     conditioner = recipe.conditioner(given)
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(inputs["base"] / "model", dtype=torch.float32)
+    model: PreTrainedModel = read_folder(AutoModelForCausalLM, inputs["base"] / "model", dtype=torch.float32)
     if conditioner.tokens is not None:
         conditioner.tokens.add_to(model, given.control_tokens.init_std, seed)
     window = context_window(model.config, given.tokenizer)
@@ -100,7 +105,7 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
 
     fitting = Fitting(**spec["fitting"])
     fit_to_machine(model, fitting)
-    items, texts = _training_rows(rows, inputs["items"], finetune.items, seed)
+    items, texts = _training_rows(given.tokenizer, rows, inputs["items"], finetune.items, seed)
     module = recipe.module(model, finetune)
     settings = {name: spec[name] for name in recipe.sections}
     module.prepare(Training(given, conditioner, items, texts, window, seed, settings, inputs))
@@ -162,8 +167,8 @@ def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
     model_folder = inputs["train"] / "model"
     names = sorted(path.stem for path in (inputs["items"] / "test").glob("ecr_*.jsonl"))
     manager, tasks = load_item_tasks(inputs["items"] / "test", names)
-    # names of cell, arm and size belong to an experiment, not to the stage: `collect` fills them in
-    metadata = {"cell": "", "method": "", "size": "", "seed": 0, "seen_languages": spec["seen"]}
+    # names of cell and arm belong to an experiment, not to the stage: `collect` fills them in
+    metadata = {"cell": "", "arm": "", "seed": 0, "seen_languages": spec["seen"]}
     records: list[dict[str, Any]] = []
     costs: dict[str, Any] = {}
     for index, precision in enumerate(spec["precisions"]):

@@ -111,7 +111,7 @@ def _snapshots(train: Path, teacher: torch.Tensor, base: torch.Tensor, rows: Row
     for name, half in sorted(load_file(path).items()) if path.is_file() else ():
         if len(half) != len(base):
             raise UserError(f"{path}: {len(half)} rows, but the corpus gives {len(base)} parallel rows")
-        states, at = half.float(), replace(taken, step=int(name.removeprefix("step-")), null=False)
+        states, at = half, replace(taken, step=int(name.removeprefix("step-")), null=False)
         yield from suite.drift_measures(states, base, rows, at)
         yield from suite.manifold_measures(states, teacher, rows, at)
         yield from suite.bitext_measures(states, rows, at)

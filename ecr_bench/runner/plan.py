@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ecr_bench.arm import Arm
 from ecr_bench.config import Experiment
 from ecr_bench.corpora.registry import CORPORA
 from ecr_bench.errors import UserError, unknown
@@ -44,20 +45,18 @@ class Stage:
         return f"{self.kind}/{fingerprint([self.kind, code_and_packages(self.kind), self.spec, self.inputs])}"
 
 
-def short_overrides(overrides: dict[str, Any]) -> list[str]:
+def short_settings(arm: Arm) -> list[str]:
     """``control_tokens.count: 8`` as ``count=8``; in full for pretrain, whose keys finetune has as well."""
-    short = {key: key if key.startswith("pretrain.") else key.split(".")[-1] for key in overrides}
-    return [f"{short[key]}={value}" for key, value in sorted(overrides.items())]
+    short = {key: key if key.startswith("pretrain.") else key.split(".")[-1] for key, _ in arm.settings}
+    return [f"{short[key]}={value}" for key, value in arm.settings]
 
 
 @dataclass(frozen=True)
 class Cell:
     """A trained and scored arm: method x size x seed, with its stage ids."""
 
-    method: str
-    size: str
+    arm: Arm
     seed: int
-    overrides: dict[str, Any]
     train: str
     score: str
     anchors: str | None
@@ -69,8 +68,8 @@ class Cell:
     @property
     def label(self) -> str:
         """Readable and unique within an experiment: ``ecr-1x-s0``, with overrides appended."""
-        extra = "".join(f"-{short}" for short in short_overrides(self.overrides))
-        return f"{self.method}-{self.size}-s{self.seed}{extra}"
+        extra = "".join(f"-{short}" for short in short_settings(self.arm))
+        return f"{self.arm.without_settings}-s{self.seed}{extra}"
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def make_plan(experiment: Experiment) -> Plan:
         settings = recipe.settings(group, experiment.options)
         for size in group.sizes:
             for seed in group.seeds:
-                cell = _cell(local, recipe, size, seed, settings, stages)
+                cell = _cell(local, recipe, recipe.arm(size, settings), seed, stages)
                 cells.append(_measured(local, recipe, cell, stages) if local.geometry.measure else cell)
     labels = [cell.label for cell in cells]
     if duplicates := {label for label in labels if labels.count(label) > 1}:
@@ -116,9 +115,8 @@ def _add(stages: dict[str, Stage], stage: Stage) -> str:
     return stage.id
 
 
-def _cell(
-    exp: Experiment, recipe: Recipe, size: str, seed: int, overrides: dict[str, Any], stages: dict[str, Stage]
-) -> Cell:
+def _cell(exp: Experiment, recipe: Recipe, arm: Arm, seed: int, stages: dict[str, Stage]) -> Cell:
+    size = arm.size
     dump = exp.model_dump(mode="json")
     own_rate = dump["sizes"][size].pop("learning_rate")
     for stage in ("pretrain", "finetune") if own_rate else ():
@@ -151,14 +149,14 @@ def _cell(
             cost=_cost(exp, size, exp.pretrain.steps * exp.pretrain.batch_size),
         ),
     )
-    extra = "".join(f" {key}={value}" for key, value in sorted(overrides.items()))
+    name = f"{arm.without_settings} seed {seed}" + "".join(f" {key}={value}" for key, value in arm.settings)
     anchors = None
     if recipe.uses_anchors and (exp.control_tokens.count or not recipe.uses_control_tokens):
         anchors = _add(stages, _anchor_stage(exp, dump, corpus, tokenizer, base, _own_teacher(exp, recipe, stages)))
     larger = _larger(exp, recipe.larger, size, seed, items, corpus, tokenizer, stages) if recipe.larger else {}
     train = Stage(
         "train",
-        f"train {recipe.name}-{size} seed {seed}{extra}",
+        f"train {name}",
         _train_spec(exp, dump, recipe, size, seed),
         {
             "corpus": corpus,
@@ -175,7 +173,7 @@ def _cell(
         stages,
         Stage(
             "score",
-            f"score {recipe.name}-{size} seed {seed}{extra}",
+            f"score {name}",
             {
                 "precisions": list(recipe.precisions) or dump["precisions"],
                 "batch_tokens": exp.scoring.batch_tokens,
@@ -185,7 +183,7 @@ def _cell(
             cost=20,
         ),
     )
-    return Cell(recipe.name, size, seed, overrides, train_id, score, anchors, items, base)
+    return Cell(arm, seed, train_id, score, anchors, items, base)
 
 
 def _measured(exp: Experiment, recipe: Recipe, cell: Cell, stages: dict[str, Stage]) -> Cell:
@@ -274,9 +272,10 @@ def _larger(
         spec["larger"] = weights_fingerprint(Path(distill.model))
     else:
         if distill.size not in exp.sizes:
-            raise UserError(f"distill.size: no size {distill.size!r}: 'sizes' defines {', '.join(exp.sizes)}")
+            raise UserError(f"options.distill.size: no size {distill.size!r}: 'sizes' defines {', '.join(exp.sizes)}")
         needed: dict[str, Stage] = {}
-        inputs["larger"] = _cell(exp, Recipe.of("finetune"), distill.size, seed, {}, needed).train
+        plain = Recipe.of("finetune")
+        inputs["larger"] = _cell(exp, plain, plain.arm(distill.size), seed, needed).train
         for stage in needed.values():
             if stage.kind != "score":
                 stages.setdefault(stage.id, stage)
@@ -300,7 +299,8 @@ def _own_teacher(exp: Experiment, recipe: Recipe, stages: dict[str, Stage]) -> d
     if recipe.uses_teacher:
         raise UserError("teacher.options.size: a method that asks the teacher at test time needs 'path' instead")
     needed: dict[str, Stage] = {}
-    cell = _cell(exp, Recipe.of("finetune"), options["size"], 0, {}, needed)
+    plain = Recipe.of("finetune")
+    cell = _cell(exp, plain, plain.arm(options["size"]), 0, needed)
     for stage in needed.values():
         if stage.kind != "score" and (stage.kind != "train" or state == "finetuned"):
             stages.setdefault(stage.id, stage)

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from ecr_bench.config import Section
 from ecr_bench.errors import UserError
-from ecr_bench.hub import read_pretrained
+from ecr_bench.hub import read_model, read_pretrained
 from ecr_bench.io import fingerprint
 from ecr_bench.teachers.base import Progress, read_options
 from ecr_bench.teachers.hidden import HiddenStates, Pooling, resolve_layer
@@ -76,7 +76,7 @@ class HFTeacher:
             who = f"teacher {self.name!r}"
             self._tokenizer = read_pretrained(AutoTokenizer, self.options.model, who)
             dtype = getattr(torch, self.options.dtype)
-            model = read_pretrained(AutoModel, self.options.model, who, dtype=dtype, use_safetensors=True)
+            model = read_model(AutoModel, self.options.model, who, dtype=dtype)
             self._states = HiddenStates(model.to("cuda" if torch.cuda.is_available() else "cpu"), self.options.layer)
         return self._states
 

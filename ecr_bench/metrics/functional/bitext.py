@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from ecr_bench.metrics.functional.checks import check_rows
+from ecr_bench.metrics.functional.checks import TIE, check_rows
 from ecr_bench.metrics.functional.neighbours import unit_rows
 from ecr_bench.metrics.functional.permutation import random_orders
 
@@ -24,7 +24,7 @@ def _best(similarities: torch.Tensor) -> torch.Tensor:
     """(n,) int64: the candidate each row likes best, -1 where two are equally good."""
     top = similarities.topk(2, dim=1)
     # rounding makes equal texts differ in the last digits
-    alone = top.values[:, 0] - top.values[:, 1] > 1e-12
+    alone = top.values[:, 0] - top.values[:, 1] > TIE
     return torch.where(alone, top.indices[:, 0], torch.full_like(top.indices[:, 0], NOBODY))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from ecr_bench.metrics.functional.checks import TIED, NotMeasurable, TooFewRows
 from ecr_bench.metrics.functional.permutation import PERMUTATIONS, Null, random_orders, summarise
 
 
@@ -38,17 +39,29 @@ def _ranks(scores: torch.Tensor) -> torch.Tensor:
 
 
 def rank_consistency(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """Mean RankC over items, which come as (Q, N) blocks of equal N; NaN for no item."""
-    found = [ranking_consistency(first, second) for first, second in pairs]
-    return torch.cat(found).mean() if found else torch.tensor(torch.nan, dtype=torch.float64)
+    """Mean RankC over items, which come as (Q, N) blocks of equal N.
+
+    Raises TooFewRows for no item, and NotMeasurable where a side gives options of more than a few items equal scores:
+    their ranks would be the order in which the options are listed, which agrees in all languages.
+    """
+    if not sum(len(first) for first, _ in pairs):
+        raise TooFewRows("no item has its options in two languages")
+    tied = torch.cat([_has_ties(first) | _has_ties(second) for first, second in pairs]).double().mean()
+    if tied > TIED:
+        raise NotMeasurable(f"options of {100 * tied:.0f} % of the items have equal scores")
+    return torch.cat([ranking_consistency(first, second) for first, second in pairs]).mean()
+
+
+def _has_ties(scores: torch.Tensor) -> torch.Tensor:
+    """(Q,) bool: whether two options of an item score the same."""
+    ordered = scores.sort(dim=1).values
+    return (ordered[:, 1:] == ordered[:, :-1]).any(1)
 
 
 def rank_consistency_null(
     pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], permutations: int = PERMUTATIONS, seed: int = 0
 ) -> Null:
     """Null: an item is compared with another item of its block in the other language."""
-    if not pairs:
-        return torch.nan, torch.nan, torch.nan
     totals = torch.zeros(permutations, dtype=torch.float64)
     for block, (first, second) in enumerate(pairs):
         orders = random_orders(len(first), permutations, seed + block)

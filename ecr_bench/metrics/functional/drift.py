@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import torch
 
-from ecr_bench.metrics.functional.checks import check_rows
+from ecr_bench.metrics.functional.checks import NotMeasurable, check_rows, check_spread
 from ecr_bench.metrics.functional.permutation import PERMUTATIONS, Null, null_of_pairing
 
 LEAST_ROWS = 4
+LEAST_SHAPE = 3
+"""Any two pairs of points are congruent."""
+NO_STRUCTURE = 1e-9
+"""Share of a cloud's biased HSIC below which the unbiased one is rounding."""
 
 
 def _compact(x: torch.Tensor) -> torch.Tensor:
-    """Centred (N, d) float64; rotated without loss into at most N columns where d is larger."""
+    """Centred (N, d) float64; rotated without loss into at most N columns where d is larger.
+
+    Raises NotMeasurable for rows that are all equal.
+    """
+    check_spread(x)
     x = x.double() - x.double().mean(0)
     if x.shape[1] <= x.shape[0]:
         return x
@@ -41,7 +49,11 @@ def linear_cka(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         y: (N, e), row i describes the same text.
 
     Returns:
-        scalar float64, 1 for equal up to rotation and scale, about 0 for unrelated; NaN if one side is constant.
+        scalar float64, 1 for equal up to rotation and scale, about 0 for unrelated.
+
+    Raises:
+        NotMeasurable: on one side all rows are equal, or their similarities are not more alike than chance makes them
+            (the unbiased estimate of HSIC(x, x) is not above zero), as for rows that are all equally far apart.
     """
     check_rows(x, y, LEAST_ROWS)
     return _cka(_compact(x), _compact(y))
@@ -52,9 +64,16 @@ def _cka(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def _own(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The denominator, which no permutation changes; NaN if one side is constant."""
-    product = _hsic(x, x) * _hsic(y, y)
-    return product.sqrt() if product > 0 else torch.tensor(torch.nan, dtype=torch.float64)
+    """The denominator, which no permutation changes."""
+    return (_structure(x) * _structure(y)).sqrt()
+
+
+def _structure(x: torch.Tensor) -> torch.Tensor:
+    """Unbiased HSIC(x, x); NotMeasurable unless it is positive beyond rounding."""
+    own = _hsic(x, x)
+    if own <= NO_STRUCTURE * (x.T @ x).square().sum() / len(x) ** 2:
+        raise NotMeasurable("the rows of one side have no similarities to compare, or are too few to show them")
+    return own
 
 
 def linear_cka_null(x: torch.Tensor, y: torch.Tensor, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
@@ -74,32 +93,29 @@ def procrustes_distance(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     variance of the wider model.
 
     Args:
-        x: (N, d).
+        x: (N, d), N at least 3.
         y: (N, e), row i describes the same text.
 
     Returns:
-        scalar float64 from 0 (equal up to rotation, shift and scale) to 2; NaN if one side is constant.
+        scalar float64 from 0 (equal up to rotation, shift and scale) to 2.
+
+    Raises NotMeasurable where all rows of one side are equal.
     """
-    check_rows(x, y, 2)
+    check_rows(x, y, LEAST_SHAPE)
     return _distance(_unit(_compact(x)), _unit(_compact(y)))
 
 
 def _unit(x: torch.Tensor) -> torch.Tensor:
-    norm = x.norm()
-    # rounding leaves something of a constant cloud: that is no shape
-    return x / norm if norm > 1e-12 * len(x) else x * torch.nan
+    return x / x.norm()
 
 
 def _distance(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    cross = x.T @ y
-    if cross.isnan().any():
-        return torch.tensor(torch.nan, dtype=torch.float64)
-    return (2 - 2 * torch.linalg.svdvals(cross).sum()).clamp(min=0)
+    return (2 - 2 * torch.linalg.svdvals(x.T @ y).sum()).clamp(min=0)
 
 
 def procrustes_distance_null(x: torch.Tensor, y: torch.Tensor, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
     """Null: rows of ``y`` are permuted, so that row i describes another text."""
-    check_rows(x, y, 2)
+    check_rows(x, y, LEAST_SHAPE)
     a, b = _unit(_compact(x)), _unit(_compact(y))
     return null_of_pairing(lambda order: _distance(a, b[order]), len(a), permutations, seed)
 

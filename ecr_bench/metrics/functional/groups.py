@@ -6,13 +6,16 @@ from collections.abc import Callable
 
 import torch
 
+from ecr_bench.metrics.functional.checks import TooFewRows
 from ecr_bench.metrics.functional.permutation import PERMUTATIONS, Null, summarise
 
 
-def _parts(groups: torch.Tensor) -> list[torch.Tensor]:
-    """Row indices of each group of at least two rows, in the order of the group numbers."""
+def _parts(groups: torch.Tensor, least: int) -> list[torch.Tensor]:
+    """Row indices of each group of at least ``least`` rows, in the order of the group numbers; TooFewRows for none."""
     found = [torch.nonzero(groups == group).flatten() for group in groups.unique(sorted=True)]
-    return [rows for rows in found if len(rows) > 1]
+    if not (large := [rows for rows in found if len(rows) >= least]):
+        raise TooFewRows(f"no language (pair) has {least} rows")
+    return large
 
 
 def mean_over_groups(
@@ -20,17 +23,18 @@ def mean_over_groups(
     source: torch.Tensor,
     target: torch.Tensor,
     groups: torch.Tensor,
+    least: int = 2,
 ) -> torch.Tensor:
-    """Mean over groups of ``score`` within each; NaN where no group has two rows.
+    """Mean over groups of ``score`` within each; TooFewRows where no group has ``least`` rows.
 
     Args:
         score: a function of two tensors of rows, e.g. ``mexa`` or ``spearman``.
         source: (N, ...).
         target: (N, ...).
-        groups: (N,) int64, the language (pair) of each row; groups of one row are left out.
+        groups: (N,) int64, the language (pair) of each row.
+        least: smaller groups are left out.
     """
-    scores = [score(source[rows], target[rows]) for rows in _parts(groups)]
-    return torch.stack(scores).mean() if scores else torch.tensor(torch.nan, dtype=torch.float64)
+    return torch.stack([score(source[rows], target[rows]) for rows in _parts(groups, least)]).mean()
 
 
 def mean_over_groups_null(
@@ -40,8 +44,9 @@ def mean_over_groups_null(
     groups: torch.Tensor,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
+    least: int = 2,
 ) -> Null:
     """Null: rows of one side are permuted within every group. ``draws`` is the score's ``_draws`` twin."""
-    parts = enumerate(_parts(groups))
+    parts = enumerate(_parts(groups, least))
     found = [draws(source[rows], target[rows], permutations, seed + i) for i, rows in parts]
-    return summarise(torch.stack(found).mean(0)) if found else (torch.nan, torch.nan, torch.nan)
+    return summarise(torch.stack(found).mean(0))

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from ecr_bench.metrics.functional.checks import TooFewRows
+from ecr_bench.metrics.functional.checks import NotMeasurable, TooFewRows, check_spread
 from ecr_bench.metrics.functional.permutation import PERMUTATIONS, Null, null_of_structure
 
 DISCARDED = 0.1
 LEAST_ROWS = 20
+MISFIT, CHANCE = 0.1, 1.36
+"""Largest distance of the ratios from the law that two_nn fits: this much, and what the draw of N rows explains
+(95 % point of Kolmogorov's statistic times sqrt N)."""
+SLACK = 10.0
+"""Relative error of the estimate that chance explains, times sqrt N: more than the standard error three times over."""
+EQUAL = 1e-9
+"""Log ratios below are ties: that much is rounding."""
 
 
 def two_nn(x: torch.Tensor, discard: float = DISCARDED) -> torch.Tensor:
@@ -23,25 +30,54 @@ def two_nn(x: torch.Tensor, discard: float = DISCARDED) -> torch.Tensor:
         discard: share of the largest ratios left out.
 
     Returns:
-        scalar float64; NaN where fewer than 20 rows are distinct. Known trap: an underestimate above about ten
-        dimensions unless N is very large; compare at equal N only.
+        scalar float64. Known trap: an underestimate above about ten dimensions unless N is very large; compare at
+        equal N only.
+
+    Raises:
+        NotMeasurable: the rows are no sample of a manifold at the scale of their nearest neighbours. The ratios are
+            then farther from the law (Kolmogorov's distance) than ``MISFIT`` and chance explain, as with
+            near-duplicates and with distances that tie; or the estimate exceeds the dimensions the vectors have.
+        TooFewRows: fewer than 20 rows are distinct.
     """
+    check_spread(x)
     x = torch.unique(x.double(), dim=0)
+    log_ratio, share = _neighbour_ratios(x)
+    kept = int(len(log_ratio) * (1 - discard))
+    log_ratio, target = log_ratio[:kept], -torch.log1p(-share[:kept])
+    if not (length := log_ratio @ log_ratio):
+        raise NotMeasurable("first and second neighbours are equally far away: distances tie")
+    dimension = (log_ratio @ target) / length
+    _check_law(log_ratio, share, dimension)
+    if dimension > x.shape[1] * (1 + SLACK / len(share) ** 0.5):
+        raise NotMeasurable(f"the estimate, {float(dimension):.3g}, exceeds the {x.shape[1]} dimensions of the vectors")
+    return dimension
+
+
+def _neighbour_ratios(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sorted logarithms (n,) of the ratio of second to first distance, and their empirical distribution (n,)."""
     if len(x) < LEAST_ROWS:
-        return torch.tensor(torch.nan, dtype=torch.float64)
+        raise TooFewRows(f"expected at least {LEAST_ROWS} distinct rows, got {len(x)}")
     x = x - x.mean(0)
     squares = x.square().sum(1)
     distances = (squares[:, None] + squares[None] - 2 * x @ x.T).clamp(min=0).fill_diagonal_(torch.inf)
     first, second = distances.topk(2, largest=False).values.unbind(1)
     # rounding can leave zero between rows that are all but equal
     apart = first > 1e-14 * squares.mean()
-    ratios = (second[apart] / first[apart]).sqrt().log().sort().values
-    kept = int(len(ratios) * (1 - discard))
-    if kept < LEAST_ROWS // 2:
-        return torch.tensor(torch.nan, dtype=torch.float64)
-    share = torch.arange(1, len(ratios) + 1, dtype=torch.float64) / len(ratios)
-    log_ratio, target = ratios[:kept], -torch.log1p(-share[:kept])
-    return (log_ratio @ target) / (log_ratio @ log_ratio)
+    if int(apart.sum()) < LEAST_ROWS:
+        raise NotMeasurable(f"all but {int(apart.sum())} of {len(x)} rows equal their neighbour up to rounding")
+    log_ratio = (second[apart] / first[apart]).sqrt().log().sort().values
+    share = torch.arange(1, len(log_ratio) + 1, dtype=torch.float64) / len(log_ratio)
+    return torch.where(log_ratio < EQUAL, 0.0, log_ratio), share
+
+
+def _check_law(log_ratio: torch.Tensor, share: torch.Tensor, dimension: torch.Tensor) -> None:
+    n, expected = len(share), -torch.expm1(-dimension * log_ratio)
+    found = share[: len(log_ratio)]
+    misfit = float(torch.maximum((expected - found).abs(), (expected - found + 1 / n).abs()).max())
+    if misfit > MISFIT + CHANCE / n**0.5:
+        raise NotMeasurable(
+            f"neighbour distances do not follow the law of the estimator (off by {misfit:.2f}): near-duplicates or ties"
+        )
 
 
 def two_nn_null(x: torch.Tensor, permutations: int = PERMUTATIONS, seed: int = 0) -> Null:
@@ -56,21 +92,21 @@ def iso_score(x: torch.Tensor) -> torch.Tensor:
         x: (N, d), d at least 2.
 
     Returns:
-        scalar float64, 0 when all variance lies in one direction, 1 when it is the same in all; NaN if constant.
+        scalar float64, 0 when all variance lies in one direction, 1 when it is the same in all.
+
+    Raises NotMeasurable for rows that are all equal.
     """
     n = x.shape[-1]
     if x.ndim != 2 or n < 2:
         raise ValueError(f"expected (N, d) with d at least 2, got {tuple(x.shape)}")
     if len(x) < 2:
         raise TooFewRows(f"expected at least 2 rows, got {len(x)}")
+    check_spread(x)
     x = x.double() - x.double().mean(0)
     # the smaller of the two Gram matrices has all eigenvalues that are not zero
     variances = torch.linalg.eigvalsh(x.T @ x if n <= len(x) else x @ x.T).clamp(min=0)
     variances = torch.cat([variances, torch.zeros(max(0, n - len(x)), dtype=torch.float64)])
-    length = variances.norm()
-    if length <= 1e-24 * len(x):
-        return torch.tensor(torch.nan, dtype=torch.float64)
-    defect = (n**0.5 * variances / length - 1).norm() / (2 * (n - n**0.5)) ** 0.5
+    defect = (n**0.5 * variances / variances.norm() - 1).norm() / (2 * (n - n**0.5)) ** 0.5
     used = (n - defect**2 * (n - n**0.5)) ** 2 / n**2
     return (n * used - 1) / (n - 1)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from ecr_bench.metrics.functional.checks import check_neighbours, check_rows
+from ecr_bench.metrics.functional.checks import check_neighbours, check_rows, check_spread, check_ties
 from ecr_bench.metrics.functional.permutation import (
     PERMUTATIONS,
     Null,
@@ -30,14 +30,25 @@ def cosines(x: torch.Tensor) -> torch.Tensor:
 
 
 def nearest(x: torch.Tensor, k: int = K) -> torch.Tensor:
-    """Indices (N, k) of the k nearest other rows, nearest first."""
+    """Indices (N, k) of the k nearest other rows, nearest first.
+
+    Raises NotMeasurable for rows that are all equal, and where ties decide who is among the k nearest.
+    """
+    return _nearness(x, k).topk(k, dim=1).indices
+
+
+def _nearness(x: torch.Tensor, k: int) -> torch.Tensor:
+    """Cosines of rows whose k nearest are well defined."""
     check_neighbours(len(x), k)
-    return cosines(x).topk(k, dim=1).indices
+    check_spread(x)
+    found = cosines(x)
+    check_ties(found, k)
+    return found
 
 
-def _ranks(x: torch.Tensor) -> torch.Tensor:
-    """(N, N): entry i, j is 1 for the row nearest to i, 2 for the next, and so on."""
-    order = cosines(x).argsort(dim=1, descending=True, stable=True)
+def _ranks(x: torch.Tensor, k: int) -> torch.Tensor:
+    """(N, N): entry i, j is 1 for the row nearest to i, 2 for the next, and so on; checked as ``nearest``."""
+    order = _nearness(x, k).argsort(dim=1, descending=True, stable=True)
     places = torch.arange(1, len(x) + 1).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)
 
@@ -62,7 +73,7 @@ def trustworthiness(original: torch.Tensor, embedded: torch.Tensor, k: int = K) 
         scalar float64, 1 when no neighbour is false, about 0.5 for unrelated spaces.
     """
     check_rows(original, embedded)
-    return _penalty(_ranks(original), nearest(embedded, k))
+    return _penalty(_ranks(original, k), nearest(embedded, k))
 
 
 def continuity(original: torch.Tensor, embedded: torch.Tensor, k: int = K) -> torch.Tensor:
@@ -75,7 +86,7 @@ def trustworthiness_null(
 ) -> Null:
     """Null: rows of ``embedded`` are permuted, so that row i describes another text."""
     check_rows(original, embedded)
-    ranks, neighbours = _ranks(original), nearest(embedded, k)
+    ranks, neighbours = _ranks(original, k), nearest(embedded, k)
     return null_of_pairing(
         lambda order: _penalty(ranks, _relabelled(neighbours, order)), len(ranks), permutations, seed
     )

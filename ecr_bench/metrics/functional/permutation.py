@@ -22,7 +22,7 @@ def random_orders(n: int, count: int, seed: int) -> torch.Tensor:
 
 
 def summarise(draws: torch.Tensor) -> Null:
-    """Mean and central 95 % of values (P,); NaN where any draw is NaN."""
+    """Mean and central 95 % of values (P,)."""
     draws = draws.double()
     low, high = torch.quantile(draws, torch.tensor([0.025, 0.975], dtype=draws.dtype)).tolist()
     return float(draws.mean()), low, high

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from sklearn.model_selection import GroupKFold
 
-from ecr_bench.metrics.functional.checks import TooFewRows
+from ecr_bench.metrics.functional.checks import ROUNDING, TooFewRows
 from ecr_bench.metrics.functional.permutation import PERMUTATIONS, Null, random_orders, summarise
 
 FOLDS = 5
@@ -27,12 +27,17 @@ class Fold:
 def _folds(x: torch.Tensor, groups: torch.Tensor, folds: int, ridge: float) -> list[Fold]:
     """Ridge regression on standardised features with a free intercept; no group lies on both sides."""
     splits = GroupKFold(folds).split(x.numpy(), groups=groups.numpy())
-    return [_fold(x.double(), torch.from_numpy(train), torch.from_numpy(test), ridge) for train, test in splits]
+    rounding = ROUNDING * torch.finfo(x.dtype).eps
+    return [
+        _fold(x.double(), torch.from_numpy(train), torch.from_numpy(test), ridge, rounding) for train, test in splits
+    ]
 
 
-def _fold(x: torch.Tensor, train: torch.Tensor, test: torch.Tensor, ridge: float) -> Fold:
+def _fold(x: torch.Tensor, train: torch.Tensor, test: torch.Tensor, ridge: float, rounding: float) -> Fold:
     mean, spread = x[train].mean(0), x[train].std(0, unbiased=False)
-    scale = torch.where(spread > 0, spread, torch.ones_like(spread))
+    # standardising would blow up the rounding that is all a constant feature varies by
+    varies = spread > rounding * x[train].square().mean(0).sqrt()
+    scale = torch.where(varies, spread, torch.inf)
     seen, unseen = (x[train] - mean) / scale, (x[test] - mean) / scale
     gram = seen.T @ seen + ridge * torch.eye(x.shape[1], dtype=torch.float64)
     smoother = unseen @ torch.linalg.solve(gram, seen.T)

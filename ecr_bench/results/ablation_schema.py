@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from ecr_bench.errors import UserError
-from ecr_bench.io import read_json
-from ecr_bench.report.divergence import Stability
-from ecr_bench.report.equal_size import EqualSize
-from ecr_bench.report.schema import Record, Split
+from ecr_bench.arm import NamedArm
+from ecr_bench.results.divergence import Stability
+from ecr_bench.results.equal_size import EqualSize
+from ecr_bench.results.schema import Record, Split
 
 
 class Point(Record):
@@ -21,7 +17,7 @@ class Point(Record):
     label: str
     """The value on the axis; empty for a reference."""
     at: float | None
-    arm: str
+    arm: NamedArm
     split: Split
     task: str
     mean: float
@@ -36,7 +32,7 @@ class Difference(Record):
 
     series: str
     label: str
-    reference: str
+    reference: NamedArm
     task: str
     difference: float
     ci: tuple[float, float]
@@ -65,14 +61,3 @@ class AblationResult(Record):
         """(split, task) of each small plot: unseen before seen; ``all`` only where no task has a grain."""
         found = list(dict.fromkeys((str(point.split), point.task) for point in self.points))
         return [pair for pair in found if pair[1] != "all"] or found
-
-
-def read_ablation(folder: Path) -> AblationResult | None:
-    """``ablation.json`` of a run; None where the run is no ablation."""
-    path = folder / "ablation.json"
-    if not path.is_file():
-        return None
-    try:
-        return AblationResult.model_validate(read_json(path))
-    except ValidationError:
-        raise UserError(f"{path}: not an ablation this version wrote; run it again") from None
