@@ -125,6 +125,19 @@ def ablate(
     ablate_and_publish(ablation, out, Console(), workers, plugins)
 
 
+def verify(experiment: str = "quick", out: Path = Path("runs")) -> None:
+    """Compute every number of a published run again from its per-item records.
+
+    Args:
+        experiment: name of the run.
+        out: the folder given to run, or results for the published ones.
+    """
+    from ecr_bench.verify import verify as check
+
+    for line in check(out / experiment):
+        print(line)
+
+
 def report(experiment: str = "quick", out: Path = Path("runs"), plugin: list[str] | None = None) -> None:
     """Write the HTML page of a finished run again and print its path.
 
@@ -323,7 +336,7 @@ def doctor() -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
-    "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
+    "verify": verify, "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
     "teachers": teachers, "data": data, "tensorboard": tensorboard, "doctor": doctor,
 }  # fmt: skip
 
@@ -340,14 +353,14 @@ def _list(kind: str, lines: dict[str, str]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: exit code 2 and one line for bad input, 130 for Ctrl-C."""
+    """Entry point: exit code 2 and one line for bad input, 3 for a published file that was changed, 130 for Ctrl-C."""
     try:
         chosen = command_parser(COMMANDS).parse_args(arguments)
         options = chosen[chosen.command].as_dict()
         COMMANDS[chosen.command](**options)
     except UserError as error:
         print(f"ecr-bench: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         print("ecr-bench: interrupted; finished stages are kept, the same command resumes", file=sys.stderr)
         raise SystemExit(130) from None

@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from ecr_bench.config import Section
 from ecr_bench.errors import UserError
+from ecr_bench.section import Section
 
 OptionsT = TypeVar("OptionsT", bound=Section)
 

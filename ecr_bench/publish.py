@@ -20,6 +20,7 @@ from ecr_bench.report.tables import Table
 from ecr_bench.report.tensorboard import write_tensorboard
 from ecr_bench.report.terminal import print_board, print_claims, print_measures
 from ecr_bench.results.ablation import build_result
+from ecr_bench.results.ablation_schema import Layout
 from ecr_bench.results.board import build_board
 from ecr_bench.results.claim_schema import ClaimsReport
 from ecr_bench.results.claims_file import claims_identity, judge, load_claims, shipped_claims
@@ -118,7 +119,8 @@ def judge_again(folder: Path, source: Path | None) -> ClaimsReport:
     """Judge the claims of a file (None: the shipped one) on a finished run; rewrite claims.json, board.md, page."""
     run = Run.load(folder)
     claims = judge(run.name, run.facts, source or shipped_claims())
-    run = replace(run, claims=claims, own_records=None)
+    own = source is not None  # `run` then publishes anew, with the shipped claims
+    run = replace(run, claims=claims, made_from="" if own else run.made_from)
     run.write_data(folder)
     draw(run, folder)
     return claims
@@ -138,7 +140,7 @@ def ablate_and_publish(
     """Run what is missing, publish the board of all cells, and beside it the table and plots of the axis."""
     folder = out / ablation.experiment.name
     run = run_and_publish(ablation.experiment, out, console, workers, plugins)
-    run = replace(run, ablation=build_result(ablation, run.board, run.records(), run.measures))
+    run = replace(run, ablation=build_result(Layout.planned(ablation), run.board, run.records(), run.measures))
     run.write_data(folder)
     draw(run, folder)
     assert run.ablation is not None

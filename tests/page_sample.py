@@ -72,7 +72,8 @@ def sample_ablation() -> AblationResult:
         for label, mean in (("0", 0.4), ("4", 0.6))
     ]
     return AblationResult(
-        name="ablation", label="control tokens", log=False, numeric=False, precision="fp32", points=points,
+        name="ablation", label="control tokens", log=False, numeric=False, by_size=False, precision="fp32",
+        points=points,
         references=[points[0].model_copy(update={"series": "finetune-3x", "label": "", "arm": arm("finetune-3x")})],
         chance={"unseen/all": 0.25}, differences=[], equal_sizes=[], findings=[], notes=[], provenance={},
     )  # fmt: skip

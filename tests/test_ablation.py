@@ -18,6 +18,7 @@ from ecr_bench.ecr.selection import farthest_points, random_rows
 from ecr_bench.errors import UserError
 from ecr_bench.report.ablation import draw_ablation
 from ecr_bench.results.ablation import build_result
+from ecr_bench.results.ablation_schema import Layout
 from ecr_bench.results.board import build_board
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.collect import _comparable, collect_arms
@@ -48,7 +49,7 @@ def test_every_shipped_ablation_plans_and_shares_its_stages(name: str) -> None:
     ablation = load_ablation(name.removeprefix("ablation-"), {})
     plan = make_plan(ablation.experiment)
     assert {place.arm for place in ablation.places} <= {cell.arm for cell in plan.cells}
-    assert len({(place.series, place.value.label) for place in ablation.places}) == len(ablation.places)
+    assert len({(place.series, place.label) for place in ablation.places}) == len(ablation.places)
     kinds = [stage.kind for stage in plan.stages.values()]
     assert kinds.count("corpus") == kinds.count("tokenizer") == 1
     assert ablation.experiment.precisions == ("fp32",)
@@ -56,7 +57,7 @@ def test_every_shipped_ablation_plans_and_shares_its_stages(name: str) -> None:
         layers = getattr(
             ablation.experiment.sizes[place.arm.size], "layers", None
         )  # a pretrained model is not read here
-        assert layers is None or place.value.set.get("projection.layer", -1) <= layers
+        assert layers is None or dict(place.arm.settings).get("projection.layer", -1) <= layers
 
 
 def test_sizes_hold_a_tenfold_number_of_parameters() -> None:
@@ -225,7 +226,7 @@ def test_size_ablation_finds_the_equal_plain_model(tmp_path: Path) -> None:
     axis = {"label": "model & size", "log": True, "values": values, "series": series, "seeds": [0, 1]}
     ablation = load_ablation(written(tmp_path, axis=axis, cells=[]), {})
     made = made_up_records(ablation, {"finetune-1x": 0.4, "finetune-3x": 0.7, "ecr-1x": 0.55, "ecr-3x": 0.8})
-    result = build_result(ablation, build_board("try", *made, {}, {}, ["a note"]), made.records)
+    result = build_result(Layout.planned(ablation), build_board("try", *made, {}, {}, ["a note"]), made.records)
     overall = next(found for found in result.equal_sizes if found.task == "all")
     assert overall.low and overall.high and overall.low < 3**0.5 < overall.high < 2.5
     assert overall.factor == pytest.approx(3**0.5, rel=0.15)
@@ -251,7 +252,7 @@ def test_differences_are_against_each_reference(tmp_path: Path) -> None:
     arms = {"finetune-1x": 0.4, "finetune-3x": 0.5, "ecr-1x[control_tokens.count=0]": 0.4,
             "ecr-1x[control_tokens.count=2]": 0.7}  # fmt: skip
     made = made_up_records(ablation, arms)
-    result = build_result(ablation, build_board("try", *made, {}, {}, []), made.records)
+    result = build_result(Layout.planned(ablation), build_board("try", *made, {}, {}, []), made.records)
     found = {(d.label, str(d.reference)): d for d in result.differences if d.task == "all"}
     assert found["two", "finetune-3x"].ci[0] > 0 > found["<none>", "finetune-3x"].ci[1]
     assert abs(found["<none>", "finetune-1x"].difference) < 0.03

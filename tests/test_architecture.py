@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ecr_bench"
 ORDER = [
     "corpora", "teachers", "items", "ecr", "data", "methods", "precision", "evaluation", "metrics", "runner",
-    "statistics", "results", "run", "report", "publish", "bundle", "cli",
+    "statistics", "results", "run", "verify", "report", "publish", "bundle", "cli",
 ]  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -15,7 +15,7 @@ from ecr_bench.report.ablation_page import _stability
 from ecr_bench.report.measure_tables import TABLES, half_interval, measure_tables, number, short_table
 from ecr_bench.report.terminal import print_measures
 from ecr_bench.results.divergence import stability_of
-from ecr_bench.runner.ablation import Place, Value
+from ecr_bench.runner.ablation import Place
 from ecr_bench.types import Measure
 from tests.world import arm
 
@@ -101,7 +101,7 @@ def at_rate(name: str, rate: float) -> Arm:
 
 def test_divergence_is_counted_at_each_value_and_over_the_whole_line():
     places = [
-        Place(series, Value(label=label), at_rate(name, rate))
+        Place(series, label, None, at_rate(name, rate))
         for series, name in (("plain", "finetune"), ("ECR", "ecr"))
         for label, rate in (("low", 0.1), ("high", 1.0))
     ]

@@ -84,7 +84,9 @@ def make(
                 names: dict[str, Any] = {"cell": f"{one}-{s}", "precision": precision, "seed": s}
                 extra = 0 if one.role is Role.PLAIN else 4
                 right = rng.random(len(base)) < chance
-                frames.append(answered(base, right).assign(**names, arm=str(one), extra_tokens=extra))
+                tokens = [[1] * extra] * len(base)
+                told = {"arm": str(one), "extra_tokens": extra, "control_tokens": tokens}
+                frames.append(answered(base, right).assign(**names, **told))
                 size = (parameters or PARAMETERS).get(one.size)
                 side = 400_000 if one.role is Role.MAIN else 0
                 cells.append(CellCosts(**names, arm=one, parameters=size, side_parameters=side, ms_per_item=0.5 + s))
@@ -101,7 +103,6 @@ def items_of(count: int) -> pd.DataFrame:
     base["item_id"] = base["task"] + base["lang"] + base["k"].astype(str)
     base["cluster"] = "m" + base["k"].astype(str)
     base["gold"] = base["k"] % 4
-    base["control_tokens"] = [[1]] * len(base)
     base["choice_bytes"] = [[3, 4, 5, 6]] * len(base)
     return base.drop(columns="k")
 

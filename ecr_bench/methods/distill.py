@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from ecr_bench.config import Section
 from ecr_bench.methods.method import Modifier, Training
+from ecr_bench.section import Section
 
 if TYPE_CHECKING:
     import torch
@@ -77,11 +77,11 @@ class Distill(Modifier):
     def loss(self, module: ArmModule, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         import torch
 
-        from ecr_bench.methods.base import labelled_states, output_head, position_weights, token_losses
-        from ecr_bench.methods.chunked import chunked_loss
+        from ecr_bench.methods.base import labelled, position_weights, token_losses
         from ecr_bench.methods.losses import distillation_losses
 
-        states, labels = labelled_states(module.model, batch)
+        ours = labelled(module.model, batch)
+        labels = ours.labels
         teacher = self._teacher(batch["rows"], labels)
         weights = position_weights(batch["labels"], module.optimiser.loss == "row")
         mix = self.options.weight
@@ -91,7 +91,7 @@ class Distill(Modifier):
             distilled = distillation_losses(logits, teacher(at), self.options, self.vocabulary)
             return torch.stack([(1 - mix) * plain + mix * distilled, plain, distilled]) @ weights[at]
 
-        total, parts = chunked_loss(output_head(module.model), states, terms)
+        total, parts = ours.loss(terms)
         module.log("train/ce", parts[1])
         module.log("train/distill", parts[2])
         return total
@@ -101,7 +101,7 @@ class Distill(Modifier):
         import torch
 
         from ecr_bench.data.module import collate
-        from ecr_bench.methods.base import labelled_states, output_head
+        from ecr_bench.methods.base import labelled
         from ecr_bench.methods.losses import Sparse
 
         if self.options.cache_top_k is not None:
@@ -111,15 +111,9 @@ class Distill(Modifier):
             return lambda at: Sparse(**{name: value[at] for name, value in kept.items()})
         batch = collate([self.rows[row] for row in rows.tolist()], self.pad_id)
         with torch.no_grad():
-            states, found = labelled_states(self.teacher, {k: v.to(labels.device) for k, v in batch.items()})
-        _check_alignment(found, labels)
-        head = output_head(self.teacher)
-
-        def logits(at: slice) -> torch.Tensor:
-            with torch.no_grad():
-                return head(states[at]).float()
-
-        return logits
+            theirs = labelled(self.teacher, {k: v.to(labels.device) for k, v in batch.items()})
+        _check_alignment(theirs.labels, labels)
+        return torch.no_grad()(theirs.logits)
 
 
 def teacher_folder(options: Distill.Options, folders: Mapping[str, Path]) -> Path:

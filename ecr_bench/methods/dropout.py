@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 
-from ecr_bench.config import Section
 from ecr_bench.methods.method import Encode, Modifier, Training
+from ecr_bench.section import Section
 
 if TYPE_CHECKING:
     import numpy as np

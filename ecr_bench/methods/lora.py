@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from pydantic import Field
 
-from ecr_bench.config import Section
 from ecr_bench.methods.method import Modifier, Training
+from ecr_bench.section import Section
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +68,6 @@ class Lora(Modifier):
         self.adapted = peft.get_peft_model(module.model, config)
         # the same model, its layers now wrapped
         module.model = cast("PreTrainedModel", self.adapted.get_base_model())
-        module.model.train()
 
     def adapter_parameters(self, module: ArmModule) -> int:
         """Low-rank factors, unless they are merged. Trained token rows take the place of the base's when loaded."""

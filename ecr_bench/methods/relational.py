@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ecr_bench.config import Section
 from ecr_bench.methods.finetune import Finetune
 from ecr_bench.methods.method import Training
+from ecr_bench.section import Section
 
 if TYPE_CHECKING:
     import torch

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from ecr_bench.arm import Arm, Role
-from ecr_bench.results.ablation_schema import AblationResult, Difference, Point
+from ecr_bench.results.ablation_schema import AblationResult, Difference, Layout, Point
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.contrasts import TASKS
 from ecr_bench.results.divergence import stability_of
 from ecr_bench.results.equal_size import EqualSize, equal_size
 from ecr_bench.results.schema import Board, Row
-from ecr_bench.runner.ablation import Ablation, Place
+from ecr_bench.runner.ablation import Place
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import Panel, build_panel
 from ecr_bench.types import Measure
@@ -22,34 +22,37 @@ HEADLINE_SPLIT = "unseen"
 
 
 def build_result(
-    ablation: Ablation, board: Board, records: pd.DataFrame, measures: Sequence[Measure] = ()
+    layout: Layout, board: Board, records: pd.DataFrame, measures: Sequence[Measure] = ()
 ) -> AblationResult:
     """Points and references as the board has them; paired differences on unseen languages from the records."""
     precision = ordered_precisions(row.precision for row in board.rows)[0]
     rows = {(r.arm, str(r.split), r.task): r for r in board.rows if r.precision == precision}
     unseen = records[(records["group"] == HEADLINE_SPLIT) & (records["precision"] == precision)]
     panel = build_panel(unseen) if len(unseen) else None
-    sizes = _equal_sizes(ablation, rows, panel, precision) if panel else []
+    sizes = _equal_sizes(layout, rows, panel, precision) if panel else []
     return AblationResult(
-        name=ablation.experiment.name,
-        label=ablation.axis.label,
-        log=ablation.axis.log,
-        numeric=ablation.axis.numeric,
+        name=layout.name,
+        label=layout.label,
+        log=layout.log,
+        numeric=layout.numeric,
+        by_size=layout.by_size,
         precision=precision,
         points=[
-            _point(place.series, place.value.label, place.value.at, rows[place.arm, split, task])
-            for place in ablation.places
+            _point(place.series, place.label, place.at, rows[place.arm, split, task])
+            for place in layout.places
             for split, task in _tables(rows)
+            if (place.arm, split, task) in rows
         ],
         references=[
             _point(str(arm), "", None, rows[arm, split, task])
-            for arm in ablation.references
+            for arm in layout.references
             for split, task in _tables(rows)
+            if (arm, split, task) in rows
         ],
         chance={f"{split}/{task}": row.chance for (_, split, task), row in rows.items()},
-        differences=list(_differences(ablation, panel, precision)) if panel else [],
+        differences=list(_differences(layout, panel, precision)) if panel else [],
         equal_sizes=sizes,
-        stability=stability_of(ablation.places, measures),
+        stability=stability_of(layout.places, measures),
         findings=[found.sentence for found in sizes] + _side(rows, sizes),
         notes=board.notes,
         provenance=board.provenance,
@@ -70,14 +73,14 @@ def _point(series: str, label: str, at: float | None, row: Row) -> Point:
     return Point(series=series, label=label, at=at, arm=row.arm, **shared)
 
 
-def _differences(ablation: Ablation, panel: Panel, precision: str) -> Iterator[Difference]:
-    for place in ablation.places:
-        for reference in ablation.references:
+def _differences(layout: Layout, panel: Panel, precision: str) -> Iterator[Difference]:
+    for place in layout.places:
+        for reference in layout.references:
             for task in (task for task in TASKS if task in panel.tasks and place.arm != reference):
                 found = compare(panel, str(place.arm), str(reference), precision, precision, task)
                 yield Difference(
                     series=place.series,
-                    label=place.value.label,
+                    label=place.label,
                     reference=reference,
                     task=task,
                     difference=found.value,
@@ -85,12 +88,12 @@ def _differences(ablation: Ablation, panel: Panel, precision: str) -> Iterator[D
                 )
 
 
-def _equal_sizes(ablation: Ablation, rows: Rows, panel: Panel, precision: str) -> list[EqualSize]:
+def _equal_sizes(layout: Layout, rows: Rows, panel: Panel, precision: str) -> list[EqualSize]:
     """The headline figure, where the axis is the model size: one line of plain models, others to compare."""
     lines: dict[str, list[Place]] = {}
-    for place in ablation.places:
+    for place in layout.places:
         lines.setdefault(place.series, []).append(place)
-    if not all(value.size for value in ablation.axis.values):
+    if not layout.by_size:
         return []
     plain = next((places for places in lines.values() if places[0].arm.role is Role.PLAIN), None)
     if plain is None:

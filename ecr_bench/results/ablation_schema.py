@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from ecr_bench.arm import NamedArm
+from ecr_bench.arm import Arm, NamedArm
 from ecr_bench.results.divergence import Stability
 from ecr_bench.results.equal_size import EqualSize
 from ecr_bench.results.schema import Record, Split
+from ecr_bench.runner.ablation import Ablation, Place
 
 
 class Point(Record):
@@ -38,12 +40,46 @@ class Difference(Record):
     ci: tuple[float, float]
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What was varied, and which arms stand where."""
+
+    name: str
+    label: str
+    """What is varied."""
+    log: bool
+    numeric: bool
+    by_size: bool
+    """The axis is the model size."""
+    places: tuple[Place, ...]
+    references: tuple[Arm, ...]
+
+    @classmethod
+    def planned(cls, ablation: Ablation) -> Layout:
+        axis = ablation.axis
+        places = tuple(ablation.places)
+        return cls(
+            ablation.experiment.name, axis.label, axis.log, axis.numeric, axis.by_size, places, ablation.references
+        )
+
+    @classmethod
+    def of(cls, result: AblationResult) -> Layout:
+        """That of a finished ablation."""
+        places = dict.fromkeys(Place(p.series, p.label, p.at, p.arm) for p in result.points)
+        references = dict.fromkeys(p.arm for p in result.references)
+        return cls(
+            result.name, result.label, result.log, result.numeric, result.by_size, tuple(places), tuple(references)
+        )
+
+
 class AblationResult(Record):
     name: str
     label: str
     """What is varied."""
     log: bool
     numeric: bool
+    by_size: bool
+    """The axis is the model size."""
     precision: str
     points: list[Point]
     references: list[Point]

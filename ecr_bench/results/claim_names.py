@@ -13,11 +13,11 @@ from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.registry import METHODS, recipe_names, role_of
 from ecr_bench.metrics.registry import METRICS
 from ecr_bench.results.claim_schema import ACCURACY, COSTS, ArmReference, Claim
+from ecr_bench.results.contrasts import TASKS as MEANS
 from ecr_bench.results.evidence import Facts, NotTestedError
 from ecr_bench.results.roles import REQUIRED_CONTROLS
 
 ROLES = {"main": Role.MAIN, "plain": Role.PLAIN}
-GROUPS = ("all", "coarse", "fine")
 
 
 def resolve(name: ArmReference, facts: Facts) -> Arm:
@@ -58,7 +58,7 @@ def check_names(claim: Claim, facts: Facts, source: str) -> None:
         _check_controls(claim, facts)
         panels = facts.panels.values()
         _among("metric", claim.metric, {ACCURACY, *COSTS, *METRICS, *(m.metric for m in facts.measures)})
-        _among("task", claim.task, {*GROUPS, *TASKS, *(task for panel in panels for task in panel.tasks)})
+        _among("task", claim.task, {*MEANS, *TASKS, *(task for panel in panels for task in panel.tasks)})
         for precision in (claim.precision, claim.precision_b or claim.precision):
             run = {unit.precision for panel in panels for unit in panel.units}
             _among("precision", precision, {*get_args(Precision), *run})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from ecr_bench.config import one_line
@@ -14,7 +13,7 @@ from ecr_bench.io import fingerprint
 from ecr_bench.results.claim_schema import ClaimSet, ClaimsReport
 from ecr_bench.results.claims import evaluate
 from ecr_bench.results.evidence import Facts
-from ecr_bench.yaml_files import CLAIMS, shipped
+from ecr_bench.yaml_files import CLAIMS, read_yaml, shipped
 
 
 def shipped_claims() -> Path:
@@ -23,14 +22,7 @@ def shipped_claims() -> Path:
 
 def load_claims(path: Path) -> ClaimSet:
     """Read a claims file. UserError names the file, the claim, the key and what is allowed."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"no such file: {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UserError(f"{where}: not YAML: {getattr(error, 'problem', error)}") from error
+    raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise UserError(f"{path}: a claims file is a mapping with a list 'claims'; see {shipped_claims()}")
     try:
@@ -54,12 +46,17 @@ def _which(error: ValidationError, raw: dict[str, Any]) -> str:
 
 
 def judge(name: str, facts: Facts, source: Path) -> ClaimsReport:
-    """Evaluate the claims of ``source`` on the run called ``name``."""
+    """Evaluate the claims of a file on the run called ``name``; UserError names file, claim and wrong name."""
     claims = load_claims(source)
-    results = evaluate(claims, facts, str(source))
+    return judge_claims(name, facts, claims, source.name, str(source))
+
+
+def judge_claims(name: str, facts: Facts, claims: ClaimSet, source: str, shown: str = "") -> ClaimsReport:
+    """The same for claims that were read; ``shown``: how an error calls the file, where not ``source``."""
+    results = evaluate(claims, facts, shown or source)
     return ClaimsReport(
         run=name,
-        source=source.name,
+        source=source,
         fingerprint=claims_identity(claims),
         tested=sum(result.finding is not None for result in results),
         results=results,

@@ -103,7 +103,7 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
         f"Corpus {card['name']}: {card['rows']} rows; duplicates dropped within splits "
         f"{card['duplicates_dropped']}, across splits {card['cross_split_duplicates_dropped']}."
     )
-    notes += _memory_note(plan, store)
+    notes += [_dropout_note(plan), *_memory_note(plan, store)]
     return notes
 
 
@@ -117,6 +117,17 @@ def collect_fingerprints(plan: Plan, store: Store) -> dict[str, Any]:
         "anchors": sorted({result["anchors"] for result in anchors}),
         "cells": {cell.label: cell.train for cell in plan.cells},
     }
+
+
+def _dropout_note(plan: Plan) -> str:
+    """What happened to dropout inside the models, in pre-training and in every arm."""
+    specs = [stage.spec for stage in plan.stages.values()]
+    said = {spec[part]["dropout"] for spec in specs for part in ("pretrain", "finetune") if part in spec}
+    if said <= {"none"}:
+        return "Dropout inside models: none, in base models and in every arm."
+    if said == {"model"}:
+        return "Dropout inside models: as each model's configuration says, in base models and in every arm."
+    return "Dropout inside models differs between stages or arms: see `dropout` in the settings of each."
 
 
 def _memory_note(plan: Plan, store: Store) -> list[str]:

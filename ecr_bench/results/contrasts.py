@@ -15,6 +15,7 @@ from ecr_bench.statistics.paired import Comparison, compare
 from ecr_bench.statistics.panel import Panel
 
 TASKS = ("coarse", "fine", "all")
+"""Means over task families, which every comparison is made on."""
 HEADLINE, SAME, SCALE = "headline", "same size", "scale"
 LOW, MIXED = "low precision", "low against full precision"
 CONTROL, UPPER = "controls", "upper bound"

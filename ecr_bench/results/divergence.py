@@ -45,7 +45,7 @@ def stability_of(places: Sequence[Place], measures: Iterable[Measure]) -> list[S
     lines: dict[str, list[tuple[str, list[Measure]]]] = {}
     for place in places:
         if found := by_arm.get(place.arm):
-            lines.setdefault(place.series, []).append((place.value.label, found))
+            lines.setdefault(place.series, []).append((place.label, found))
     rows = []
     for series, points in lines.items():
         parts = [*points, (ALL, [m for _, found in points for m in found])] if len(points) > 1 else points

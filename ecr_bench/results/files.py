@@ -24,7 +24,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class DamagedError(UserError):
-    """A published file is not what was written. The command line exits with code 3."""
+    """A published file is not what was written."""
+
+    exit_code = 3
 
 
 def read_model(path: Path, kind: type[Model], arms: Mapping[str, Arm]) -> Model:

@@ -7,14 +7,15 @@ axis. Every series is run at every value, so stages that no value changes are co
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
 from ecr_bench.arm import Arm
-from ecr_bench.config import ArmGroup, CellGroup, Experiment, Section, one_line, parse, read, shipped
+from ecr_bench.config import ArmGroup, CellGroup, Experiment, one_line, parse, read, shipped
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.methods.recipe import arms_of
+from ecr_bench.section import Distinct, Filled, Section, Seed
 from ecr_bench.yaml_files import locate
 
 
@@ -51,7 +52,7 @@ class Axis(Section):
     """Logarithmic axis; every value then needs a positive ``at``."""
     values: tuple[Value, ...] = Field(min_length=2)
     series: tuple[Series, ...] = Field(default=(Series(label="ecr"),), min_length=1)
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], Filled, Distinct] = (0,)
 
     @model_validator(mode="after")
     def _positions(self) -> Axis:
@@ -63,6 +64,11 @@ class Axis(Section):
         return self
 
     @property
+    def by_size(self) -> bool:
+        """Whether every value names a model size."""
+        return all(value.size for value in self.values)
+
+    @property
     def numeric(self) -> bool:
         return self.values[0].at is not None
 
@@ -72,7 +78,9 @@ class Place:
     """Where an arm of the board stands: on which line, at which value."""
 
     series: str
-    value: Value
+    label: str
+    """Of the value."""
+    at: float | None
     arm: Arm
 
 
@@ -88,7 +96,7 @@ class Ablation:
     def places(self) -> list[Place]:
         """Every series at every value, in the order of the YAML."""
         return [
-            Place(series.label, value, arm)
+            Place(series.label, value.label, value.at, arm)
             for series in self.axis.series
             for value in self.axis.values
             for arm in arms_of(series.at(value, self.axis.seeds), self.experiment)
