@@ -23,7 +23,7 @@ from ecr_bench.methods.models import fit_to_machine
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.teacher_logits import build_cache
 from ecr_bench.sizes import Fitting
-from tests.architectures import ARCHITECTURES, AROUND_THE_HEAD, V, build
+from tests.architectures import ARCHITECTURES, V, build
 
 
 def batch(lengths: tuple[int, ...] = (10, 16, 7), answer: int = 4) -> dict[str, torch.Tensor]:
@@ -50,16 +50,15 @@ def gradients(model: PreTrainedModel, loss: torch.Tensor) -> dict[str, torch.Ten
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_the_training_loss_is_that_of_the_models_own_logits(kind):
+def test_the_training_loss_and_its_gradients_are_those_of_the_models_own_logits(kind):
     model, given = build(kind), batch()
     ours, theirs = cross_entropy(model, given), own_loss(model, given)
     assert ours.item() == pytest.approx(theirs.item(), rel=2e-5)
-    if kind in AROUND_THE_HEAD:
-        mine, expected = gradients(model, ours), gradients(model, theirs)
-        assert mine.keys() == expected.keys()
-        for name, gradient in expected.items():
-            scale = gradient.abs().max().clamp(min=1e-3)
-            assert (mine[name] - gradient).abs().max() <= 1e-3 * scale, name
+    mine, expected = gradients(model, ours), gradients(model, theirs)
+    assert mine.keys() == expected.keys()
+    for name, gradient in expected.items():
+        scale = gradient.abs().max().clamp(min=1e-3)
+        assert (mine[name] - gradient).abs().max() <= 1e-3 * scale, name
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -144,10 +143,11 @@ def test_what_no_scale_and_no_cap_explain_is_run_through_its_own_forward(kind, f
     assert found.shape == (len(labels), V)
 
 
-def test_a_head_of_zeros_cannot_be_measured():
+@pytest.mark.parametrize(("value", "why"), [(0.0, "nothing but zeros"), (torch.nan, "not finite")])
+def test_what_cannot_be_measured_is_said(value, why, caplog):
     model = llama()
-    torch.nn.init.zeros_(model.lm_head.weight)
-    assert after_head(model) is None
+    torch.nn.init.constant_(model.lm_head.weight, value)
+    assert after_head(model) is None and why in caplog.text
 
 
 def test_measuring_leaves_no_trace():
