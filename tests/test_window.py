@@ -14,17 +14,26 @@ from lm_eval.models.huggingface import HFLM
 from transformers import GPT2Config, LlamaConfig, MambaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from ecr_bench.cli import main
-from ecr_bench.data.encode import encode_items
-from ecr_bench.data.joint import TooLongError, too_long
+from ecr_bench.config import load
+from ecr_bench.data.encode import encode_items, refuse_too_long
+from ecr_bench.data.joint import TooLongError, joint_ids, plain_ids, too_long
+from ecr_bench.data.tokenizer import context_window, load_tokenizer
 from ecr_bench.ecr.codes import ConstantCodes, ProjectionCodes
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.control_tokens import ControlTokens
+from ecr_bench.ecr.cue import prompt_for
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.packing import Request, pack, window
 from ecr_bench.evaluation.records import read_records
-from ecr_bench.evaluation.window import window_of
 from ecr_bench.io import read_json
+from ecr_bench.items.files import read_items
+from ecr_bench.items.registry import document, task_name
+from ecr_bench.publish import publish
+from ecr_bench.quiet import quiet_libraries
+from ecr_bench.runner.plan import make_plan
+from ecr_bench.runner.stages import run_stage
+from ecr_bench.runner.store import Store
 from ecr_bench.types import Item
 from tests.conftest import WORDS
 from tests.public_sets import documents, tiny_model, write
@@ -138,8 +147,10 @@ def test_training_items_are_held_to_the_same_rule(tokenizer: PreTrainedTokenizer
         Item(f"i{n}", "intent", "coarse", "c", "en", "en", "turn on", "What?", ("lamp", words(length)), 0)
         for n, length in enumerate((3, 90, 95))
     ]
-    with pytest.raises(TooLongError, match=r"task ecr_intent_en, item i1: .* window of 48.*; 1 more do not fit either"):
-        encode_items(Conditioner(tokenizer), items, WINDOW)
+    for hold in (encode_items, refuse_too_long):
+        with pytest.raises(TooLongError, match=r"item i1: .* in a window of 48 .*; 1 more do not fit either"):
+            hold(Conditioner(tokenizer), items, WINDOW)
+    refuse_too_long(Conditioner(tokenizer), items[:1], WINDOW)
 
 
 @pytest.mark.parametrize(
@@ -149,16 +160,16 @@ def test_training_items_are_held_to_the_same_rule(tokenizer: PreTrainedTokenizer
 def test_the_window_is_what_the_model_reads_or_what_is_asked_for(
     config: Any, reads: int | None, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    assert window_of(config, tokenizer) == (reads or 2048)
-    assert window_of(config, tokenizer, 32) == 32
+    assert context_window(config, tokenizer) == (reads or 2048)
+    assert context_window(config, tokenizer, 32) == 32
     if reads is None:
-        assert window_of(config, tokenizer, 10_000) == 10_000
+        assert context_window(config, tokenizer, 10_000) == 10_000
     else:
-        assert window_of(config, tokenizer, reads) == reads
+        assert context_window(config, tokenizer, reads) == reads
         with pytest.raises(UserError, match=f"max_length {reads + 1}: the model reads {reads} tokens at most"):
-            window_of(config, tokenizer, reads + 1)
+            context_window(config, tokenizer, reads + 1)
     with pytest.raises(UserError, match="max_length 1: must be 2 or more"):
-        window_of(config, tokenizer, 1)
+        context_window(config, tokenizer, 1)
 
 
 # --- the command ---------------------------------------------------------------------------------------
@@ -313,3 +324,43 @@ def test_each_window_has_a_folder_of_its_own(
         main(["eval", str(folder), "xcopa_it", "--data-dir", str(data), *more])
     assert len(list(Path("runs/eval").iterdir())) == 3
     shutil.rmtree("runs")
+
+
+# --- run -------------------------------------------------------------------------------------------------
+
+
+def finished(out: Path, window: int) -> Any:
+    """``tiny`` with two arms in models of ``window`` positions."""
+    quiet_libraries()
+    cells = [{"method": "finetune"}, {"method": "ecr"}]
+    settings = {"teacher.name": "bag", "teacher.rows": 200, "precisions": ["fp32"], "scoring.items": 3, "cells": cells}
+    short = {"sizes.1x.max_length": window, "geometry.measure": False, "name": "short"}
+    plan, store = make_plan(load("tiny").with_overrides({**settings, **short})), Store(out)
+    for stage in plan.stages.values():
+        run_stage(stage, store, lambda done, total: None)
+    return publish(plan, store, out / "short"), plan, store
+
+
+def longest_input(item: Item, conditioner: Conditioner) -> int:
+    """Tokens of the whole prompt and the longest option; the last of an option is no input."""
+    (context,) = conditioner.encode([prompt_for(task_name(item), document(item), item.prompt)])
+    pairs = [(item.prompt, f" {choice}") for choice in item.choices]
+    options = joint_ids(lambda texts: plain_ids(conditioner.tokenizer, texts), pairs)
+    return len(context.ids) + max(len(ids) for _, ids in options) - 1
+
+
+def test_a_run_counts_the_prompts_it_cut(tmp_path: Path) -> None:
+    run, plan, store = finished(tmp_path, 28)
+    (note,) = [note for note in run.board.notes if "were cut" in note]
+    for cell in plan.cells:
+        folder = store.path(cell.train) / "model"
+        conditioner = Conditioner.load(folder / "conditioner", load_tokenizer(folder))
+        lengths = [longest_input(item, conditioner) for item in read_items(store.path(cell.items) / "test")]
+        cut = sum(length > 28 for length in lengths)
+        assert cut and f"{cell.arm} in {cut} of {len(lengths)} items" in note
+
+
+def test_a_run_whose_options_do_not_fit_stops_before_it_trains(tmp_path: Path) -> None:
+    with pytest.raises(TooLongError, match=r"task ecr_[\w-]+, item .* in a window of 16"):
+        finished(tmp_path, 16)
+    assert not list((tmp_path / "store" / "train").glob("*/done.json"))

@@ -28,13 +28,13 @@ from ecr_bench.data.joint import (
     refuse_empty,
     too_long,
 )
+from ecr_bench.data.tokenizer import context_window
 from ecr_bench.ecr.conditioner import Conditioner, Encoded
 from ecr_bench.ecr.cue import prompt_for
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.generation import generate
 from ecr_bench.evaluation.loading import safe_options
 from ecr_bench.evaluation.scorer import Request, loglikelihoods
-from ecr_bench.evaluation.window import window_of
 from ecr_bench.types import Prompt
 
 DocKey = tuple[str, int]
@@ -89,7 +89,7 @@ class EcrLM(HFLM):
                 raise UserError("a conditioner needs a causal model; this one is an encoder-decoder")
             self.conditioner.attach(self.model)
         if self.backend == "causal":
-            self._max_length = window_of(self.model.config, self.tokenizer, kwargs.get("max_length"))
+            self._max_length = context_window(self.model.config, self.tokenizer, kwargs.get("max_length"))
         self.last_control_tokens: dict[DocKey, list[int]] = {}
         """Control tokens of each document of the last call, by (task name, doc id)."""
         self.last_cut: set[DocKey] = set()
