@@ -32,7 +32,8 @@ def grids(result: AblationResult) -> list[Grid]:
             )
             for series, label in dict.fromkeys((p.series, p.label) for p in mine)
         ]
-        title = f"Accuracy in %, {split} languages, {result.precision} (95 % interval over {covered(point.covers for point in mine)})"
+        over = covered(point.covers for point in mine)
+        title = f"Accuracy in %, {split} languages, {result.precision} (95 % interval over {over})"
         tables.append((title, ("line", result.label, "seeds", *tasks), lines))
     if result.differences:
         tables.append(_differences(result))
