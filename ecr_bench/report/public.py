@@ -82,8 +82,8 @@ def _told(task: Scored, prepared: Prepared) -> dict[str, Any]:
 def summary(records: pd.DataFrame, incomplete: Collection[str] = ()) -> list[dict[str, Any]]:
     """Accuracy of each task by language and over all (the mean of its languages), with its 95 % interval.
 
-    The interval is the cluster bootstrap over items of ``statistics.paired``; it does not cover seeds. Families
-    that are ``incomplete``, because a language of them failed, have no mean over languages.
+    The interval is over clusters of items (``statistics.paired``); it does not cover seeds. Families that are
+    ``incomplete``, because a language of them failed, have no mean over languages.
     """
     lines = []
     for task, rows in records.groupby("task", sort=False):
