@@ -21,6 +21,7 @@ from ecr_bench.evaluation.records import read_records
 from ecr_bench.evaluation.run import evaluate, load_item_tasks
 from ecr_bench.io import read_json
 from ecr_bench.items.files import write_items
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.runner.cells import train_stage
 from ecr_bench.types import Item
 from tests.public_sets import documents, tiny_model, write
@@ -109,7 +110,7 @@ def test_a_run_finds_it_in_test_items_before_it_trains(tmp_path: Path, monkeypat
         tokenizer = tokenizer_of("wordpiece")
 
     finetune = config.load("tiny").finetune.model_dump()
-    spec = {"finetune": finetune, "seed": 0, "method": "finetune"}
+    spec = {"finetune": finetune, "seed": 0, "recipe": Recipe.of("finetune").to_json()}
     with pytest.raises(UserError, match="task ecr_intent_en, item i1"):
         train_stage(spec, {"items": tmp_path / "items", "corpus": tmp_path}, tmp_path, None)
 
