@@ -14,7 +14,8 @@ from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.claim_schema import ACCURACY, COSTS, EXACT_COSTS, Claim, Evidence
 from ecr_bench.results.roles import Cast
 from ecr_bench.statistics.by_seed import exact_difference, mean_difference
-from ecr_bench.statistics.paired import Estimate, compare
+from ecr_bench.statistics.interval import Estimate
+from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import Panel, build_panel
 from ecr_bench.types import Measure
 
@@ -85,7 +86,7 @@ def _accuracy(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
         raise NotTestedError(f"this run has no {claim.task} task")
     for side in (a, b):
         if not panel.has(str(side.arm), side.precision):
-            raise NotTestedError(f"{side.arm} was not scored in {side.precision}")
+            raise NotTestedError(_no_scores(facts, side))
     found = compare(panel, str(a.arm), str(b.arm), a.precision, b.precision, claim.task)
     mean_a, mean_b = (_panel_mean(panel, side, claim.task) for side in (a, b))
     rows = tuple(
@@ -96,6 +97,11 @@ def _accuracy(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
         for side in (a, b)
     )
     return Found(found, mean_a, mean_b, rows)
+
+
+def _no_scores(facts: Facts, side: Side) -> str:
+    lost = [c for c in facts.cells if (c.arm, c.precision) == (side.arm, side.precision) and c.diverged]
+    return f"{side.arm} {'diverged' if lost else 'was not scored'} in {side.precision}"
 
 
 def _panel_mean(panel: Panel, side: Side, task: str) -> float:
