@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from ecr_bench.config import Experiment
+from ecr_bench.methods.registry import METHODS, MODIFIERS
 from ecr_bench.sizes import SIZES
 from ecr_bench.yaml_files import shipped
 
@@ -20,7 +21,7 @@ BASE = yaml.safe_load((shipped("baselines") / "tiny.yaml").read_text(encoding="u
 LANGUAGES = ["en", "de", "ru", "ja", "no", "zh-Hans", "../x", "English", "", "e n", "EN"]
 WORDS = ["1x", "3x", "intent", "slot", "label", "meaning", "copa", "ecr", "finetune", "random", "oracle", "distill"]
 WORDS += ["ecr+dropout", "nonsense", "intents", "files", "usem3", "checkpoint", "store", "../up", "a/b", "con", "nan"]
-WORDS += ["n" * 300, "größe", "fp32", "bf16", "to-en"]
+WORDS += ["dropout", "lora", "refresh", "n" * 300, "größe", "fp32", "bf16", "to-en"]
 WHOLE = [0, 1, 2, 3, 4, 8, 16, 64, 192, 1000, 4096, -1, -7, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 10**40]
 REAL = [0.0, 0.1, 0.5, 0.9, 1.0, 1.5, 100.0, -0.5, 1e-30, 1e300, float("inf"), float("-inf"), float("nan")]
 NUMBERS: list[Any] = [*WHOLE, *REAL, True, False]
@@ -81,6 +82,7 @@ def _paths(model: type[BaseModel], above: tuple[Any, ...] = ()) -> list[tuple[tu
     """(path, annotation) of every key of ``model`` and of the sections in it."""
     found: list[tuple[tuple[Any, ...], Any]] = []
     for name, field in model.model_fields.items():
+        name = field.alias or name
         found.append(((*above, name), Annotated[field.annotation, *field.metadata, None]))
         kind = _bare(field.annotation)
         inner = _bare(get_args(kind)[0]) if get_origin(kind) is tuple else kind
@@ -91,6 +93,11 @@ def _paths(model: type[BaseModel], above: tuple[Any, ...] = ()) -> list[tuple[tu
 
 PATHS = _paths(Experiment)
 PATHS += [(("sizes", "1x", *path), kind) for size in SIZES.values() for path, kind in _paths(size)]
+for registry in (METHODS, MODIFIERS):
+    for owner in registry:
+        of_owner = _paths(registry.get(owner).Options)
+        PATHS += [(("options", owner, *path), kind) for path, kind in of_owner]
+        PATHS += [(("cells", 0, "with", 0, owner, *path), kind) for path, kind in of_owner if registry is MODIFIERS]
 DOTTED = {".".join(path): kind for path, kind in PATHS if all(isinstance(part, str) for part in path)}
 
 
@@ -119,7 +126,9 @@ def _edit(raw: dict[str, Any], path: tuple[Any, ...], value: Any, how: str) -> N
     for step, following in itertools.pairwise(path):
         if isinstance(node, dict):
             node = node.setdefault(step, [] if isinstance(following, int) else {})
-        elif isinstance(node, list) and isinstance(step, int) and step < len(node):
+        elif isinstance(node, list) and isinstance(step, int) and step <= len(node):
+            if step == len(node):
+                node.append({})
             node = node[step]
         else:
             return

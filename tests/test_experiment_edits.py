@@ -62,8 +62,8 @@ def _check_values(section: BaseModel) -> None:
             if isinstance(part, BaseModel):
                 _check_values(part)
         if isinstance(value, tuple) and name != "cells":
-            assert len(set(value)) == len(value)
-            assert value or name == "languages"
+            assert len(set(map(repr, value))) == len(value)
+            assert value or name in ("languages", "modifiers")
 
 
 def _read(path: Path) -> None:
