@@ -16,8 +16,9 @@ from ecr_bench.publish import run_and_publish
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.runner.preflight import check_data
 from ecr_bench.runner.store import Store
+from tests.outside import CASES as CASES_FOLDER
+from tests.outside import needs_cases
 
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "cases" / "corpora"
 QUIET = Console(quiet=True)
 
 
@@ -93,12 +94,12 @@ def test_a_folder_a_missing_file_and_a_repeated_parquet_column(tmp_path):
     _refused(tmp_path / "out", _experiment(tmp_path / "a.parquet"), "two columns are called 'text'")
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared/cases is not here")
+@needs_cases
 @pytest.mark.parametrize(
     "name", ["big-integer.jsonl", "two-text-columns.csv", "label-once.jsonl", "slash-language.jsonl"]
 )
 def test_the_shared_cases_are_refused(tmp_path, name):
-    _refused(tmp_path / "out", _experiment(SHARED / name), name)
+    _refused(tmp_path / "out", _experiment(CASES_FOLDER / "corpora" / name), name)
 
 
 def test_a_meaning_task_says_what_pairs_it_lacks(tmp_path):
