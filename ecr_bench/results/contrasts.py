@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ecr_bench.arm import Arm, Role
+from ecr_bench.formats import interval, points
 from ecr_bench.results.roles import Cast
 from ecr_bench.results.schema import Contrast, Split
-from ecr_bench.results.words import interval, points
 from ecr_bench.statistics.decision import Answer, decide
 from ecr_bench.statistics.multiple import holm
 from ecr_bench.statistics.paired import Comparison, compare

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ecr_bench.arm import Role
+from ecr_bench.formats import interval, points
 from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, TASKS
 from ecr_bench.results.roles import REQUIRED_CONTROLS, Cast, attribute
 from ecr_bench.results.schema import Contrast, TaskVerdict, Verdict
-from ecr_bench.results.words import interval, points
 
 WORD = {"supported": "Yes", "refuted": "No, the opposite holds", "inconclusive": "Not shown"}
 
