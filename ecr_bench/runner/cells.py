@@ -19,6 +19,7 @@ from ecr_bench.data.encode import Example, encode_items, encode_texts, refuse_em
 from ecr_bench.data.module import ExamplesDataModule, Mixture
 from ecr_bench.data.parallel import parallel_rows
 from ecr_bench.data.tokenizer import context_window, load_tokenizer
+from ecr_bench.divergence import KEY, DivergedError
 from ecr_bench.ecr.anchors import Anchors
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.projection import load_projection
@@ -158,8 +159,11 @@ def _snapshots(
 
 
 def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Any) -> dict[str, Any]:
-    """Score a trained cell on all test items at each precision; per-item records as Parquet."""
-    from ecr_bench.evaluation.records import write_records
+    """Score a trained cell on all test items at each precision; per-item records as Parquet.
+
+    A precision at which log-likelihoods are not finite has no records; the result says why.
+    """
+    from ecr_bench.evaluation.records import SCHEMA, write_records
     from ecr_bench.evaluation.run import evaluate, load_item_tasks
     from ecr_bench.runner.scorers import disk_bytes, open_scorer
 
@@ -174,15 +178,19 @@ def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
         report(index, len(spec["precisions"]))
         reset_peak_memory()
         scorer = open_scorer(model_folder, precision, device(), spec["batch_tokens"])
-        started = time.perf_counter()
-        scored = evaluate(scorer.lm, tasks, metadata={**metadata, "precision": precision}, task_manager=manager)
+        started, failed = time.perf_counter(), {}
+        try:
+            scored = evaluate(scorer.lm, tasks, metadata={**metadata, "precision": precision}, task_manager=manager)
+        except DivergedError as error:
+            scored, failed = [], {KEY: str(error)}
         seconds = time.perf_counter() - started
         records += scored
         costs[precision] = {
+            **failed,
             "bytes": scorer.bytes,
             "disk_bytes": disk_bytes(model_folder, scorer.bytes),
             "scoring_memory": peak_memory(),
-            "ms_per_item": round(1000 * seconds / max(1, len(scored)), 3),
+            "ms_per_item": round(1000 * seconds / len(scored), 3) if scored else None,
         }
-    write_records(folder / "records.parquet", pd.DataFrame(records))
-    return {"items": len(records) // len(spec["precisions"]), "precisions": costs}
+    write_records(folder / "records.parquet", pd.DataFrame(records, columns=SCHEMA.names))
+    return {"items": sum(len(task.eval_docs) for task in tasks), "precisions": costs}

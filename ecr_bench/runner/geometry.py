@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from ecr_bench.config import TeacherConfig
 from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.parallel import COLUMNS, parallel_rows
+from ecr_bench.divergence import KEY, inherited
 from ecr_bench.ecr.codes import ProjectionCodes
 from ecr_bench.ecr.projection import load_projection
 from ecr_bench.errors import UserError
@@ -28,6 +29,7 @@ from ecr_bench.metrics.options import aligned_scores
 from ecr_bench.metrics.suite import Rows, Taken
 from ecr_bench.runner.anchoring import with_own_model
 from ecr_bench.runner.device import device
+from ecr_bench.runner.store import stage_result
 from ecr_bench.teachers.cache import embed_cached
 from ecr_bench.teachers.registry import create
 from ecr_bench.types import Measure
@@ -49,7 +51,14 @@ def parallel_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, 
 
 
 def geometry_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Any) -> dict[str, Any]:
-    """Measure a finished cell and its snapshots; ``measures.json`` without the names an experiment gives."""
+    """Measure a finished cell and its snapshots; ``measures.json`` without the names an experiment gives.
+
+    Of a cell that diverged, or whose teacher did, only how it trained.
+    """
+    if reason := inherited({role: stage_result(given) for role, given in inputs.items()}):
+        measures = list(_stability(inputs["train"]))
+        write_measures(folder / FILE, measures)
+        return {"measures": len(measures), "rows": 0, KEY: reason}
     where = device()
     frame = pd.read_parquet(inputs["parallel"] / ROWS)[COLUMNS]
     teacher = load_file(inputs["parallel"] / TEACHER)["vectors"]
@@ -122,7 +131,7 @@ def _options(inputs: dict[str, Path], taken: Taken) -> Iterator[Measure]:
     """RankC at the measured precision, or the first one that was scored."""
     records = read_records(inputs["score"] / "records.parquet")
     scored = list(dict.fromkeys(records["precision"]))
-    precision = taken.precision if taken.precision in scored else scored[0]
+    precision = taken.precision if taken.precision in scored or not scored else scored[0]
     blocks = aligned_scores(read_items(inputs["items"] / "test"), records[records["precision"] == precision])
     yield from suite.option_measures(blocks, Taken(precision=precision))
 

@@ -8,10 +8,13 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from ecr_bench.divergence import KEY
 from ecr_bench.items.files import read_items
 from ecr_bench.methods.base import Ingredients
 from ecr_bench.methods.probe import fit_probe
 from ecr_bench.runner.memory import peak_memory, reset_peak_memory
+
+BROKEN = {KEY: "the weights of the probe are not finite"}
 
 
 def train_probe(given: Ingredients, items: Path, folder: Path) -> dict[str, Any]:
@@ -35,4 +38,5 @@ def train_probe(given: Ingredients, items: Path, folder: Path) -> dict[str, Any]
         "train_seconds": round(time.perf_counter() - started, 2),
         "probe": stats,
         "peak_memory": peak_memory(),
+        **({} if all(weight.isfinite().all() for weight in probe.weights.values()) else BROKEN),
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ecr_bench.divergence import KEY, inherited
 from ecr_bench.registry import Registry
 from ecr_bench.runner.plan import Stage
 from ecr_bench.runner.store import Store
@@ -31,14 +32,23 @@ STAGES = Registry(
 )
 """Kind -> function(spec, folders of the inputs by role, own folder, report) -> result, plain JSON."""
 
+COPES = frozenset({"geometry"})
+"""Kinds that have something to say of a model that diverged."""
+
 
 def run_stage(stage: Stage, store: Store, report: Report) -> dict[str, Any]:
-    """Run ``stage`` unless it is done, and return its result."""
+    """Run ``stage`` unless it is done, and return its result.
+
+    What rests on a model that diverged is not run: its result is the reason (``ecr_bench.divergence``).
+    """
     if not store.done(stage.id):
         inputs = {role: store.path(stage_id) for role, stage_id in stage.inputs.items()}
         work = STAGES.get(stage.kind)
 
         def build(folder: Path) -> dict[str, Any]:
+            given = {} if stage.kind in COPES else {r: store.result(i) for r, i in stage.inputs.items()}
+            if reason := inherited(given):
+                return {KEY: reason, "seconds": 0.0}
             started = time.perf_counter()
             result = work(stage.spec, inputs, folder, report)
             return {**result, "seconds": round(time.perf_counter() - started, 2)}

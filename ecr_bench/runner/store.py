@@ -11,6 +11,12 @@ from ecr_bench.io import atomic_dir, read_json, write_json
 DONE = "done.json"
 
 
+def stage_result(folder: Path) -> dict[str, Any]:
+    """What the stage that filled ``folder`` reported; nothing for a folder that no stage has filled."""
+    path = folder / DONE
+    return read_json(path)["result"] if path.is_file() else {}
+
+
 @dataclass(frozen=True)
 class Store:
     """Content-addressed results under ``root``; a key is the hash of what can change the result."""
@@ -26,7 +32,7 @@ class Store:
 
     def result(self, stage_id: str) -> dict[str, Any]:
         """What the stage reported when it finished."""
-        return read_json(self.path(stage_id) / DONE)["result"]
+        return stage_result(self.path(stage_id))
 
     def write(self, stage_id: str, spec: dict[str, Any], build: Any) -> None:
         """Run ``build(folder) -> result`` in a temporary folder that takes its place only when whole."""

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from ecr_bench.config import OptimiserConfig
 from ecr_bench.data.module import ExamplesDataModule
+from ecr_bench.divergence import after_training
 from ecr_bench.methods.base import CausalLMModule
 from ecr_bench.runner.memory import peak_memory, reset_peak_memory
 
@@ -91,7 +92,8 @@ def fit(
     (nats per token) and ``grad_norm`` of every step, float32 (steps,). ``dtype`` bf16: autocast, weights stay float32.
 
     Returns plain numbers: seconds, tokens seen, last training and validation loss (nats per token),
-    gradient norm (median, largest), whether the loss stayed finite, peak memory in bytes.
+    gradient norm (median, largest), whether the loss stayed finite, peak memory in bytes; where it ended in numbers
+    that are not finite, why (``divergence.KEY``).
     """
     L.seed_everything(seed, verbose=False)
     reset_peak_memory()
@@ -130,6 +132,7 @@ def fit(
         "grad_norm_median": _number(norms.median()),
         "grad_norm_max": _number(norms.max()),
         "finite": bool(torch.isfinite(losses).all()),
+        **after_training(module.model, losses[-1]),
         "peak_memory": peak_memory(),
     }
 
