@@ -83,7 +83,7 @@ def records(items: list[Item]) -> pd.DataFrame:
     rows = [
         {
             **fixed, "task": i.task, "task_name": f"ecr_{i.task}_{i.lang}", "lang": i.lang, "target_lang": i.lang,
-            "item_id": i.item_id, "cluster": i.cluster, "control_tokens": [], "extra_tokens": 0,
+            "item_id": i.item_id, "cluster": i.cluster, "topic": i.topic, "control_tokens": [], "extra_tokens": 0,
             "loglikelihoods": [-float(ord(choice)) for choice in i.choices], "choice_bytes": [1] * len(i.choices),
             "gold": 0, "predicted": 0, "correct": True,
         }

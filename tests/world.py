@@ -59,7 +59,7 @@ class Made(NamedTuple):
 def make(
     levels: Mapping[Any, float] | None = None,
     fine: dict[str, float] | None = None,
-    seeds: int = 2,
+    seeds: int = 3,
     precisions: tuple[str, ...] = ("fp32", "nf4"),
     items: int = 150,
     seed: int = 0,
@@ -99,6 +99,7 @@ def items_of(count: int) -> pd.DataFrame:
     base["target_lang"] = base["lang"]
     base["item_id"] = base["task"] + base["lang"] + base["k"].astype(str)
     base["cluster"] = "m" + base["k"].astype(str)
+    base["topic"] = "t" + (base["k"] % 10).astype(str)
     base["gold"] = base["k"] % 4
     base["choice_bytes"] = [[3, 4, 5, 6]] * len(base)
     return base.drop(columns="k")
