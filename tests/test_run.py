@@ -19,7 +19,6 @@ from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import build_panel
 from tests.world import Made, arm, make, measured, run_of
 
-
 README = Path(__file__).resolve().parent.parent / "README.md"
 
 

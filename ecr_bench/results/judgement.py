@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from ecr_bench.arm import Arm
-from ecr_bench.results.roles import Attribution
+from ecr_bench.results.schema import Attribution, Word
 from ecr_bench.statistics.by_seed import MIN_SEEDS
 from ecr_bench.statistics.decision import Answer, decide
-
-Word = Literal[
-    "supported",
-    "supported, not attributed",
-    "refuted",
-    "inconclusive",
-    "not attributable to anchors",
-    "not attributable to the language model",
-    "not tested",
-]
-"""``supported, not attributed``: a is better, but controls that could explain it were not run.
-``not attributable to ...``: a is better, but a control is not shown to be worse than a."""
 
 SMALLEST_EFFECT = 0.01
 """Smallest difference of accuracies that matters, where nothing else is said: one point."""

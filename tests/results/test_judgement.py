@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from dataclasses import replace
@@ -65,7 +66,7 @@ def test_a_clear_gain_over_everybody_is_supported() -> None:
 
 @pytest.mark.parametrize("missing", [REQUIRED_CONTROLS, *((name,) for name in REQUIRED_CONTROLS)])
 def test_without_controls_nothing_is_attributed(missing: tuple[str, ...]) -> None:
-    made = make({name: level for name, level in CLEAR.items() if name not in {f"{c}-1x" for c in missing}}, items=60)
+    made = make({name: level for name, level in CLEAR.items() if name not in {f"{c}-1x" for c in missing}}, precisions=("fp32",))
     board = board_of(made)
     assert same_word(made) == "supported, not attributed" and board.verdict.attributable is None
     gains = [c for c in board.contrasts if c.family in GAINS]
@@ -204,7 +205,7 @@ def renderings(board: Board, report: ClaimsReport) -> dict[str, str]:
     print_board(board, console)
     page = render_page(board, [], {}, Extras(report))
     text = re.sub(r"<[^>]+>", "", re.sub(r"<(script|style).*?</\1>", "", page, flags=re.S))
-    return {"terminal": out.getvalue(), "markdown": to_markdown(board, (), report), "page": text}
+    return {"terminal": out.getvalue(), "markdown": to_markdown(board, (), report), "page": html.unescape(text)}
 
 
 @pytest.mark.parametrize("level", [0.75, 0.56, 0.53, 0.4])
@@ -228,7 +229,7 @@ def test_every_rendering_says_the_same_p_and_word(level: float) -> None:
         said = [line for line in text.splitlines() if "ecr-1x" in line and "finetune-3x" in line and p in line]
         assert said, (name, p)
         assert bare in text and found.verdict in text.lower(), (name, found.verdict)
-        assert not re.search(r"\bnot shown\b[^t]|\bYes\b", text), name
+        assert not re.search(r"\bNot shown\b|\bYes\b", text), name
 
 
 def test_claims_that_are_not_on_the_board_are_corrected_over_each_other(tmp_path: Path) -> None:
@@ -294,10 +295,10 @@ def test_tasks_at_the_floor_are_named_and_means_stand_without_them() -> None:
     rows = {(str(r.arm), r.task): r for r in board.rows if (r.split, r.precision) == ("unseen", "fp32")}
     assert rows["ecr-1x", "all above floor"].mean == rows["ecr-1x", "intent"].mean > rows["ecr-1x", "all"].mean
     assert ("ecr-1x", "fine above floor") not in rows  # nothing is left of it
-    assert board.verdict.by_task["all above floor"].answer == "supported"
+    assert board.verdict.by_task["all above floor"].answer == "not attributable to the language model"
     assert headline(board, "fine").verdict == "inconclusive"
     for name, text in renderings(board, judged(make(levels, fine=at_chance, items=100), board)).items():
-        assert re.search(r"at the floor.*slot|slot.*at the floor", text), name
+        assert re.search(r"at the floor,[^|]{0,80}slot", " ".join(text.split()), re.I), name
     assert board_of(make(CLEAR)).floors == {}
 
 
