@@ -83,7 +83,7 @@ def test_bad_requests_are_one_line(
 
 def test_long_names_fit_80_columns_and_keep_every_number() -> None:
     settings = {"anchors.assignment": "residual", "control_tokens.count": 8, "control_tokens.placement": "interleaved"}
-    levels: dict[Arm, float] = {arm(name): level for name, level in (LEVELS | {"finetune+lora-int8-1x": 0.5}).items()}
+    levels: dict[Arm, float] = {arm(name): level for name, level in (LEVELS | {"finetune+lora-1x": 0.5}).items()}
     levels[Arm.of("ecr", "1x", settings, Role.MAIN)] = 0.6
     board = board_of(make(levels, items=10, precisions=("fp32", "bf16", "int8", "nf4")))
     out = io.StringIO()

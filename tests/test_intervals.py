@@ -145,17 +145,17 @@ def test_only_one_file_makes_intervals() -> None:
 
 
 def test_the_width_moves_smoothly_from_equal_answers_to_separate_ones() -> None:
-    """From a twin to an arm of its own, four items at a time: no few answers move the interval by much."""
+    """From a twin to an arm of its own, eight items at a time: no few answers move the interval by much."""
     panel = World(seeds=(2, 2), seed_sd=(0.2, 0.2)).panel(np.random.default_rng(3))
     order = np.random.default_rng(0).permutation(panel.correct.shape[1])
     halves = []
-    for own in range(0, len(order) + 1, 4):
+    for own in range(0, len(order) + 1, 8):
         correct = panel.correct.copy()
         correct[2:] = correct[:2]
         correct[2:, order[:own]] = panel.correct[2:, order[:own]]
         found = differ(Panel(panel.units, correct, panel.items))
         halves.append((found.high - found.low) / 2)
-    assert max(np.abs(np.diff(halves))) < 0.1 * max(halves)
+    assert max(np.abs(np.diff(halves))) < 0.12 * max(halves)
     assert halves[0] < 0.2 * halves[-1]
 
 
@@ -317,6 +317,7 @@ def test_tie_groups() -> None:
 
 
 def test_what_can_be_detected_grows_with_the_tests_that_are_corrected_for() -> None:
+    assert power_at_detectable(World(seeds=(2, 2), seed_sd=(0.1, 0.1)), 6, 1) is None  # more than there can be
     found = estimate_from(0.0, [Part(1e-4, 5000)], Covers.ITEMS, largest=1.0)
     for tests in (1, 3, 40):  # large samples: the quantiles of level and power added up
         expected = 0.01 * (norm.ppf(1 - 0.025 / tests) + norm.ppf(0.8))
@@ -329,7 +330,7 @@ def test_what_can_be_detected_grows_with_the_tests_that_are_corrected_for() -> N
 def test_a_difference_as_large_as_can_be_detected_is_supported_in_four_of_five(tests: int) -> None:
     repeats = 150
     share = power_at_detectable(World(seeds=(3, 3), seed_sd=(0.05, 0.05)), tests, repeats)
-    assert 0.68 < share < 0.92
+    assert share is not None and 0.68 < share < 0.92
 
 
 # --- new languages, new topics -------------------------------------------------------------------

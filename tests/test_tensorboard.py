@@ -86,8 +86,14 @@ def test_hparams_hold_settings_and_headline_metrics_of_all_cells(written: tuple[
         content = found.summary_metadata["_hparams_/session_start_info"].plugin_data.content
         start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
         settings = {name: value.string_value for name, value in start.hparams.items()}
-        assert (settings["method"], settings["size"], settings["seed"]) == (cell.method, cell.size, str(cell.seed))
-        assert settings["control_tokens.count"] == str(cell.overrides.get("control_tokens.count", "as the experiment"))
+        assert (settings["method"], settings["size"], settings["seed"]) == (
+            cell.arm.name,
+            cell.arm.size,
+            str(cell.seed),
+        )
+        assert settings["control_tokens.count"] == str(
+            dict(cell.arm.settings).get("control_tokens.count", "as the experiment")
+        )
         content = found.summary_metadata["_hparams_/experiment"].plugin_data.content
         experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
         domains.add(tuple(info.name.tag for info in experiment.metric_infos))

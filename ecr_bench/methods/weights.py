@@ -12,7 +12,7 @@ def weights_fingerprint(folder: Path) -> str:
     """Hash of a model folder's weights; UserError when it holds none."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise UserError(f"distill.model: no weights (*.safetensors) in {folder}")
+        raise UserError(f"options.distill.model: no weights (*.safetensors) in {folder}")
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as stream:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from ecr_bench.config import ControlTokensConfig, DistillConfig, FinetuneConfig, TeacherConfig
+from ecr_bench.config import ControlTokensConfig, FinetuneConfig, TeacherConfig
 from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.cutting import TextRow, cut_texts
 from ecr_bench.data.encode import Example, encode_items, encode_texts, refuse_empty_options
@@ -25,10 +25,11 @@ from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.projection import load_projection
 from ecr_bench.evaluation.pooled import pooled_states
 from ecr_bench.items.files import read_items
-from ecr_bench.methods.base import Ingredients, Method, Training
-from ecr_bench.methods.distill import teacher_folder
+from ecr_bench.methods.distill import Distill, teacher_folder
+from ecr_bench.methods.method import Ingredients, Training
 from ecr_bench.methods.models import count_parameters, fit_to_machine
-from ecr_bench.methods.registry import METHODS
+from ecr_bench.methods.module import ArmModule
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.teacher_logits import FILE, build_cache, cache_identity, load_teacher, plain_rows
 from ecr_bench.runner.anchoring import balanced_sample
 from ecr_bench.runner.device import device
@@ -69,7 +70,7 @@ def _training_rows(
 
 def logits_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Any) -> dict[str, Any]:
     """Ask the larger model once for the training rows of a cell; what is kept is checked when it is read."""
-    settings, seed = DistillConfig(**spec["distill"]), spec["seed"]
+    settings, seed = Distill.Options(**spec["distill"]), spec["seed"]
     rows = Corpus.load(inputs["corpus"] / "corpus").dataset.to_pandas()
     tokenizer = load_tokenizer(inputs["tokenizer"] / "tokenizer")
     items, texts = _training_rows(tokenizer, rows, inputs["items"], spec["items"], seed)
@@ -84,30 +85,30 @@ def logits_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, re
 def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Any) -> dict[str, Any]:
     """Fine-tune the shared base model as this arm; save model, tokenizer and conditioner together."""
     finetune, seed = FinetuneConfig(**spec["finetune"]), spec["seed"]
-    method = METHODS.get(spec["method"])
+    recipe = Recipe.from_json(spec["recipe"])
     rows = Corpus.load(inputs["corpus"] / "corpus").dataset.to_pandas()
     given = _ingredients(spec, inputs, tuple(sorted(rows.lang.unique())))
-    if not method.trains_model:
+    if not recipe.trains_model:
         from ecr_bench.runner.probing import train_probe
 
-        return {"method": spec["method"], "seed": seed, **train_probe(given, inputs["items"], folder)}
+        return {"method": recipe.name, "seed": seed, **train_probe(given, inputs["items"], folder)}
     refuse_empty_options(given.tokenizer, read_items(inputs["items"] / "test"))  # before anything is trained
-    conditioner = method.conditioner(given)
+    conditioner = recipe.conditioner(given)
     model: PreTrainedModel = read_folder(AutoModelForCausalLM, inputs["base"] / "model", dtype=torch.float32)
     if conditioner.tokens is not None:
         conditioner.tokens.add_to(model, given.control_tokens.init_std, seed)
     window = context_window(model.config, given.tokenizer)
     parameters = count_parameters(model)  # before quantisation, which packs several into one number
-    if method.base_precision is not None:
+    if recipe.base_precision is not None:
         from ecr_bench.precision.adapted import quantise_into
 
-        model = quantise_into(folder / "model", model, method.base_precision, device())
+        model = quantise_into(folder / "model", model, recipe.base_precision, device())
 
     fitting = Fitting(**spec["fitting"])
     fit_to_machine(model, fitting)
     items, texts = _training_rows(given.tokenizer, rows, inputs["items"], finetune.items, seed)
-    module = method(model, finetune)
-    settings = {name: spec[name] for name in method.sections}
+    module = recipe.module(model, finetune)
+    settings = {name: spec[name] for name in recipe.sections}
     module.prepare(Training(given, conditioner, items, texts, window, seed, settings, inputs))
 
     def encode(arm: Conditioner) -> tuple[list[Example], list[Example]]:
@@ -137,7 +138,7 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
     conditioner.save(folder / "model" / "conditioner")
     source = conditioner.source
     return {
-        "method": spec["method"],
+        "method": recipe.name,
         "seed": seed,
         "parameters": parameters + module.adapter_parameters,
         "side_parameters": source.side_parameters if source else 0,
@@ -149,7 +150,7 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
 
 
 def _snapshots(
-    geometry: dict[str, Any], rows: pd.DataFrame, module: Method, conditioner: Conditioner, steps: int
+    geometry: dict[str, Any], rows: pd.DataFrame, module: ArmModule, conditioner: Conditioner, steps: int
 ) -> Snapshots:
     """Pooled states of held-out translation pairs at several steps, for drift and manifold curves."""
     held_out = parallel_rows(rows, geometry["per_language"])

@@ -17,7 +17,8 @@ from ecr_bench.corpora.registry import CORPORA
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.io import fingerprint
 from ecr_bench.items.registry import TASKS
-from ecr_bench.methods.registry import METHODS, role_of
+from ecr_bench.methods.distill import Distill
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.weights import weights_fingerprint
 from ecr_bench.plugins import code_of
 from ecr_bench.runner.identity import code_and_packages, content_of
@@ -44,20 +45,18 @@ class Stage:
         return f"{self.kind}/{fingerprint([self.kind, code_and_packages(self.kind), self.spec, self.inputs])}"
 
 
-def short_overrides(overrides: dict[str, Any]) -> list[str]:
+def short_settings(arm: Arm) -> list[str]:
     """``control_tokens.count: 8`` as ``count=8``; in full for pretrain, whose keys finetune has as well."""
-    short = {key: key if key.startswith("pretrain.") else key.split(".")[-1] for key in overrides}
-    return [f"{short[key]}={value}" for key, value in sorted(overrides.items())]
+    short = {key: key if key.startswith("pretrain.") else key.split(".")[-1] for key, _ in arm.settings}
+    return [f"{short[key]}={value}" for key, value in arm.settings]
 
 
 @dataclass(frozen=True)
 class Cell:
     """A trained and scored arm: method x size x seed, with its stage ids."""
 
-    method: str
-    size: str
+    arm: Arm
     seed: int
-    overrides: dict[str, Any]
     train: str
     score: str
     anchors: str | None
@@ -67,14 +66,10 @@ class Cell:
     """The stage that measures it beside accuracy; None where ``geometry.measure`` is off."""
 
     @property
-    def arm(self) -> Arm:
-        return Arm.of(self.method, self.size, self.overrides, role_of(self.method))
-
-    @property
     def label(self) -> str:
         """Readable and unique within an experiment: ``ecr-1x-s0``, with overrides appended."""
-        extra = "".join(f"-{short}" for short in short_overrides(self.overrides))
-        return f"{self.method}-{self.size}-s{self.seed}{extra}"
+        extra = "".join(f"-{short}" for short in short_settings(self.arm))
+        return f"{self.arm.without_settings}-s{self.seed}{extra}"
 
 
 @dataclass(frozen=True)
@@ -90,19 +85,21 @@ def make_plan(experiment: Experiment) -> Plan:
     cells: list[Cell] = []
     for group in experiment.cells:
         local = experiment.with_overrides(group.set, f"{experiment.name}: cells.set") if group.set else experiment
-        _check_names(local, group.method)
+        recipe = Recipe.of_group(group, local.options)
+        _check_names(local, recipe)
+        settings = recipe.settings(group, experiment.options)
         for size in group.sizes:
             for seed in group.seeds:
-                cell = _cell(local, group.method, size, seed, group.set, stages)
-                cells.append(_measured(local, cell, stages) if local.geometry.measure else cell)
+                cell = _cell(local, recipe, recipe.arm(size, settings), seed, stages)
+                cells.append(_measured(local, recipe, cell, stages) if local.geometry.measure else cell)
     labels = [cell.label for cell in cells]
     if duplicates := {label for label in labels if labels.count(label) > 1}:
         raise UserError(f"{experiment.name}: cells named twice: {', '.join(sorted(duplicates))}")
     return Plan(experiment, stages, cells)
 
 
-def _check_names(experiment: Experiment, method: str) -> None:
-    METHODS.get(method).check(experiment)
+def _check_names(experiment: Experiment, recipe: Recipe) -> None:
+    recipe.check(experiment)
     for registry, name in ((CORPORA, experiment.corpus.name), (TEACHERS, experiment.teacher.name)):
         registry.get(name)
     for task in experiment.tasks:
@@ -118,9 +115,8 @@ def _add(stages: dict[str, Stage], stage: Stage) -> str:
     return stage.id
 
 
-def _cell(
-    exp: Experiment, method: str, size: str, seed: int, overrides: dict[str, Any], stages: dict[str, Stage]
-) -> Cell:
+def _cell(exp: Experiment, recipe: Recipe, arm: Arm, seed: int, stages: dict[str, Stage]) -> Cell:
+    size = arm.size
     dump = exp.model_dump(mode="json")
     own_rate = dump["sizes"][size].pop("learning_rate")
     for stage in ("pretrain", "finetune") if own_rate else ():
@@ -153,16 +149,15 @@ def _cell(
             cost=_cost(exp, size, exp.pretrain.steps * exp.pretrain.batch_size),
         ),
     )
-    extra = "".join(f" {key}={value}" for key, value in sorted(overrides.items()))
-    cls = METHODS.get(method)
+    name = f"{arm.without_settings} seed {seed}" + "".join(f" {key}={value}" for key, value in arm.settings)
     anchors = None
-    if cls.uses_anchors and (exp.control_tokens.count or not cls.uses_control_tokens):
-        anchors = _add(stages, _anchor_stage(exp, dump, corpus, tokenizer, base, _own_teacher(exp, cls, stages)))
-    larger = _larger(exp, size, seed, items, corpus, tokenizer, stages) if cls.uses_larger else {}
+    if recipe.uses_anchors and (exp.control_tokens.count or not recipe.uses_control_tokens):
+        anchors = _add(stages, _anchor_stage(exp, dump, corpus, tokenizer, base, _own_teacher(exp, recipe, stages)))
+    larger = _larger(exp, recipe.larger, size, seed, items, corpus, tokenizer, stages) if recipe.larger else {}
     train = Stage(
         "train",
-        f"train {method}-{size} seed {seed}{extra}",
-        _train_spec(exp, dump, method, size, seed, cls),
+        f"train {name}",
+        _train_spec(exp, dump, recipe, size, seed),
         {
             "corpus": corpus,
             "tokenizer": tokenizer,
@@ -178,9 +173,9 @@ def _cell(
         stages,
         Stage(
             "score",
-            f"score {method}-{size} seed {seed}{extra}",
+            f"score {name}",
             {
-                "precisions": list(cls.precisions) or dump["precisions"],
+                "precisions": list(recipe.precisions) or dump["precisions"],
                 "batch_tokens": exp.scoring.batch_tokens,
                 "seen": dump["seen_languages"],
             },
@@ -188,12 +183,12 @@ def _cell(
             cost=20,
         ),
     )
-    return Cell(method, size, seed, overrides, train_id, score, anchors, items, base)
+    return Cell(arm, seed, train_id, score, anchors, items, base)
 
 
-def _measured(exp: Experiment, cell: Cell, stages: dict[str, Stage]) -> Cell:
+def _measured(exp: Experiment, recipe: Recipe, cell: Cell, stages: dict[str, Stage]) -> Cell:
     """The cell with the stage that measures it, and the teacher's view of the parallel rows for all cells."""
-    dump, cls = exp.model_dump(mode="json"), METHODS.get(cell.method)
+    dump = exp.model_dump(mode="json")
     train = stages[cell.train]
     corpus = train.inputs["corpus"]
     teacher = {"name": exp.teacher.name, "options": dump["teacher"]["options"]}
@@ -204,7 +199,7 @@ def _measured(exp: Experiment, cell: Cell, stages: dict[str, Stage]) -> Cell:
             "parallel",
             f"parallel rows through {exp.teacher.name}",
             {**parallel_spec, **code_of(TEACHERS.get(exp.teacher.name))},
-            {"corpus": corpus, **_own_teacher(exp, cls, stages)},
+            {"corpus": corpus, **_own_teacher(exp, recipe, stages)},
             cost=5,
         ),
     )
@@ -213,7 +208,7 @@ def _measured(exp: Experiment, cell: Cell, stages: dict[str, Stage]) -> Cell:
         f"geometry {train.label.removeprefix('train ')}",
         {
             "layer": exp.geometry.layer,
-            "precision": (*cls.precisions, "fp32")[0],
+            "precision": (*recipe.precisions, "fp32")[0],
             "batch_tokens": exp.scoring.batch_tokens,
             "sts": {
                 "path": exp.geometry.sts_path,
@@ -248,37 +243,39 @@ def _model_content(size: Size) -> dict[str, Any]:
     return {"content": content_of(folder)} if folder and folder.is_dir() else {}
 
 
-def _train_spec(exp: Experiment, dump: dict[str, Any], method: str, size: str, seed: int, cls: Any) -> dict[str, Any]:
-    """Only what this method reads, so that an anchor setting does not retrain the plain arms."""
-    spec = {"method": method, "seed": seed, "finetune": dump["finetune"], **code_of(cls)}
-    if cls.uses_control_tokens:
+def _train_spec(exp: Experiment, dump: dict[str, Any], recipe: Recipe, size: str, seed: int) -> dict[str, Any]:
+    """Only what this recipe reads, so that an anchor setting does not retrain the plain arms."""
+    code = {f"{part.name} {key}": value for part in recipe.parts for key, value in code_of(type(part)).items()}
+    spec = {"recipe": recipe.to_json(), "seed": seed, "finetune": dump["finetune"], **code}
+    if recipe.uses_control_tokens:
         spec["control_tokens"] = dump["control_tokens"]
         spec["anchors"] = {"k": exp.anchors.k, "assignment": exp.anchors.assignment}
-    if cls.uses_teacher:
+    if recipe.uses_teacher:
         spec["teacher"] = dump["teacher"]
-    if cls.trains_model:
+    if recipe.trains_model:
         spec["fitting"] = {name: dump["sizes"][size][name] for name in ("dtype", "accumulate", "checkpointing")}
         spec["geometry"] = {name: dump["geometry"][name] for name in ("layer", "per_language", "snapshots")}
-    spec.update({name: dump[name] for name in cls.sections})
-    if cls.uses_larger and exp.distill.model:
-        spec["larger"] = weights_fingerprint(Path(exp.distill.model))
+    spec.update({name: dump[name] for name in recipe.sections})
+    if recipe.larger and recipe.larger.model:
+        spec["larger"] = weights_fingerprint(Path(recipe.larger.model))
     return spec
 
 
 def _larger(
-    exp: Experiment, size: str, seed: int, items: str, corpus: str, tokenizer: str, stages: dict[str, Stage]
-) -> dict[str, str]:
+    exp: Experiment, distill: Distill.Options, size: str, seed: int, items: str, corpus: str, tokenizer: str,
+    stages: dict[str, Stage],
+) -> dict[str, str]:  # fmt: skip
     """Stages that give a student its teacher: the larger plain cell, trained but not scored, and its cache."""
-    distill = exp.distill
     inputs: dict[str, str] = {}
     spec: dict[str, Any] = {"seed": seed, "items": exp.finetune.items, "window": exp.sizes[size].max_length}
     if distill.model:
         spec["larger"] = weights_fingerprint(Path(distill.model))
     else:
         if distill.size not in exp.sizes:
-            raise UserError(f"distill.size: no size {distill.size!r}: 'sizes' defines {', '.join(exp.sizes)}")
+            raise UserError(f"options.distill.size: no size {distill.size!r}: 'sizes' defines {', '.join(exp.sizes)}")
         needed: dict[str, Stage] = {}
-        inputs["larger"] = _cell(exp, "finetune", distill.size, seed, {}, needed).train
+        plain = Recipe.of("finetune")
+        inputs["larger"] = _cell(exp, plain, plain.arm(distill.size), seed, needed).train
         for stage in needed.values():
             if stage.kind != "score":
                 stages.setdefault(stage.id, stage)
@@ -290,7 +287,7 @@ def _larger(
     return {**inputs, "logits": _add(stages, Stage("logits", label, {**spec, "distill": settings}, needs, cost=20))}
 
 
-def _own_teacher(exp: Experiment, cls: Any, stages: dict[str, Stage]) -> dict[str, str]:
+def _own_teacher(exp: Experiment, recipe: Recipe, stages: dict[str, Stage]) -> dict[str, str]:
     """The stage of the experiment's own plain model that teacher ``checkpoint`` names by ``size``, seed 0."""
     options = exp.teacher.options
     if exp.teacher.name != "checkpoint" or "size" not in options:
@@ -299,10 +296,11 @@ def _own_teacher(exp: Experiment, cls: Any, stages: dict[str, Stage]) -> dict[st
         raise UserError(f"teacher.options.size: no size {options['size']!r}: 'sizes' defines {', '.join(exp.sizes)}")
     if (state := options.get("state", "finetuned")) not in ("base", "finetuned"):
         raise unknown("teacher.options.state", str(state), ("base", "finetuned"))
-    if cls.uses_teacher:
+    if recipe.uses_teacher:
         raise UserError("teacher.options.size: a method that asks the teacher at test time needs 'path' instead")
     needed: dict[str, Stage] = {}
-    cell = _cell(exp, "finetune", options["size"], 0, {}, needed)
+    plain = Recipe.of("finetune")
+    cell = _cell(exp, plain, plain.arm(options["size"]), 0, needed)
     for stage in needed.values():
         if stage.kind != "score" and (stage.kind != "train" or state == "finetuned"):
             stages.setdefault(stage.id, stage)

@@ -10,7 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ecr_bench.divergence import KEY
 from ecr_bench.items.files import read_items
-from ecr_bench.methods.base import Ingredients
+from ecr_bench.methods.method import Ingredients
 from ecr_bench.methods.probe import fit_probe
 from ecr_bench.runner.memory import peak_memory, reset_peak_memory
 
