@@ -41,6 +41,7 @@ from ecr_bench.runner.ablation import Ablation
 from ecr_bench.runner.device import check_device
 from ecr_bench.runner.execute import default_workers, execute
 from ecr_bench.runner.plan import Plan, make_plan
+from ecr_bench.runner.preflight import check_data
 from ecr_bench.runner.provenance import provenance
 from ecr_bench.runner.store import Store
 
@@ -58,6 +59,7 @@ def run_and_publish(
         raise UserError(f"--workers {workers}: must be 1 or more")
     check_device(experiment)
     plan, store = make_plan(experiment), Store(out)
+    check_data(plan, store, console)
     execute(plan.stages, store, console, workers or default_workers(), plugins)
     folder = out / experiment.name
     run = publish(plan, store, folder)
