@@ -83,14 +83,6 @@ def load_item_tasks(items: Path, names: Sequence[str]) -> tuple[TaskManager, lis
     return manager, load_tasks(task_specs(names, shipped("tasks")), manager)
 
 
-def refuse_empty_options(lm: EcrLM, tasks: Sequence[Task]) -> None:
-    """UserError for the first option of ``tasks`` that adds no token to its prompt: nothing of it could be scored."""
-    with quiet():
-        for task in tasks:
-            task.build_all_requests(limit=None, rank=0, world_size=1)
-            lm.refuse_empty_options(task.instances)
-
-
 def evaluate(
     lm: EcrLM | ProbeLM,
     task_names: Sequence[str | Task],
