@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import Corpus, from_rows, no_options
 from ecr_bench.corpora.columns import OPTIONS, Columns
 from ecr_bench.errors import UserError
 from ecr_bench.names import repeated
 from ecr_bench.reading import json_lines, read_bytes, read_text
-from ecr_bench.sections import CorpusConfig
 
 Record = tuple[str, dict[str, Any]]
 
@@ -76,10 +76,11 @@ def _csv(path: Path) -> Iterator[Record]:
 
 def _parquet(path: Path) -> Iterator[Record]:
     try:
-        table = pq.read_table(io.BytesIO(read_bytes(path)))
+        file = pq.ParquetFile(io.BytesIO(read_bytes(path)))
+        _check_header(path, file.schema_arrow.names)
+        table = file.read()
     except pa.ArrowException as error:
         raise UserError(f"{path}: not a Parquet file") from error
-    _check_header(path, table.column_names)
     for number, record in enumerate(table.to_pylist(), 1):
         yield f"{path}:row {number}", record
 

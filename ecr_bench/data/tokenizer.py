@@ -9,10 +9,15 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from ecr_bench.config import TokenizerConfig
 from ecr_bench.errors import UserError
 from ecr_bench.hub import read_pretrained
-from ecr_bench.sections import TokenizerConfig
 
+DEFAULT_WINDOW = 2048
+"""Where neither model nor tokenizer says, as in lm-eval."""
+UNSET = 10**9
+"""Tokenizers say a huge number where they know no limit."""
+LEAST_WINDOW = 2
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 
 
@@ -42,16 +47,14 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 PROBE = "Ein Test, 测试 123.\n  проба"
 
 
-def own_tokenizer(source: str, max_length: int, revision: str = "") -> PreTrainedTokenizerBase:
+def own_tokenizer(source: str, max_length: int) -> PreTrainedTokenizerBase:
     """The tokenizer of a pretrained model, made uniform: ``bos_token`` is what it really puts before a text (None
     for one that puts nothing, whatever it declares), padding exists, ``model_max_length`` is ``max_length``.
 
     UserError for one that cannot be read, is not a fast tokenizer or has no EOS token.
     """
     who = f"model {source!r}"
-    tokenizer: PreTrainedTokenizerBase = read_pretrained(
-        AutoTokenizer, source, who, revision, model_max_length=max_length
-    )
+    tokenizer: PreTrainedTokenizerBase = read_pretrained(AutoTokenizer, source, who, model_max_length=max_length)
     if not tokenizer.is_fast:
         raise UserError(f"{who}: needs a fast tokenizer (tokenizer.json); convert it with transformers and save it")
     if tokenizer.eos_token_id is None:
@@ -79,7 +82,28 @@ def save_own_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreT
     return again
 
 
-def context_window(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens a model is trained and scored with: what its positions and its tokenizer both allow."""
-    limits = (getattr(config.get_text_config(), "max_position_embeddings", None), tokenizer.model_max_length)
-    return min(int(limit) for limit in limits if limit)
+def context_window(config: Any, tokenizer: PreTrainedTokenizerBase, asked: int | None = None) -> int:
+    """Tokens a model is trained and scored with: ``asked``, or what its positions and its tokenizer both allow.
+
+    The same with and without control tokens. UserError where ``asked`` is more than the model has positions for, or too
+    little for a prompt and an answer.
+    """
+    reads = positions_of(config)
+    if asked is not None:
+        asked = int(asked)  # `--model_args` values of lm-eval may arrive as text
+        if reads is not None and asked > reads:
+            raise UserError(f"max_length {asked}: the model reads {reads} tokens at most")
+        if asked < LEAST_WINDOW:
+            raise UserError(f"max_length {asked}: must be {LEAST_WINDOW} or more")
+        return asked
+    limits = [limit for limit in (reads, tokenizer.model_max_length) if limit and limit < UNSET]
+    return int(min(limits, default=DEFAULT_WINDOW))
+
+
+def positions_of(config: Any) -> int | None:
+    """Positions a model has; None where it has no such limit (state-space models, ALiBi)."""
+    for part in (config.get_text_config(), config):
+        for name in ("max_position_embeddings", "n_positions", "n_ctx"):
+            if isinstance(found := getattr(part, name, None), int) and found > 0:
+                return found
+    return None

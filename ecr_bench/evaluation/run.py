@@ -18,12 +18,12 @@ from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 from tqdm import tqdm
 
+from ecr_bench.config import shipped
 from ecr_bench.divergence import DivergedError
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.probe import ProbeLM
 from ecr_bench.items.lmeval import task_specs
-from ecr_bench.yaml_files import shipped
 
 
 @contextlib.contextmanager
@@ -67,14 +67,6 @@ def load_item_tasks(items: Path, names: Sequence[str]) -> tuple[TaskManager, lis
     metadata = {"items": str(items)}
     manager = TaskManager(include_path=str(shipped("tasks")), include_defaults=False, metadata=metadata)
     return manager, load_tasks(task_specs(names, shipped("tasks")), manager)
-
-
-def refuse_empty_options(lm: EcrLM, tasks: Sequence[Task]) -> None:
-    """UserError for the first option of ``tasks`` that adds no token to its prompt: nothing of it could be scored."""
-    with quiet():
-        for task in tasks:
-            task.build_all_requests(limit=None, rank=0, world_size=1)
-            lm.refuse_empty_options(task.instances)
 
 
 def evaluate(

@@ -20,8 +20,6 @@ from ecr_bench.results.board import Baselines
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.store import Store
-from ecr_bench.stages.base_model import BaseSettings
-from ecr_bench.stages.train import TrainSettings
 from ecr_bench.types import Measure
 
 
@@ -39,7 +37,7 @@ def collect_records(plan: Plan, store: Store) -> pd.DataFrame:
 
 
 def _seen_sets(plan: Plan) -> set[tuple[str, ...]]:
-    return {tuple(sorted(plan.stages[cell.score].settings.seen)) for cell in plan.cells}
+    return {tuple(sorted(plan.stages[cell.score].spec["seen"])) for cell in plan.cells}
 
 
 def _comparable(records: pd.DataFrame) -> pd.DataFrame:
@@ -59,7 +57,7 @@ def collect_cells(plan: Plan, store: Store) -> list[CellCosts]:
     rows = []
     for cell in plan.cells:
         trained, scored = store.result(cell.train), store.result(cell.score)
-        for precision in plan.stages[cell.score].settings.precisions:
+        for precision in plan.stages[cell.score].spec["precisions"]:
             cost = scored.get("precisions", {}).get(precision, {})
             # what the stage of its scores has inherited holds for each precision
             numbers = {**trained, **cost, KEY: reason_of(cost) or reason_of(scored)}
@@ -112,7 +110,7 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
         f"Corpus {card['name']}: {card['rows']} rows; duplicates dropped within splits "
         f"{card['duplicates_dropped']}, across splits {card['cross_split_duplicates_dropped']}."
     )
-    notes += [_dropout_note(plan), *_memory_note(plan, store)]
+    notes += [_dropout_note(plan), *_cut_note(plan, store), *_memory_note(plan, store)]
     return notes
 
 
@@ -151,9 +149,8 @@ def _sound_anchors(plan: Plan, store: Store) -> list[dict[str, Any]]:
 
 def _dropout_note(plan: Plan) -> str:
     """What happened to dropout inside the models, in pre-training and in every arm."""
-    settings = [stage.settings for stage in plan.stages.values()]
-    said = {given.pretrain.dropout for given in settings if isinstance(given, BaseSettings)}
-    said |= {given.finetune.dropout for given in settings if isinstance(given, TrainSettings)}
+    specs = [stage.spec for stage in plan.stages.values()]
+    said = {spec[part]["dropout"] for spec in specs for part in ("pretrain", "finetune") if part in spec}
     if said <= {"none"}:
         return "Dropout inside models: none, in base models and in every arm."
     if said == {"model"}:
@@ -172,6 +169,17 @@ def _memory_note(plan: Plan, store: Store) -> list[str]:
         f"{arm} stores {side:,} numbers (projection and anchors) beside the {model:,} of its model; they count."
         for arm, (side, model) in beside.items()
     ]
+
+
+def _cut_note(plan: Plan, store: Store) -> list[str]:
+    """Of how many items the context did not fit whole, in the worst seed of each arm."""
+    found: dict[Arm, tuple[int, int]] = {}
+    for cell in plan.cells:
+        scored = store.result(cell.score)
+        if lost := sum(scored.get("cut", {}).values()):
+            found[cell.arm] = max((lost, scored["items"]), found.get(cell.arm, (0, 0)))
+    listed = ", ".join(f"{arm} in {lost} of {items} items" for arm, (lost, items) in found.items())
+    return [f"Prompts were cut on their left to fit the window: {listed}."] if found else []
 
 
 def collect_surface(plan: Plan, store: Store) -> Baselines:

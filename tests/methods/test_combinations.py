@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from ecr_bench.runner.scorers import open_scorer
-from ecr_bench.runner.training import fit
 from lm_eval.api.instance import Instance
 
 from ecr_bench.config import ControlTokensConfig, FinetuneConfig, ProjectionConfig, SizeConfig
@@ -20,6 +18,8 @@ from ecr_bench.methods.method import Ingredients, Training
 from ecr_bench.methods.models import create_model
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.precision.adapted import quantise_into
+from ecr_bench.runner.scorers import open_scorer
+from ecr_bench.runner.training import fit
 from ecr_bench.types import Item
 
 STEPS, WINDOW = 6, 64
