@@ -210,7 +210,7 @@ def test_a_given_model_with_broken_weights_is_one_line(
         "size": lambda: load_pretrained(PretrainedSize(model=str(folder), max_length=32), tokenizer),
         "distill.model": lambda: load_teacher(folder, tokenizer, 16),
         "bundle": bundle,
-        "lm-eval": lambda: EcrLM(str(folder)),
+        "lm-eval": lambda: EcrLM(str(folder), device="cpu"),
     }
     with pytest.raises(DivergedError, match=r"not finite.*diverged") as caught:
         ways[way]()
