@@ -207,7 +207,7 @@ def cost_table(cells: Sequence[CellCosts]) -> Table:
             _number(cell.peak_memory, 0, 1e6),
             _number(cell.val_loss, 3),
             _number(cell.grad_norm_max, 2),
-            {True: "no", False: "yes", None: tables.DASH}[cell.finite],
+            "yes" if cell.diverged else {True: "no", False: "yes", None: tables.DASH}[cell.finite],
         )
         for name, cell in reversed(first.items())
     )
