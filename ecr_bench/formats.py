@@ -41,6 +41,12 @@ def p_value(p: float) -> str:
     return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 
+def p_in_words(p: float) -> str:
+    """``p = .012``, ``p < .001``."""
+    text = p_value(p)
+    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
+
+
 def number(value: float | None, digits: int | None = None) -> str:
     """A number without a unit: two decimals, none from 100 on, or as many as ``digits``; never a negative zero."""
     if value is None:

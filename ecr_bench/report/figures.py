@@ -19,7 +19,6 @@ from ecr_bench.report.plots import DotRow, Level, Mark, Scale, dots, scatter
 from ecr_bench.results.ablation_schema import AblationResult, Point
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, UPPER
-from ecr_bench.results.roles import Cast
 from ecr_bench.results.schema import Board, Contrast, LanguageRow, Row
 from ecr_bench.run import Run
 
@@ -94,8 +93,8 @@ def _split_contrasts(board: Board, split: str, families: Sequence[str]) -> list[
 @figure("differences")
 def differences(run: Run) -> Drawing:
     """The small ECR arm minus the plain larger one, and minus each control, on unseen languages."""
-    board, cast = run.board, Cast.of(run.arms.values(), run.cells)
-    small, large = cast.first(Role.MAIN, cast.small), cast.first(Role.PLAIN, cast.large)
+    board = run.board
+    small, large = board.verdict.small, board.verdict.large
     precision = tables.reference_precision(board)
     chosen = [
         c
@@ -149,8 +148,7 @@ def controls(run: Run) -> Drawing:
 @figure("precision-differences")
 def precision_differences(run: Run) -> Drawing:
     """The small ECR arm minus the plain larger one at every precision, on unseen languages."""
-    cast = Cast.of(run.arms.values(), run.cells)
-    pair = cast.first(Role.MAIN, cast.small), cast.first(Role.PLAIN, cast.large)
+    pair = run.board.verdict.small, run.board.verdict.large
     chosen = [c for c in _split_contrasts(run.board, "unseen", (HEADLINE, LOW, MIXED)) if (c.a, c.b) == pair]
     if len({(c.precision, c.precision_b) for c in chosen}) < 2:
         return Drawing("Differences by precision")
@@ -180,15 +178,10 @@ def _difference_panels(
 
 
 def _difference(c: Contrast, style: int) -> Mark:
+    """Hollow where no difference is shown: the interval holds zero, or the correction for other tests took it away."""
+    hollow = c.verdict == "inconclusive" or c.ci[0] <= 0 <= c.ci[1]
     ci = (100 * c.ci[0], 100 * c.ci[1])
-    return Mark(
-        100 * c.difference,
-        style,
-        ci,
-        c.verdict == "inconclusive",
-        f"{c.split}, {estimate(c.difference, c.ci)}",
-        shape_of(style),
-    )
+    return Mark(100 * c.difference, style, ci, hollow, f"{c.split}, {estimate(c.difference, c.ci)}", shape_of(style))
 
 
 @figure("accuracy")
@@ -196,7 +189,7 @@ def accuracy(run: Run) -> Drawing:
     """Accuracy of every arm on unseen and on seen languages, coarse and fine apart."""
     board, styles = run.board, arm_styles(run.board)
     precision, present = tables.reference_precision(board), tables.splits(board)
-    chosen = [s for s in tables.standings(board) if s.precision == precision]
+    chosen = [s for s in tables.arm_rows(board) if s.precision == precision]
     panels = []
     for task in sorted(tables.tasks(board), key=_all_first):
         mine = {(s.arm, s.split): s.rows[task] for s in chosen if task in s.rows}

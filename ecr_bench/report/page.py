@@ -20,7 +20,7 @@ from typing import Any, get_args
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from ecr_bench.arm import Arm, Role
+from ecr_bench.arm import Arm
 from ecr_bench.formats import DASH, count, extra, number, percent, points, seeds, with_side
 from ecr_bench.io import write_text
 from ecr_bench.report import tables
@@ -29,13 +29,10 @@ from ecr_bench.report.figures import FIGURES, drawing_of
 from ecr_bench.report.measure_figures import measure_drawings
 from ecr_bench.report.measure_tables import cost_table
 from ecr_bench.results.arms import ordered_precisions
-from ecr_bench.results.claim_schema import ClaimsReport, Verdict
+from ecr_bench.results.claim_schema import ClaimsReport
 from ecr_bench.results.commands import arm_commands
-from ecr_bench.results.contrasts import TASKS
-from ecr_bench.results.roles import Cast
-from ecr_bench.results.schema import Board, LanguageRow, Row
-from ecr_bench.results.verdict import WORD
-from ecr_bench.results.words import arms
+from ecr_bench.results.schema import Board, LanguageRow, Row, Word
+from ecr_bench.results.words import arms, controls_sentence, correction
 from ecr_bench.run import Run
 from ecr_bench.table import Table, to_html
 
@@ -44,7 +41,6 @@ MOST_LINES = 300
 """Lines of a plain table and of the list of commands; board.json and cells.json hold them all."""
 SHOWN = 50
 """Lines of the leaderboard that are not hidden at first, and how many a press of the button adds."""
-ANSWERS: dict[str, str] = {**WORD, "not tested": "Not tested"}
 
 
 def write_page(run: Run, folder: Path) -> Path:
@@ -65,7 +61,14 @@ def render_page(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"points": points, "percent": percent, "numbers": tables.claim_numbers, "arms": arms}
+    environment.filters |= {
+        "points": points,
+        "percent": percent,
+        "numbers": tables.claim_numbers,
+        "arms": arms,
+        "controls": controls_sentence,
+        "correction": correction,
+    }
     board, commands = run.board, arm_commands(run.board)
     style = palette_css() + _places_css() + _source(environment, "style.css")
     script = _source(environment, "script.js")
@@ -76,10 +79,9 @@ def render_page(run: Run) -> str:
         style=Markup(style),
         script=Markup(script),
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'",
-        answers=ANSWERS,
         cost=cost_sentence(run),
         tally=_tally(run.claims),
-        verdict_table=_html(tables.verdict_table(board, ANSWERS)),
+        verdict_table=_html(tables.verdict_table(board)),
         differences=_htmls(tables.difference_tables(board)),
         figures=Figures(run),
         measures=[(name, _id(name.lower()), drawn) for name, drawn in measures],
@@ -176,7 +178,7 @@ class Leaderboard:
         self.board = board
         self.commands = {arm: _id(arm) for arm in list(commands)[:MOST_LINES]}
         self.grains = tables.tasks(board)
-        self.families = sorted({row.task for row in board.rows} - set(TASKS))
+        self.families = sorted({row.task for row in board.rows} - set(self.grains))
         self.splits = tables.splits(board)
         self.languages = sorted({row.lang for row in board.by_language})
         self.precisions = ordered_precisions(row.precision for row in board.rows)
@@ -192,7 +194,7 @@ class Leaderboard:
     @cached_property
     def lines(self) -> list[BoardLine]:
         """Arms on splits, then arms on single languages."""
-        return [*map(self._standing, tables.standings(self.board)), *self._by_language()]
+        return [*map(self._standing, tables.arm_rows(self.board)), *self._by_language()]
 
     @cached_property
     def first(self) -> list[BoardLine]:
@@ -235,7 +237,7 @@ class Leaderboard:
         )
         return " ".join(row.splitlines())
 
-    def _standing(self, one: tables.Standing) -> BoardLine:
+    def _standing(self, one: tables.ArmRows) -> BoardLine:
         row = one.row
         whole = None if row.parameters is None else row.parameters + (row.side_parameters or 0)
         stored = None if row.bytes is None else row.bytes + (row.side_bytes or 0)
@@ -290,12 +292,13 @@ class Leaderboard:
 
 def cost_sentence(run: Run) -> str:
     """What the two arms of the question cost; empty where the question was not tested."""
-    board, cast = run.board, Cast.of(run.arms.values(), run.cells)
-    pair = [cast.first(Role.MAIN, cast.small), cast.first(Role.PLAIN, cast.large)]
+    board = run.board
+    pair = board.verdict.small, board.verdict.large
     precision, split = tables.reference_precision(board), tables.splits(board)[0]
-    found = {s.arm: s.row for s in tables.standings(board) if (s.precision, s.split) == (precision, split)}
-    rows = [(arm, found[arm]) for arm in pair if arm in found]
-    return "; ".join(f"{arm}: {_cost(row)}" for arm, row in rows) if len(rows) == 2 else ""
+    found = {s.arm: s.row for s in tables.arm_rows(board) if (s.precision, s.split) == (precision, split)}
+    if not board.verdict.by_task:
+        return ""
+    return "; ".join(f"{arm}: {_cost(found[arm])}" for arm in pair if arm in found)
 
 
 def _cost(row: Row) -> str:
@@ -316,7 +319,7 @@ def _beside(value: float | None, what: str, unit: str = "") -> str:
 def _tally(report: ClaimsReport | None) -> list[tuple[str, int]]:
     """Verdicts that occur, from supported to not tested, with the number of claims."""
     found = Counter(result.verdict for result in report.results) if report else Counter()
-    return [(verdict, found[verdict]) for verdict in get_args(Verdict) if found[verdict]]
+    return [(verdict, found[verdict]) for verdict in get_args(Word) if found[verdict]]
 
 
 def _source(environment: Environment, name: str) -> str:

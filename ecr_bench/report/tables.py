@@ -22,9 +22,9 @@ from ecr_bench.formats import (
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
 from ecr_bench.results.compare import Difference
-from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, SAME, SCALE, TASKS, UPPER
+from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, SAME, SCALE, UPPER, ordered_means
 from ecr_bench.results.schema import Board, Contrast, LanguageRow, Row
-from ecr_bench.results.words import amount, arms, covered, with_unit
+from ecr_bench.results.words import amount, arms, correction, covered, with_unit
 from ecr_bench.table import NOTHING, Line, Table
 
 LEADING = (Role.MAIN, Role.PLAIN)
@@ -35,7 +35,7 @@ NO_INTERVAL = " " * 6
 
 
 @dataclass(frozen=True)
-class Standing:
+class ArmRows:
     """One arm at one precision on one split: its rows by task."""
 
     arm: Arm
@@ -49,12 +49,12 @@ class Standing:
         return self.rows.get("all") or next(iter(self.rows.values()))
 
 
-def standings(board: Board) -> list[Standing]:
+def arm_rows(board: Board) -> list[ArmRows]:
     """Every arm, precision and split, from best to worst on all tasks."""
     found: dict[tuple[Arm, str, str], dict[str, Row]] = {}
     for row in board.rows:
         found.setdefault((row.arm, row.precision, row.split), {})[row.task] = row
-    return sorted((Standing(*key, rows) for key, rows in found.items()), key=lambda one: -one.row.mean)
+    return sorted((ArmRows(*key, rows) for key, rows in found.items()), key=lambda one: -one.row.mean)
 
 
 def reference_precision(board: Board) -> str:
@@ -66,9 +66,14 @@ def splits(board: Board) -> list[str]:
 
 
 def tasks(board: Board) -> list[str]:
-    """``coarse``, ``fine``, ``all``: those the board has."""
-    present = {row.task for row in board.rows}
-    return [task for task in TASKS if task in present]
+    """``coarse``, ``fine``, ``all``: those the board has; then the same without the tasks at the floor."""
+    return ordered_means(row.task for row in board.rows)
+
+
+def floor_in_words(board: Board, split: str) -> str:
+    """What a caption says of tasks on which no reader is above chance; empty where there are none."""
+    names = board.floors.get(split)  # type: ignore[call-overload]
+    return f"at the floor, where no arm that reads is above chance: {', '.join(names)}; " if names else ""
 
 
 def _score(row: Row | None) -> str:
@@ -78,7 +83,7 @@ def _score(row: Row | None) -> str:
 
 def leaderboard(board: Board, split: str, precision: str) -> Table:
     """Contenders, then controls, then upper bounds, then chance and surface baselines."""
-    chosen = [s for s in standings(board) if s.split == split and s.precision == precision]
+    chosen = [s for s in arm_rows(board) if s.split == split and s.precision == precision]
     columns = tasks(board)
 
     def part(keep: Callable[[Role], bool]) -> tuple[Line, ...]:
@@ -101,7 +106,7 @@ def leaderboard(board: Board, split: str, precision: str) -> Table:
         bound,
         _surface_lines(board, split, columns),
     )
-    caption = (
+    caption = floor_in_words(board, split) + (
         f"± half of the 95 % interval over {covered(s.row.covers for s in chosen)}; {TIED} tied with the best; "
         "tokens: control tokens per item; params: model + projection and anchors; "
         "last rows: chance and surface baselines"
@@ -130,11 +135,11 @@ def _surface_lines(board: Board, split: str, columns: list[str]) -> tuple[Line, 
 
 def precision_table(board: Board, split: str) -> Table:
     """Contenders at every precision, with weight bytes and time."""
-    chosen = [s for s in standings(board) if s.split == split and s.arm.role.competes]
+    chosen = [s for s in arm_rows(board) if s.split == split and s.arm.role.competes]
     columns, precisions = tasks(board), ordered_precisions(s.precision for s in chosen)
-    by_arm: dict[Arm, list[Standing]] = {}
-    for standing in sorted(chosen, key=lambda s: precisions.index(s.precision)):
-        by_arm.setdefault(standing.arm, []).append(standing)
+    by_arm: dict[Arm, list[ArmRows]] = {}
+    for one in sorted(chosen, key=lambda s: precisions.index(s.precision)):
+        by_arm.setdefault(one.arm, []).append(one)
     sections = tuple(
         tuple(
             (
@@ -148,7 +153,10 @@ def precision_table(board: Board, split: str) -> Table:
         )
         for arm in dict.fromkeys(s.arm for s in chosen)
     )
-    caption = f"bytes: weights + projection and anchors; {TIED} tied with the best at that precision"
+    caption = (
+        "bytes: weights + projection and anchors; ms/item: wall clock beside whatever else ran, not for comparison; "
+        f"{TIED} tied with the best at that precision"
+    )
     heads = ("arm", "precision", *columns, "bytes", "ms/item")
     return Table(f"Precision, {split} languages", heads, sections, caption, words=2)
 
@@ -156,7 +164,7 @@ def precision_table(board: Board, split: str) -> Table:
 def across_precisions(board: Board) -> Table:
     """Contenders x precisions on all tasks of the headline split; nothing where there is one precision."""
     split = splits(board)[0]
-    chosen = [s for s in standings(board) if s.split == split and s.arm.role.competes]
+    chosen = [s for s in arm_rows(board) if s.split == split and s.arm.role.competes]
     precisions = ordered_precisions(s.precision for s in chosen)
     if len(precisions) < 2:
         return NOTHING
@@ -190,7 +198,7 @@ def split_table(board: Board, precision: str) -> Table:
     present = splits(board)
     if len(present) < 2:
         return NOTHING
-    chosen = [s for s in standings(board) if s.precision == precision]
+    chosen = [s for s in arm_rows(board) if s.precision == precision]
     found = {(s.arm, s.split): s.rows for s in chosen}
     pairs = [(task, split) for task in tasks(board) for split in present]
 
@@ -234,7 +242,7 @@ def baseline_table(board: Board) -> Table:
 
     def part(split: str) -> tuple[Line, ...]:
         by_task = board.baselines.get(split, {})
-        rows = [*(t for t in tasks(board) if t in by_task), *(t for t in by_task if t not in TASKS)]
+        rows = [*(t for t in tasks(board) if t in by_task), *(t for t in by_task if t not in tasks(board))]
         return tuple(
             (
                 f"{task} ({split})",
@@ -283,21 +291,21 @@ def difference_tables(board: Board) -> list[Table]:
     return [table for table in result if table]
 
 
-def verdict_table(board: Board, words: dict[str, str]) -> Table:
-    """The question by kind of task; ``words``: answer -> how it is said."""
+def verdict_table(board: Board) -> Table:
+    """The question by kind of task."""
     lines = (
         (
             task,
-            words[v.answer],
-            ", ".join(v.not_attributable_to_anchors) or "none of those run",
-            ", ".join(v.not_attributable_to_language_model) or "none of those run",
+            v.answer,
+            ", ".join(v.attribution.anchors) or "none of those run",
+            ", ".join(v.attribution.model) or "none of those run",
             points(v.difference),
             interval(v.ci),
             percent(v.mdd),
         )
         for task, v in board.verdict.by_task.items()
     )
-    heads = ("tasks", "ECR ahead?", "as good without anchors", "as good without text", "points", "95 % interval", "MDD")
+    heads = ("tasks", "verdict", "as good without anchors", "as good without text", "points", "95 % interval", "MDD")
     caption = "as good: controls that ECR is not shown to beat; MDD: minimum detectable difference in points"
     return Table.of("The verdict by kind of task", heads, lines, caption, words=4)
 
@@ -317,10 +325,7 @@ def claim_numbers(result: ClaimResult) -> tuple[str, str, str]:
 def claims_table(report: ClaimsReport) -> Table:
     """One line per claim."""
     lines = ((r.claim.id, r.verdict, f"{arms(r)}, {r.claim.metric}", *claim_numbers(r)) for r in report.results)
-    caption = (
-        f"p: after Holm's correction over the {report.tested} tested claims of {report.source}; "
-        "MDD: minimum detectable difference (80 % power)"
-    )
+    caption = f"p: after {correction(report)}; MDD: minimum detectable difference (80 % power)"
     columns = ("claim", "verdict", "a - b", "difference (95 %)", "p (Holm)", "MDD")
     return Table.of("Claims", columns, lines, caption, words=3)
 

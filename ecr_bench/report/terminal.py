@@ -12,12 +12,13 @@ from ecr_bench.formats import DASH
 from ecr_bench.report import tables
 from ecr_bench.report.measure_tables import short_table
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
-from ecr_bench.results.schema import Verdict
-from ecr_bench.results.words import arms
+from ecr_bench.results.contrasts import TASKS
+from ecr_bench.results.schema import ABOVE_FLOOR, Verdict
+from ecr_bench.results.words import arms, controls_sentence, correction
 from ecr_bench.run import Run
 from ecr_bench.table import Table, print_table
 
-NARROW = {"seeds": "n", "tokens": "tok"}
+NARROW = {"seeds": "n", "tokens": "tok", **{task + ABOVE_FLOOR: f"{task}^" for task in TASKS}}
 """Short heads, so that names of arms stay on one line in 80 columns."""
 
 
@@ -56,7 +57,12 @@ def _print(table: Table, console: Console) -> None:
 
 def _narrow(table: Table) -> Table:
     columns = tuple(NARROW.get(column, column) for column in table.columns)
-    return replace(table, columns=columns, caption=table.caption.replace("tokens: ", "n: seeds; tok: "))
+    return replace(table, columns=columns, caption=_legend(table))
+
+
+def _legend(table: Table) -> str:
+    above = "^: without tasks at the floor; " if any(name.endswith(ABOVE_FLOOR) for name in table.columns) else ""
+    return above + table.caption.replace("tokens: ", "n: seeds; tok: ")
 
 
 def print_claims(report: ClaimsReport | None, console: Console) -> None:
@@ -67,7 +73,7 @@ def print_claims(report: ClaimsReport | None, console: Console) -> None:
     untested = tuple(
         (r.verdict, f"{r.claim.id}: {r.sentence.removeprefix('Not tested: ')}") for r in report.results if not r.finding
     )
-    caption = f"p after Holm's correction over {report.tested} tested claims; reasons in board.md"
+    caption = f"p after {correction(report)}; reasons in board.md"
     print_table(Table(f"Claims ({report.source})", ("verdict", "claim"), (tested, untested), caption, words=2), console)
     console.print()
 
@@ -76,7 +82,7 @@ def _claim_numbers(result: ClaimResult) -> str:
     difference, p, mdd = tables.claim_numbers(result)
     text = f"{arms(result)}: {difference}"
     text += "" if p == DASH else f", p {p}, detectable {mdd}"
-    return text + (f"; as good: {', '.join(result.as_good)}" if result.as_good else "")
+    return text + (f"; {said}" if (said := controls_sentence(result)) else "")
 
 
 def _print_verdict(verdict: Verdict, console: Console) -> None:

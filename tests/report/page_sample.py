@@ -95,7 +95,7 @@ def sample_run() -> Run:
     small = {"b": "finetune-1x", "direction": "higher", "smallest_effect": 0.01, "controls": []}
     claims = [
         {"id": "evil", "says": f"ECR wins {EVIL}.", "a": "ecr-1x", **shared},
-        {"id": "worse", "says": "Shuffled wins.", "a": "shuffled-1x", **shared, "b": "ecr-1x", "controls": []},
+        {"id": "worse", "says": "Plain wins.", "a": "finetune-1x", **shared, "b": "ecr-1x", "controls": []},
         {"id": "drifts-less", "says": "ECR drifts less.", "a": "ecr-1x", "metric": "cka_base", **small},
         {"id": "no-distill", "says": "ECR beats distillation.", "a": "ecr-1x", **shared, "b": "finetune+distill-1x"},
     ]
