@@ -176,7 +176,7 @@ def cost_table(cells: Sequence[CellCosts]) -> Table:
             count(cell.peak_memory),
             number(cell.val_loss, 3),
             number(cell.grad_norm_max),
-            {True: "no", False: "yes", None: DASH}[cell.finite],
+            "yes" if cell.diverged else {True: "no", False: "yes", None: DASH}[cell.finite],
         )
         for name, cell in reversed(first.items())
     )
@@ -184,7 +184,10 @@ def cost_table(cells: Sequence[CellCosts]) -> Table:
         "cell", "params", "training s", "tokens", "tokens/s", "peak bytes",
         "validation loss", "largest gradient", "diverged",
     )  # fmt: skip
-    caption = "params: model + projection and anchors; peak bytes: of the training process; losses in nats per token"
+    caption = (
+        "training s: wall clock beside whatever else ran, not for comparison; params: model + projection and anchors; "
+        "peak bytes: of the training process; losses in nats per token"
+    )
     return Table.of("Cost of each cell", columns, lines, caption)
 
 

@@ -305,8 +305,8 @@ def verdict_table(board: Board) -> Table:
         )
         for task, v in board.verdict.by_task.items()
     )
-    heads = ("tasks", "verdict", "as good without anchors", "as good without text", "points", "95 % interval", "MDD")
-    caption = "as good: controls that ECR is not shown to beat; MDD: minimum detectable difference in points"
+    heads = ("tasks", "verdict", "not beaten: anchors", "not beaten: model", "points", "95 % interval", "MDD")
+    caption = "not beaten: controls that ECR is not shown to beat; MDD: minimum detectable difference in points"
     return Table.of("The verdict by kind of task", heads, lines, caption, words=4)
 
 

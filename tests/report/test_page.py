@@ -108,12 +108,14 @@ def test_the_first_screen_is_question_verdict_one_figure_and_cost(run: Run) -> N
     text, verdict = render_page(without_ablation()), run.board.verdict
     top = part(text, "verdict")
     marks = [
-        verdict.question, '<p class="answer">Yes.</p>', verdict.by_task["all"].sentence, "Coarse tasks: <b>yes</b>",
+        html.escape(verdict.question), '<p class="answer">Not attributable to anchors.</p>',
+        html.escape(verdict.by_task["all"].sentence), "Coarse tasks: <b>not attributable to anchors</b>",
         "controls speak against", "<figure>", "Cost: ecr-1x: 0.99M parameters (+0.40M in projection and anchors), "
-        "+4 tokens an item", "1 supported, 1 refuted", "The verdict in full", verdict.by_task["fine"].sentence,
+        "+4 tokens an item", "1 supported, 1 refuted", "The verdict in full",
+        html.escape(verdict.by_task["fine"].sentence),
     ]  # fmt: skip
     places = [top.index(mark) for mark in marks]
-    assert places == sorted(places) and verdict.answer == "supported" and verdict.attributable is False
+    assert places == sorted(places) and verdict.attributable is False
 
 
 def test_claims_are_told_in_plain_words(text: str) -> None:
@@ -121,7 +123,7 @@ def test_claims_are_told_in_plain_words(text: str) -> None:
     assert "Do the claims hold in this run?" in shown and "ECR drifts less." in shown
     for verdict in ("not attributable to anchors", "refuted", "supported", "not tested"):
         assert f'<p class="badge">{verdict}</p>' in shown
-    assert "as good: random" in shown and "Not tested in this run (1)" in shown
+    assert "not beaten: random" in shown and "Not tested in this run (1)" in shown
     assert "measures.json (ecr-1x-s0, cka_base" in shown and "finetune+distill-1x is not in this run" in shown
 
 
