@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializationInfo,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
+from ecr_bench.outside import as_identity, model_counts
 from ecr_bench.sizes import SIZES, Section, Size, SizeConfig
 from ecr_bench.yaml_files import locate, parse_set, read, shipped
 
@@ -170,6 +179,10 @@ class DistillConfig(Section):
     """Ask the teacher once and keep this many token probabilities a position; null: ask in every step."""
     tail: Literal["rest", "drop", "sample"] = "rest"
     """Probability outside the kept ids: one outcome of its own, ignored, or unbiased draws instead of the top k."""
+
+    @field_serializer("model")
+    def _by_content(self, model: str | None, info: SerializationInfo) -> str | None:
+        return model_counts(model) if model and as_identity(info) else model
 
     @model_validator(mode="after")
     def _sampling_is_unbiased(self) -> DistillConfig:

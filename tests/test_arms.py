@@ -275,6 +275,6 @@ def test_arms_are_scored_at_the_precisions_they_exist_in():
     arms = {"teacher-probe": ["fp32"], "ecr+lora-int8": ["int8"], "finetune+lora-nf4": ["nf4"], "ecr": ["fp32", "bf16"]}
     cells = {"cells": [{"method": arm} for arm in arms], "precisions": ["fp32", "bf16"]}
     plan = make_plan(config.load("tiny").with_overrides(cells))
-    assert {cell.method: plan.stages[cell.score].spec["precisions"] for cell in plan.cells} == arms
+    assert {cell.method: list(plan.stages[cell.score].settings.precisions) for cell in plan.cells} == arms
     without = make_plan(config.load("tiny").with_overrides({**cells, "control_tokens.count": 0}))
     assert {cell.method for cell in without.cells if cell.anchors} == {"teacher-probe"}

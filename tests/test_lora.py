@@ -11,12 +11,12 @@ from ecr_bench.config import ControlTokensConfig, OptimiserConfig
 from ecr_bench.data.encode import encode_items
 from ecr_bench.data.module import collate
 from ecr_bench.evaluation.lm import EcrLM
+from ecr_bench.evaluation.scorers import disk_bytes, open_scorer
 from ecr_bench.methods.base import Ingredients, Training, cross_entropy
 from ecr_bench.methods.models import count_parameters
 from ecr_bench.methods.registry import METHODS
 from ecr_bench.precision.adapted import has_adapter, load_adapted, quantise_into
 from ecr_bench.precision.quantised import same_everywhere
-from ecr_bench.runner.scorers import disk_bytes, open_scorer
 from ecr_bench.types import Item
 
 ARMS = ["finetune+lora-int8", "finetune+lora-nf4", "ecr+lora-int8", "ecr+lora-nf4"]

@@ -15,7 +15,7 @@ from ecr_bench.methods.base import Ingredients, Training
 from ecr_bench.methods.ecr import Ecr
 from ecr_bench.methods.refresh import EcrRefresh
 from ecr_bench.runner.plan import make_plan
-from ecr_bench.runner.training import fit
+from ecr_bench.stages.fitting import fit
 from ecr_bench.types import Item
 
 STEPS = 8

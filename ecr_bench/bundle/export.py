@@ -10,13 +10,13 @@ from ecr_bench import __version__
 from ecr_bench.bundle.card import model_card
 from ecr_bench.bundle.files import META, write_meta
 from ecr_bench.data.tokenizer import load_tokenizer
+from ecr_bench.device import device
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, read_json
 from ecr_bench.precision import PRECISIONS
 from ecr_bench.precision.adapted import has_adapter
 from ecr_bench.report.publish import finished_board
 from ecr_bench.report.schema import Board
-from ecr_bench.runner.device import device
 from ecr_bench.runner.store import Store
 
 

@@ -42,14 +42,16 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 PROBE = "Ein Test, 测试 123.\n  проба"
 
 
-def own_tokenizer(source: str, max_length: int) -> PreTrainedTokenizerBase:
+def own_tokenizer(source: str, max_length: int, revision: str = "") -> PreTrainedTokenizerBase:
     """The tokenizer of a pretrained model, made uniform: ``bos_token`` is what it really puts before a text (None
     for one that puts nothing, whatever it declares), padding exists, ``model_max_length`` is ``max_length``.
 
     UserError for one that cannot be read, is not a fast tokenizer or has no EOS token.
     """
     who = f"model {source!r}"
-    tokenizer: PreTrainedTokenizerBase = read_pretrained(AutoTokenizer, source, who, model_max_length=max_length)
+    tokenizer: PreTrainedTokenizerBase = read_pretrained(
+        AutoTokenizer, source, who, revision, model_max_length=max_length
+    )
     if not tokenizer.is_fast:
         raise UserError(f"{who}: needs a fast tokenizer (tokenizer.json); convert it with transformers and save it")
     if tokenizer.eos_token_id is None:

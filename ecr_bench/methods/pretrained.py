@@ -21,7 +21,7 @@ def load_pretrained(size: PretrainedSize, tokenizer: PreTrainedTokenizerBase, dt
     logits that are changed after the head.
     """
     who = f"model {size.model!r}"
-    model = text_part(read_model(AutoModelForCausalLM, local_source(size.model), who, dtype=dtype))
+    model = text_part(read_model(AutoModelForCausalLM, local_source(size.model), who, size.revision, dtype=dtype))
     config = model.config
     if (room := config.max_position_embeddings) < size.max_length:
         raise UserError(f"{who}: reads {room} tokens, max_length is {size.max_length}: at most {room}")

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from ecr_bench import __version__
 from ecr_bench.config import Experiment
+from ecr_bench.device import check_device
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.records import write_records
 from ecr_bench.io import read_json, write_json
@@ -35,7 +36,6 @@ from ecr_bench.runner.collect import (
     collect_records,
     collect_surface,
 )
-from ecr_bench.runner.device import check_device
 from ecr_bench.runner.execute import default_workers, execute
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.provenance import provenance

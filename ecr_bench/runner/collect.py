@@ -30,7 +30,7 @@ def collect_records(plan: Plan, store: Store) -> pd.DataFrame:
 
 
 def _seen_sets(plan: Plan) -> set[tuple[str, ...]]:
-    return {tuple(sorted(plan.stages[cell.score].spec["seen"])) for cell in plan.cells}
+    return {tuple(sorted(plan.stages[cell.score].settings.seen)) for cell in plan.cells}
 
 
 def _comparable(records: pd.DataFrame) -> pd.DataFrame:
@@ -55,9 +55,8 @@ def collect_cells(plan: Plan, store: Store) -> list[dict[str, Any]]:
     for cell in plan.cells:
         trained, scored = store.result(cell.train), store.result(cell.score)
         for precision, cost in scored["precisions"].items():
-            row = {key: value for key, value in trained.items() if key not in ("method", "seconds")}
             names = {"cell": cell.label, "method": method_name(cell), "size": cell.size, "seed": cell.seed}
-            rows.append({**row, **names, "precision": precision, **cost, "base": cell.base, "stage": cell.train})
+            rows.append({**trained, **names, "precision": precision, **cost, "base": cell.base, "stage": cell.train})
     return rows
 
 

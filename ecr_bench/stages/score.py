@@ -1,0 +1,91 @@
+"""Stage ``score``: a trained cell on all test items, at each precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ecr_bench.config import Section
+from ecr_bench.precision import PRECISIONS
+from ecr_bench.stages.work import Chosen, Report, Work
+from ecr_bench.teachers.registry import TEACHERS
+
+
+class ScoreSettings(Section):
+    precisions: tuple[str, ...]
+    batch_tokens: int
+    seen: tuple[str, ...]
+    """Languages with labelled training rows: a column of the records."""
+
+
+@dataclass(frozen=True)
+class ScoreInputs:
+    train: Path
+    items: Path
+
+
+class Cost(Section):
+    """What scoring at one precision took."""
+
+    bytes: int
+    """Weights of the model in memory."""
+    disk_bytes: int
+    """All files of the model folder, with weights of that size."""
+    scoring_memory: int
+    """Peak, in bytes."""
+    ms_per_item: float
+
+
+class Scored(Section):
+    items: int
+    precisions: dict[str, Cost]
+
+
+class ScoreStage(Work[ScoreSettings, ScoreInputs, Scored]):
+    """Score through lm-eval; ``records.parquet`` holds one row per item and precision."""
+
+    kind = "score"
+    Settings, Inputs, Result = ScoreSettings, ScoreInputs, Scored
+
+    @staticmethod
+    def run(settings: ScoreSettings, inputs: ScoreInputs, folder: Path, report: Report) -> Scored:
+        import time
+
+        import pandas as pd
+
+        from ecr_bench.device import device
+        from ecr_bench.evaluation.records import write_records
+        from ecr_bench.evaluation.run import evaluate, load_item_tasks
+        from ecr_bench.evaluation.scorers import disk_bytes, open_scorer
+        from ecr_bench.memory import peak_memory, reset_peak_memory
+
+        model = inputs.train / "model"
+        names = sorted(path.stem for path in (inputs.items / "test").glob("ecr_*.jsonl"))
+        manager, tasks = load_item_tasks(inputs.items / "test", names)
+        # names of cell, arm and size belong to an experiment, not to the stage: `collect` fills them in
+        metadata = {"cell": "", "method": "", "size": "", "seed": 0, "seen_languages": settings.seen}
+        records: list[dict[str, Any]] = []
+        costs: dict[str, Cost] = {}
+        for index, precision in enumerate(settings.precisions):
+            report(index, len(settings.precisions))
+            reset_peak_memory()
+            scorer = open_scorer(model, precision, device(), settings.batch_tokens)
+            started = time.perf_counter()
+            scored = evaluate(scorer.lm, tasks, metadata={**metadata, "precision": precision}, task_manager=manager)
+            seconds = time.perf_counter() - started
+            records += scored
+            costs[precision] = Cost(
+                bytes=scorer.bytes,
+                disk_bytes=disk_bytes(model, scorer.bytes),
+                scoring_memory=peak_memory(),
+                ms_per_item=round(1000 * seconds / max(1, len(scored)), 3),
+            )
+        write_records(folder / "records.parquet", pd.DataFrame(records))
+        return Scored(items=len(records) // len(settings.precisions), precisions=costs)
+
+    @classmethod
+    def chosen(cls, settings: ScoreSettings) -> Iterable[Chosen]:
+        # whom an arm asks counts through the stage that trained it
+        return [(PRECISIONS, settings.precisions), (TEACHERS, ())]
