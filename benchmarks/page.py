@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.harness import Options, Result, compared, seconds
+from ecr_bench.arm import Arm
 from ecr_bench.errors import UserError
-from ecr_bench.io import read_json
 from ecr_bench.report.page import render_page
-from ecr_bench.report.schema import Board
+from ecr_bench.run import Run
 
-PUBLISHED = Path(__file__).parent.parent / "results" / "quick" / "board.json"
+PUBLISHED = Path(__file__).parent.parent / "results" / "quick"
 
 
 def run(options: Options) -> Iterator[Result]:
@@ -27,11 +27,13 @@ def run(options: Options) -> Iterator[Result]:
     browser, service = shutil.which("chromium"), shutil.which("chromedriver")
     if not browser or not service:
         raise UserError("no chromium with chromedriver (Debian: apt-get install chromium chromium-driver)")
-    board = Board.model_validate(read_json(PUBLISHED))
+    board = Run.load(PUBLISHED).board
     count = options.pick(10_000, 50)
     first = [row for row in board.rows if row.split == "unseen" and row.precision == "fp32"]
-    first = [row for row in first if (row.method, row.size) == ("finetune", "1x")]
-    rows = [row.model_copy(update={"method": f"arm{i}", "mean": i / count}) for i in range(count) for row in first]
+    first = [row for row in first if str(row.arm) == "finetune-1x"]
+    rows = [
+        row.model_copy(update={"arm": Arm(f"arm{i}", "1x"), "mean": i / count}) for i in range(count) for row in first
+    ]
     larger = board.model_copy(update={"rows": rows})
     chrome = webdriver.ChromeOptions()
     chrome.binary_location = browser

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer, ValidationInfo
 
 from ecr_bench.errors import unknown
 
@@ -28,8 +31,17 @@ class Role(StrEnum):
     CONTENDER = "contender"
     """Any other method."""
 
+    @property
+    def is_control(self) -> bool:
+        return self in (Role.ANCHOR_CONTROL, Role.MODEL_CONTROL)
 
-@dataclass(frozen=True, order=True)
+    @property
+    def competes(self) -> bool:
+        """Neither a control nor an upper bound."""
+        return not self.is_control and self is not Role.UPPER_BOUND
+
+
+@dataclass(frozen=True)
 class Arm:
     """A value: two arms are the same when all but the role is equal.
 
@@ -47,19 +59,44 @@ class Arm:
     """Dotted key and value of each setting in which the arm differs from its experiment, by key."""
     role: Role = field(default=Role.CONTENDER, compare=False)
 
+    @classmethod
+    def of(
+        cls,
+        method: str,
+        size: str,
+        settings: Mapping[str, Any] | None = None,
+        role: Role = Role.CONTENDER,
+        modifiers: Iterable[str] = (),
+    ) -> Arm:
+        """The arm of a cell group; lists and mappings among the values of ``settings`` are kept as compact JSON."""
+        return cls(method, size, tuple(modifiers), _frozen(settings or {}), role)
+
     def __str__(self) -> str:
         inside = ",".join(f"{key}={value}" for key, value in self.settings)
         return f"{self.name}-{self.size}" + (f"[{inside}]" if inside else "")
+
+    def __lt__(self, other: Arm) -> bool:
+        return str(self) < str(other)
 
     @property
     def name(self) -> str:
         """Method and modifiers without size and settings: ``ecr+dropout``."""
         return "+".join((self.method, *self.modifiers))
 
+    @property
+    def is_plain_form(self) -> bool:
+        """Without modifiers and settings: the method as it is registered, in the experiment as it is."""
+        return not self.modifiers and not self.settings
+
+    @property
+    def without_settings(self) -> Arm:
+        """The same method, modifiers and size as the experiment sets them."""
+        return Arm(self.method, self.size, self.modifiers, (), self.role)
+
     @classmethod
     def parse(cls, text: str, known: Iterable[Arm]) -> Arm:
         """The one of ``known`` that prints as ``text``; UserError lists them."""
-        arms = {str(arm): arm for arm in known}
+        arms = by_name(known)
         if text not in arms:
             raise unknown("arm", text, arms)
         return arms[text]
@@ -79,3 +116,31 @@ class Arm:
         """ValueError or KeyError where ``raw`` is not what :meth:`to_json` gives."""
         settings = tuple(sorted(raw["settings"].items()))
         return cls(raw["method"], raw["size"], tuple(raw["modifiers"]), settings, Role(raw["role"]))
+
+
+def by_name(arms: Iterable[Arm]) -> dict[str, Arm]:
+    """Printed form -> arm."""
+    return {str(arm): arm for arm in arms}
+
+
+def _frozen(settings: Mapping[str, Any]) -> tuple[tuple[str, Setting], ...]:
+    def plain(value: Any) -> Setting:
+        if isinstance(value, Setting):
+            return value
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+    return tuple((key, plain(value)) for key, value in sorted(settings.items()))
+
+
+def _look_up(value: Any, info: ValidationInfo) -> Arm:
+    if isinstance(value, Arm):
+        return value
+    known: Mapping[str, Arm] = (info.context or {}).get("arms", {})
+    if value not in known:
+        raise ValueError(f"{value!r} is not in the table of arms")
+    return known[value]
+
+
+NamedArm = Annotated[Arm, BeforeValidator(_look_up), PlainSerializer(str)]
+"""An arm as a field of what is written to a file: there it is its printed form, which reading looks up in the table of
+arms that the run keeps beside its files (validation context ``arms``: printed form -> arm)."""

@@ -36,7 +36,7 @@ def run(
     plugins = tuple(plugin or ())
     load_plugins(plugins)
     config = load(experiment).with_overrides(parse_set(set or []))
-    from ecr_bench.report.publish import run_and_publish
+    from ecr_bench.publish import run_and_publish
 
     run_and_publish(config, out, Console(), workers, plugins)
 
@@ -57,19 +57,17 @@ def board(
         cell: for model-index, a cell (ecr-1x-s0) or an arm (ecr-1x, the mean over its seeds).
         to: file to write instead of printing.
     """
-    from ecr_bench.report.claims import read_claims
     from ecr_bench.report.export import export_board
-    from ecr_bench.report.publish import finished_board, finished_measures
     from ecr_bench.report.terminal import print_board, print_claims, print_measures
+    from ecr_bench.run import Run
 
-    folder, console = out / experiment, Console()
-    found = finished_board(folder)
+    found, console = Run.load(out / experiment), Console()
     if format != "terminal":
-        return export_board(folder, found, format, cell, to)
-    if judged := read_claims(folder):
-        print_claims(judged, console)
-    print_board(found, console)
-    print_measures(finished_measures(folder), console)
+        return export_board(found, format, cell, to)
+    if found.claims:
+        print_claims(found.claims, console)
+    print_board(found.board, console)
+    print_measures(found.measures, console)
 
 
 def claims(experiment: str = "quick", out: Path = Path("runs"), claims: Path | None = None) -> None:
@@ -80,7 +78,7 @@ def claims(experiment: str = "quick", out: Path = Path("runs"), claims: Path | N
         out: the folder given to run.
         claims: YAML file with claims of your own (default: the paper's, baselines/claims.yaml).
     """
-    from ecr_bench.report.publish import judge_again
+    from ecr_bench.publish import judge_again
     from ecr_bench.report.terminal import print_claims
 
     print_claims(judge_again(out / experiment, claims), Console())
@@ -93,7 +91,7 @@ def compare(a: str, b: str) -> None:
         a: run folder, arm or cell, and optionally a precision.
         b: the same; another folder may be named if both runs scored the same items.
     """
-    from ecr_bench.report.compare import compare_references
+    from ecr_bench.publish import compare_references
     from ecr_bench.report.terminal import print_table
 
     print_table(compare_references(a, b), Console())
@@ -122,9 +120,22 @@ def ablate(
     plugins = tuple(plugin or ())
     load_plugins(plugins)
     ablation = load_ablation(experiment, parse_set(set or []))
-    from ecr_bench.report.ablation import ablate_and_publish
+    from ecr_bench.publish import ablate_and_publish
 
     ablate_and_publish(ablation, out, Console(), workers, plugins)
+
+
+def verify(experiment: str = "quick", out: Path = Path("runs")) -> None:
+    """Compute every number of a published run again from its per-item records.
+
+    Args:
+        experiment: name of the run.
+        out: the folder given to run, or results for the published ones.
+    """
+    from ecr_bench.verify import verify as check
+
+    for line in check(out / experiment):
+        print(line)
 
 
 def report(experiment: str = "quick", out: Path = Path("runs"), plugin: list[str] | None = None) -> None:
@@ -136,10 +147,10 @@ def report(experiment: str = "quick", out: Path = Path("runs"), plugin: list[str
         plugin: Python file that registered methods of this run.
     """
     from ecr_bench.plugins import load_plugins
-    from ecr_bench.report.page import write_page
+    from ecr_bench.publish import draw_again
 
     load_plugins(tuple(plugin or ()))
-    print(write_page(out / experiment))
+    print(draw_again(out / experiment))
 
 
 def methods(plugin: list[str] | None = None) -> None:
@@ -325,7 +336,7 @@ def doctor() -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
-    "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
+    "verify": verify, "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
     "teachers": teachers, "data": data, "tensorboard": tensorboard, "doctor": doctor,
 }  # fmt: skip
 
@@ -342,14 +353,14 @@ def _list(kind: str, lines: dict[str, str]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: exit code 2 and one line for bad input, 130 for Ctrl-C."""
+    """Entry point: exit code 2 and one line for bad input, 3 for a published file that was changed, 130 for Ctrl-C."""
     try:
         chosen = command_parser(COMMANDS).parse_args(arguments)
         options = chosen[chosen.command].as_dict()
         COMMANDS[chosen.command](**options)
     except UserError as error:
         print(f"ecr-bench: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         print("ecr-bench: interrupted; finished stages are kept, the same command resumes", file=sys.stderr)
         raise SystemExit(130) from None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 
 class UserError(Exception):
     """Bad input. The message is one line naming the thing (file, key, value) and what is allowed.
 
-    The command line prints it as ``ecr-bench: error: MESSAGE`` and exits with code 2.
+    The command line prints it as ``ecr-bench: error: MESSAGE`` and exits with ``exit_code``.
     """
+
+    exit_code: ClassVar[int] = 2
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:

@@ -68,7 +68,7 @@ def forget() -> None:
 def installed_version(distribution: str) -> str | None:
     """Version of an installed package without its local part, or None."""
     try:
-        return version(distribution).partition("+")[0]
+        return re.sub(r"\+.*", "", version(distribution))
     except PackageNotFoundError:
         return None
 

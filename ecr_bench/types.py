@@ -1,12 +1,17 @@
-"""The records that travel between stages. Plain data; nothing here imports the rest of the package."""
+"""The records that travel between stages: plain data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from ecr_bench.arm import Arm, NamedArm
+
 Split = Literal["train", "validation", "test"]
 Grain = Literal["coarse", "fine"]
+
+NOBODY = Arm("", "")
+"""The arm of what no experiment has named yet."""
 
 CORPUS_COLUMNS = ("id", "text", "lang", "meaning", "label", "unit", "split", "slots")
 
@@ -60,10 +65,8 @@ class Measure:
     ``measures.json`` of a run is a list of these; claims and report read nothing else about them.
     """
 
-    cell: str
-    method: str
-    size: str
-    seed: int
+    __pydantic_config__ = {"extra": "forbid"}
+
     metric: str
     """Name in the field's words, e.g. ``cka_base``; ``metrics/registry.py`` lists and explains them."""
     value: float | None
@@ -81,3 +84,7 @@ class Measure:
     """Mean, 2.5 % and 97.5 % quantile under the metric's permutation null."""
     reason: str = ""
     """Why there is no value, in words; empty where there is one."""
+    cell: str = ""
+    """Label of the cell; with ``arm`` and ``seed`` empty in the folder of a stage, which belongs to no experiment."""
+    arm: NamedArm = NOBODY
+    seed: int = 0

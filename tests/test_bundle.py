@@ -30,7 +30,7 @@ def run(tiny_folders, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     models = [f"sizes.1x.model={tiny_folders['qwen2']}", f"sizes.3x.model={tiny_folders['qwen2 3x']}"]
     board, plan = run_here("paper-qwen", tiny_folders, out, *models, CELLS)
-    assert {row.method for row in board.rows} >= {"finetune", "ecr", "ecr+lora", "oracle"}
+    assert {row.arm.name for row in board.rows} >= {"finetune", "ecr", "ecr+lora", "oracle"}
     return out, out / "store" / plan.cells[0].items / "test"
 
 
@@ -151,7 +151,7 @@ def test_the_card_has_the_boards_rows(run, tmp_path):
     export(out, "paper-qwen", "ecr-1x-s0", tmp_path / "b", "bf16")
     card = (tmp_path / "b" / "README.md").read_text()
     rows = json.loads((out / "paper-qwen" / "board.json").read_text())["rows"]
-    mine = [r for r in rows if (r["method"], r["size"], r["precision"]) == ("ecr", "1x", "bf16")]
+    mine = [r for r in rows if (r["arm"], r["precision"]) == ("ecr-1x", "bf16")]
     assert len(mine) > 4
     for row in mine:
         assert f"| {row['split']} | {row['task']} | {100 * row['mean']:.1f} |" in card
@@ -165,7 +165,7 @@ def test_the_card_has_the_boards_rows(run, tmp_path):
         (["ecr+lora-nf4-1x-s0"], "adapters beside a quantised base"),
         (["ecr-9x-s0"], "no cell 'ecr-9x-s0' in .*: allowed are finetune-1x-s0, "),
         (["ecr-1x-s0", "--precision", "fp8"], "was not scored at 'fp8': allowed are fp32, bf16, int8, nf4"),
-        (["ecr-1x-s0", "--run", "nothing"], "no board in .*nothing"),
+        (["ecr-1x-s0", "--run", "nothing"], "no run in .*nothing"),
     ],
 )
 def test_what_cannot_be_exported_is_one_line_and_leaves_nothing(run, tmp_path, capsys, arguments, message):

@@ -8,14 +8,24 @@ import yaml
 from ecr_bench import config
 from ecr_bench.errors import UserError
 from ecr_bench.runner.plan import make_plan
+from ecr_bench.sizes import PretrainedSize
 from ecr_bench.yaml_files import experiments
+from tests.fake_hub import fake_hub
 
 SHIPPED = [name for name in experiments() if not name.startswith("ablation-")]  # those: test_ablation.py
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_shipped_experiment_loads_and_plans(name):
-    plan = make_plan(config.load(name))
+def test_every_shipped_experiment_loads_and_plans(name, tmp_path, monkeypatch, tiny_folders):
+    experiment, hub = config.load(name), fake_hub(tmp_path, monkeypatch)
+    for size in experiment.sizes.values():
+        if isinstance(size, PretrainedSize) and not size.model.startswith("package:"):
+            hub.commit(size.model, tiny_folders["llama"])
+    if experiment.teacher.name == "hf":
+        hub.commit(experiment.teacher.options["model"], tiny_folders["encoder"])
+    if experiment.corpus.name == "hub":
+        hub.commit(experiment.corpus.options["path"], tiny_folders["data"], kind="dataset")
+    plan = make_plan(experiment)
     assert plan.cells and all(need in plan.stages for s in plan.stages.values() for need in s.inputs.values())
 
 

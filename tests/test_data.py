@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ecr_bench.data.encode import cut_texts, encode_items, encode_plain, encode_texts
+from ecr_bench.data.cutting import cut_texts
+from ecr_bench.data.encode import encode_items, encode_plain, encode_texts
 from ecr_bench.data.module import IGNORED, ExamplesDataModule, Mixture, collate, plan_batches
 from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.ecr.codes import ConstantCodes, RandomCodes
@@ -43,14 +44,17 @@ def test_loss_covers_answer_and_eos_only(conditioner, tokenizer):
 
 
 def test_long_prompts_lose_text_but_no_control_token(conditioner, tokenizer):
-    row = encode_items(conditioner, [item("red lamp " * 60)], 32)[0]
-    assert len(row.ids) == 32
-    assert sum(i >= len(tokenizer) for i in row.ids) == 2
-    assert tokenizer.decode(row.ids[row.loss_from :]) == " close door<|eos|>"
+    short, long = encode_items(conditioner, [item("red lamp " * 60, gold) for gold in (0, 1)], 32)
+    # room for the longest option, as in scoring: after it the window ends before EOS
+    assert short.ids[: short.loss_from] == long.ids[: long.loss_from] and len(long.ids) == 32 + 1
+    assert sum(i >= len(tokenizer) for i in long.ids) == 2
+    assert tokenizer.decode(short.ids[short.loss_from :]) == " open<|eos|>"
+    assert tokenizer.decode(long.ids[long.loss_from :]) == " close door"
+    assert collate([short, long], 0)["input_ids"].shape == (2, 32)
 
 
 def test_codes_of_unlabelled_text_see_its_beginning_only(conditioner, tokenizer):
-    (row,) = cut_texts([("red lamp in the garden", "en")], seed=3)
+    (row,) = cut_texts(tokenizer, [("red lamp in the garden", "en")], seed=3)
     changed = row.__class__(row.text[: row.cut] + "xyz", row.lang, row.cut)
     a, b = encode_texts(conditioner, [row, changed], 64)
     assert a.ids[: a.loss_from] == b.ids[: b.loss_from]
@@ -59,7 +63,7 @@ def test_codes_of_unlabelled_text_see_its_beginning_only(conditioner, tokenizer)
 
 def test_arms_share_rows_and_order(tokenizer, sentences):
     items = [item(text, i % 4) for i, text in enumerate(sentences)]
-    texts = cut_texts([(s, "en") for s in sentences], 0)
+    texts = cut_texts(tokenizer, [(s, "en") for s in sentences], 0)
     plans = []
     for arm in (
         Conditioner(tokenizer),

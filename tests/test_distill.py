@@ -9,7 +9,8 @@ import torch
 
 from ecr_bench import config
 from ecr_bench.config import ControlTokensConfig, DistillConfig, FinetuneConfig, SizeConfig, TokenizerConfig
-from ecr_bench.data.encode import cut_texts, encode_items, encode_texts
+from ecr_bench.data.cutting import cut_texts
+from ecr_bench.data.encode import encode_items, encode_texts
 from ecr_bench.data.module import ExamplesDataModule, Mixture
 from ecr_bench.data.tokenizer import train_tokenizer
 from ecr_bench.ecr.codes import ConstantCodes
@@ -34,7 +35,7 @@ def make_training(tokenizer, sentences, anchors_and_projection, settings, folder
         Item(f"i{i}", "slot", "fine", str(i), "en", "en", text, "which ?", ("red", "blue lamp"), i % 2)
         for i, text in enumerate(sentences[:40])
     ]
-    texts = cut_texts([(text, "en") for text in sentences[40:60]], 0)
+    texts = cut_texts(tokenizer, [(text, "en") for text in sentences[40:60]], 0)
     return Training(given, Conditioner(given.tokenizer), items, texts, 64, 0, settings, folders or {})
 
 

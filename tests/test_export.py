@@ -11,15 +11,15 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 from rich.console import Console
 
+from ecr_bench.arm import Arm, Role
 from ecr_bench.cli import main
-from ecr_bench.report.schema import read_board
 from ecr_bench.report.terminal import print_board
-from tests.test_board import LEVELS, Records, board_of, make
-from tests.test_claims import finished
+from ecr_bench.run import Run
+from tests.world import LEVELS, Made, arm, board_of, finished, make
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Records]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Made]:
     made = make(items=20)
     folder = tmp_path_factory.mktemp("runs")
     finished(folder / "quick", made)
@@ -30,11 +30,11 @@ def export(folder: Path, *arguments: str) -> None:
     main(["board", "quick", "--out", str(folder), "--format", *arguments])
 
 
-def test_csv_and_parquet_hold_every_row(run: tuple[Path, Records], capsys: pytest.CaptureFixture[str]) -> None:
+def test_csv_and_parquet_hold_every_row(run: tuple[Path, Made], capsys: pytest.CaptureFixture[str]) -> None:
     folder, _ = run
     export(folder, "csv")
     table = pd.read_csv(io.StringIO(capsys.readouterr().out))
-    board = read_board(folder / "quick")
+    board = Run.load(folder / "quick").board
     assert len(table) == len(board.rows) and {"ci_low", "ci_high", "arm", "run"} <= set(table.columns)
     first = board.rows[3]
     assert (table["mean"][3], table["ci_low"][3]) == pytest.approx((first.mean, first.ci[0]))
@@ -45,8 +45,8 @@ def test_csv_and_parquet_hold_every_row(run: tuple[Path, Records], capsys: pytes
     assert capsys.readouterr().out == (folder / "quick" / "board.md").read_text()
 
 
-def test_model_index_is_what_the_hub_reads(run: tuple[Path, Records], capsys: pytest.CaptureFixture[str]) -> None:
-    folder, (records, _) = run
+def test_model_index_is_what_the_hub_reads(run: tuple[Path, Made], capsys: pytest.CaptureFixture[str]) -> None:
+    folder, (records, *_) = run
     export(folder, "model-index", "--cell", "ecr-1x-1", "--to", str(folder / "README.md"))
     card = ModelCard((folder / "README.md").read_text() + "\n# A model\n")
     assert isinstance(card.data, ModelCardData) and card.data.eval_results and card.data.model_name == "quick-ecr-1x-1"
@@ -73,7 +73,7 @@ def test_model_index_is_what_the_hub_reads(run: tuple[Path, Records], capsys: py
     ],
 )
 def test_bad_requests_are_one_line(
-    run: tuple[Path, Records], capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
+    run: tuple[Path, Made], capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         export(run[0], *arguments)
@@ -82,8 +82,10 @@ def test_bad_requests_are_one_line(
 
 
 def test_long_names_fit_80_columns_and_keep_every_number() -> None:
-    long = {"finetune+lora-int8-1x": 0.5, "ecr[assignment=residual,count=8,placement=interleaved]-1x": 0.6}
-    board = board_of(make(LEVELS | long, items=10, precisions=("fp32", "bf16", "int8", "nf4")))
+    settings = {"anchors.assignment": "residual", "control_tokens.count": 8, "control_tokens.placement": "interleaved"}
+    levels: dict[Arm, float] = {arm(name): level for name, level in (LEVELS | {"finetune+lora-int8-1x": 0.5}).items()}
+    levels[Arm.of("ecr", "1x", settings, Role.MAIN)] = 0.6
+    board = board_of(make(levels, items=10, precisions=("fp32", "bf16", "int8", "nf4")))
     out = io.StringIO()
     print_board(board, Console(file=out, width=80))
     text = out.getvalue()

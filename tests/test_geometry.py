@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from ecr_bench.arm import Arm
 from ecr_bench.config import ControlTokensConfig, ProjectionConfig, load
 from ecr_bench.corpora.base import RawRow, from_rows
 from ecr_bench.data.parallel import parallel_rows
@@ -32,7 +34,7 @@ from ecr_bench.runner.plan import make_plan
 from ecr_bench.stages.geometry import GeometryInputs, GeometrySettings, GeometryStage
 from ecr_bench.stages.parallel import ParallelInputs, ParallelSettings, ParallelStage
 from ecr_bench.stages.teacher import TeacherSettings
-from ecr_bench.types import Item, Measure
+from ecr_bench.types import NOBODY, Item, Measure
 from tests.conftest import WORDS
 
 LANGS = ["de", "en", "ru"]
@@ -79,7 +81,7 @@ def item(task: str, lang: str, meaning: int, choices=("a", "b", "c", "d")) -> It
 
 
 def records(items: list[Item]) -> pd.DataFrame:
-    fixed = {"cell": "", "method": "", "size": "", "precision": "fp32", "seed": 0, "grain": "coarse", "group": "seen"}
+    fixed = {"cell": "", "arm": "", "precision": "fp32", "seed": 0, "grain": "coarse", "group": "seen"}
     rows = [
         {
             **fixed, "task": i.task, "task_name": f"ecr_{i.task}_{i.lang}", "lang": i.lang, "target_lang": i.lang,
@@ -290,7 +292,7 @@ def test_every_cell_is_measured_once_and_training_does_not_know():
     assert kinds.count("geometry") == len(on.cells) and kinds.count("parallel") == 1
     assert set(on.stages) - set(off.stages) == {s.id for s in on.stages.values() if s.kind in ("geometry", "parallel")}
     assert all(cell.geometry is None for cell in off.cells)
-    lora = [c for c in make_plan(load("standard")).cells if "lora-int8" in c.method]
+    lora = [c for c in make_plan(load("standard")).cells if "lora-int8" in c.arm.name]
     stages = make_plan(load("standard")).stages
     assert lora and all(stages[cell.geometry].settings.precision == "int8" for cell in lora)
 
@@ -306,10 +308,13 @@ def test_a_teacher_that_is_a_cell_of_the_experiment_is_an_input():
 
 
 def test_measures_survive_the_file_and_a_strange_file_is_one_line(tmp_path):
-    measures = [Measure("c", "ecr", "1x", 0, "mexa", 0.5, 10, -1, "fp32", "de", 9, (0.1, 0.0, 0.2))]
-    measures.append(Measure("c", "ecr", "1x", 0, "cka_base", None))
-    write_measures(tmp_path / FILE, measures)
-    assert read_measures(tmp_path / FILE) == measures
+    measures = [Measure("mexa", 0.5, 10, -1, "fp32", "de", 9, (0.1, 0.0, 0.2), cell="c", arm=Arm("ecr", "1x"), seed=3)]
+    measures.append(Measure("cka_base", None, reason="too few rows"))
+    write_measures(tmp_path / FILE, measures, named=True)
+    assert read_measures(tmp_path / FILE, {"ecr-1x": Arm("ecr", "1x"), "-": NOBODY}) == measures
+    write_measures(tmp_path / FILE, measures)  # as a stage does, which does not know what cell it is
+    unnamed = [replace(m, cell="", arm=NOBODY, seed=0) for m in measures]
+    assert read_measures(tmp_path / FILE) == unnamed
     for text in ('{"a": 1}', '[{"cell": "x"}]'):
         (tmp_path / FILE).write_text(text)
         with pytest.raises(UserError, match=r"measures\.json: not a list of measures"):

@@ -30,7 +30,7 @@ from ecr_bench.evaluation.scorer import Request, plain
 WINDOW, COUNT, K = 64, 3, 16
 TEXT = "turn on off the lamp in kitchen please küche licht ein aus what is wanted bitte 灯 开"
 WORDS = TEXT.split()
-METADATA = {"cell": "c1", "method": "ecr", "size": "1x", "precision": "fp32", "seed": 3, "seen_languages": ["en"]}
+METADATA = {"cell": "c1", "arm": "ecr-1x", "precision": "fp32", "seed": 3, "seen_languages": ["en"]}
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_truncation_keeps_control_tokens_and_one_context_for_all_options(
     tail = tokenizer(context, add_special_tokens=False)["input_ids"]
     assert list(short.context[1 + COUNT :]) == tail[-(len(short.context) - 1 - COUNT) :]
     with pytest.raises(
-        UserError, match=r"task task: an option of \d+ tokens leaves no room for its prompt in a window of 64"
+        UserError, match=r"task task, item 0: an option of \d+ tokens leaves no room for its prompt in a window of 64"
     ):
         lm.loglikelihood(instances([("turn on", " " + sentence(random.Random(6), 60, 60))]))
 

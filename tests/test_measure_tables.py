@@ -10,16 +10,20 @@ from rich.console import Console
 from scipy.stats import beta
 from scipy.stats import t as student
 
-from ecr_bench.report.divergence import cells, stability_of
+from ecr_bench.arm import Arm
+from ecr_bench.report.ablation_page import _stability
 from ecr_bench.report.measure_tables import TABLES, half_interval, measure_tables, number, short_table
 from ecr_bench.report.terminal import print_measures
-from ecr_bench.runner.ablation import Place, Value
+from ecr_bench.results.divergence import stability_of
+from ecr_bench.runner.ablation import Place
 from ecr_bench.types import Measure
+from tests.world import arm
 
 
-def of(method: str, metric: str, value: float | None, seed: int = 0, **more) -> Measure:
+def of(method: str | Arm, metric: str, value: float | None, seed: int = 0, **more) -> Measure:
     given = {"null": (0.01, 0.0, 0.02), "layer": -1, "n": 50, **more}
-    return Measure(f"{method}-1x-s{seed}", method, "1x", seed, metric, value, **given)
+    one = arm(method, "1x")
+    return Measure(metric, value, cell=f"{one}-s{seed}", arm=one, seed=seed, **given)
 
 
 MEASURES = [
@@ -61,7 +65,7 @@ def test_steps_and_single_languages_stay_out_and_nothing_measured_gives_no_table
 def test_what_could_not_be_measured_is_listed_with_its_reason():
     why = {"value": None, "null": None, "reason": "all rows are equal"}
     rows = [
-        Measure("c", "ecr", "1x", 0, name, **why, **more)
+        Measure(name, **why, **more, cell="c", arm=arm("ecr-1x"))
         for name, more in [("isoscore", {}), ("hubness", {}), ("mexa", {"lang": "de"}), ("mexa", {"step": 3})]
     ]
     last = measure_tables([*MEASURES, *rows])[-1]
@@ -91,23 +95,23 @@ def test_numbers_and_intervals():
     assert half_interval([1.0, 2.0, 3.0]) == pytest.approx(4.302652729911275 * 1 / np.sqrt(3))
 
 
+def at_rate(name: str, rate: float) -> Arm:
+    return Arm.of(name, "1x", {"finetune.learning_rate": rate})
+
+
 def test_divergence_is_counted_at_each_value_and_over_the_whole_line():
     places = [
-        Place(series, Value(label=label), method, "1x")
+        Place(series, label, None, at_rate(name, rate))
         for series, name in (("plain", "finetune"), ("ECR", "ecr"))
-        for label, method in (("low", f"{name}[learning_rate=0.1]"), ("high", f"{name}[learning_rate=1]"))
+        for label, rate in (("low", 0.1), ("high", 1.0))
     ]
-    outcomes = {
-        "finetune[learning_rate=0.1]": (0, 0),
-        "finetune[learning_rate=1]": (1, 1),
-        "ecr[learning_rate=1]": (0, 1),
-    }
+    outcomes = {at_rate("finetune", 0.1): (0, 0), at_rate("finetune", 1.0): (1, 1), at_rate("ecr", 1.0): (0, 1)}
     measures = [of(m, "diverged", float(v), seed) for m, values in outcomes.items() for seed, v in enumerate(values)]
-    measures += [of("ecr[learning_rate=1]", "spike_score", 0.2), of("ecr[learning_rate=1]", "spike_score", 0.4, 1)]
+    measures += [of(at_rate("ecr", 1.0), "spike_score", value, seed) for seed, value in enumerate((0.2, 0.4))]
     rows = stability_of(places, measures)
     assert [(r.series, r.label, r.diverged, r.runs) for r in rows] == [
         ("plain", "low", 0, 2), ("plain", "high", 2, 2), ("plain", "all", 2, 4), ("ECR", "high", 1, 2),
     ]  # fmt: skip
     assert rows[2].ci == pytest.approx((beta.ppf(0.025, 2, 3), beta.ppf(0.975, 3, 2)))
     assert rows[3].spike_score == pytest.approx(0.3) and rows[0].spike_score is None
-    assert cells(rows[3])[:4] == ("2", "1", "50 % (1 to 99)", "0.30") and cells(rows[0])[3] == "\N{EN DASH}"
+    assert _stability(rows[3])[:4] == ("2", "1", "50 % (1 to 99)", "0.30") and _stability(rows[0])[3] == "\N{EN DASH}"

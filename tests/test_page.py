@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from ecr_bench.arm import Arm
 from ecr_bench.cli import main
 from ecr_bench.config import load, parse_set
-from ecr_bench.errors import UserError
-from ecr_bench.io import write_json
-from ecr_bench.report.commands import arm_commands
 from ecr_bench.report.curves import read_curves, thin
 from ecr_bench.report.lines import build_leaderboard, payload, percent_of, place
-from ecr_bench.report.page import MOST_LINES, cost_table, render_page, write_page
-from ecr_bench.report.schema import Board, write_board
+from ecr_bench.report.page import MOST_LINES, cost_table, render_page
 from ecr_bench.report.svg import Axis, DotRow, Line, Mark, dot_plot, line_plot, linear_ticks, log_ticks
+from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.commands import arm_commands
+from ecr_bench.results.schema import Board
 from tests.page_sample import EVIL, sample_board, sample_page
-from tests.test_board import board_of, make
+from tests.world import arm, board_of, finished, make
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_claims_come_first_in_plain_words(text: str) -> None:
     for verdict in ("not attributable to anchors", "refuted", "supported", "not tested"):
         assert f'<p class="badge">{verdict}</p>' in top
     assert "as good: random" in top and "Not tested in this run (1)" in top
-    assert "measures.json (ecr-1x-s0, cka_base" in top and "distill-1x was not scored in fp32" in top
+    assert "measures.json (ecr-1x-s0, cka_base" in top and "distill-1x is not in this run" in top
 
 
 def test_measures_are_drawn_with_controls_and_null(text: str) -> None:
@@ -142,10 +142,12 @@ def test_payload_holds_every_row_and_cannot_end_its_element(board: Board) -> Non
     data = json.loads(raw)
     groups = [line for line in data["lines"] if data["texts"][line[3]] in data["splits"]]
     assert f"{EVIL}-1x" in data["texts"] and len(groups) * len(data["tasks"]) == len(board.rows)
-    languages = {(row.method, row.size, row.precision, row.lang) for row in board.by_language}
+    languages = {(row.arm, row.precision, row.lang) for row in board.by_language}
     assert len(data["lines"]) - len(groups) == len(languages) > 0
     assert {len(line) for line in data["lines"]} == {16 + 4 * len(data["tasks"])}
-    row = next(r for r in board.rows if (r.method, r.task, r.split, r.precision) == ("ecr", "all", "unseen", "nf4"))
+    row = next(
+        r for r in board.rows if (str(r.arm), r.task, r.split, r.precision) == ("ecr-1x", "all", "unseen", "nf4")
+    )
     wanted = [data["texts"].index(word) for word in ("ecr-1x", "nf4", "unseen")]
     line = next(x for x in data["lines"] if [x[0], x[2], x[3]] == wanted)
     start = 16 + 4 * data["tasks"].index("all")
@@ -164,21 +166,19 @@ def test_place_stays_on_the_scale() -> None:
 
 
 def test_commands_run_what_they_say() -> None:
-    records, cells = make(precisions=("fp32",), items=4)
     changed = load("quick").with_overrides({"finetune.steps": 7, "corpus.languages": ["en", "de"]})
     more = {"method": "ecr", "sizes": ("1x",), "seeds": (3,), "set": {"control_tokens.count": 8, "anchors.k": 16}}
     dump = changed.model_dump(mode="json")
     dump["cells"].append(more | {"sizes": ["1x"], "seeds": [3]})
-    commands = arm_commands(board_of((records, cells), provenance={"experiment": dump}))
-    words = shlex.split(commands["ecr[k=16,count=8]", "1x"])
+    commands = arm_commands(board_of(make(precisions=("fp32",), items=4), provenance={"experiment": dump}))
+    words = shlex.split(commands[Arm.of("ecr", "1x", {"anchors.k": 16, "control_tokens.count": 8})])
     assert words[:4] == ["ecr-bench", "run", "quick", "--set"]
-    assert commands["ecr[anchors.k=16,control_tokens.count=8]", "1x"].split("cells=")[1]
     experiment = load(words[2]).with_overrides(parse_set(words[4:]))
     assert experiment.finetune.steps == 7 and experiment.corpus.languages == ("en", "de")
     assert [cell.model_dump() for cell in experiment.cells] == [more]
-    assert experiment.name == "quick-ecr-k-16-count-8-1x"
+    assert experiment.name == "quick-ecr-1x-anchors.k-16-control_tokens.count-8"
     assert [word.split("=")[0] for word in words[4:]] == ["corpus.languages", "finetune.steps", "name", "cells"]
-    plain = load("quick").with_overrides(parse_set(shlex.split(commands["finetune", "3x"])[4:]))
+    plain = load("quick").with_overrides(parse_set(shlex.split(commands[arm("finetune-3x")])[4:]))
     assert [(c.method, c.sizes, c.seeds) for c in plain.cells] == [("finetune", ("3x",), (0, 1))]
 
 
@@ -228,25 +228,25 @@ def test_charts_escape_and_place() -> None:
 
 
 def test_cost_table_has_one_line_per_cell_and_shows_what_was_not_measured() -> None:
-    cell = {"cell": "a", "parameters": 2_000_000, "train_seconds": 4.0, "tokens": 8000, "finite": False}
-    table = cost_table([{**cell, "precision": "fp32"}, {**cell, "precision": "nf4"}, {"cell": "b"}])
+    fixed = {"arm": arm("ecr-1x"), "seed": 0, "precision": "fp32"}
+    cell = CellCosts(**fixed, cell="a", parameters=2_000_000, train_seconds=4.0, tokens=8000, finite=False)
+    table = cost_table([cell, cell.model_copy(update={"precision": "nf4"}), CellCosts(**fixed, cell="b")])
     assert table.sections[0][0] == ("a", "2.00M", "4.0", "8.0k", "2,000", "–", "–", "–", "yes")
     assert table.sections[0][1] == ("b", *["–"] * 8)
 
 
 def test_long_tables_are_cut_and_say_so(board: Board) -> None:
-    cells = [{"cell": f"cell-{i}", "method": "ecr", "size": "1x"} for i in range(MOST_LINES + 5)]
+    fixed = {"arm": arm("ecr-1x"), "seed": 0, "precision": "fp32"}
+    cells = [CellCosts(**fixed, cell=f"cell-{i}") for i in range(MOST_LINES + 5)]
     page = render_page(board, cells, {})
     assert f"the first {MOST_LINES} of {MOST_LINES + 5} lines" in page and f"cell-{MOST_LINES}<" not in page
 
 
-def test_report_command(tmp_path: Path, board: Board, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match=r"no board in .*; first: ecr-bench run x --out"):
-        write_page(tmp_path / "x")
-    write_board(tmp_path / "quick", board)
-    main(["report", "quick", "--out", str(tmp_path)])
+def test_report_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["report", "x", "--out", str(tmp_path)])
+    assert "no run in" in (said := capsys.readouterr().err) and "first: ecr-bench run x --out" in said
+    finished(tmp_path / "quick", make(items=4))
     path = tmp_path / "quick" / "report.html"
+    main(["report", "quick", "--out", str(tmp_path)])
     assert capsys.readouterr().out.strip() == str(path) and path.read_text().startswith("<!doctype html>")
-    write_json(tmp_path / "quick" / "board.json", {"name": "x"})
-    with pytest.raises(UserError, match="not a board this version wrote"):
-        write_page(tmp_path / "quick")

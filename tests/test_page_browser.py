@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from ecr_bench.arm import Arm
 from ecr_bench.report.page import render_page
-from ecr_bench.report.schema import Board
+from ecr_bench.results.schema import Board
 from tests.page_sample import sample_board, sample_page
 
 
@@ -115,10 +116,10 @@ def test_one_language_shows_task_families_without_interval(page: Any) -> None:
     board = sample_board()
     choose(page, "split", "ja")
     rows = [r for r in board.by_language if r.lang == "ja"]
-    assert len(arms(page)) == len({(r.method, r.size) for r in rows})
+    assert len(arms(page)) == len({r.arm for r in rows})
     status = page.execute_script("return document.getElementById('count').textContent")
     assert status.endswith(f"text in ja, {rows[0].precision}.")
-    means = [r.mean for r in rows if (r.method, r.size) == ("ecr", "1x")]
+    means = [r.mean for r in rows if str(r.arm) == "ecr-1x"]
     found = page.execute_script(
         "const rows = [...document.querySelectorAll('#board tbody tr')];"
         "const row = rows.find(r => r.cells[0].firstChild.data === 'ecr-1x');"
@@ -183,10 +184,10 @@ def test_narrow_and_both_colour_schemes(page: Any, scheme: str, ground: str) -> 
 
 @pytest.mark.slow
 def test_ten_thousand_lines_are_interactive_within_a_second(driver: Any, board: Board, tmp_path: Path) -> None:
-    first = [
-        r for r in board.rows if (r.method, r.split, r.precision) == ("finetune", "unseen", "fp32") and r.size == "1x"
+    first = [r for r in board.rows if (str(r.arm), r.split, r.precision) == ("finetune-1x", "unseen", "fp32")]
+    rows = [
+        r.model_copy(update={"arm": Arm(f"arm{i}", "1x"), "mean": i / 10_000}) for i in range(10_000) for r in first
     ]
-    rows = [r.model_copy(update={"method": f"arm{i}", "mean": i / 10_000}) for i in range(10_000) for r in first]
     path = tmp_path / "report.html"
     path.write_text(render_page(board.model_copy(update={"rows": rows}), [], {}), encoding="utf-8")
     for _ in range(3):  # up to three times, since other work may share the cores

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from ecr_bench.runner.store import Store
+from ecr_bench.stages.base_model import BaseStage
 from tests.tiny_models import run_here
 
 
 def check(board, plan):
     """All cells were trained and scored at every precision they have, on the same items."""
-    arms = {(row.method, row.size, row.precision) for row in board.rows}
-    assert len({(method, size) for method, size, _ in arms}) == len({(c.method, c.size) for c in plan.cells})
-    assert {p for m, s, p in arms if (m, s) == ("ecr", "1x")} == {"fp32", "bf16", "int8", "nf4"}
+    arms = {(row.arm, row.precision) for row in board.rows}
+    assert {arm for arm, _ in arms} == {cell.arm for cell in plan.cells}
+    assert {precision for arm, precision in arms if str(arm) == "ecr-1x"} == {"fp32", "bf16", "int8", "nf4"}
     assert {row.task for row in board.rows} >= {"label", "meaning", "all"}
     assert len({row.n_items for row in board.rows if row.task == "all" and row.split == "unseen"}) == 1
 
@@ -24,7 +23,7 @@ def test_llama_as_shipped(tiny_folders, tmp_path):
     models = [f"sizes.1x.model={tiny_folders['llama']}", f"sizes.3x.model={tiny_folders['llama 3x']}"]
     board, plan = run_here("paper-llama3.2", tiny_folders, tmp_path, *models)
     check(board, plan)
-    sizes = {row.size: row.parameters for row in board.rows if row.method == "finetune"}
+    sizes = {row.arm.size: row.parameters for row in board.rows if row.arm.name == "finetune"}
     assert sizes["3x"] > 2 * sizes["1x"]
     languages = {item["lang"] for item in board.model_dump()["by_language"]}
     assert len(languages) == 20
@@ -37,7 +36,7 @@ def test_gemma_as_shipped_with_a_multimodal_4b(tiny_folders, tmp_path):
     board, plan = run_here("paper-gemma3", tiny_folders, tmp_path, *models)
     check(board, plan)
     # the text part of the multimodal model is as large as the text-only one: no vision tower was trained or stored
-    sizes = {row.size: row.parameters for row in board.rows if row.method == "finetune"}
+    sizes = {row.arm.size: row.parameters for row in board.rows if row.arm.name == "finetune"}
     assert sizes["4b"] == sizes["3x"]
 
 
@@ -58,7 +57,7 @@ def test_qwen3_pretrained_on_with_the_larger_models_states_as_teacher_and_text_f
         "projection={kind: hidden, layer: 1}",
         "cells=[{method: finetune, sizes: [1x, 3x]}, {method: ecr}, {method: distill}]",
     )
-    assert {row.method for row in board.rows} == {"finetune", "ecr", "distill"}
+    assert {row.arm.name for row in board.rows} == {"finetune", "ecr", "distill"}
     store = Store(tmp_path)
-    bases = {cell.size: store.result(cell.base) for cell in plan.cells}
-    assert all(base["steps"] == 2 and math.isfinite(base["train_loss"]) for base in bases.values())
+    bases = [store.read(BaseStage, cell.base).training for cell in plan.cells]
+    assert all(base.steps == 2 and base.train_loss is not None for base in bases)

@@ -54,9 +54,9 @@ def test_the_example_adds_one_of_each(capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_example_runs_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["run", str(EXPERIMENT), "--plugin", str(PLUGIN), "--out", str(tmp_path), "--set", "finetune.steps=2"])
     records = pd.read_parquet(tmp_path / "mine" / "records.parquet")
-    assert set(records["method"]) == {"finetune", "ecr", "few-codes"}
+    assert set(records["arm"]) == {"finetune-1x", "finetune-3x", "ecr-1x", "few-codes-1x"}
     assert set(records["task"]) == {"verb"} and set(records["group"]) == {"seen", "unseen"}
-    tokens = records[records["method"] == "few-codes"]["control_tokens"]
+    tokens = records[records["arm"] == "few-codes-1x"]["control_tokens"]
     assert len({code for row in tokens for code in row}) == 4
     assert "few-codes-1x" in capsys.readouterr().out
 

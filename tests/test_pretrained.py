@@ -268,11 +268,6 @@ def test_models_that_do_not_fit_are_one_line(tiny_folders, tmp_path):
     tokenizer.save_pretrained(tmp_path / "a")
     with pytest.raises(UserError, match="has no EOS token to end an answer with; set eos_token"):
         own_tokenizer(str(tmp_path / "a"), 100)
-    model, tokenizer = opened(tiny_folders, "gemma3")
-    model.config.final_logit_softcapping = 30.0
-    model.save_pretrained(tmp_path / "b")
-    with pytest.raises(UserError, match="changes logits after its head"):
-        load_pretrained(PretrainedSize(model=str(tmp_path / "b"), max_length=64), tokenizer)
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "config.json").write_text(json.dumps({"model_type": "llama"}))
     with pytest.raises(UserError, match="it must be a transformers folder"):

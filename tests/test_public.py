@@ -25,7 +25,7 @@ from ecr_bench.evaluation.run import evaluate, quiet
 from tests.public_sets import CODES, SHARED, documents, tiny_model, write, write_set
 
 WINDOW = 768
-METADATA = {"cell": "c", "method": "plain", "size": "", "precision": "fp32", "seed": 0, "seen_languages": ["de"]}
+METADATA = {"cell": "c", "arm": "plain", "precision": "fp32", "seed": 0, "seen_languages": ["de"]}
 
 
 @pytest.fixture(scope="module")

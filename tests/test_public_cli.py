@@ -57,7 +57,7 @@ def test_a_model_with_control_tokens(
     assert "xcopa" in output and "3 control tokens" in output and "against chance" in output
     records, kept = read_records(tmp_path / "out" / "records.parquet"), read_json(tmp_path / "out" / "eval.json")
     assert len(records) == 2 * 30 + 2 * 10 and set(records["extra_tokens"]) == {3}
-    assert set(records["method"]) == {"projection"}
+    assert set(records["arm"]) == {"projection"}
     assert dict(zip(records["lang"], records["group"], strict=True)) == {
         "it": "seen", "zh": "unseen", "en": "unseen", "ja": "unseen",
     }  # fmt: skip
@@ -159,7 +159,7 @@ def test_the_interval_is_that_of_a_mean_over_clusters() -> None:
     rng = np.random.default_rng(0)
     right = np.repeat(rng.random(200) < 0.7, 2)
     frame = pd.DataFrame({
-        "method": "plain", "size": "", "precision": "fp32", "seed": 0, "task": "xcopa", "task_name": "xcopa_it",
+        "arm": "plain", "precision": "fp32", "seed": 0, "task": "xcopa", "task_name": "xcopa_it",
         "grain": "fine", "lang": "it", "target_lang": "it", "item_id": [str(i) for i in range(400)],
         "cluster": [str(i // 2) for i in range(400)], "correct": right, "loglikelihoods": [[0.0, 0.0]] * 400,
     })  # fmt: skip

@@ -234,11 +234,10 @@ def test_many_continuations_of_one_short_context_split_into_rows() -> None:
 
 def test_empty_sides_and_progress() -> None:
     model, done = build("llama"), []
-    found = loglikelihoods(
-        model, [Request((3,), ()), Request((3,), (4,))], pad_id=0, max_length=WINDOW, on_progress=done.append
-    )
-    assert found[0] == (0.0, True)
+    loglikelihoods(model, [Request((3,), (4,))], pad_id=0, max_length=WINDOW, on_progress=done.append)
     assert sum(done) == 1
+    with pytest.raises(ValueError, match="request 1 has an empty continuation"):
+        loglikelihoods(model, [Request((3,), (4,)), Request((3,), ())], pad_id=0, max_length=WINDOW)
     with pytest.raises(ValueError, match="request 1 has an empty context"):
         loglikelihoods(model, [Request((3,), (4,)), Request((), (4,))], pad_id=0, max_length=WINDOW)
     assert loglikelihoods(model, [], pad_id=0, max_length=WINDOW) == []

@@ -15,12 +15,10 @@ from ecr_bench.statistics.panel import Panel, Unit, build_panel
 
 def frame(arm: str, correct: list[int], seed: int = 0, **columns: object) -> pd.DataFrame:
     """Records of one cell; by default one task, one language, one cluster per item."""
-    method, size = arm.rsplit("-", 1)
     n = len(correct)
     defaults: dict[str, object] = {
         "cell": f"{arm}-{seed}",
-        "method": method,
-        "size": size,
+        "arm": arm,
         "precision": "fp32",
         "seed": seed,
         "task": "intent",

@@ -17,11 +17,13 @@ from ecr_bench.config import CorpusConfig, load
 from ecr_bench.corpora.base import RawRow, from_rows
 from ecr_bench.data.parallel import parallel_rows
 from ecr_bench.report.tensorboard import CONFIG, MOST_POINTS, add_projection, headline_first, write_tensorboard
-from ecr_bench.runner.collect import method_name
+from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.collect import collect_arms
+from ecr_bench.run import Run
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.store import Store
 from ecr_bench.types import Measure
-from tests.test_board import make
+from tests.world import Made, board_of, make
 
 DIMENSIONS = 6
 
@@ -45,18 +47,20 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plan, pd.Da
     states = np.arange(n * DIMENSIONS, dtype=np.float16).reshape(n, DIMENSIONS)
     save_file({"step-000002": states * 0, "step-000004": states}, store.path(first.train) / "snapshots.safetensors")
     frames, cells = [], []
-    base, _ = make({"ecr-1x": 0.5}, seeds=1, items=10, precisions=("fp32",))
+    base, *_ = make({"ecr-1x": 0.5}, seeds=1, items=10, precisions=("fp32",))
     for i, cell in enumerate(plan.cells):
-        names: dict[str, Any] = {"cell": cell.label, "method": method_name(cell), "size": cell.size, "seed": cell.seed}
-        frames.append(base.assign(**names, correct=np.arange(len(base)) % 8 > i))
-        cells.append({**names, "precision": "fp32", "parameters": 100 + i, "val_loss": 1.5})
+        names: dict[str, Any] = {"cell": cell.label, "seed": cell.seed}
+        frames.append(base.assign(**names, arm=str(cell.arm), correct=np.arange(len(base)) % 8 > i))
+        cells.append(CellCosts(**names, arm=cell.arm, precision="fp32", parameters=100 + i, val_loss=1.5))
     measures = [
-        Measure(first.label, first.method, first.size, 0, "cka_base", value, step=step)
+        Measure("cka_base", value, step=step, cell=first.label, arm=first.arm)
         for step, value in ((2, 0.9), (4, 0.8), (None, 0.75))
     ]
-    measures.append(Measure(first.label, first.method, first.size, 0, "diverged", None))
+    measures.append(Measure("diverged", None, cell=first.label, arm=first.arm))
     records = pd.concat(frames, ignore_index=True)
-    write_tensorboard(root / "tensorboard", plan, store, records, cells, measures)
+    made = Made(records, collect_arms(plan), cells)
+    run = Run("tiny", made.arms, board_of(made), cells, measures, own_records=records)
+    write_tensorboard(root / "tensorboard", plan, store, run)
     return root / "tensorboard", plan, records
 
 
@@ -82,8 +86,9 @@ def test_hparams_hold_settings_and_headline_metrics_of_all_cells(written: tuple[
         content = found.summary_metadata["_hparams_/session_start_info"].plugin_data.content
         start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
         settings = {name: value.string_value for name, value in start.hparams.items()}
-        assert (settings["method"], settings["size"], settings["seed"]) == (cell.method, cell.size, str(cell.seed))
-        assert settings["control_tokens.count"] == str(cell.overrides.get("control_tokens.count", "as the experiment"))
+        arm, changed = cell.arm, dict(cell.arm.settings)
+        assert (settings["method"], settings["size"], settings["seed"]) == (arm.name, arm.size, str(cell.seed))
+        assert settings["control_tokens.count"] == str(changed.get("control_tokens.count", "as the experiment"))
         content = found.summary_metadata["_hparams_/experiment"].plugin_data.content
         experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
         domains.add(tuple(info.name.tag for info in experiment.metric_infos))

@@ -25,9 +25,9 @@ from transformers import (
 )
 
 from ecr_bench.config import load, parse_set
+from ecr_bench.publish import publish
 from ecr_bench.quiet import quiet_libraries
-from ecr_bench.report.publish import publish
-from ecr_bench.report.schema import Board
+from ecr_bench.results.schema import Board
 from ecr_bench.runner.perform import run_stage
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.store import Store
@@ -159,4 +159,4 @@ def run_here(name: str, folders: dict[str, Path], out: Path, *overrides: str) ->
     plan, store = make_plan(experiment), Store(out)
     for stage in plan.stages.values():
         run_stage(stage, store, lambda done, total: None)
-    return publish(plan, store, out / experiment.name), plan
+    return publish(plan, store, out / experiment.name).board, plan

@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ecr_bench.report.markdown import render
-from ecr_bench.report.schema import Board
 from ecr_bench.report.tables import Table, percent, with_side
+from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.schema import Board
 
 
-def model_card(board: Board, meta: dict[str, Any], cost: dict[str, Any]) -> str:
+def model_card(board: Board, meta: dict[str, Any], cost: CellCosts) -> str:
     """Markdown with the board's rows of this arm and precision (means over its seeds, not this seed alone)."""
-    rows = [
-        r
-        for r in board.rows
-        if (r.method, r.size, r.precision) == tuple(meta[k] for k in ("method", "size", "precision"))
-    ]
+    rows = [r for r in board.rows if (str(r.arm), r.precision) == (meta["arm"], meta["precision"])]
     table = Table(
         "Accuracy of this arm in %",
         ("languages", "task", "accuracy", "95 % interval", "chance", "items", "seeds"),
@@ -27,11 +24,11 @@ def model_card(board: Board, meta: dict[str, Any], cost: dict[str, Any]) -> str:
         f"unseen: languages without labelled training rows; seen: {', '.join(meta['seen_languages'])}",
     )  # fmt: skip
     origin = f"Fine-tuned from `{meta['base_model']}`; its licence applies. " if meta["base_model"] else ""
-    sizes = with_side(cost["parameters"], cost["side_parameters"])
+    sizes = with_side(cost.parameters, cost.side_parameters)
     return f"""# {meta["cell"]}, {meta["precision"]}
 
-Arm `{meta["method"]}` of the ecr-bench run `{meta["run"]}` (seed {meta["seed"]}).
-{origin}{sizes} parameters (model, and projection with anchors after the plus); {cost["extra_tokens"]} control tokens
+Arm `{meta["arm"]}` of the ecr-bench run `{meta["run"]}` (seed {meta["seed"]}).
+{origin}{sizes} parameters (model, and projection with anchors after the plus); {cost.extra_tokens} control tokens
 a prompt. No teacher is needed.
 
 {render(table)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from ecr_bench.bundle.files import META, write_meta
 from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.device import device
 from ecr_bench.errors import UserError
-from ecr_bench.io import atomic_dir, read_json
+from ecr_bench.io import atomic_dir
 from ecr_bench.precision import PRECISIONS
 from ecr_bench.precision.adapted import has_adapter
-from ecr_bench.report.publish import finished_board
-from ecr_bench.report.schema import Board
+from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.schema import Board
+from ecr_bench.run import Run
 from ecr_bench.runner.store import Store
 
 
@@ -28,35 +30,35 @@ def export(out: Path, run: str, cell: str, folder: Path, precision: str | None =
     UserError: no such run, cell or precision; a cell that cannot run alone (it asks the teacher, has no language
     model, or keeps adapters beside a quantised base); a folder with other things in it.
     """
-    board = finished_board(out / run)
-    row = _row(read_json(out / run / "cells.json"), cell, precision, out / run)
-    source = Store(out).path(row["stage"]) / "model"
+    finished = Run.load(out / run)
+    row = _row(finished.cells, cell, precision, out / run)
+    source = Store(out).path(row.stage) / "model"
     _check_deployable(row, source)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not (folder / META).is_file():
         raise UserError(f"{folder}: exists and is no bundle; choose a new folder")
-    meta = _meta(board, row)
+    meta = _meta(finished.board, row)
     with atomic_dir(folder) as temporary:
-        _write_model(source, temporary, row["precision"])
-        (temporary / "README.md").write_text(model_card(board, meta, row), encoding="utf-8")
+        _write_model(source, temporary, row.precision)
+        (temporary / "README.md").write_text(model_card(finished.board, meta, row), encoding="utf-8")
         write_meta(temporary, meta)
     return meta
 
 
-def _row(rows: list[dict[str, Any]], cell: str, precision: str | None, run: Path) -> dict[str, Any]:
-    mine = [row for row in rows if row["cell"] == cell]
+def _row(rows: Sequence[CellCosts], cell: str, precision: str | None, run: Path) -> CellCosts:
+    mine = [row for row in rows if row.cell == cell]
     if not mine:
-        raise UserError(f"no cell {cell!r} in {run}: allowed are {', '.join(dict.fromkeys(r['cell'] for r in rows))}")
-    chosen = [row for row in mine if precision in (None, row["precision"])]
+        raise UserError(f"no cell {cell!r} in {run}: allowed are {', '.join(dict.fromkeys(r.cell for r in rows))}")
+    chosen = [row for row in mine if precision in (None, row.precision)]
     if not chosen:
         raise UserError(
-            f"cell {cell} was not scored at {precision!r}: allowed are {', '.join(r['precision'] for r in mine)}"
+            f"cell {cell} was not scored at {precision!r}: allowed are {', '.join(r.precision for r in mine)}"
         )
     return chosen[0]
 
 
-def _check_deployable(row: dict[str, Any], source: Path) -> None:
-    cell = row["cell"]
-    if not row["deployable"]:
+def _check_deployable(row: CellCosts, source: Path) -> None:
+    cell = row.cell
+    if not row.deployable:
         raise UserError(f"cell {cell} asks its teacher at test time and cannot run alone; export an ecr cell")
     if (source / "probe.json").is_file():
         raise UserError(f"cell {cell} is a probe without a language model; export an ecr or finetune cell")
@@ -69,11 +71,12 @@ def _check_deployable(row: dict[str, Any], source: Path) -> None:
         raise UserError(f"cell {cell}: its model is not in {source} any more; run the experiment again")
 
 
-def _meta(board: Board, row: dict[str, Any]) -> dict[str, Any]:
+def _meta(board: Board, row: CellCosts) -> dict[str, Any]:
     experiment = board.provenance["experiment"]
-    size = experiment["sizes"].get(row["size"], {})
+    size = experiment["sizes"].get(row.arm.size, {})
     return {
-        **{name: row[name] for name in ("cell", "method", "size", "seed", "precision", "stage")},
+        **{name: getattr(row, name) for name in ("cell", "seed", "precision", "stage")},
+        "arm": str(row.arm),
         "base_model": size.get("model"),
         "run": board.name,
         "seen_languages": experiment["seen_languages"],

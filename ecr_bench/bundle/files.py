@@ -10,7 +10,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.io import read_json, write_json
 
 META = "bundle.json"
-FORMAT = 1
+FORMAT = 2
 
 
 def write_meta(folder: Path, meta: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from ecr_bench.bundle.files import read_meta
+from ecr_bench.data.joint import encode_contexts
 from ecr_bench.data.tokenizer import context_window, load_tokenizer
 from ecr_bench.device import device
 from ecr_bench.ecr.conditioner import Conditioner
@@ -91,9 +92,7 @@ def generate(bundle: Bundle, text: str, tokens: int = 40) -> Generated:
 def _continue(lm: EcrLM, text: str, tokens: int, window: int) -> list[int]:
     conditioner = lm.conditioner
     assert conditioner is not None
-    ids = conditioner.encode([Prompt(text, text)])[0].ids
-    if len(ids) > window - tokens:
-        ids = conditioner.encode([Prompt(text, text)], max_tokens=window - tokens)[0].ids
+    ids = encode_contexts(conditioner, [Prompt(text, text)], [window - tokens])[0].ids
     control = conditioner.tokens
     inputs = torch.tensor([ids], device=lm.model.device)
     output = lm.model.generate(
@@ -126,5 +125,5 @@ def score(bundle: Bundle, task: str, items: Path | None) -> pd.DataFrame:
     if not names:
         raise UserError(f"unknown task {task!r}: allowed are all, a family, or one of {', '.join(index)}")
     manager, tasks = load_item_tasks(items, names)
-    own = {name: bundle.meta[name] for name in ("cell", "method", "size", "precision", "seed", "seen_languages")}
+    own = {name: bundle.meta[name] for name in ("cell", "arm", "precision", "seed", "seen_languages")}
     return pd.DataFrame(evaluate(bundle.lm, tasks, metadata=own, task_manager=manager))

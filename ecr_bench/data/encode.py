@@ -1,26 +1,36 @@
 """From items and plain text to token ids with a mark where the loss starts.
 
 Every arm gets the same rows in the same order; arms differ only in what the conditioner adds. Control
-tokens are computed from the prompt, the loss falls on the answer (docs/protocol.md, 4); for unlabelled
-text, from its beginning, the loss on the rest.
+tokens are computed from the prompt, the loss falls on the answer; for unlabelled text, from its beginning,
+the loss on the rest. The ids are those that scoring sees (``data.joint``).
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from ecr_bench.ecr.conditioner import Conditioner, Encoded
+from ecr_bench.data.cutting import TextRow
+from ecr_bench.data.joint import (
+    EncodedQuestion,
+    Question,
+    encode_contexts,
+    encode_options,
+    encode_questions,
+    joint_ids,
+    plain_ids,
+)
+from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.cue import prompt_for
+from ecr_bench.items.registry import document, task_name
 from ecr_bench.types import Item, Prompt
 
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids; the loss covers ``ids[loss_from:]``.
+    """Token ids; the loss covers ``ids[loss_from:]``. The last id is predicted and never an input.
 
     ``length`` is the length of the text in bytes: the same in every arm, so that batches are as well.
     """
@@ -30,68 +40,59 @@ class Example:
     length: int
 
 
-@dataclass(frozen=True)
-class TextRow:
-    """Unlabelled text cut in two: control tokens may see ``text[:cut]`` only, the loss covers the rest."""
+def ask(items: Sequence[Item]) -> list[Question]:
+    """Each item as lm-eval asks it: its prompt with its cue, and all its options."""
+    return [
+        Question(
+            prompt_for(task_name(item), document(item), item.prompt),
+            tuple(f" {choice}" for choice in item.choices),
+            f"task {task_name(item)}, item {item.item_id}",
+        )
+        for item in items
+    ]
 
-    text: str
-    lang: str
-    cut: int
 
-
-def cut_texts(rows: Sequence[tuple[str, str]], seed: int) -> list[TextRow]:
-    """Cut each (text, lang) at a random character between 30 % and 70 % of its length."""
-    rng = random.Random(seed)
-    return [TextRow(text, lang, max(1, round(len(text) * rng.uniform(0.3, 0.7)))) for text, lang in rows]
+def refuse_empty_options(tokenizer: PreTrainedTokenizerBase, items: Sequence[Item]) -> None:
+    """UserError for the first option that adds no token to its prompt: it could be neither trained nor scored."""
+    encode_options(tokenizer, ask(items))
 
 
 def encode_items(conditioner: Conditioner, items: Sequence[Item], max_length: int) -> list[Example]:
-    """Prompt with control tokens, then the correct option and EOS; the loss covers option and EOS."""
-    docs = [{"text": item.text, "lang": item.lang} for item in items]
-    prompts = [prompt_for(f"ecr_{i.task}", d, i.prompt) for i, d in zip(items, docs, strict=True)]
-    return _join(conditioner, prompts, [f" {item.choices[item.gold]}" for item in items], max_length)
+    """Prompt with control tokens, then the correct option and EOS; the loss covers option and EOS.
+
+    Prompt and option are the ids that scoring gives. In a prompt that had to be shortened for its longest option,
+    that option has no EOS: the window ends before it. UserError as ``encode_questions``.
+    """
+    encoded = encode_questions(conditioner, ask(items), max_length)
+    return [_answered(conditioner, item, found, max_length) for item, found in zip(items, encoded, strict=True)]
+
+
+def _answered(conditioner: Conditioner, item: Item, found: EncodedQuestion, max_length: int) -> Example:
+    context = found.context.ids
+    ids = [*context, *found.continuations[item.gold], conditioner.tokenizer.eos_token_id]
+    return Example(ids[: max_length + 1], len(context), len(f"{item.prompt} {item.choices[item.gold]}".encode()))
 
 
 def encode_texts(conditioner: Conditioner, rows: Sequence[TextRow], max_length: int) -> list[Example]:
-    """The beginning of each text as a prompt that is its own cue, the rest as its continuation."""
+    """The beginning of each text as a prompt that is its own cue, the rest and EOS as its continuation.
+
+    Of a text longer than the window, the rest keeps at most half of it; the beginning loses text on its left.
+    """
+    tokenizer = conditioner.tokenizer
     prompts = [Prompt(row.text[: row.cut], row.text[: row.cut], row.lang) for row in rows]
-    return _join(conditioner, prompts, [row.text[row.cut :] for row in rows], max_length)
+    pairs = [(row.text[: row.cut], row.text[row.cut :]) for row in rows]
+    rests = [ids for _, ids in joint_ids(lambda texts: plain_ids(tokenizer, texts), pairs)]
+    tails = [[*ids, tokenizer.eos_token_id][: max_length // 2] for ids in rests]
+    contexts = encode_contexts(conditioner, prompts, [max_length - len(tail) for tail in tails])
+    return [
+        Example(context.ids + tail, len(context.ids), len(row.text.encode()))
+        for context, tail, row in zip(contexts, tails, rows, strict=True)
+    ]
 
 
 def encode_plain(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[Example]:
     """BOS (if the tokenizer has one), text, EOS with the loss on everything after the first id: pre-training."""
-    ids = tokenizer(list(texts), add_special_tokens=True)["input_ids"]
-    eos = tokenizer.eos_token_id
-    rows = ([*row, eos][:max_length] for row in ids)
+    conditioner = Conditioner(tokenizer)
+    ids = plain_ids(tokenizer, set(texts))
+    rows = ([*conditioner.prefix, *ids[text], tokenizer.eos_token_id][:max_length] for text in texts)
     return [Example(row, 1, len(text.encode())) for row, text in zip(rows, texts, strict=True)]
-
-
-def _join(
-    conditioner: Conditioner, prompts: Sequence[Prompt], continuations: Sequence[str], max_length: int
-) -> list[Example]:
-    """Append continuation and EOS; a long prompt loses text on the left, never control tokens."""
-    tokenizer = conditioner.tokenizer
-    tails = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(continuations, add_special_tokens=False)["input_ids"]]
-    tails = [tail[: max_length // 2] for tail in tails]
-    result = []
-    for prompt, continuation, encoded, tail in zip(
-        prompts, continuations, conditioner.encode(prompts), tails, strict=True
-    ):
-        ids = _shorten(encoded, max_length - len(tail), len(conditioner.prefix))
-        result.append(Example(ids + tail, len(ids), len((prompt.text + continuation).encode())))
-    return result
-
-
-def _shorten(encoded: Encoded, room: int, start: int) -> list[int]:
-    """Drop text ids from the left, after the first ``start`` (BOS), until the prompt fits; control tokens stay."""
-    excess = len(encoded.ids) - room
-    if excess <= 0:
-        return encoded.ids
-    control = set(encoded.control_tokens)
-    kept = encoded.ids[:start]
-    for token in encoded.ids[start:]:
-        if token not in control and excess > 0:
-            excess -= 1
-        else:
-            kept.append(token)
-    return kept

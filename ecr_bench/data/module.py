@@ -79,14 +79,15 @@ def _sorted_split(rows: np.ndarray, size: np.ndarray) -> np.ndarray:
 def collate(rows: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
     """Right-padded ``input_ids`` and ``labels`` (B, T) int64; labels are already shifted by one.
 
-    ``labels[b, t]`` is the token that position t must predict, or ``IGNORED``. No attention mask is
-    needed: with padding on the right, causal attention never looks at it.
+    ``labels[b, t]`` is the token that position t must predict, or ``IGNORED``; the last id of a row is a label and
+    no input, so T is one less than the longest row. No attention mask is needed: with padding on the right, causal
+    attention never looks at it.
     """
-    width = max(len(row.ids) for row in rows)
+    width = max(len(row.ids) for row in rows) - 1
     ids = np.full((len(rows), width), pad_id, dtype=np.int64)
     labels = np.full((len(rows), width), IGNORED, dtype=np.int64)
     for index, row in enumerate(rows):
-        ids[index, : len(row.ids)] = row.ids
+        ids[index, : len(row.ids) - 1] = row.ids[:-1]
         labels[index, row.loss_from - 1 : len(row.ids) - 1] = row.ids[row.loss_from :]
     return {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
 

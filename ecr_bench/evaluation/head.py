@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
+from ecr_bench.methods.logits import after_head
+
 ELEMENTS = 1 << 21
 """Logits held at once (positions x ids): 8 MB in float32. Larger pieces fall out of the CPU's cache."""
 POSITIONS = 256
@@ -28,13 +30,19 @@ Piece = tuple[int, Callable[[torch.Tensor], torch.Tensor]]
 
 
 class Head:
-    """The head of one model. Only a plain linear layer is cut; any other runs whole, on fewer positions."""
+    """The head of one model. Only a plain linear layer is cut; any other runs whole, on fewer positions.
+
+    ValueError for a model whose logits are not a function of that layer's output (``methods.logits``).
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
         head = model.get_output_embeddings()
         assert head is not None
         self.head, self.weight, self.bias = head, head.weight, getattr(head, "bias", None)
-        self.config = model.config.get_text_config()
+        after = after_head(model)
+        if after is None:
+            raise ValueError("its logits are not those of its output layer")
+        self.after = after
         self.ids = int(self.weight.shape[0])
         self.plain = type(head) is torch.nn.Linear and not head._forward_hooks and not head._forward_pre_hooks
 
@@ -61,7 +69,7 @@ class Head:
         highest = torch.full((len(states),), -torch.inf, device=states.device)
         totals, start = [], 0
         for width, piece in self._pieces(max(1, ELEMENTS // len(states))):
-            logits = self._scaled(piece(states)).float()
+            logits = self.after(piece(states)).float()
             top = logits.amax(-1)
             at = ((tokens >= start) & (tokens < start + width)).nonzero()[:, 0]
             picked = logits[slots[at], tokens[at] - start]
@@ -84,13 +92,3 @@ class Head:
             part = slice(start, start + size)
             weight, bias = self.weight[part], None if self.bias is None else self.bias[part]
             yield len(weight), partial(linear, weight=weight, bias=bias)
-
-    def _scaled(self, logits: torch.Tensor) -> torch.Tensor:
-        """What some architectures do to the logits after the head (Gemma 2, Cohere, Granite)."""
-        if cap := getattr(self.config, "final_logit_softcapping", None):
-            logits = torch.tanh(logits / cap) * cap
-        if scale := getattr(self.config, "logit_scale", None):
-            logits = logits * scale
-        if divisor := getattr(self.config, "logits_scaling", None):
-            logits = logits / divisor
-        return logits

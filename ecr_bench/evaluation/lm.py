@@ -17,6 +17,14 @@ from lm_eval.models.utils import has_bos_prefix
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from transformers import PreTrainedModel
 
+from ecr_bench.data.joint import (
+    Question,
+    encode_contexts,
+    encode_options,
+    encode_questions,
+    joint_ids,
+    refuse_empty,
+)
 from ecr_bench.data.tokenizer import context_window
 from ecr_bench.ecr.conditioner import Conditioner, Encoded
 from ecr_bench.ecr.cue import prompt_for
@@ -99,14 +107,19 @@ class EcrLM(HFLM):
     # --- multiple choice -------------------------------------------------------------------------
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Log-likelihood in nats and greediness of each (context, continuation)."""
+        """Log-likelihood in nats and greediness of each (context, continuation).
+
+        UserError for an option that adds no token, before anything is scored.
+        """
         self.last_control_tokens = {}
-        if self.conditioner is None and (not self.fast or self.enable_thinking):
+        if self.backend != "causal":  # its options are no continuations: tokenised by themselves
             return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
-        pairs = [request.args for request in requests]
-        if self.conditioner is None:
-            return self._score(self._encode_pairs(pairs), pairs)
-        return self._score(self._conditioned(requests), None)
+        encoded = self.encode(requests)
+        if self.conditioner is not None:
+            return self._score(encoded, None)
+        if not self.fast or self.enable_thinking:
+            return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        return self._score(encoded, [request.args for request in requests])
 
     def _loglikelihood_tokens(
         self,
@@ -138,18 +151,38 @@ class EcrLM(HFLM):
 
     # --- token ids -------------------------------------------------------------------------------
 
+    def encode(self, requests: Sequence[Instance]) -> list[Request]:
+        """Token ids of each (context, continuation), control tokens in place.
+
+        UserError for an option that adds no token to its context, or leaves it no room.
+        """
+        if self.conditioner is not None:
+            return self._conditioned(requests)
+        return self._encode_plain(requests)
+
+    def refuse_empty_options(self, requests: Sequence[Instance]) -> None:
+        """UserError for the first option that adds no token to its context."""
+        if self.conditioner is not None:
+            asked = zip(prompts_of(requests), requests, strict=True)
+            encode_options(self.tokenizer, [Question(prompt, (r.args[1],), _name(r)) for prompt, r in asked])
+        elif self.backend == "causal":
+            self._encode_plain(requests)
+
+    def _encode_plain(self, requests: Sequence[Instance]) -> list[Request]:
+        encoded = self._encode_pairs([request.args for request in requests])
+        for request, (_, ids) in zip(requests, encoded, strict=True):
+            refuse_empty(_name(request), self.tokenizer, request.args[0], [(request.args[1], ids)])
+        return encoded
+
     def _encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[Request]:
         """``_encode_pair`` of lm-eval for all pairs, with each distinct string tokenised once, in one batch."""
-        moved = [_move_spaces(context, continuation) for context, continuation in pairs]
-        # an all-space context is empty after the move; lm-eval then tokenises "" and so do we
-        ids = self._encode_texts(
-            {text for (context, _), (c, o) in zip(pairs, moved, strict=True) if context for text in (c, c + o)}
-        )
-        bare = self._encode_texts({o for (context, _), (_, o) in zip(pairs, moved, strict=True) if not context}, False)
+        # an all-space context is empty without its spaces; lm-eval then tokenises "" and so do we
+        joint = iter(joint_ids(self._encode_texts, [pair for pair in pairs if pair[0]]))
+        bare = self._encode_texts({continuation for context, continuation in pairs if not context}, False)
         result = []
-        for (original, _), (context, continuation) in zip(pairs, moved, strict=True):
-            if original:
-                result.append(Request(ids[context], ids[context + continuation][len(ids[context]) :]))
+        for context, continuation in pairs:
+            if context:
+                result.append(Request(*next(joint)))
                 continue
             tokens = bare[continuation]
             starts_with_prefix = tokens[:1] == (self.prefix_token_id,)
@@ -174,50 +207,27 @@ class EcrLM(HFLM):
     # --- conditioning ----------------------------------------------------------------------------
 
     def _conditioned(self, requests: Sequence[Instance]) -> list[Request]:
-        """Token ids with control tokens; fills ``last_control_tokens``.
-
-        All options of a context see the same truncated context: the one that leaves room for the longest.
-        """
+        """Token ids with control tokens; fills ``last_control_tokens``. All options of a document and context are
+        one question (``data.joint``)."""
         assert self.conditioner is not None
-        pairs = [request.args for request in requests]
-        options = self._continuations(pairs)
-        prompts = prompts_of(requests)
-        room: dict[Prompt, int] = {}
-        for request, prompt, option in zip(requests, prompts, options, strict=True):
-            # the last token of an option is never an input, hence one more than the window
-            left = self.max_length + 1 - len(option)
-            if left < self.conditioner.count + 2:
-                raise UserError(
-                    f"task {request.task_name}: an option of {len(option)} tokens leaves no room for its prompt in a "
-                    f"window of {self.max_length}: raise the model's max_length or leave the task out"
-                )
-            room[prompt] = min(room.get(prompt, self.max_length), left)
-        encoded = self._encode_prompts(list(room), list(room.values()))
-        self._remember(requests, prompts, encoded)
-        contexts = {prompt: tuple(found.ids) for prompt, found in encoded.items()}
-        return [Request(contexts[prompt], option) for prompt, option in zip(prompts, options, strict=True)]
+        groups: dict[tuple[DocKey, Prompt], list[int]] = defaultdict(list)
+        for index, (request, prompt) in enumerate(zip(requests, prompts_of(requests), strict=True)):
+            groups[doc_key(request), prompt].append(index)
+        questions = [
+            Question(prompt, tuple(requests[i].args[1] for i in members), _name(requests[members[0]]))
+            for (_, prompt), members in groups.items()
+        ]
+        found: dict[int, Request] = {}
+        encoded = encode_questions(self.conditioner, questions, self.max_length)
+        for members, one in zip(groups.values(), encoded, strict=True):
+            self._remember(requests[members[0]], one.context)
+            context = tuple(one.context.ids)
+            found.update((i, Request(context, ids)) for i, ids in zip(members, one.continuations, strict=True))
+        return [found[i] for i in range(len(requests))]
 
-    def _continuations(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, ...]]:
-        moved = [_move_spaces(context, continuation) for context, continuation in pairs]
-        ids = self._encode_texts({text for context, option in moved for text in (context, context + option)}, False)
-        return [ids[context + option][len(ids[context]) :] for context, option in moved]
-
-    def _encode_prompts(self, prompts: list[Prompt], room: list[int]) -> dict[Prompt, Encoded]:
-        assert self.conditioner is not None
-        encoded = self.conditioner.encode(prompts)
-        for index, (found, limit) in enumerate(zip(encoded, room, strict=True)):
-            if len(found.ids) > limit:
-                encoded[index] = self.conditioner.encode([prompts[index]], max_tokens=limit)[0]
-        return dict(zip(prompts, encoded, strict=True))
-
-    def _remember(
-        self, requests: Sequence[Instance], prompts: Sequence[Prompt], encoded: dict[Prompt, Encoded]
-    ) -> None:
-        self.last_control_tokens = {
-            doc_key(request): list(encoded[prompt].control_tokens)
-            for request, prompt in zip(requests, prompts, strict=True)
-            if request.doc_id is not None
-        }
+    def _remember(self, request: Instance, context: Encoded) -> None:
+        if request.doc_id is not None:
+            self.last_control_tokens[doc_key(request)] = list(context.control_tokens)
 
     # --- the other request types -----------------------------------------------------------------
 
@@ -249,12 +259,11 @@ class EcrLM(HFLM):
         prompts = prompts_of(requests)
 
         def encode(chosen: list[int], max_tokens: int) -> list[list[int]]:
-            distinct = list(dict.fromkeys(prompts[i] for i in chosen))
-            encoded = self._encode_prompts(distinct, [max_tokens] * len(distinct))
-            known = self.last_control_tokens
-            self._remember([requests[i] for i in chosen], [prompts[i] for i in chosen], encoded)
-            self.last_control_tokens = known | self.last_control_tokens
-            return [encoded[prompts[i]].ids for i in chosen]
+            assert self.conditioner is not None
+            encoded = encode_contexts(self.conditioner, [prompts[i] for i in chosen], [max_tokens] * len(chosen))
+            for i, context in zip(chosen, encoded, strict=True):
+                self._remember(requests[i], context)
+            return [context.ids for context in encoded]
 
         return generate(self, requests, encode)
 
@@ -272,7 +281,7 @@ class EcrLM(HFLM):
 
 def prompts_of(requests: Sequence[Instance]) -> list[Prompt]:
     """The prompt of each request, with the cue that ``ecr/cue.py`` allows its task."""
-    return [prompt_for(r.task_name or "", r.doc or {}, r.args[0].rstrip()) for r in requests]
+    return [prompt_for(r.task_name or "", r.doc or {}, r.args[0]) for r in requests]
 
 
 def doc_key(request: Instance) -> DocKey:
@@ -280,10 +289,10 @@ def doc_key(request: Instance) -> DocKey:
     return (request.task_name or "", -1 if request.doc_id is None else request.doc_id)
 
 
-def _move_spaces(context: str, continuation: str) -> tuple[str, str]:
-    """Trailing spaces of the context belong to the first token of the continuation."""
-    stripped = context.rstrip()
-    return stripped, context[len(stripped) :] + continuation
+def _name(request: Instance) -> str:
+    """Task and item, as an error names them."""
+    item = (request.doc or {}).get("item_id", request.doc_id)
+    return f"task {request.task_name}, item {item}"
 
 
 def _windows(tokens: Sequence[int], head: tuple[int, ...], max_length: int) -> Iterator[Request]:

@@ -83,17 +83,19 @@ def window(request: Request, max_length: int) -> Request:
 
 
 def pack(requests: Sequence[Request], max_length: int) -> list[Row]:
-    """Group ``requests`` by context (after ``window``) into rows; empty continuations get no row.
+    """Group ``requests`` by context (after ``window``) into rows.
 
-    Raises ValueError for an empty context: the caller supplies the prefix token.
+    Raises ValueError for an empty context (the caller supplies the prefix token) and for an empty continuation, whose
+    score would be the best possible.
     """
     groups: dict[tuple[int, ...], list[tuple[int, tuple[int, ...]]]] = {}
     for index, request in enumerate(requests):
         if not request[0]:
             raise ValueError(f"request {index} has an empty context: prepend the model's prefix token")
-        if request[1]:
-            context, continuation = window(request, max_length)
-            groups.setdefault(context, []).append((index, continuation))
+        if not request[1]:
+            raise ValueError(f"request {index} has an empty continuation: there is nothing to score")
+        context, continuation = window(request, max_length)
+        groups.setdefault(context, []).append((index, continuation))
     return [row for context, group in groups.items() for row in _rows(context, group)]
 
 

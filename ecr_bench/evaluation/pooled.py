@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
+from ecr_bench.data.joint import encode_contexts
+from ecr_bench.data.tokenizer import context_window
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.teachers.hidden import resolve_layer
 from ecr_bench.types import Prompt
@@ -35,9 +37,9 @@ def pooled_states(
     Raises UserError for a layer the model lacks.
     """
     index = resolve_layer(layer, int(model.config.get_text_config().num_hidden_layers))
-    window = int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 512)
+    window = context_window(model.config, conditioner.tokenizer)
     prompts = [Prompt(text, text, lang) for text, lang in zip(texts, langs, strict=True)]
-    rows = [encoded.ids for encoded in conditioner.encode(prompts, max_tokens=window)]
+    rows = [encoded.ids for encoded in encode_contexts(conditioner, prompts, [window] * len(prompts))]
     first = conditioner.tokens.first_id if conditioner.tokens is not None else None
     was_training = model.training
     model.eval()

@@ -14,8 +14,7 @@ from ecr_bench.io import atomic_path
 SCHEMA = pa.schema(
     [
         ("cell", pa.string()),
-        ("method", pa.string()),
-        ("size", pa.string()),
+        ("arm", pa.string()),  # printed form of the arm: a key into the run's table of arms
         ("precision", pa.string()),
         ("seed", pa.int64()),
         ("task", pa.string()),  # family: intent, slot, meaning

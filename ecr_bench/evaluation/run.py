@@ -67,6 +67,14 @@ def load_item_tasks(items: Path, names: Sequence[str]) -> tuple[TaskManager, lis
     return manager, load_tasks(task_specs(names, shipped("tasks")), manager)
 
 
+def refuse_empty_options(lm: EcrLM, tasks: Sequence[Task]) -> None:
+    """UserError for the first option of ``tasks`` that adds no token to its prompt: nothing of it could be scored."""
+    with quiet():
+        for task in tasks:
+            task.build_all_requests(limit=None, rank=0, world_size=1)
+            lm.refuse_empty_options(task.instances)
+
+
 def evaluate(
     lm: EcrLM | ProbeLM,
     task_names: Sequence[str | Task],
@@ -81,7 +89,7 @@ def evaluate(
         lm: the model; one EcrLM per model and precision.
         task_names: names (groups, too), or Task objects from ``load_tasks``: lm-eval builds new requests
             for each call, so nothing carries over from one model to the next.
-        metadata: ``cell``, ``method``, ``size``, ``precision``, ``seed`` and ``seen_languages``.
+        metadata: ``cell``, ``arm``, ``precision``, ``seed`` and ``seen_languages``.
         task_manager: where names are looked up; needed for names.
 
     Returns one record per item (``records.SCHEMA``). An item is 'seen' when both its languages are.
@@ -130,7 +138,7 @@ def _record(sample: dict[str, Any], task: Task, lm: EcrLM | ProbeLM, metadata: M
     target_lang = str(doc.get("target_lang", lang))
     item_id = str(doc.get("item_id", f"{name}:{sample['doc_id']}"))
     return {
-        **{key: metadata[key] for key in ("cell", "method", "size", "precision", "seed")},
+        **{key: metadata[key] for key in ("cell", "arm", "precision", "seed")},
         "task": str(doc.get("task", name)),
         "task_name": name,
         "grain": str(doc.get("grain", "")),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -50,7 +51,7 @@ def loglikelihoods(
     Args:
         model: any HF causal LM in eval mode, on its own device and in its own dtype. Log-softmax is
             taken in float32 whatever the dtype.
-        requests: token ids; contexts must not be empty (ValueError).
+        requests: token ids; neither contexts nor continuations may be empty (ValueError).
         pad_id: any valid token id; its value does not matter.
         max_length: the model's window in tokens; longer requests lose tokens on the left.
         batch_tokens: upper bound on padded tokens per forward. Changes speed, not scores.
@@ -60,7 +61,7 @@ def loglikelihoods(
     too: the shortest, or the longest where the configuration hints at local attention) is scored on full
     sequences instead, and a warning says so once.
     """
-    scores: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
+    scores: list[tuple[float, bool]] = [(math.nan, False)] * len(requests)
     rows = pack(requests, max_length)
     packed = _Packed(model)
     for batch in batches(rows, batch_tokens, pad_id):

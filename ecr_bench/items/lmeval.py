@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.items.files import REMEDY, read_task
-from ecr_bench.items.registry import TASKS
+from ecr_bench.items.registry import TASKS, document
 
 _TEXT = ("item_id", "task", "grain", "cluster", "lang", "target_lang", "text", "question", "prompt")
 SCHEMA = pa.schema([*((name, pa.string()) for name in _TEXT), ("choices", pa.list_(pa.string())), ("gold", pa.int64())])
@@ -27,7 +26,7 @@ def load(task: str = "", items: str | Path | None = None, **_: Any) -> dict[str,
     """
     if not items:
         raise UserError(f'task {task!r}: no folder of items: {REMEDY}, for example --metadata \'{{"items": "DIR"}}\'')
-    docs = [{**asdict(item), "prompt": item.prompt} for item in read_task(items, task)]
+    docs = [document(item) for item in read_task(items, task)]
     return {"test": Dataset(pa.Table.from_pylist(docs, schema=SCHEMA))}
 
 

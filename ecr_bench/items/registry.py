@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.registry import Registry
@@ -56,6 +57,11 @@ def build_items(
     if not isinstance(items, list) or not all(isinstance(item, Item) for item in items):
         raise UserError(f"task {task!r} must give a list of ecr_bench.types.Item, not {items!r:.60}")
     return items
+
+
+def document(item: Item) -> dict[str, Any]:
+    """What lm-eval sees of an item: its fields and ``prompt``."""
+    return {**asdict(item), "prompt": item.prompt}
 
 
 def task_name(item: Item) -> str:

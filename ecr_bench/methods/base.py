@@ -14,15 +14,18 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ecr_bench.arm import Role
 from ecr_bench.config import ControlTokensConfig, Experiment, OptimiserConfig, TeacherConfig
-from ecr_bench.data.encode import Example, TextRow
+from ecr_bench.data.cutting import TextRow
+from ecr_bench.data.encode import Example
 from ecr_bench.data.module import IGNORED, Variation
 from ecr_bench.ecr.anchors import Anchors
 from ecr_bench.ecr.codes import CodeSource
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.ecr.projection import Projection
-from ecr_bench.methods.chunked import chunked_loss
+from ecr_bench.methods.chunked import Terms, chunked_loss
+from ecr_bench.methods.logits import AfterHead, after_head
 from ecr_bench.methods.optimisers import create_optimiser
 from ecr_bench.methods.unpadded import first_places, goes_unpadded, kept_states, needed_lengths, padded_states
 from ecr_bench.types import Item
@@ -60,9 +63,8 @@ def cross_entropy(
     """
     if logits is not None:
         return average(token_losses(*logits), batch["labels"], per_row)
-    states, labels = labelled_states(model, batch)
-    weights = position_weights(batch["labels"], per_row)
-    total, _ = chunked_loss(output_head(model), states, lambda scores, at: plain_loss(scores, labels[at], weights[at]))
+    found, weights = labelled(model, batch), position_weights(batch["labels"], per_row)
+    total, _ = found.loss(lambda scores, at: plain_loss(scores, found.labels[at], weights[at]))
     return total
 
 
@@ -97,21 +99,62 @@ def row_weights(labels: torch.Tensor) -> torch.Tensor:
     return (1.0 / (counts.clamp(min=1) * rows)).expand_as(wanted)[wanted]
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """What a model says at the N labelled positions of a batch, row by row.
+
+    Attributes:
+        states: hidden states (N, d), or, for a model that only knows its logits itself, logits (N, V).
+        labels: (N,) int64.
+        head: turns states into the output of the last layer.
+        after: turns that into logits.
+    """
+
+    states: torch.Tensor
+    labels: torch.Tensor
+    head: torch.nn.Module
+    after: AfterHead
+
+    def logits(self, at: slice = slice(None)) -> torch.Tensor:
+        """Logits (n, V) float32 of a slice of the positions."""
+        return self.after(self.head(self.states[at]).float())
+
+    def loss(self, terms: Terms) -> tuple[torch.Tensor, torch.Tensor]:
+        """``chunked_loss`` of ``terms`` of the logits."""
+        return chunked_loss(self.head, self.states, lambda output, at: terms(self.after(output), at))
+
+
+def labelled(model: PreTrainedModel, batch: dict[str, torch.Tensor], states: torch.Tensor | None = None) -> Labelled:
+    """The model's logits at the labelled positions, not computed yet where that can wait.
+
+    The output layer runs on the states that count, if that gives the model's own logits (``methods.logits``); else
+    the model's own forward runs on the whole batch. ``states``: hidden states (B, T, d) where the caller has them.
+    """
+    after = after_head(model)
+    if after is not None:
+        return Labelled(*labelled_states(model, batch, states), output_head(model), after)
+    labels = batch["labels"]
+    own = _in_parts(model, partial(_own_logits, model), batch["input_ids"], labels)
+    return Labelled(own, labels[labels != IGNORED], torch.nn.Identity(), AfterHead())
+
+
+def _own_logits(model: PreTrainedModel, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    logits: torch.Tensor = model(input_ids=input_ids, use_cache=False).logits
+    return logits[labels != IGNORED]
+
+
 def labelled_logits(
     model: PreTrainedModel, batch: dict[str, torch.Tensor], states: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (N, V) float32 and labels (N,) of the N labelled positions, row by row.
-
-    ``states``: hidden states (B, T, d) where the caller has them already.
-    """
-    chosen, labels = labelled_states(model, batch, states)
-    return output_head(model)(chosen).float(), labels
+    """Logits (N, V) float32 and labels (N,) of the N labelled positions, row by row; ``states`` as in ``labelled``."""
+    found = labelled(model, batch, states)
+    return found.logits(), found.labels
 
 
 def labelled_states(
     model: PreTrainedModel, batch: dict[str, torch.Tensor], states: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden states (N, d) and labels (N,) of the N labelled positions, row by row; ``states`` as above."""
+    """Hidden states (N, d) and labels (N,) of the N labelled positions, row by row; ``states`` as in ``labelled``."""
     labels = batch["labels"]
     wanted = labels != IGNORED
     if states is not None:
@@ -124,7 +167,7 @@ def labelled_states(
 
 
 def output_head(model: PreTrainedModel) -> torch.nn.Module:
-    """The layer that turns hidden states into logits."""
+    """The model's last layer; what the model makes of its output is ``methods.logits.after_head``."""
     head = model.get_output_embeddings()
     assert head is not None
     return head
@@ -226,6 +269,8 @@ class Method(CausalLMModule):
     The first line of the docstring is what ``ecr-bench methods`` prints.
     """
 
+    role: ClassVar[Role] = Role.CONTENDER
+    """The part it plays in a comparison. Not inherited: a variant is a contender unless it says otherwise."""
     uses_control_tokens: ClassVar[bool] = True
     """Whether the control-token settings can change this method's result."""
     uses_anchors: ClassVar[bool] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ecr_bench.arm import Role
 from ecr_bench.ecr.codes import (
     CodeSource,
     ConstantCodes,
@@ -17,6 +18,8 @@ from ecr_bench.methods.ecr import Ecr
 class Random(Method):
     """Control: codes drawn by a hash of the text; a gain here comes from extra positions, not meaning."""
 
+    role = Role.ANCHOR_CONTROL
+
     @classmethod
     def source(cls, given: Ingredients) -> CodeSource:
         return RandomCodes(given.control_tokens.count, given.k)
@@ -24,6 +27,8 @@ class Random(Method):
 
 class Constant(Method):
     """Control: the same codes for every text; a gain here comes from the mere presence of tokens."""
+
+    role = Role.ANCHOR_CONTROL
 
     @classmethod
     def source(cls, given: Ingredients) -> CodeSource:
@@ -33,6 +38,8 @@ class Constant(Method):
 class Language(Method):
     """Control: codes that tell the language only; a gain here comes from language tags."""
 
+    role = Role.ANCHOR_CONTROL
+
     @classmethod
     def source(cls, given: Ingredients) -> CodeSource:
         return LanguageCodes(given.control_tokens.count, given.k, languages=list(given.languages))
@@ -41,6 +48,7 @@ class Language(Method):
 class Shuffled(Method):
     """Control: ECR's codes of another text; a gain here comes from the code distribution, not the text."""
 
+    role = Role.ANCHOR_CONTROL
     uses_anchors = True
 
     @classmethod
@@ -52,6 +60,7 @@ class Shuffled(Method):
 class Oracle(Method):
     """Upper bound: the teacher's own codes, teacher present at test time; not deployable."""
 
+    role = Role.UPPER_BOUND
     uses_anchors = True
     uses_teacher = True
 
@@ -64,4 +73,5 @@ class Oracle(Method):
 class CodesOnly(Ecr):
     """Control: ECR's control tokens without the text; what it scores needs no language model to read."""
 
+    role = Role.MODEL_CONTROL
     drop_cue = True

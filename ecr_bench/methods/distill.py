@@ -10,8 +10,7 @@ import torch
 
 from ecr_bench.config import DistillConfig
 from ecr_bench.data.module import collate
-from ecr_bench.methods.base import Method, Training, labelled_states, output_head, position_weights, token_losses
-from ecr_bench.methods.chunked import chunked_loss
+from ecr_bench.methods.base import Method, Training, labelled, position_weights, token_losses
 from ecr_bench.methods.ecr import Ecr
 from ecr_bench.methods.finetune import Finetune
 from ecr_bench.methods.losses import Sparse, distillation_losses
@@ -46,7 +45,8 @@ class _Distilled(Method):
             self.cache = LogitCache.load(training.folders["logits"], identity)
 
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        states, labels = labelled_states(self.model, batch)
+        ours = labelled(self.model, batch)
+        labels = ours.labels
         teacher = self._teacher(batch["rows"], labels)
         weights = position_weights(batch["labels"], self.optimiser.loss == "row")
         mix = self.settings.weight
@@ -56,7 +56,7 @@ class _Distilled(Method):
             distilled = distillation_losses(logits, teacher(at), self.settings, self.vocabulary)
             return torch.stack([(1 - mix) * plain + mix * distilled, plain, distilled]) @ weights[at]
 
-        total, parts = chunked_loss(output_head(self.model), states, terms)
+        total, parts = ours.loss(terms)
         self.log("train/ce", parts[1])
         self.log("train/distill", parts[2])
         return total
@@ -70,15 +70,9 @@ class _Distilled(Method):
             return lambda at: Sparse(**{name: value[at] for name, value in kept.items()})
         batch = collate([self.rows[row] for row in rows.tolist()], self.pad_id)
         with torch.no_grad():
-            states, found = labelled_states(self.teacher, {k: v.to(labels.device) for k, v in batch.items()})
-        _check_alignment(found, labels)
-        head = output_head(self.teacher)
-
-        def logits(at: slice) -> torch.Tensor:
-            with torch.no_grad():
-                return head(states[at]).float()
-
-        return logits
+            theirs = labelled(self.teacher, {k: v.to(labels.device) for k, v in batch.items()})
+        _check_alignment(theirs.labels, labels)
+        return torch.no_grad()(theirs.logits)
 
 
 def _check_alignment(theirs: torch.Tensor, ours: torch.Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ecr_bench.arm import Role
 from ecr_bench.ecr.codes import CodeSource, ProjectionCodes
 from ecr_bench.methods.base import Ingredients, Method
 
@@ -9,6 +10,7 @@ from ecr_bench.methods.base import Ingredients, Method
 class Ecr(Method):
     """ECR: control tokens from the projection onto the teacher's semantic anchors; no teacher at test time."""
 
+    role = Role.MAIN
     uses_anchors = True
 
     @classmethod

@@ -17,18 +17,13 @@ def load_pretrained(size: PretrainedSize, tokenizer: PreTrainedTokenizerBase, dt
     """The model ``size`` names, in eval mode on the CPU, in ``dtype`` ("auto": the one it was saved in).
 
     Its configuration says which special tokens ``tokenizer`` (``data.tokenizer.own_tokenizer``) really uses, and its
-    vocabulary has a row for each token. UserError: not readable, gated, a window below ``size.max_length``, or
-    logits that are changed after the head.
+    vocabulary has a row for each token. UserError: not readable, gated, or a window below ``size.max_length``.
     """
     who = f"model {size.model!r}"
     model = text_part(read_model(AutoModelForCausalLM, local_source(size.model), who, size.revision, dtype=dtype))
     config = model.config
     if (room := config.max_position_embeddings) < size.max_length:
         raise UserError(f"{who}: reads {room} tokens, max_length is {size.max_length}: at most {room}")
-    if getattr(config, "final_logit_softcapping", None) or getattr(config, "logit_scale", None):
-        raise UserError(
-            f"{who}: {type(model).__name__} changes logits after its head; training here does not know that"
-        )
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(config, name, getattr(tokenizer, name))
         setattr(model.generation_config, name, getattr(tokenizer, name))

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, normalize
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
+from ecr_bench.arm import Role
 from ecr_bench.ecr.projection import Projection, load_projection
 from ecr_bench.io import atomic_dir, write_json
 from ecr_bench.methods.base import Method
@@ -26,6 +27,7 @@ FILE = "probe.safetensors"
 class TeacherProbe(Method):
     """A linear probe on the projected embedding, without a language model: what ECR's outside knowledge is worth."""
 
+    role = Role.MODEL_CONTROL
     uses_control_tokens = False
     uses_anchors = True
     precisions = ("fp32",)

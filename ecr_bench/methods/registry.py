@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ecr_bench.arm import Role
 from ecr_bench.registry import Registry
 
 METHODS = Registry(
@@ -30,3 +31,8 @@ METHODS = Registry(
         "ecr+lora-nf4": "ecr_bench.methods.lora:EcrLoraNf4",
     },
 )
+
+
+def role_of(method: str) -> Role:
+    """The role that the class of ``method`` states for itself."""
+    return Role(vars(METHODS.get(method)).get("role", Role.CONTENDER))

@@ -6,6 +6,8 @@ import torch
 from torch.nn.functional import kl_div, normalize
 
 from ecr_bench.config import RelationalConfig
+from ecr_bench.data.joint import move_spaces
+from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.methods.base import Training, hidden_states, labelled_logits
 from ecr_bench.methods.finetune import Finetune
 from ecr_bench.methods.teacher_logits import plain_rows
@@ -31,11 +33,12 @@ class Relational(Finetune):
         assert given.anchors is not None and given.projection is not None
         self.settings = RelationalConfig(**training.settings["relational"])
         cues = [item.text for item in training.items] + [row.text[: row.cut] for row in training.texts]
-        prompts = [item.prompt for item in training.items] + [row.text[: row.cut] for row in training.texts]
+        prompts = [move_spaces(item.prompt, "")[0] for item in training.items] + cues[len(training.items) :]
         ids = tokenizer(cues, add_special_tokens=False)["input_ids"]
         projected = given.projection(ids)
         self.register_buffer("anchors", normalize(given.anchors.centroids[0], dim=-1), persistent=False)
         self.register_buffer("targets", normalize(projected, dim=-1), persistent=False)
+        self.start = len(Conditioner(tokenizer).prefix)
         rows = plain_rows(tokenizer, training.items, training.texts, training.window)
         offsets = tokenizer(prompts, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         after = [sum(end > len(cue) for _, end in spans) for cue, spans in zip(cues, offsets, strict=True)]
@@ -57,7 +60,7 @@ class Relational(Finetune):
     def relation(self, states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """KL(t ‖ s) in nats of hidden states (B, T, d) of training rows (B,), averaged over rows with a cue."""
         at = torch.arange(states.shape[1], device=states.device)
-        inside = ((at >= 1) & (at < self.ends[rows][:, None])).to(states.dtype)
+        inside = ((at >= self.start) & (at < self.ends[rows][:, None])).to(states.dtype)
         count = inside.sum(1)
         pooled = (states * inside[..., None]).sum(1) / count.clamp(min=1)[:, None]
         theirs, ours = (self._pattern(v) for v in (self.targets[rows], normalize(self.head(pooled).float(), dim=-1)))

@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from ecr_bench.config import DistillConfig
-from ecr_bench.data.encode import Example, TextRow, encode_items, encode_texts
+from ecr_bench.data.cutting import TextRow
+from ecr_bench.data.encode import Example, encode_items, encode_texts
 from ecr_bench.data.module import collate
 from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.ecr.conditioner import Conditioner

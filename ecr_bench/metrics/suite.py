@@ -89,7 +89,7 @@ def measure(
     except NotMeasurable as error:
         reason = "" if value is not None else str(error)
     return Measure(
-        cell="", method="", size="", seed=0, metric=name + taken.suffix, value=value, step=taken.step,
+        metric=name + taken.suffix, value=value, step=taken.step,
         layer=taken.layer, precision=taken.precision, lang=lang, n=n, null=null, reason=reason,
     )  # fmt: skip
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ecr_bench.report.ablation_page import grids
-from ecr_bench.report.ablation_schema import AblationResult, Point
 from ecr_bench.report.figures import Figure, Key, Panel
 from ecr_bench.report.svg import Axis, DotRow, Mark, dot_plot, span
 from ecr_bench.report.tables import Table, percent
+from ecr_bench.results.ablation_schema import AblationResult, Point
 
 
 def ablation_figure(result: AblationResult | None) -> Figure:
@@ -29,7 +29,7 @@ def _panel(result: AblationResult, split: str, task: str, series: list[str]) -> 
         for label in dict.fromkeys(p.label for p in mine)
     ]
     if references:
-        rows += [DotRow("references"), *(DotRow(p.arm, (_mark(p, series),)) for p in references)]
+        rows += [DotRow("references"), *(DotRow(str(p.arm), (_mark(p, series),)) for p in references)]
     chance = result.chance[f"{split}/{task}"]
     low, high = span([v for p in (*mine, *references) for v in p.ci], [chance], margin=0.04)
     label = f"{task}, {split} languages. " + "; ".join(

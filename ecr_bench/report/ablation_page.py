@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from html import escape
 
-from ecr_bench.report import divergence
-from ecr_bench.report.ablation_schema import AblationResult, Point
+from ecr_bench.report.measure_tables import number
 from ecr_bench.report.plots import THEME
-from ecr_bench.statistics.words import interval, points
+from ecr_bench.results.ablation_schema import AblationResult, Point
+from ecr_bench.results.divergence import METRICS, Stability
+from ecr_bench.results.words import interval, points
 
+STABILITY = ("runs", "diverged", "rate (95 %)", "spike score", "loss spikes", "gradient median", "95 %", "max")
 Line = tuple[str, ...]
 Grid = tuple[str, Line, list[Line]]
 """Title, column heads, lines."""
@@ -35,9 +37,16 @@ def grids(result: AblationResult) -> list[Grid]:
     if result.differences:
         tables.append(_differences(result))
     if result.stability:
-        lines = [(row.series, row.label, *divergence.cells(row)) for row in result.stability]
-        tables.append(("Stability of training, all runs", ("line", result.label, *divergence.HEADS), lines))
+        lines = [(row.series, row.label, *_stability(row)) for row in result.stability]
+        tables.append(("Stability of training, all runs", ("line", result.label, *STABILITY), lines))
     return tables
+
+
+def _stability(row: Stability) -> tuple[str, ...]:
+    """The row under ``STABILITY``."""
+    rate = f"{100 * row.rate:.0f} % ({100 * row.ci[0]:.0f} to {100 * row.ci[1]:.0f})"
+    values = (getattr(row, name) for name in METRICS)
+    return (str(row.runs), str(row.diverged), rate, *("\N{EN DASH}" if v is None else number(v) for v in values))
 
 
 def _cell(point: Point) -> str:

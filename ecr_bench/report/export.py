@@ -10,21 +10,18 @@ import pandas as pd
 from huggingface_hub import EvalResult, ModelCardData
 
 from ecr_bench.errors import UserError, unknown
-from ecr_bench.evaluation.records import read_records
 from ecr_bench.io import atomic_path, write_text
-from ecr_bench.metrics.files import finished_measures
-from ecr_bench.report.arms import SPLITS
-from ecr_bench.report.claims import read_claims
-from ecr_bench.report.compare import pick
 from ecr_bench.report.markdown import to_markdown
-from ecr_bench.report.schema import Board
-from ecr_bench.statistics.panel import Unit, arm_name, build_panel
+from ecr_bench.results.arms import SPLITS
+from ecr_bench.results.schema import Board
+from ecr_bench.run import Run
+from ecr_bench.statistics.panel import build_panel
 
 FORMATS = ("terminal", "markdown", "csv", "parquet", "model-index")
 
 
-def export_board(folder: Path, board: Board, format: str, cell: str | None, to: Path | None) -> None:
-    """Write ``board`` to ``to``, or to standard output where the format is text. UserError for what does not fit."""
+def export_board(run: Run, format: str, cell: str | None, to: Path | None) -> None:
+    """Write the board of ``run`` to ``to``, or to standard output if it is text. UserError for what does not fit."""
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
     if (cell is None) == (format == "model-index"):
@@ -34,14 +31,14 @@ def export_board(folder: Path, board: Board, format: str, cell: str | None, to: 
         if to is None:
             raise UserError("--format parquet needs --to FILE")
         with atomic_path(to) as temporary:
-            rows_table(board).to_parquet(temporary, index=False)
+            rows_table(run.board).to_parquet(temporary, index=False)
         return
     if format == "model-index":
-        text = model_index(board, read_records(folder / "records.parquet"), str(cell), folder)
+        text = model_index(run, str(cell))
+    elif format == "markdown":
+        text = to_markdown(run.board, run.measures, run.claims)
     else:
-        markdown = format == "markdown"
-        whole = to_markdown(board, finished_measures(folder), read_claims(folder))
-        text = whole if markdown else rows_table(board).to_csv(index=False)
+        text = rows_table(run.board).to_csv(index=False)
     if to is None:
         sys.stdout.write(text)
     else:
@@ -52,23 +49,28 @@ def rows_table(board: Board) -> pd.DataFrame:
     """The rows of a board, one line per arm, precision, split and task; intervals as ``ci_low`` and ``ci_high``."""
     lines = []
     for row in board.rows:
-        fields = {"run": board.name, "arm": arm_name(row.method, row.size), **row.model_dump(mode="json")}
+        parts = {"arm": str(row.arm), "method": row.arm.name, "size": row.arm.size, "role": str(row.arm.role)}
+        fields = {"run": board.name, **parts, **row.model_dump(mode="json", exclude={"arm"})}
         fields["ci_low"], fields["ci_high"] = fields.pop("ci")
         lines.append(fields)
     return pd.DataFrame(lines)
 
 
-def model_index(board: Board, records: pd.DataFrame, name: str, folder: Path) -> str:
+def model_index(run: Run, name: str) -> str:
     """Model-card metadata of a cell (or the mean over the seeds of an arm): every task, split and precision."""
     results: list[EvalResult] = []
-    units = {Unit(arm_name(m, s), p, r) for m, s, p, r in pick(records, name, folder)}
+    board, records = run.board, run.records()
+    run.pick(name)  # a wrong name is said here
+    mine = records[(records["arm"] == name) | (records["cell"] == name)]
+    units = set(zip(mine["arm"], mine["precision"], mine["seed"], strict=True))
     for split in SPLITS:
         part = records[records["group"] == split]
         if part.empty:
             continue
         panel = build_panel(part)
-        for precision in dict.fromkeys(unit.precision for unit in panel.units if unit in units):
-            rows = [panel.row_of[unit] for unit in units if unit.precision == precision]
+        chosen = [unit for unit in panel.units if tuple(unit) in units]
+        for precision in dict.fromkeys(unit.precision for unit in chosen):
+            rows = [panel.row_of[unit] for unit in chosen if unit.precision == precision]
             for task in panel.tasks:
                 value = sum(panel.mean(row, task) for row in rows) / len(rows)
                 results.append(_result(board, split, task, precision, value, len(rows), len(panel.item_rows(task))))

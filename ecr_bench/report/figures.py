@@ -7,23 +7,24 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from ecr_bench.arm import Arm, Role
+from ecr_bench.errors import unknown
 from ecr_bench.report import tables
-from ecr_bench.report.arms import is_contender, ordered_precisions
-from ecr_bench.report.contrasts import CONTROL, HEADLINE, LOW, MIXED, UPPER
 from ecr_bench.report.curves import Curve
-from ecr_bench.report.schema import Board, Contrast, LanguageRow, Row
 from ecr_bench.report.svg import Axis, DotRow, Line, Mark, dot_plot, line_plot, log_span, scatter_plot, span
 from ecr_bench.report.tables import Table, percent
-from ecr_bench.statistics.panel import arm_name
-from ecr_bench.statistics.roles import MAIN, PLAIN
-from ecr_bench.statistics.words import interval, points
+from ecr_bench.results.arms import ordered_precisions
+from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, UPPER
+from ecr_bench.results.schema import Board, Contrast, LanguageRow, Row
+from ecr_bench.results.words import interval, points
+from ecr_bench.run import Run
 
 COLOURS = 6
+FIGURES = ("headline", "splits", "languages", "controls", "precision")
+"""Figures that ``figure_of`` knows."""
 CURVE_NAMES = {"train/loss": "Training loss", "val/loss": "Validation loss", "train/grad_norm": "Gradient norm"}
 MOST_ARMS = 24
 """Arms drawn in one dot plot; the leaderboard has all."""
-
-Arm = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,29 @@ class Figure:
 
 def arm_styles(board: Board) -> dict[str, int]:
     """Arm -> colour 1..6, ECR first, then the plain models from large to small; all other arms are grey (0)."""
-    sizes = {row.size: row.parameters or 0 for row in board.rows if row.method == PLAIN}
-    arms = dict.fromkeys((row.method, row.size) for row in board.rows if is_contender(row.method))
+    sizes = {row.arm.size: row.parameters or 0 for row in board.rows if row.arm.role is Role.PLAIN}
+    first = (Role.MAIN, Role.PLAIN)
 
     def order(arm: Arm) -> tuple[int, int, str]:
-        method, size = arm
-        return ((MAIN, PLAIN).index(method) if method in (MAIN, PLAIN) else 2, -sizes.get(size, 0), method)
+        return (first.index(arm.role) if arm.role in first else 2, -sizes.get(arm.size, 0), arm.name)
 
-    ranked = sorted(arms, key=order)
-    return {arm_name(*arm): i + 1 if i < COLOURS else 0 for i, arm in enumerate(ranked)}
+    ranked = sorted({row.arm for row in board.rows if row.arm.role.competes}, key=order)
+    return {str(arm): i + 1 if i < COLOURS else 0 for i, arm in enumerate(ranked)}
+
+
+def figure_of(run: Run, name: str) -> Figure:
+    """One figure of the page by name; UserError lists the names."""
+    if name not in FIGURES:
+        raise unknown("figure", name, FIGURES)
+    board, styles = run.board, arm_styles(run.board)
+    drawn: dict[str, Callable[[], Figure]] = {
+        "headline": lambda: headline_figure(board),
+        "splits": lambda: splits_figure(board, styles),
+        "languages": lambda: languages_figure(board, styles),
+        "controls": lambda: controls_figure(board),
+        "precision": lambda: precision_figure(board, styles),
+    }
+    return drawn[name]()
 
 
 def shape_of(style: int) -> int:
@@ -110,8 +125,8 @@ def controls_figure(board: Board) -> Figure:
         for c in board.contrasts
         if c.split == "unseen" and c.family in (CONTROL, UPPER) and c.precision == c.precision_b == precision
     ]
-    mains = dict.fromkeys(c.a for c in chosen)
-    panels = _difference_panels(chosen, lambda c: c.b if len(mains) == 1 else f"{c.a} \N{MINUS SIGN} {c.b}")
+    mains = dict.fromkeys(str(c.a) for c in chosen)
+    panels = _difference_panels(chosen, lambda c: str(c.b) if len(mains) == 1 else f"{c.a} \N{MINUS SIGN} {c.b}")
     caption = (
         f"{' and '.join(mains)} minus each control on unseen languages, {precision}, in points with 95 % intervals. "
         "Filled and right of the line: ECR beats that control. Hollow: it is not shown to."
@@ -147,11 +162,11 @@ def splits_figure(board: Board, styles: dict[str, int]) -> Figure:
     for task in tables.tasks(board):
         mine = [r for r in rows if r.task == task]
         first = sorted((r for r in mine if r.split == present[0]), key=lambda r: -r.mean)[:MOST_ARMS]
-        found = {(r.method, r.size, str(r.split)): r for r in mine}
+        found = {(r.arm, str(r.split)): r for r in mine}
         lines = [
             DotRow(
-                arm_name(r.method, r.size),
-                tuple(_split_mark(found[key], styles) for s in present if (key := (r.method, r.size, str(s))) in found),
+                str(r.arm),
+                tuple(_split_mark(found[key], styles) for s in present if (key := (r.arm, str(s))) in found),
             )
             for r in first
         ]
@@ -168,16 +183,16 @@ def splits_figure(board: Board, styles: dict[str, int]) -> Figure:
 
 
 def _split_mark(row: Row, styles: dict[str, int]) -> Mark:
-    style = styles.get(arm_name(row.method, row.size), 0)
+    style = styles.get(str(row.arm), 0)
     seen = row.split == "seen"
     return Mark(row.mean, style, None if seen else row.ci, seen, f"{row.split} {percent(row.mean)} %")
 
 
 def languages_figure(board: Board, styles: dict[str, int], limit: int = 4) -> Figure:
     """Main arms x languages, one panel per task family."""
-    rows = [r for r in board.by_language if is_contender(r.method)]
+    rows = [r for r in board.by_language if r.arm.role.competes]
     arms = [arm for arm, style in sorted(styles.items(), key=lambda pair: pair[1] or 99) if style][:limit]
-    rows = [r for r in rows if arm_name(r.method, r.size) in arms]
+    rows = [r for r in rows if str(r.arm) in arms]
     chance = {r.task: r.chance for r in board.rows}
     panels, shown = [], []
     for family in dict.fromkeys(r.task for r in rows):
@@ -203,15 +218,15 @@ def _language_lines(rows: list[LanguageRow], styles: dict[str, int]) -> list[Dot
         part = [r for r in rows if r.split == split]
         for lang in sorted({r.lang for r in part}):
             marks = []
-            for r in sorted((r for r in part if r.lang == lang), key=lambda r: -styles[arm_name(r.method, r.size)]):
-                arm = arm_name(r.method, r.size)
+            for r in sorted((r for r in part if r.lang == lang), key=lambda r: -styles[str(r.arm)]):
+                arm = str(r.arm)
                 marks.append(Mark(r.mean, styles[arm], title=f"{arm} {percent(r.mean)} %", shape=shape_of(styles[arm])))
             lines.append(DotRow(lang, tuple(marks)))
     return lines
 
 
 def _language_table(rows: list[LanguageRow], arms: list[str], family: str) -> Table:
-    found = {(str(r.split), r.lang, arm_name(r.method, r.size)): percent(r.mean) for r in rows}
+    found = {(str(r.split), r.lang, str(r.arm)): percent(r.mean) for r in rows}
     pairs = dict.fromkeys((str(r.split), r.lang) for r in sorted(rows, key=lambda r: (r.split != "unseen", r.lang)))
     lines = tuple(
         (f"{lang} ({split})", *(found.get((split, lang, arm), tables.DASH) for arm in arms)) for split, lang in pairs
@@ -222,7 +237,7 @@ def _language_table(rows: list[LanguageRow], arms: list[str], family: str) -> Ta
 def precision_figure(board: Board, styles: dict[str, int]) -> Figure:
     """Accuracy on unseen languages against bytes and against time, coarse and fine apart."""
     split = tables.splits(board)[0]
-    rows = [r for r in board.rows if r.split == split and styles.get(arm_name(r.method, r.size))]
+    rows = [r for r in board.rows if r.split == split and styles.get(str(r.arm))]
     precisions = ordered_precisions({r.precision for r in rows})
     panels = []
     for task in [t for t in tables.tasks(board) if t != "all"] or tables.tasks(board):
@@ -232,7 +247,7 @@ def precision_figure(board: Board, styles: dict[str, int]) -> Figure:
                 continue
             groups: dict[str, list[tuple[float, Mark]]] = {}
             for x, r in sorted(mine, key=lambda pair: precisions.index(pair[1].precision)):
-                arm = arm_name(r.method, r.size)
+                arm = str(r.arm)
                 title_ = f"{arm} {r.precision}: {percent(r.mean)} % at {x:.3g} {'MB' if title == 'bytes' else 'ms'}"
                 shape = precisions.index(r.precision) % 4
                 groups.setdefault(arm, []).append((x, Mark(r.mean, styles[arm], r.ci, False, title_, shape)))
@@ -241,7 +256,7 @@ def precision_figure(board: Board, styles: dict[str, int]) -> Figure:
             x_axis = Axis(*log_span([x for x, _ in mine]), log=True)
             svg = scatter_plot(list(groups.values()), x_axis, y_axis, label, unit)
             panels.append(Panel(f"{task.capitalize()} tasks by {title}", svg))
-    keys = _keys(styles, dict.fromkeys(arm_name(r.method, r.size) for r in rows))
+    keys = _keys(styles, dict.fromkeys(str(r.arm) for r in rows))
     keys = tuple(Key(k.label, k.style) for k in keys) + tuple(Key(p, 0, i % 4) for i, p in enumerate(precisions))
     caption = "Accuracy in % on unseen languages with 95 % intervals. Up and to the left is better."
     return Figure(tuple(panels), caption, keys, (tables.precision_table(board, split),))

@@ -9,12 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ecr_bench.report.arms import is_contender, ordered_precisions
-from ecr_bench.report.contrasts import TASKS
-from ecr_bench.report.schema import Board, LanguageRow, Row
+from ecr_bench.arm import Arm
 from ecr_bench.report.tables import DASH, splits, with_side
-from ecr_bench.statistics.panel import arm_name
-from ecr_bench.statistics.roles import UPPER_BOUNDS
+from ecr_bench.results.arms import ordered_precisions
+from ecr_bench.results.contrasts import TASKS
+from ecr_bench.results.schema import Board, LanguageRow, Row
 
 UNIT = 1_000_000
 """Accuracies are whole millionths, so that Python and the browser round the same number alike."""
@@ -93,21 +92,21 @@ def percent_of(value: int) -> str:
     return f"{(value + UNIT // 2000) // (UNIT // 1000) / 10:.1f}"
 
 
-def kind_of(method: str) -> str:
-    if is_contender(method):
+def kind_of(arm: Arm) -> str:
+    if arm.role.competes:
         return KINDS[0]
-    return KINDS[2] if method.split("[")[0] in UPPER_BOUNDS else KINDS[1]
+    return KINDS[1] if arm.role.is_control else KINDS[2]
 
 
-def build_leaderboard(board: Board, commands: dict[tuple[str, str], str]) -> Leaderboard:
+def build_leaderboard(board: Board, commands: dict[Arm, str]) -> Leaderboard:
     """Pivot the rows of a board: coarse, fine and all side by side."""
     present = {row.task for row in board.rows}
     grains = [task for task in TASKS if task in present]
     tasks = (*grains, *sorted(present - set(grains)))
-    groups: dict[tuple[str, str, str, str], dict[str, Row]] = {}
+    groups: dict[tuple[Arm, str, str], dict[str, Row]] = {}
     chance: dict[str, dict[str, int]] = {}
     for row in board.rows:
-        groups.setdefault((row.method, row.size, row.precision, row.split), {})[row.task] = row
+        groups.setdefault((row.arm, row.precision, row.split), {})[row.task] = row
         chance.setdefault(row.split, {})[row.task] = round(UNIT * row.chance)
     by_language = _by_language(board)
     for (*_, lang), found in by_language.items():
@@ -120,7 +119,7 @@ def build_leaderboard(board: Board, commands: dict[tuple[str, str], str]) -> Lea
         splits=tuple(splits(board)),
         languages=tuple(sorted({lang for *_, lang in by_language})),
         precisions=tuple(ordered_precisions({row.precision for row in board.rows})),
-        sizes=tuple(dict.fromkeys(row.size for row in board.rows)),
+        sizes=tuple(dict.fromkeys(row.arm.size for row in board.rows)),
         chance={split: tuple(by_task.get(task, 0) for task in tasks) for split, by_task in chance.items()},
         low=math.floor(low * 20) * UNIT // 20,
         high=max(math.ceil(high * 20), math.floor(low * 20) + 1) * UNIT // 20,
@@ -131,25 +130,25 @@ def build_leaderboard(board: Board, commands: dict[tuple[str, str], str]) -> Lea
     )
 
 
-def _by_language(board: Board) -> dict[tuple[str, str, str, str], list[LanguageRow]]:
-    """(method, size, precision, language) -> accuracy on each task family."""
-    result: dict[tuple[str, str, str, str], list[LanguageRow]] = {}
+def _by_language(board: Board) -> dict[tuple[Arm, str, str], list[LanguageRow]]:
+    """(arm, precision, language) -> accuracy on each task family."""
+    result: dict[tuple[Arm, str, str], list[LanguageRow]] = {}
     for row in board.by_language:
-        result.setdefault((row.method, row.size, row.precision, row.lang), []).append(row)
+        result.setdefault((row.arm, row.precision, row.lang), []).append(row)
     return result
 
 
-def _language_line(rows: list[LanguageRow], tasks: tuple[str, ...], commands: dict[tuple[str, str], str]) -> Line:
+def _language_line(rows: list[LanguageRow], tasks: tuple[str, ...], commands: dict[Arm, str]) -> Line:
     """One arm in one language: its task families, and their mean as ``all``; what it costs stands on other lines."""
     row, nothing = rows[0], (DASH, 1e300)
     means = {r.task: r.mean for r in rows}
     means["all"] = sum(means.values()) / len(means)
     return Line(
-        arm=arm_name(row.method, row.size),
-        kind=kind_of(row.method),
+        arm=str(row.arm),
+        kind=kind_of(row.arm),
         precision=row.precision,
         split=row.lang,
-        size=row.size,
+        size=row.arm.size,
         seeds=0,
         scores=tuple(Score(round(UNIT * means[t]), -1, -1, False) if t in means else None for t in tasks),
         tokens=nothing,
@@ -157,22 +156,22 @@ def _language_line(rows: list[LanguageRow], tasks: tuple[str, ...], commands: di
         bytes=nothing,
         time=nothing,
         note=f"{sum(r.n_items for r in rows)} items, {row.split} language; all: mean over task families; no interval",
-        command=commands.get((row.method, row.size), ""),
+        command=commands.get(row.arm, ""),
     )
 
 
-def _line(rows: dict[str, Row], tasks: tuple[str, ...], commands: dict[tuple[str, str], str]) -> Line:
+def _line(rows: dict[str, Row], tasks: tuple[str, ...], commands: dict[Arm, str]) -> Line:
     row = rows.get("all") or next(iter(rows.values()))
     weights = None if row.bytes is None else row.bytes + (row.side_bytes or 0)
     parameters = None if row.parameters is None else row.parameters + (row.side_parameters or 0)
     time = DASH if row.ms_per_item is None else f"{row.ms_per_item:.2f}"
     note = f"{row.n_items} items in {row.n_clusters} clusters, {row.n_seeds} seed{'s' * (row.n_seeds != 1)}; "
     return Line(
-        arm=arm_name(row.method, row.size),
-        kind=kind_of(row.method),
+        arm=str(row.arm),
+        kind=kind_of(row.arm),
         precision=row.precision,
         split=row.split,
-        size=row.size,
+        size=row.arm.size,
         seeds=row.n_seeds,
         scores=tuple(_score(rows.get(task)) for task in tasks),
         tokens=(f"+{row.extra_tokens_per_item:.1f}".removesuffix(".0"), round(row.extra_tokens_per_item, 3)),
@@ -180,7 +179,7 @@ def _line(rows: dict[str, Row], tasks: tuple[str, ...], commands: dict[tuple[str
         bytes=(short_bytes(row.bytes, row.side_bytes), _sortable(weights)),
         time=(time, _sortable(row.ms_per_item)),
         note=note + f"interval over {row.covers}; {100 * row.above_chance:.1f} % of the way from chance to perfect",
-        command=commands.get((row.method, row.size), ""),
+        command=commands.get(row.arm, ""),
     )
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from ecr_bench.report import tables
 from ecr_bench.report.claims import claims_table
-from ecr_bench.report.contrasts import HEADLINE, LOW, MIXED, SAME, SCALE
 from ecr_bench.report.measure_tables import measure_tables
-from ecr_bench.report.schema import Board
 from ecr_bench.report.tables import Table
-from ecr_bench.statistics.claim_schema import ClaimResult, ClaimsReport
+from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
+from ecr_bench.results.contrasts import HEADLINE, LOW, MIXED, SAME, SCALE
+from ecr_bench.results.schema import Board
 from ecr_bench.types import Measure
 
 READING = """\

@@ -10,8 +10,7 @@ from ecr_bench.report.figures import Figure, Key, Panel, shape_of
 from ecr_bench.report.measure_tables import CAPTION, measure_table
 from ecr_bench.report.svg import Axis, DotRow, Line, Mark, dot_plot, line_plot, span
 from ecr_bench.report.tables import DASH, Table
-from ecr_bench.statistics.panel import arm_name
-from ecr_bench.statistics.words import MINUS
+from ecr_bench.results.words import MINUS
 from ecr_bench.types import Measure
 
 OTHERS = "other measures"
@@ -44,7 +43,7 @@ def measure_figures(measures: list[Measure], styles: dict[str, int]) -> list[tup
 
 
 def _arm(m: Measure) -> str:
-    return arm_name(m.method, m.size)
+    return str(m.arm)
 
 
 def _ordered(measures: Iterable[Measure], styles: dict[str, int]) -> list[str]:

@@ -9,10 +9,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import t as student
 
+from ecr_bench.arm import Arm, Role
 from ecr_bench.metrics.registry import PLAIN
-from ecr_bench.report.arms import UPPER_BOUNDS, is_contender
 from ecr_bench.report.tables import DASH, Table
-from ecr_bench.statistics.panel import arm_name
 from ecr_bench.types import Measure
 
 TABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -60,7 +59,7 @@ def reasons_table(measures: Iterable[Measure]) -> Table:
     lines: dict[tuple[str, str], list[str]] = {}
     for m in measures:
         if m.reason and m.step is None and not m.lang:
-            lines.setdefault((arm_name(m.method, m.size), m.reason), []).append(m.metric)
+            lines.setdefault((str(m.arm), m.reason), []).append(m.metric)
     rows = tuple((arm, reason, ", ".join(dict.fromkeys(names))) for (arm, reason), names in lines.items())
     return Table("Not measured", ("arm", "because", "metrics"), (rows,))
 
@@ -105,24 +104,24 @@ def measure_table(title: str, metrics: Sequence[str], measures: Sequence[Measure
     chosen = [m for m in measures if m.step is None and not m.lang and m.metric in metrics]
     if not any(m.value is not None for m in chosen):
         return Table("", (), ())
-    cells: dict[tuple[str, str, str], list[Measure]] = {}
+    cells: dict[tuple[Arm, str], list[Measure]] = {}
     for m in chosen:
-        cells.setdefault((m.method, m.size, m.metric), []).append(m)
-    arms = list(dict.fromkeys((method, size) for method, size, _ in cells))
+        cells.setdefault((m.arm, m.metric), []).append(m)
+    arms = list(dict.fromkeys(arm for arm, _ in cells))
     sections = []
     for kind in range(3):
-        mine = [arm for arm in arms if _kind(arm[0]) == kind]
-        sections.append(tuple((arm_name(*arm), *(cell(cells.get((*arm, m), [])) for m in metrics)) for arm in mine))
+        mine = [arm for arm in arms if _kind(arm) == kind]
+        sections.append(tuple((str(arm), *(cell(cells.get((arm, m), [])) for m in metrics)) for arm in mine))
     layers = sorted({m.layer for m in chosen if m.layer is not None})
     where = f", layer {', '.join(map(str, layers))}" if layers else ""
     heads = tuple(HEADS.get(m.removesuffix(PLAIN), m) + (", no tokens" if m.endswith(PLAIN) else "") for m in metrics)
     return Table(title + where, ("arm", *heads), tuple(sections), caption)
 
 
-def _kind(method: str) -> int:
-    if is_contender(method):
+def _kind(arm: Arm) -> int:
+    if arm.role.competes:
         return 0
-    return 2 if method.split("[")[0] in UPPER_BOUNDS else 1
+    return 2 if arm.role is Role.UPPER_BOUND else 1
 
 
 def cell(measures: Sequence[Measure]) -> str:

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -17,24 +18,23 @@ from typing import Any, get_args
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ecr_bench.errors import UserError
-from ecr_bench.io import read_json, write_text
-from ecr_bench.metrics.files import finished_measures
+from ecr_bench.io import write_text
 from ecr_bench.report import figures, tables
 from ecr_bench.report.ablation_figure import ablation_figure
-from ecr_bench.report.ablation_schema import AblationResult, read_ablation
-from ecr_bench.report.claims import numbers, read_claims
-from ecr_bench.report.commands import arm_commands
-from ecr_bench.report.contrasts import HEADLINE, LOW, MIXED, SAME, SCALE, TASKS
+from ecr_bench.report.claims import numbers
 from ecr_bench.report.curves import Curve, read_curves
 from ecr_bench.report.lines import SHOWN, build_leaderboard, payload, percent_of
 from ecr_bench.report.measure_figures import measure_figures
-from ecr_bench.report.schema import Board, read_board
 from ecr_bench.report.tables import Table
-from ecr_bench.report.verdict import WORD
-from ecr_bench.statistics.claim_schema import ClaimsReport, Verdict
-from ecr_bench.statistics.panel import arm_name
-from ecr_bench.statistics.words import arms, interval, points
+from ecr_bench.results.ablation_schema import AblationResult
+from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.claim_schema import ClaimsReport, Verdict
+from ecr_bench.results.commands import arm_commands
+from ecr_bench.results.contrasts import HEADLINE, LOW, MIXED, SAME, SCALE, TASKS
+from ecr_bench.results.schema import Board
+from ecr_bench.results.verdict import WORD
+from ecr_bench.results.words import arms, interval, points
+from ecr_bench.run import Run
 from ecr_bench.types import Measure
 
 FILE = "report.html"
@@ -54,21 +54,18 @@ class Extras:
     ablation: AblationResult | None = None
 
 
-def write_page(folder: Path) -> Path:
+def write_page(run: Run, folder: Path) -> Path:
     """Write (or refresh) ``report.html`` of the run in ``folder`` and return its path.
 
-    UserError when there is no board; every other file may be missing, its section then is.
+    What the run lacks (claims, measures, training curves, an ablation) is left out.
     """
-    if not (folder / "board.json").is_file():
-        raise UserError(f"no board in {folder}; first: ecr-bench run {folder.name} --out {folder.parent}")
-    cells = read_json(folder / "cells.json") if (folder / "cells.json").is_file() else []
-    extras = Extras(read_claims(folder), finished_measures(folder), read_ablation(folder))
-    text = render_page(read_board(folder), cells, read_curves(folder / "tensorboard"), extras)
+    extras = Extras(run.claims, list(run.measures), run.ablation)
+    text = render_page(run.board, run.cells, read_curves(folder / "tensorboard"), extras)
     write_text(folder / FILE, text)
     return folder / FILE
 
 
-def render_page(board: Board, cells: list[dict[str, Any]], curves: Curves, extras: Extras | None = None) -> str:
+def render_page(board: Board, cells: Sequence[CellCosts], curves: Curves, extras: Extras | None = None) -> str:
     """The page as text. ``cells``: rows of cells.json; ``curves``: run -> tag -> ((step, value), ...)."""
     extras = extras or Extras()
     environment = Environment(
@@ -102,7 +99,7 @@ def render_page(board: Board, cells: list[dict[str, Any]], curves: Curves, extra
         leaderboard=leaderboard,
         shown=SHOWN,
         data=payload(leaderboard),
-        commands=[(arm_name(*arm), text) for arm, text in commands.items()][:MOST_LINES],
+        commands=[(str(arm), text) for arm, text in commands.items()][:MOST_LINES],
         figures=_figures(board, cells, curves),
         differences=[_cut(table) for table in _difference_tables(board)],
         baselines=_cut(baseline_table(board)),
@@ -129,9 +126,9 @@ def _hash(source: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
 
 
-def _figures(board: Board, cells: list[dict[str, Any]], curves: Curves) -> dict[str, figures.Figure]:
+def _figures(board: Board, cells: Sequence[CellCosts], curves: Curves) -> dict[str, figures.Figure]:
     styles = figures.arm_styles(board)
-    arm_of = {cell["cell"].replace("/", "_"): arm_name(cell["method"], cell["size"]) for cell in cells}
+    arm_of = {cell.cell.replace("/", "_"): str(cell.arm) for cell in cells}
     trained = {run: by_tag for run, by_tag in curves.items() if run in arm_of}
     bases = {run: by_tag for run, by_tag in curves.items() if run not in arm_of}
     own = {run: i + 1 for i, run in enumerate(list(bases)[: figures.COLOURS])}
@@ -173,9 +170,7 @@ def baseline_table(board: Board) -> Table:
     precision, styles = tables.reference_precision(board), figures.arm_styles(board)
     arms = [arm for arm, style in styles.items() if style in (1, 2)]
     scores = {
-        (arm_name(r.method, r.size), str(r.split), r.task): tables.percent(r.mean)
-        for r in board.rows
-        if r.precision == precision
+        (str(r.arm), str(r.split), r.task): tables.percent(r.mean) for r in board.rows if r.precision == precision
     }
     names = {name for by_task in board.baselines.values() for numbers in by_task.values() for name in numbers}
     ordered = sorted(names, key=lambda name: (name != "chance", name))
@@ -200,20 +195,20 @@ def baseline_table(board: Board) -> Table:
     return Table("Surface baselines and models", columns, tuple(sections))
 
 
-def cost_table(cells: list[dict[str, Any]]) -> Table:
+def cost_table(cells: Sequence[CellCosts]) -> Table:
     """What each cell cost to train: one line per cell (its precisions share the training)."""
-    first = {cell["cell"]: cell for cell in reversed(cells)}
+    first = {cell.cell: cell for cell in reversed(cells)}
     lines = tuple(
         (
             name,
-            tables.with_side(cell.get("parameters"), cell.get("side_parameters")),
-            _number(cell.get("train_seconds"), 1),
-            tables.short(cell.get("tokens")),
+            tables.with_side(cell.parameters, cell.side_parameters),
+            _number(cell.train_seconds, 1),
+            tables.short(cell.tokens),
             _number(_rate(cell), 0),
-            _number(cell.get("peak_memory"), 0, 1e6),
-            _number(cell.get("val_loss"), 3),
-            _number(cell.get("grad_norm_max"), 2),
-            {True: "no", False: "yes", None: tables.DASH}[cell.get("finite")],
+            _number(cell.peak_memory, 0, 1e6),
+            _number(cell.val_loss, 3),
+            _number(cell.grad_norm_max, 2),
+            {True: "no", False: "yes", None: tables.DASH}[cell.finite],
         )
         for name, cell in reversed(first.items())
     )
@@ -225,8 +220,8 @@ def cost_table(cells: list[dict[str, Any]]) -> Table:
     return Table("Cost of each cell", columns, (lines,), caption)
 
 
-def _rate(cell: dict[str, Any]) -> float | None:
-    tokens, seconds = cell.get("tokens"), cell.get("train_seconds")
+def _rate(cell: CellCosts) -> float | None:
+    tokens, seconds = cell.tokens, cell.train_seconds
     return tokens / seconds if tokens and seconds else None
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from ecr_bench.io import atomic_path
-from ecr_bench.report.ablation_schema import AblationResult, Point
+from ecr_bench.results.ablation_schema import AblationResult, Point
 
 # Okabe & Ito: told apart by colour-blind readers; each has a paler twin for dark pages
 SERIES = (("#0072b2", "#56b4e9"), ("#d55e00", "#ff9a4d"), ("#009e73", "#3ddcad"), ("#aa4499", "#e49ad0"))
@@ -65,7 +65,7 @@ def _panel(axes: Axes, result: AblationResult, split: str, task: str) -> None:
     references = [p for p in result.references if (p.split, p.task) == (split, task)]
     for point, (colour, _) in zip(references, REFERENCES, strict=False):
         axes.axhspan(100 * point.ci[0], 100 * point.ci[1], color=colour, alpha=0.16, linewidth=0)
-        axes.axhline(100 * point.mean, color=colour, linewidth=1.2, linestyle="--", label=point.arm)
+        axes.axhline(100 * point.mean, color=colour, linewidth=1.2, linestyle="--", label=str(point.arm))
     places = _places(result)
     lines = list(dict.fromkeys(point.series for point in result.points))
     for number, series in enumerate(lines):

@@ -19,7 +19,7 @@ from ecr_bench.evaluation.records import write_records
 from ecr_bench.io import read_json, write_json
 from ecr_bench.runner.public import Evaluation, Prepared, prepare, provenance_of, score
 from ecr_bench.statistics.paired import accuracy
-from ecr_bench.statistics.panel import arm_name, build_panel
+from ecr_bench.statistics.panel import build_panel
 
 RECORDS, SUMMARY = "records.parquet", "eval.json"
 ALL = "all"
@@ -59,7 +59,7 @@ def summary(records: pd.DataFrame) -> list[dict[str, Any]]:
 def _line(task: str, lang: str, records: pd.DataFrame) -> dict[str, Any]:
     panel = build_panel(records)
     first = records.iloc[0]
-    found = accuracy(panel, arm_name(first["method"], first["size"]), first["precision"], task)
+    found = accuracy(panel, first["arm"], first["precision"], task)
     return {
         "task": task,
         "lang": lang,

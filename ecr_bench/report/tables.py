@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ecr_bench.report.arms import is_contender, ordered_precisions
-from ecr_bench.report.contrasts import CONTROL, TASKS, UPPER
-from ecr_bench.report.schema import Board, Contrast, LanguageRow, Row
-from ecr_bench.statistics.panel import arm_name
-from ecr_bench.statistics.roles import MAIN, PLAIN, UPPER_BOUNDS
-from ecr_bench.statistics.words import interval, points
+from ecr_bench.arm import Arm, Role
+from ecr_bench.results.arms import ordered_precisions
+from ecr_bench.results.contrasts import CONTROL, TASKS, UPPER
+from ecr_bench.results.schema import Board, Contrast, LanguageRow, Row
+from ecr_bench.results.words import interval, points
 
 DASH = "\N{EN DASH}"
 TIED = "*"
@@ -70,34 +69,34 @@ def tasks(board: Board) -> list[str]:
     return [task for task in TASKS if task in present]
 
 
-def _arms(rows: Iterable[Row], order: str = "all") -> list[tuple[str, str]]:
+def _arms(rows: Iterable[Row], order: str = "all") -> list[Arm]:
     """Arms from best to worst on ``order`` (an arm once per row given)."""
     ranked = sorted((row for row in rows if row.task == order), key=lambda row: -row.mean)
-    return [(row.method, row.size) for row in ranked]
+    return [row.arm for row in ranked]
 
 
 def leaderboard(board: Board, split: str, precision: str) -> Table:
     """Contenders, then controls, then upper bounds, then chance and surface baselines."""
     rows = [row for row in board.rows if row.split == split and row.precision == precision]
-    found = {(row.method, row.size, row.task): row for row in rows}
+    found = {(row.arm, row.task): row for row in rows}
     columns = tasks(board)
 
-    def line(arm: tuple[str, str]) -> tuple[str, ...]:
-        row = found[(*arm, "all")]
-        scores = [accuracy_cell(found.get((*arm, task))) for task in columns]
+    def line(arm: Arm) -> tuple[str, ...]:
+        row = found[arm, "all"]
+        scores = [accuracy_cell(found.get((arm, task))) for task in columns]
         size = with_side(row.parameters, row.side_parameters)
-        return (arm_name(*arm), str(row.n_seeds), *scores, f"+{row.extra_tokens_per_item:.1f}".removesuffix(".0"), size)
+        return (str(arm), str(row.n_seeds), *scores, f"+{row.extra_tokens_per_item:.1f}".removesuffix(".0"), size)
 
-    def section(keep: Callable[[str], bool]) -> tuple[tuple[str, ...], ...]:
-        return tuple(line(arm) for arm in _arms(rows) if keep(arm[0]))
+    def section(keep: Callable[[Role], bool]) -> tuple[tuple[str, ...], ...]:
+        return tuple(line(arm) for arm in _arms(rows) if keep(arm.role))
 
-    bound = section(lambda m: m.split("[")[0] in UPPER_BOUNDS)
+    bound = section(lambda role: role is Role.UPPER_BOUND)
     return Table(
         f"{split.capitalize()} languages, {precision}: accuracy in %",
         ("arm", "seeds", *columns, "tokens", "params"),
         (
-            section(is_contender),
-            section(lambda m: not is_contender(m) and m.split("[")[0] not in UPPER_BOUNDS),
+            section(lambda role: role.competes),
+            section(lambda role: role.is_control),
             bound,
             _surface_lines(board, split, columns),
         ),
@@ -122,18 +121,18 @@ def _surface_lines(board: Board, split: str, columns: list[str]) -> tuple[tuple[
 
 def precision_table(board: Board, split: str) -> Table:
     """Contenders at every precision, with weight bytes and time."""
-    rows = [row for row in board.rows if row.split == split and is_contender(row.method)]
-    found = {(row.method, row.size, row.precision, row.task): row for row in rows}
+    rows = [row for row in board.rows if row.split == split and row.arm.role.competes]
+    found = {(row.arm, row.precision, row.task): row for row in rows}
     precisions = ordered_precisions({row.precision for row in rows})
     columns = tasks(board)
     sections = []
     for arm in dict.fromkeys(_arms(rows)):
         lines = []
         for precision in precisions:
-            if row := found.get((*arm, precision, "all")):
-                scores = [accuracy_cell(found.get((*arm, precision, task))) for task in columns]
+            if row := found.get((arm, precision, "all")):
+                scores = [accuracy_cell(found.get((arm, precision, task))) for task in columns]
                 time = DASH if row.ms_per_item is None else f"{row.ms_per_item:.2f}"
-                lines.append((arm_name(*arm), precision, *scores, with_side(row.bytes, row.side_bytes), time))
+                lines.append((str(arm), precision, *scores, with_side(row.bytes, row.side_bytes), time))
         sections.append(tuple(lines))
     caption = f"bytes: weights + projection and anchors; {TIED} tied with the best at that precision"
     columns_ = ("arm", "precision", *columns, "bytes", "ms/item")
@@ -165,22 +164,22 @@ def split_table(board: Board, precision: str) -> Table:
     if len(present) < 2:
         return Table("", (), ())
     rows = [row for row in board.rows if row.precision == precision]
-    found = {(row.method, row.size, str(row.split), row.task): row for row in rows}
+    found = {(row.arm, str(row.split), row.task): row for row in rows}
     pairs = [(task, split) for task in tasks(board) for split in present]
     arms = _arms(row for row in rows if row.split == present[0])
     lines = tuple(
-        (arm_name(*arm), *(percent(r.mean) if (r := found.get((*arm, s, t))) else DASH for t, s in pairs))
-        for arm in arms
+        (str(arm), *(percent(r.mean) if (r := found.get((arm, s, t))) else DASH for t, s in pairs)) for arm in arms
     )
     return Table(f"Unseen and seen languages, {precision}", ("arm", *(f"{t} {s}" for t, s in pairs)), (lines,))
 
 
 def language_table(board: Board, limit: int = 4) -> Table:
     """Languages x task families; each cell lists the main arms (at most ``limit``) in the order of the caption."""
-    rows = [row for row in board.by_language if is_contender(row.method)]
-    arms = sorted({(row.method, row.size) for row in rows}, key=lambda arm: (arm[0] not in (MAIN, PLAIN), arm))[:limit]
+    rows = [row for row in board.by_language if row.arm.role.competes]
+    leading = (Role.MAIN, Role.PLAIN)
+    arms = sorted({row.arm for row in rows}, key=lambda arm: (arm.role not in leading, str(arm)))[:limit]
     families = list(dict.fromkeys(row.task for row in rows))
-    found = {(str(row.split), row.lang, row.task, (row.method, row.size)): row for row in rows}
+    found = {(str(row.split), row.lang, row.task, row.arm): row for row in rows}
     sections = []
     for split in splits(board):
         languages = sorted({row.lang for row in rows if row.split == split})
@@ -190,7 +189,7 @@ def language_table(board: Board, limit: int = 4) -> Table:
                 for lang in languages
             )
         )
-    caption = "each cell: " + " / ".join(arm_name(*arm) for arm in arms)
+    caption = "each cell: " + " / ".join(str(arm) for arm in arms)
     return Table("Accuracy by language of the text", ("language", *families), tuple(sections), caption)
 
 

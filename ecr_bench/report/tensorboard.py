@@ -9,10 +9,9 @@ sentences in the PROJECTOR tab. Added once: the configuration as text. Sentences
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,13 +20,16 @@ from safetensors.numpy import load_file
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from ecr_bench.arm import Arm
 from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.parallel import parallel_rows
 from ecr_bench.io import atomic_dir
-from ecr_bench.report.arms import SPLITS
+from ecr_bench.results.arms import SPLITS
+from ecr_bench.results.cells import CellCosts
+from ecr_bench.run import Run
 from ecr_bench.runner.plan import Cell, Plan
 from ecr_bench.runner.store import Store
-from ecr_bench.statistics.panel import GRAINS, arm_name, build_panel
+from ecr_bench.statistics.panel import GRAINS, build_panel
 from ecr_bench.types import Measure
 
 CONFIG = "configuration"
@@ -40,16 +42,9 @@ FINAL = ("val_loss", "train_seconds", "parameters", "ms_per_item", "bytes")
 Metrics = dict[str, float]
 
 
-def write_tensorboard(
-    folder: Path,
-    plan: Plan,
-    store: Store,
-    records: pd.DataFrame,
-    cells: list[dict[str, Any]],
-    measures: list[Measure],
-) -> None:
+def write_tensorboard(folder: Path, plan: Plan, store: Store, run: Run) -> None:
     """Copy the event files of all cells and bases to ``folder`` and add what compares them, atomically."""
-    metrics = cell_metrics(records, cells, measures)
+    metrics = cell_metrics(run.records(), run.cells, run.measures)
     settings = cell_settings(plan.cells)
     with atomic_dir(folder) as temporary:
         for base in dict.fromkeys(cell.base for cell in plan.cells):
@@ -62,11 +57,11 @@ def write_tensorboard(
         first = _first_seeds(plan.cells)
         names = headline_first({name for found in metrics.values() for name in found})
         for cell in plan.cells:
-            run = temporary / run_name(cell.label)
-            shutil.copytree(store.path(cell.train) / "tensorboard", run)
-            with SummaryWriter(str(run)) as writer:
+            events = temporary / run_name(cell.label)
+            shutil.copytree(store.path(cell.train) / "tensorboard", events)
+            with SummaryWriter(str(events)) as writer:
                 add_cell(writer, settings[cell.label], metrics.get(cell.label, {}), names)
-                add_measures(writer, [m for m in measures if m.cell == cell.label])
+                add_measures(writer, [m for m in run.measures if m.cell == cell.label])
                 if cell in first:
                     _project(writer, plan, store, cell)
 
@@ -79,22 +74,23 @@ def run_name(label: str) -> str:
 def cell_settings(cells: Iterable[Cell]) -> dict[str, dict[str, str]]:
     """Cell -> its settings, with the same keys for all: method, size, seed and whatever a cell group changed."""
     cells = list(cells)
-    changed = sorted({key for cell in cells for key in cell.overrides})
+    settings = {cell.label: dict(cell.arm.settings) for cell in cells}
+    changed = sorted({key for found in settings.values() for key in found})
     return {
         cell.label: {
-            "method": cell.method,
-            "size": cell.size,
+            "method": cell.arm.name,
+            "size": cell.arm.size,
             "seed": str(cell.seed),
-            **{key: str(cell.overrides.get(key, "as the experiment")) for key in changed},
+            **{key: str(settings[cell.label].get(key, "as the experiment")) for key in changed},
         }
         for cell in cells
     }
 
 
-def cell_metrics(records: pd.DataFrame, cells: list[dict[str, Any]], measures: list[Measure]) -> dict[str, Metrics]:
+def cell_metrics(records: pd.DataFrame, cells: Sequence[CellCosts], measures: Sequence[Measure]) -> dict[str, Metrics]:
     """Cell -> accuracies by split, task and precision, final costs, and measures of the finished cell."""
     result: dict[str, Metrics] = {}
-    labels = {(arm_name(c["method"], c["size"]), c["precision"], c["seed"]): c["cell"] for c in cells}
+    labels = {(str(c.arm), c.precision, c.seed): c.cell for c in cells}
     for split in SPLITS:
         part = records[records["group"] == split]
         if part.empty:
@@ -106,8 +102,8 @@ def cell_metrics(records: pd.DataFrame, cells: list[dict[str, Any]], measures: l
                 found[f"accuracy/{split}_{task}_{unit.precision}"] = panel.mean(row, task)
     for cell in reversed(cells):  # the first precision of a cell is written last, so it stays
         for name in FINAL:
-            if cell.get(name) is not None:
-                result.setdefault(cell["cell"], {})[f"final/{name}"] = float(cell[name])
+            if (value := getattr(cell, name)) is not None:
+                result.setdefault(cell.cell, {})[f"final/{name}"] = float(value)
     for m in measures:
         if m.step is None and not m.lang and m.value is not None:
             result.setdefault(m.cell, {})[f"final/{m.metric}"] = m.value
@@ -136,9 +132,9 @@ def add_measures(writer: SummaryWriter, measures: list[Measure]) -> None:
 
 
 def _first_seeds(cells: Iterable[Cell]) -> list[Cell]:
-    first: dict[tuple[str, str, str], Cell] = {}
+    first: dict[Arm, Cell] = {}
     for cell in cells:
-        first.setdefault((cell.method, cell.size, str(sorted(cell.overrides.items()))), cell)
+        first.setdefault(cell.arm, cell)
     return list(first.values())
 
 

@@ -10,14 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from ecr_bench.report.arms import is_contender, ordered_precisions
 from ecr_bench.report.claims import numbers
 from ecr_bench.report.measure_tables import short_table
-from ecr_bench.report.schema import Board, Verdict
 from ecr_bench.report.tables import DASH, TIED, Table, accuracy_cell, leaderboard, reference_precision, splits
-from ecr_bench.statistics.claim_schema import ClaimResult, ClaimsReport
-from ecr_bench.statistics.panel import arm_name
-from ecr_bench.statistics.words import arms
+from ecr_bench.results.arms import ordered_precisions
+from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
+from ecr_bench.results.schema import Board, Verdict
+from ecr_bench.results.words import arms
 from ecr_bench.types import Measure
 
 
@@ -66,7 +65,7 @@ def print_claims(report: ClaimsReport, console: Console | None = None) -> None:
 
 def _claim_numbers(result: ClaimResult) -> str:
     difference, p, mdd = numbers(result)
-    text = f"{arms(result.claim)}: {difference}"
+    text = f"{arms(result)}: {difference}"
     text += "" if p == DASH else f", p {p}, detectable {mdd}"
     return text + (f"; as good: {', '.join(result.as_good)}" if result.as_good else "")
 
@@ -99,11 +98,11 @@ def _print_verdict(verdict: Verdict, console: Console) -> None:
 def _across_precisions(board: Board) -> Table:
     """Contenders x precisions on all tasks of the headline split."""
     split = splits(board)[0]
-    rows = [r for r in board.rows if r.split == split and r.task == "all" and is_contender(r.method)]
-    found = {(r.method, r.size, r.precision): r for r in rows}
+    rows = [r for r in board.rows if r.split == split and r.task == "all" and r.arm.role.competes]
+    found = {(r.arm, r.precision): r for r in rows}
     precisions = ordered_precisions({r.precision for r in rows})
-    arms = list(dict.fromkeys((r.method, r.size) for r in rows))
-    lines = tuple((arm_name(*arm), *(accuracy_cell(found.get((*arm, p))) for p in precisions)) for arm in arms)
+    arms = list(dict.fromkeys(r.arm for r in rows))
+    lines = tuple((str(arm), *(accuracy_cell(found.get((arm, p))) for p in precisions)) for arm in arms)
     title = f"{split.capitalize()} languages, all tasks, by precision: accuracy in %"
     return Table(title, ("arm", *precisions), (lines,), f"{TIED} tied with the best at that precision")
 

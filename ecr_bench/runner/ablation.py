@@ -6,14 +6,16 @@ axis. Every series is run at every value, so stages that no value changes are co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from ecr_bench.arm import Arm
 from ecr_bench.config import CellGroup, Experiment, Section, one_line, parse, read, shipped
 from ecr_bench.errors import UserError, unknown
-from ecr_bench.runner.collect import arm_method
+from ecr_bench.methods.registry import role_of
 from ecr_bench.yaml_files import locate
 
 
@@ -58,6 +60,11 @@ class Axis(Section):
         return self
 
     @property
+    def by_size(self) -> bool:
+        """Whether every value names a model size."""
+        return all(value.size for value in self.values)
+
+    @property
     def numeric(self) -> bool:
         return self.values[0].at is not None
 
@@ -67,10 +74,10 @@ class Place:
     """Where an arm of the board stands: on which line, at which value."""
 
     series: str
-    value: Value
-    method: str
-    """As on the board, overrides in brackets."""
-    size: str
+    label: str
+    """Of the value."""
+    at: float | None
+    arm: Arm
 
 
 @dataclass(frozen=True)
@@ -78,14 +85,18 @@ class Ablation:
     experiment: Experiment
     """With all cells: references first, then the axis."""
     axis: Axis
-    references: tuple[tuple[str, str], ...]
-    """(method, size) of the arms that hold still."""
+    references: tuple[Arm, ...]
+    """The arms that hold still."""
 
     @property
     def places(self) -> list[Place]:
         """Every series at every value, in the order of the YAML."""
+
+        def arm(series: Series, value: Value) -> Arm:
+            return _arm(series.method, value.size or series.size, series.set | value.set)
+
         return [
-            Place(series.label, value, arm_method(series.method, series.set | value.set), value.size or series.size)
+            Place(series.label, value.label, value.at, arm(series, value))
             for series in self.axis.series
             for value in self.axis.values
         ]
@@ -109,9 +120,13 @@ def load_ablation(name_or_file: str, overrides: dict[str, Any]) -> Ablation:
     experiment = parse({**raw, "cells": [*given, *_cells(axis)]}, source)
     references, moving = experiment.cells[: len(given)], experiment.cells[len(given) :]
     cells = (*references, *(cell for cell in moving if not _listed(cell, references)))
-    held = sorted({(group.method, size) for group in references for size in group.sizes if not group.set})
+    held = sorted({_arm(group.method, size) for group in references for size in group.sizes if not group.set})
     experiment = experiment.model_copy(update={"cells": cells}).with_overrides(overrides)
     return Ablation(experiment, axis, tuple(held))
+
+
+def _arm(method: str, size: str, settings: Mapping[str, Any] | None = None) -> Arm:
+    return Arm.of(method, size, settings, role_of(method))
 
 
 def _full_name(name: str) -> str:

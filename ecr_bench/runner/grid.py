@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ecr_bench.arm import Arm
 from ecr_bench.config import Experiment, FinetuneConfig, PretrainConfig
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.methods.registry import METHODS
@@ -48,10 +48,11 @@ class Grid:
     experiment: Experiment
     stages: dict[str, Stage[Any]]
 
-    def cell(self, method: str, size: str, seed: int, extra: Mapping[str, Any]) -> CellStages:
-        """All stages of a cell; ``extra``: overrides, for the labels."""
-        name = f"{method}-{size} seed {seed}" + "".join(f" {key}={value}" for key, value in sorted(extra.items()))
-        train = self.train(method, size, seed, f"train {name}")
+    def cell(self, arm: Arm, seed: int) -> CellStages:
+        """All stages of an arm at a seed; ``experiment`` has the arm's settings already."""
+        name = f"{arm.name}-{arm.size} seed {seed}" + "".join(f" {key}={value}" for key, value in arm.settings)
+        train = self.train(arm.method, arm.size, seed, f"train {name}")
+        method = arm.method
         exp, cls, inputs = self.experiment, METHODS.get(method), self.stages[train].inputs
         scoring = ScoreSettings(
             precisions=tuple(cls.precisions) or exp.precisions,

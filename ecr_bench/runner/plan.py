@@ -10,39 +10,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ecr_bench.arm import Arm
 from ecr_bench.config import Experiment
 from ecr_bench.corpora.registry import CORPORA
 from ecr_bench.errors import UserError
 from ecr_bench.items.registry import TASKS
-from ecr_bench.methods.registry import METHODS
+from ecr_bench.methods.registry import METHODS, role_of
 from ecr_bench.runner.grid import CellStages, Grid
 from ecr_bench.source_code import forget
 from ecr_bench.stages.stage import Stage
 from ecr_bench.teachers.registry import TEACHERS
 
-__all__ = ["Cell", "Plan", "Stage", "make_plan", "short_overrides"]
-
-
-def short_overrides(overrides: dict[str, Any]) -> list[str]:
-    """``control_tokens.count: 8`` as ``count=8``; in full for pretrain, whose keys finetune has as well."""
-    short = {key: key if key.startswith("pretrain.") else key.split(".")[-1] for key in overrides}
-    return [f"{short[key]}={value}" for key, value in sorted(overrides.items())]
+__all__ = ["Cell", "Plan", "Stage", "make_plan"]
 
 
 @dataclass(frozen=True)
 class Cell(CellStages):
-    """A trained and scored arm: method x size x seed, with its stage ids."""
+    """An arm at one seed, trained and scored, with its stage ids."""
 
-    method: str
-    size: str
+    arm: Arm
     seed: int
-    overrides: dict[str, Any]
 
     @property
     def label(self) -> str:
-        """Readable and unique within an experiment: ``ecr-1x-s0``, with overrides appended."""
-        extra = "".join(f"-{short}" for short in short_overrides(self.overrides))
-        return f"{self.method}-{self.size}-s{self.seed}{extra}"
+        """Readable and unique within an experiment: ``ecr-1x-s0``, with the arm's settings appended: ``-count=8`` for
+        ``control_tokens.count: 8``; in full for pretrain, whose keys finetune has as well."""
+        settings = ((key if key.startswith("pretrain.") else key.split(".")[-1], v) for key, v in self.arm.settings)
+        extra = "".join(f"-{key}={value}" for key, value in settings)
+        return f"{self.arm.name}-{self.arm.size}-s{self.seed}{extra}"
 
 
 @dataclass(frozen=True)
@@ -63,8 +58,8 @@ def make_plan(experiment: Experiment) -> Plan:
         grid = Grid(local, stages)
         for size in group.sizes:
             for seed in group.seeds:
-                found = grid.cell(group.method, size, seed, extra=group.set)
-                cells.append(Cell(**vars(found), method=group.method, size=size, seed=seed, overrides=group.set))
+                arm = Arm.of(group.method, size, group.set, role_of(group.method))
+                cells.append(Cell(**vars(grid.cell(arm, seed)), arm=arm, seed=seed))
     labels = [cell.label for cell in cells]
     if duplicates := {label for label in labels if labels.count(label) > 1}:
         raise UserError(f"{experiment.name}: cells named twice: {', '.join(sorted(duplicates))}")

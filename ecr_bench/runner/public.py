@@ -20,7 +20,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.public import check_conditioning, public_tasks
 from ecr_bench.evaluation.public_families import FAMILIES
-from ecr_bench.evaluation.run import evaluate
+from ecr_bench.evaluation.run import evaluate, refuse_empty_options
 from ecr_bench.io import fingerprint
 from ecr_bench.precision import PRECISIONS
 from ecr_bench.precision.adapted import has_adapter, load_adapted
@@ -76,6 +76,7 @@ def prepare(asked: Evaluation) -> Prepared:
     tasks, manager = public_tasks(asked.names, asked.data_dir, asked.limit)
     lm = open_model(asked.model, asked.precision, asked.ecr)
     check_conditioning(tasks, lm.conditioner)
+    refuse_empty_options(lm, tasks)
     return Prepared(asked, lm, tasks, manager)
 
 
@@ -111,8 +112,7 @@ def score(prepared: Prepared, console: Console) -> pd.DataFrame:
     source = lm.conditioner.source if lm.conditioner else None
     metadata = {
         "cell": asked.model.name,
-        "method": source.kind if source else "plain",
-        "size": "",
+        "arm": source.kind if source else "plain",
         "precision": asked.precision,
         "seed": 0,
         "seen_languages": list(asked.seen),

@@ -46,7 +46,7 @@ class LogitsStage(Work[LogitsSettings, LogitsInputs, LogitsKept]):
 
         distill, seed = settings.distill, settings.seed
         tokenizer = load_tokenizer(inputs.tokenizer / "tokenizer")
-        items, texts = training_rows(inputs.corpus, inputs.items, settings.items, seed)
+        items, texts = training_rows(tokenizer, inputs.corpus, inputs.items, settings.items, seed)
         plain = plain_rows(tokenizer, items, texts, settings.window)
         source = teacher_folder(distill, {"larger": inputs.larger} if inputs.larger else {})
         teacher = load_teacher(source, tokenizer, settings.window)

@@ -64,8 +64,8 @@ class ScoreStage(Work[ScoreSettings, ScoreInputs, Scored]):
         model = inputs.train / "model"
         names = sorted(path.stem for path in (inputs.items / "test").glob("ecr_*.jsonl"))
         manager, tasks = load_item_tasks(inputs.items / "test", names)
-        # names of cell, arm and size belong to an experiment, not to the stage: `collect` fills them in
-        metadata = {"cell": "", "method": "", "size": "", "seed": 0, "seen_languages": settings.seen}
+        # names of cell and arm belong to an experiment, not to the stage: `collect` fills them in
+        metadata = {"cell": "", "arm": "", "seed": 0, "seen_languages": settings.seen}
         records: list[dict[str, Any]] = []
         costs: dict[str, Cost] = {}
         for index, precision in enumerate(settings.precisions):

@@ -168,7 +168,7 @@ def _train(settings: TrainSettings, inputs: TrainInputs, given: Ingredients, fol
     import torch
     from transformers import AutoModelForCausalLM
 
-    from ecr_bench.data.encode import encode_items, encode_texts
+    from ecr_bench.data.encode import encode_items, encode_texts, refuse_empty_options
     from ecr_bench.data.module import ExamplesDataModule, Mixture
     from ecr_bench.data.tokenizer import context_window
     from ecr_bench.items.files import read_items
@@ -180,6 +180,7 @@ def _train(settings: TrainSettings, inputs: TrainInputs, given: Ingredients, fol
 
     method, finetune, seed = METHODS.get(settings.method), settings.finetune, settings.seed
     assert settings.fitting is not None
+    refuse_empty_options(given.tokenizer, read_items(inputs.items / "test"))  # before anything is trained
     conditioner: Conditioner = method.conditioner(given)
     model: Any = read_folder(AutoModelForCausalLM, inputs.base / "model", dtype=torch.float32)
     if conditioner.tokens is not None:
@@ -193,7 +194,7 @@ def _train(settings: TrainSettings, inputs: TrainInputs, given: Ingredients, fol
         model = quantise_into(folder / "model", model, method.base_precision, device())
 
     fit_to_machine(model, settings.fitting)
-    items, texts = training_rows(inputs.corpus, inputs.items, finetune.items, seed)
+    items, texts = training_rows(given.tokenizer, inputs.corpus, inputs.items, finetune.items, seed)
     module: Method = method(model, finetune)
     sections = settings.sections.model_dump(mode="json", exclude_none=True)
     module.prepare(Training(given, conditioner, items, texts, window, seed, sections, inputs.by_role))

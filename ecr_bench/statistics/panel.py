@@ -19,12 +19,13 @@ import pandas as pd
 from ecr_bench.errors import UserError, unknown
 
 GRAINS = ("coarse", "fine")
-REQUIRED = ("method", "size", "precision", "seed", "task", "task_name", "grain", "lang", "target_lang")
+REQUIRED = ("arm", "precision", "seed", "task", "task_name", "grain", "lang", "target_lang")
 RESAMPLES = 2000
 
 
 class Unit(NamedTuple):
     arm: str
+    """Printed form of an arm: a key, never cut (arm.py)."""
     precision: str
     seed: int
 
@@ -169,11 +170,6 @@ class Panel:
         return {key: (float(np.mean([m for m, _ in v])), sum(n for _, n in v)) for key, v in cells.items()}
 
 
-def arm_name(method: str, size: str) -> str:
-    """``ecr`` and ``1x`` -> ``ecr-1x``."""
-    return f"{method}-{size}"
-
-
 def build_panel(records: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> Panel:
     """Pivot the records of one split. UserError if a cell was scored twice or cells differ in their items."""
     if missing := [name for name in (*REQUIRED, "item_id", "cluster", "correct") if name not in records.columns]:
@@ -184,7 +180,7 @@ def build_panel(records: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int 
         raise UserError("records: no rows; score at least one cell")
     keys = pd.MultiIndex.from_frame(records[["task_name", "item_id"]])
     item_codes, item_keys = pd.factorize(keys, sort=True)
-    unit_keys = [Unit(arm_name(m, s), p, int(r)) for m, s, p, r in _unit_columns(records)]
+    unit_keys = [Unit(arm, precision, int(seed)) for arm, precision, seed in _unit_columns(records)]
     units = sorted(set(unit_keys))
     row_of = {unit: row for row, unit in enumerate(units)}
     rows = np.fromiter((row_of[unit] for unit in unit_keys), dtype=np.int64, count=len(unit_keys))
@@ -196,8 +192,8 @@ def build_panel(records: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int 
     return Panel(units, correct, _items(records.iloc[first]), resamples, seed)
 
 
-def _unit_columns(records: pd.DataFrame) -> zip[tuple[str, str, str, int]]:
-    return zip(*(records[name].tolist() for name in ("method", "size", "precision", "seed")), strict=True)
+def _unit_columns(records: pd.DataFrame) -> zip[tuple[str, str, int]]:
+    return zip(*(records[name].tolist() for name in ("arm", "precision", "seed")), strict=True)
 
 
 def _items(rows: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecr_bench.statistics.claim_schema import ACCURACY, COSTS, Claim, ControlFinding, Finding
+from ecr_bench.results.claim_schema import ACCURACY, COSTS, Claim, ClaimResult, ControlFinding, Finding
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -45,16 +45,19 @@ def level(claim: Claim, value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}".replace("-", MINUS)
 
 
-def arms(claim: Claim) -> str:
-    """``ecr-1x - finetune-3x``, with precisions where they differ."""
+def arms(result: ClaimResult) -> str:
+    """``ecr-1x - finetune-3x``, with precisions where they differ; the claim's own names where the run has no such
+    arm."""
+    claim, a, b = result.claim, result.a or result.claim.a, result.b or result.claim.b
     if claim.precision_b and claim.precision_b != claim.precision:
-        return f"{claim.a} ({claim.precision}) {MINUS} {claim.b} ({claim.precision_b})"
-    return f"{claim.a} {MINUS} {claim.b}"
+        return f"{a} ({claim.precision}) {MINUS} {b} ({claim.precision_b})"
+    return f"{a} {MINUS} {b}"
 
 
-def result_in_words(claim: Claim, found: Finding, p_holm: float) -> str:
+def result_in_words(result: ClaimResult, found: Finding, p_holm: float) -> str:
     """Estimate, interval, p and minimum detectable difference."""
-    text = f"{arms(claim)}: {with_unit(claim, found.difference)} in {claim.metric}"
+    claim = result.claim
+    text = f"{arms(result)}: {with_unit(claim, found.difference)} in {claim.metric}"
     text += f" ({level(claim, found.mean_a)} against {level(claim, found.mean_b)})"
     if found.covers == "nothing":
         return f"{text}, a count without error."
@@ -66,13 +69,15 @@ def result_in_words(claim: Claim, found: Finding, p_holm: float) -> str:
     )
 
 
-def controls_in_words(claim: Claim, as_good: list[ControlFinding]) -> str:
+def controls_in_words(result: ClaimResult, as_good: list[ControlFinding]) -> str:
     """``random does as well (ecr-1x - random: +0.1 points, -0.9 to +1.1)``, joined."""
+    claim = result.claim
     sign = 1 if claim.direction == "higher" else -1
     parts = []
     for c in as_good:
         better = max(sign * c.low, sign * c.high) < 0
         word = "does better" if better else "is not shown to be worse"
         ends = f"{amount(claim, c.low)} to {amount(claim, c.high)}"
-        parts.append(f"{c.method} {word} ({claim.a} {MINUS} {c.method}: {with_unit(claim, c.difference)}, {ends})")
+        name = c.arm.name
+        parts.append(f"{name} {word} ({result.a} {MINUS} {name}: {with_unit(claim, c.difference)}, {ends})")
     return "; ".join(parts)

@@ -1,69 +1,24 @@
+"""Boards of runs with known effects: rows, contrasts, verdict, and the same in Markdown and terminal."""
+
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
+from ecr_bench.arm import Arm, Role
 from ecr_bench.errors import UserError
-from ecr_bench.report.board import build_board, write_board
 from ecr_bench.report.markdown import to_markdown
-from ecr_bench.report.schema import Board, read_board
 from ecr_bench.report.terminal import print_board
-
-LEVELS = {"finetune-1x": 0.45, "finetune-3x": 0.5, "ecr-1x": 0.75, "shuffled-1x": 0.45, "codes-only-1x": 0.4}
-LANGUAGES = {"de": "seen", "ja": "unseen", "ru": "unseen"}
-TASKS = {"intent": "coarse", "slot": "fine"}
-Records = tuple[pd.DataFrame, list[dict[str, Any]]]
-
-
-def make(
-    levels: dict[str, float] | None = None,
-    fine: dict[str, float] | None = None,
-    seeds: int = 2,
-    precisions: tuple[str, ...] = ("fp32", "nf4"),
-    items: int = 150,
-    seed: int = 0,
-) -> Records:
-    """Records and cells of arms with known accuracy; ``fine`` gives other levels for the fine task."""
-    rng = np.random.default_rng(seed)
-    levels = LEVELS if levels is None else levels
-    base = pd.DataFrame(
-        [(t, g, lang, group, k) for t, g in TASKS.items() for lang, group in LANGUAGES.items() for k in range(items)],
-        columns=["task", "grain", "lang", "group", "k"],
-    )
-    base["task_name"] = "ecr_" + base["task"] + "_" + base["lang"]
-    base["target_lang"] = base["lang"]
-    base["item_id"] = base["task"] + base["lang"] + base["k"].astype(str)
-    base["cluster"] = "m" + base["k"].astype(str)
-    base["loglikelihoods"] = [[-1.0, -2.0, -3.0, -4.0]] * len(base)
-    is_fine = (base["grain"] == "fine").to_numpy()
-    frames, cells = [], []
-    for arm, level in levels.items():
-        method, size = arm.rsplit("-", 1)
-        chance = np.where(is_fine, (fine or {}).get(arm, level), level)
-        for s in range(seeds if method in ("ecr", "finetune") else 1):
-            for precision in precisions:
-                cell = {"cell": f"{arm}-{s}", "method": method, "size": size, "precision": precision, "seed": s}
-                extra = 0 if method == "finetune" else 4
-                frames.append(base.assign(**cell, extra_tokens=extra, correct=rng.random(len(base)) < chance))
-                parameters = 990_000 if size == "1x" else 2_970_000
-                side = 400_000 if method == "ecr" else 0
-                cells.append({**cell, "parameters": parameters, "side_parameters": side, "ms_per_item": 0.5 + s})
-    return pd.concat(frames, ignore_index=True), cells
-
-
-SURFACE = {(task, split): {"copy": 0.3, "chance": 0.25} for task in TASKS for split in ("seen", "unseen")}
-
-
-def board_of(made: Records, **changes: Any) -> Board:
-    given: dict[str, Any] = {"baselines": SURFACE, "provenance": {"commit": "abc"}, "notes": ["a note"]} | changes
-    return build_board("quick", made[0], made[1], **given)
+from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.roles import Cast
+from ecr_bench.results.schema import Board
+from ecr_bench.run import Run
+from tests.world import ALL_CONTROLS, LEVELS, Made, arm, board_of, make, run_of
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +27,7 @@ def board() -> Board:
 
 
 def row(board: Board, method: str, task: str = "all", precision: str = "fp32", split: str = "unseen") -> Any:
-    found = [r for r in board.rows if (r.method, r.task, r.precision, r.split) == (method, task, precision, split)]
+    found = [r for r in board.rows if (r.arm.name, r.task, r.precision, r.split) == (method, task, precision, split)]
     return found[-1]
 
 
@@ -109,9 +64,6 @@ def test_supported_but_controls_missing(board: Board) -> None:
     assert len(verdict.low_precision) == 2 and all("yes" in s for s in verdict.low_precision)
 
 
-ALL_CONTROLS = {f"{name}-1x": 0.45 for name in ("random", "constant", "language", "shuffled", "codes-only")}
-
-
 def test_attributable_when_every_control_is_beaten() -> None:
     verdict = board_of(make(LEVELS | ALL_CONTROLS, precisions=("fp32",))).verdict
     assert verdict.attributable is True
@@ -144,59 +96,45 @@ def test_one_seed_says_that_intervals_cover_items_only() -> None:
 
 
 def test_missing_cells_are_simply_absent() -> None:
-    records, cells = make()
-    kept = records[~((records["method"] == "ecr") & (records["precision"] == "nf4"))]
-    board = board_of((kept[kept["method"] != "shuffled"], cells))
-    assert not [r for r in board.rows if r.method == "shuffled" or (r.method == "ecr" and r.precision == "nf4")]
+    made = make().without("shuffled-1x")
+    kept = made.records[~((made.records["arm"] == "ecr-1x") & (made.records["precision"] == "nf4"))]
+    board = board_of(made._replace(records=kept))
+    left = {(str(r.arm), r.precision) for r in board.rows}
+    assert ("ecr-1x", "fp32") in left and not left & {("ecr-1x", "nf4"), ("shuffled-1x", "fp32")}
     assert board.verdict.answer == "supported" and board.verdict.low_precision == ()
     alone = board_of(make({"finetune-1x": 0.5}, precisions=("int8",)), baselines={})
     assert alone.verdict.answer == "not tested" and "Not tested" in to_markdown(alone)
 
 
-def test_overrides_make_arms_of_their_own() -> None:
-    records, cells = make(precisions=("fp32",), seeds=1)
-    again = records[records["method"] == "ecr"].assign(cell="ecr-8")
-    more = {**next(c for c in cells if c["method"] == "ecr"), "cell": "ecr-8", "overrides": {"control_tokens.count": 8}}
-    board = board_of((pd.concat([records, again], ignore_index=True), [*cells, more]))
-    assert row(board, "ecr[control_tokens.count=8]").mean == row(board, "ecr").mean
+def test_settings_make_arms_of_their_own() -> None:
+    made = make(precisions=("fp32",), seeds=1)
+    more = Arm.of("ecr", "1x", {"control_tokens.count": 8}, Role.MAIN)
+    again = made.records[made.records["arm"] == "ecr-1x"].assign(cell="ecr-8", arm=str(more))
+    costs = next(c for c in made.cells if c.arm.role is Role.MAIN).model_copy(update={"cell": "ecr-8", "arm": more})
+    arms = {**made.arms, str(more): more}
+    board = board_of(Made(pd.concat([made.records, again], ignore_index=True), arms, [*made.cells, costs]))
+    means = {r.arm: r.mean for r in board.rows if r.task == "all" and r.split == "unseen"}
+    assert means[more] == means[more.without_settings] and str(more) == "ecr-1x[control_tokens.count=8]"
+    assert {c.a for c in board.contrasts if c.a.role is Role.MAIN} == {more.without_settings}
 
 
 def test_edges_are_finite_json(tmp_path: Path) -> None:
-    records, cells = make({"ecr-1x": 1.1, "finetune-3x": 1.1}, items=3)
-    write_board(tmp_path, board_of((records.assign(cluster="one"), [c | {"ms_per_item": float("nan")} for c in cells])))
+    made = make({"ecr-1x": 1.1, "finetune-3x": 1.1}, items=3)
+    cells = [CellCosts(**{**dict(cell), "ms_per_item": float("nan")}) for cell in made.cells]
+    run_of(made._replace(records=made.records.assign(cluster="one"), cells=cells)).write(tmp_path)
     text = (tmp_path / "board.json").read_text()
     assert "NaN" not in text and "Infinity" not in text
-    board = read_board(tmp_path)
+    board = Run.load(tmp_path).board
     assert {r.ci for r in board.rows} == {(0.0, 1.0)} and {c.verdict for c in board.contrasts} == {"inconclusive"}
     assert {r.ms_per_item for r in board.rows} == {None}
 
 
-def test_written_board_reads_back(tmp_path: Path, board: Board) -> None:
-    write_board(tmp_path, board)
-    assert read_board(tmp_path) == board
-    assert {"name", "rows", "baselines", "contrasts", "verdict", "notes", "provenance"} <= set(
-        json.loads((tmp_path / "board.json").read_text())
-    )
-    (tmp_path / "board.json").write_text('{"name": "x"}')
-    with pytest.raises(UserError, match=r"board\.json: rows: Field required"):
-        read_board(tmp_path)
-
-
 def test_bad_input() -> None:
-    records, cells = make(precisions=("fp32",), items=3)
+    made = make(precisions=("fp32",), items=3)
     with pytest.raises(UserError, match="unknown split 'dev': allowed are seen, unseen"):
-        board_of((records.assign(group="dev"), cells))
+        board_of(made._replace(records=made.records.assign(group="dev")))
     with pytest.raises(UserError, match="no rows"):
-        board_of((records.iloc[:0], cells))
-    with pytest.raises(UserError, match="baselines: unknown split"):
-        board_of((records, cells), baselines={("intent", "dev"): {"copy": 0.1}})
-
-
-def test_nested_baselines_are_accepted(board: Board) -> None:
-    nested: dict[str, Any] = {}
-    for (task, split), numbers in SURFACE.items():
-        nested.setdefault(task, {})[split] = numbers
-    assert board_of(make(), baselines=nested).baselines == board.baselines
+        board_of(made._replace(records=made.records.iloc[:0]))
 
 
 def test_markdown_leads_with_the_verdict(board: Board) -> None:
@@ -223,12 +161,9 @@ def test_terminal_fits_80_columns_unseen_first(board: Board) -> None:
     assert text.index("finetune-1x   ") < text.index("shuffled-1x  ") < text.index(" chance")
 
 
-def test_a_probe_does_not_decide_the_order_of_sizes():
-    from ecr_bench.report.arms import ordered_sizes
-
-    cells = [
-        {"method": "finetune", "size": "1x", "parameters": 100},
-        {"method": "finetune", "size": "3x", "parameters": 300},
-        {"method": "teacher-probe", "size": "3x", "parameters": 10},
-    ]
-    assert ordered_sizes(pd.DataFrame({"size": ["3x", "1x"]}), cells) == ["1x", "3x"]
+def test_a_probe_does_not_decide_the_order_of_sizes() -> None:
+    given = {arm("finetune", "1x"): 100, arm("finetune", "3x"): 300}
+    cells = [CellCosts(cell=str(a), arm=a, seed=0, precision="fp32", parameters=n) for a, n in given.items()]
+    probe = arm("teacher-probe", "3x")
+    cells.append(CellCosts(cell="p", arm=probe, seed=0, precision="fp32", parameters=10, probe={}))
+    assert Cast.of([*reversed(given), probe], cells).sizes == ["1x", "3x"]

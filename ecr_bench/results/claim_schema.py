@@ -5,11 +5,11 @@ Differences are a minus b: accuracy on the 0..1 scale, costs as a share of b's c
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ecr_bench.statistics.roles import CONTROLS
+from ecr_bench.arm import NamedArm
 
 ACCURACY = "accuracy"
 COSTS = ("train_seconds", "ms_per_item", "peak_memory", "scoring_memory", "parameters", "bytes")
@@ -31,14 +31,48 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
-def _arm(value: str) -> str:
-    method, separator, size = value.rpartition("-")
-    if not (method and separator and size):
-        raise ValueError("an arm is METHOD-SIZE, for example ecr-1x")
-    return value
+class ArmReference(Strict):
+    """An arm by the part it plays, so that a claim holds for any run: ``{role: main, at: small}``; or, as plain text, as
+    the run prints it: ``ecr-1x``."""
 
+    name: str | None = None
+    """The arm's printed form; everything else is then empty."""
+    role: Literal["main", "plain"] | None = None
+    """``main``: ECR; ``plain``: fine-tuning without control tokens."""
+    method: str | None = None
+    """In place of a role: a method with its modifiers, such as ``distill`` or ``ecr+dropout``."""
+    at: Literal["small", "large"] | None = None
+    """``small``: the smallest size that ECR was run at; ``large``: the plain one nearest three times that many
+    parameters."""
+    size: str | None = None
+    """In place of ``at``: a size by its name."""
+    settings: dict[str, Any] = {}
+    """Dotted keys in which the arm differs from its experiment."""
 
-Arm = Annotated[str, AfterValidator(_arm)]
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_text(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> ArmReference:
+        others = (self.role, self.method, self.at, self.size)
+        if self.name is not None:
+            if self.settings or any(part is not None for part in others):
+                raise ValueError("'name' stands alone")
+            return self
+        if (self.role is None) == (self.method is None):
+            raise ValueError("give either 'role' (main, plain) or 'method'")
+        if (self.at is None) == (self.size is None):
+            raise ValueError("give either 'at' (small, large) or 'size'")
+        return self
+
+    def __str__(self) -> str:
+        if self.name is not None:
+            return self.name
+        inside = ",".join(f"{key}={value}" for key, value in self.settings.items())
+        where = f"the {self.at} size" if self.at else self.size
+        return f"{self.role or self.method} at {where}" + (f" with {inside}" if inside else "")
 
 
 class Claim(Strict):
@@ -47,8 +81,8 @@ class Claim(Strict):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     says: str = Field(min_length=1)
     """The claim in plain words."""
-    a: Arm
-    b: Arm
+    a: ArmReference
+    b: ArmReference
     metric: str
     """``accuracy``, a cost of cells.json or a metric of measures.json."""
     direction: Literal["higher", "lower"]
@@ -74,15 +108,14 @@ class Claim(Strict):
     """Tested only where b's mean exceeds this: nobody is more stable than an arm that never spiked."""
     requires: dict[str, Any] = {}
     """Tested only where the experiment has these settings, by dotted key."""
-    controls: tuple[str, ...] = CONTROLS
-    """Methods at a's size that must be beaten as well for a gain to be attributed; empty where none applies."""
+    controls: tuple[str, ...] | None = None
+    """Control methods at a's size that must be beaten as well for a gain to be attributed; null: every one of the run.
+    Empty where none applies."""
 
     @model_validator(mode="after")
     def _fits(self) -> Claim:
         if self.a == self.b and (self.precision_b or self.precision) == self.precision:
             raise ValueError(f"a and b are the same arm: {self.a}")
-        if odd := sorted(set(self.controls) - set(CONTROLS)):
-            raise ValueError(f"controls: {odd[0]!r} is no control; allowed are {', '.join(CONTROLS)}")
         return self
 
 
@@ -127,7 +160,7 @@ class Finding(Strict):
 class ControlFinding(Strict):
     """a minus a control arm; ``beaten``: the 95 % interval lies on a's side of 0."""
 
-    method: str
+    arm: NamedArm
     precision: str
     difference: float
     low: float
@@ -137,6 +170,9 @@ class ControlFinding(Strict):
 
 class ClaimResult(Strict):
     claim: Claim
+    a: NamedArm | None
+    """The arms that the claim's names stand for in this run; null where it has none."""
+    b: NamedArm | None
     verdict: Verdict
     sentence: str
     """Verdict and reason in plain words."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
+
+from ecr_bench.arm import Arm, Setting
+from ecr_bench.results.arms import SPLITS
+from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.claim_schema import ACCURACY, COSTS, EXACT_COSTS, Claim, Evidence
+from ecr_bench.results.roles import Cast
 from ecr_bench.statistics.by_seed import exact_difference, mean_difference
-from ecr_bench.statistics.claim_schema import ACCURACY, COSTS, EXACT_COSTS, Claim, Evidence
 from ecr_bench.statistics.paired import Estimate, compare
-from ecr_bench.statistics.panel import Panel, arm_name
+from ecr_bench.statistics.panel import Panel, build_panel
 from ecr_bench.types import Measure
 
 
@@ -18,25 +24,39 @@ class NotTestedError(Exception):
 
 
 @dataclass(frozen=True)
-class Run:
-    """``panels``: split -> per-item answers; ``cells``: rows of cells.json; ``experiment``: its settings."""
+class Facts:
+    """``panels``: split -> per-item answers; ``experiment``: its settings as plain JSON."""
 
-    name: str
+    arms: dict[str, Arm]
     panels: Mapping[str, Panel]
-    cells: list[dict[str, Any]]
-    measures: list[Measure] = field(default_factory=list)
-    experiment: dict[str, Any] = field(default_factory=dict)
+    cells: Sequence[CellCosts]
+    measures: Sequence[Measure] = ()
+    experiment: Mapping[str, Any] = field(default_factory=dict)
 
-    def arms(self) -> set[str]:
-        found = {unit.arm for panel in self.panels.values() for unit in panel.units}
-        return found | {arm_name(cell["method"], cell["size"]) for cell in self.cells}
+    @classmethod
+    def of(
+        cls,
+        records: pd.DataFrame,
+        arms: Mapping[str, Arm],
+        cells: Sequence[CellCosts],
+        measures: Sequence[Measure] = (),
+        experiment: Mapping[str, Any] | None = None,
+    ) -> Facts:
+        """See ``build_board`` for ``records``, ``arms`` and ``cells``."""
+        groups = {split: records[records["group"] == split] for split in SPLITS}
+        panels: dict[str, Panel] = {split: build_panel(part) for split, part in groups.items() if len(part)}
+        return cls(dict(arms), panels, cells, measures, experiment or {})
+
+    @property
+    def cast(self) -> Cast:
+        return Cast.of(self.arms.values(), self.cells)
 
 
 @dataclass(frozen=True)
 class Side:
     """One arm of a comparison."""
 
-    arm: str
+    arm: Arm
     precision: str
 
 
@@ -50,33 +70,36 @@ class Found:
     """Both arms lie inside the permutation null of the metric: there is nothing to compare."""
 
 
-def difference(run: Run, claim: Claim, b: Side) -> Found:
-    """The claim's arm a minus ``b``; NotTestedError says what is missing."""
-    a = Side(claim.a, claim.precision)
+def difference(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
+    """``a`` minus ``b`` in what the claim is about; NotTestedError says what is missing."""
     if claim.metric == ACCURACY:
-        return _accuracy(run, claim, a, b)
-    return _cost(run, claim, a, b) if claim.metric in COSTS else _measure(run, claim, a, b)
+        return _accuracy(facts, claim, a, b)
+    return _cost(facts, claim, a, b) if claim.metric in COSTS else _measure(facts, claim, a, b)
 
 
-def _accuracy(run: Run, claim: Claim, a: Side, b: Side) -> Found:
-    panel = run.panels.get(claim.split)
+def _accuracy(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
+    panel = facts.panels.get(claim.split)
     if panel is None:
         raise NotTestedError(f"this run has no {claim.split} language")
     if claim.task not in panel.tasks:
         raise NotTestedError(f"this run has no {claim.task} task")
     for side in (a, b):
-        if not panel.has(side.arm, side.precision):
+        if not panel.has(str(side.arm), side.precision):
             raise NotTestedError(f"{side.arm} was not scored in {side.precision}")
-    found = compare(panel, a.arm, b.arm, a.precision, b.precision, claim.task)
+    found = compare(panel, str(a.arm), str(b.arm), a.precision, b.precision, claim.task)
     mean_a, mean_b = (_panel_mean(panel, side, claim.task) for side in (a, b))
     rows = tuple(
-        Evidence(file="board.json", row={**_names(side), "split": claim.split, "task": claim.task}) for side in (a, b)
+        Evidence(
+            file="board.json",
+            row={"arm": str(side.arm), "precision": side.precision, "split": claim.split, "task": claim.task},
+        )
+        for side in (a, b)
     )
     return Found(found, mean_a, mean_b, rows)
 
 
 def _panel_mean(panel: Panel, side: Side, task: str) -> float:
-    return _mean([panel.mean(row, task) for row in panel.rows(side.arm, side.precision)])
+    return _mean([panel.mean(row, task) for row in panel.rows(str(side.arm), side.precision)])
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -84,14 +107,9 @@ def _mean(values: Iterable[float]) -> float:
     return sum(known) / len(known)
 
 
-def _names(side: Side) -> dict[str, str | int]:
-    method, _, size = side.arm.rpartition("-")
-    return {"method": method, "size": size, "precision": side.precision}
-
-
-def _cost(run: Run, claim: Claim, a: Side, b: Side) -> Found:
-    of_a, rows_a = _costs(run, claim.metric, a)
-    of_b, rows_b = _costs(run, claim.metric, b)
+def _cost(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
+    of_a, rows_a = _costs(facts, claim.metric, a)
+    of_b, rows_b = _costs(facts, claim.metric, b)
     mean_a, mean_b = _mean(of_a.values()), _mean(of_b.values())
     if min(of_b.values()) <= 0:
         raise NotTestedError(f"{claim.metric} of {b.arm} is 0, so there is no share of it")
@@ -100,27 +118,29 @@ def _cost(run: Run, claim: Claim, a: Side, b: Side) -> Found:
     return Found(_by_seed(of_a, of_b, claim, relative=True), mean_a, mean_b, (*rows_a, *rows_b))
 
 
-def _costs(run: Run, metric: str, side: Side) -> tuple[dict[int, float], list[Evidence]]:
+def _costs(facts: Facts, metric: str, side: Side) -> tuple[dict[int, float], list[Evidence]]:
     """Seed -> cost of an arm, and where it stands."""
     values: dict[int, float] = {}
     rows: list[Evidence] = []
-    for cell in run.cells:
-        if arm_name(cell["method"], cell["size"]) != side.arm or cell.get("precision") != side.precision:
+    for cell in facts.cells:
+        if (cell.arm, cell.precision) != (side.arm, side.precision):
             continue
         if (value := _cost_of(cell, metric)) is not None:
-            values[int(cell["seed"])] = value
-            row: dict[str, str | int] = {"cell": cell["cell"], "precision": side.precision, "key": metric}
+            values[cell.seed] = float(value)
+            row: dict[str, str | int] = {"cell": cell.cell, "precision": side.precision, "key": metric}
             rows.append(Evidence(file="cells.json", row=row))
     if not values:
         raise NotTestedError(f"{metric} of {side.arm} in {side.precision} was not measured")
     return values, rows
 
 
-def _cost_of(cell: dict[str, Any], metric: str) -> float | None:
-    value = cell.get(metric)
-    if value is None:
-        return None
-    return float(value) + float(cell.get(f"side_{metric}") or 0) if metric in EXACT_COSTS else float(value)
+def _cost_of(cell: CellCosts, metric: str) -> float | None:
+    match metric:
+        case "parameters":
+            return cell.all_parameters
+        case "bytes":
+            return cell.all_bytes
+    return getattr(cell, metric)
 
 
 def _by_seed(a: dict[int, float], b: dict[int, float], claim: Claim, n: int = 0, relative: bool = False) -> Estimate:
@@ -130,16 +150,15 @@ def _by_seed(a: dict[int, float], b: dict[int, float], claim: Claim, n: int = 0,
         raise NotTestedError(f"{claim.metric}: {error}") from None
 
 
-def _measure(run: Run, claim: Claim, a: Side, b: Side) -> Found:
-    method_of = {cell["cell"]: cell["method"] for cell in run.cells}
-    chosen = [m for m in run.measures if m.metric == claim.metric and m.step is None and m.lang == claim.lang]
+def _measure(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
+    chosen = [m for m in facts.measures if m.metric == claim.metric and m.step is None and m.lang == claim.lang]
     if not chosen:
         raise NotTestedError(f"{claim.metric} was not measured in this run")
-    of_a, of_b = (dict(_settings(chosen, claim, side, method_of)) for side in (a, b))
+    of_a, of_b = (dict(_settings(chosen, claim, side)) for side in (a, b))
     for side, known in ((a, of_a), (b, of_b)):
         if not known:
             raise NotTestedError(f"{claim.metric} of {side.arm} in {side.precision} was not measured")
-    common = sorted(set(of_a) & set(of_b))
+    common = sorted(set(of_a) & set(of_b), key=str)
     if not common:
         raise NotTestedError(f"{claim.metric}: {a.arm} and {b.arm} share no seed and setting")
     rows_a, rows_b = [of_a[key] for key in common], [of_b[key] for key in common]
@@ -151,17 +170,18 @@ def _measure(run: Run, claim: Claim, a: Side, b: Side) -> Found:
     return Found(estimate, mean_a, mean_b, tuple(_row(m) for m in rows), all(_within_null(m) for m in rows))
 
 
+Settings = tuple[tuple[str, Setting], ...]
+
+
 def _settings(
-    measures: list[Measure], claim: Claim, side: Side, method_of: dict[str, str]
-) -> Iterator[tuple[tuple[int, str], Measure]]:
-    """(seed, setting) -> measure of an arm; the setting is '' unless the claim pools them."""
+    measures: Sequence[Measure], claim: Claim, side: Side
+) -> Iterator[tuple[tuple[int, Settings | None], Measure]]:
+    """(seed, setting) -> measure of an arm; the setting is None unless the claim pools them."""
     layers: set[int | None] = set()
     for m in measures:
         if m.precision != side.precision or m.value is None or (claim.layer is not None and m.layer != claim.layer):
             continue
-        method, bracket, setting = method_of.get(m.cell, m.method).partition("[")
-        whole = arm_name(method + bracket + setting, m.size) == side.arm
-        if not whole and not (claim.pool_settings and arm_name(method, m.size) == side.arm):
+        if m.arm != side.arm and not (claim.pool_settings and m.arm.without_settings == side.arm):
             continue
         # a probe has no layer: it is measured on its projection
         layers |= {m.layer} - {None}
@@ -169,7 +189,7 @@ def _settings(
             raise NotTestedError(
                 f"{claim.metric} was measured at layers {sorted(map(str, layers))}: the claim names none"
             )
-        yield (m.seed, "" if whole else setting), m
+        yield (m.seed, None if m.arm == side.arm else m.arm.settings), m
 
 
 def _value(measure: Measure) -> float:

@@ -12,17 +12,12 @@ Berger 1982, Technometrics 24).
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from dataclasses import dataclass
 
-from ecr_bench.config import Precision
-from ecr_bench.errors import UserError, unknown
-from ecr_bench.items.registry import TASKS
-from ecr_bench.methods.registry import METHODS
-from ecr_bench.metrics.registry import METRICS
+from ecr_bench.arm import Arm, Role
 from ecr_bench.statistics.by_seed import p_against
-from ecr_bench.statistics.claim_schema import (
-    ACCURACY,
-    COSTS,
+from ecr_bench.results.claim_names import check_names, resolve, setting
+from ecr_bench.results.claim_schema import (
     Claim,
     ClaimResult,
     ClaimSet,
@@ -31,26 +26,42 @@ from ecr_bench.statistics.claim_schema import (
     Verdict,
 )
 from ecr_bench.statistics.decision import decide
-from ecr_bench.statistics.evidence import Found, NotTestedError, Run, Side, difference
+from ecr_bench.results.evidence import Facts, Found, NotTestedError, Side, difference
 from ecr_bench.statistics.multiple import holm
 from ecr_bench.statistics.paired import ALPHA
-from ecr_bench.statistics.panel import arm_name
-from ecr_bench.statistics.roles import ANCHOR_CONTROLS, MODEL_CONTROLS, REQUIRED_CONTROLS, attribute
-from ecr_bench.statistics.words import controls_in_words, result_in_words, with_unit
+from ecr_bench.results.roles import REQUIRED_CONTROLS, attribute
+from ecr_bench.results.words import controls_in_words, result_in_words, with_unit
 
 FALLBACK_PRECISION = "fp32"
 """Where a control was not run in the claim's precision (a probe is never quantised)."""
 
 
-def evaluate(claims: ClaimSet, run: Run, source: str) -> tuple[ClaimResult, ...]:
+@dataclass(frozen=True)
+class Question:
+    """A claim with the arms that its names stand for in a run."""
+
+    claim: Claim
+    a: Arm
+    b: Arm
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        return Side(self.a, self.claim.precision), Side(self.b, self.claim.precision_b or self.claim.precision)
+
+
+def evaluate(claims: ClaimSet, facts: Facts, source: str) -> tuple[ClaimResult, ...]:
     """One result per claim. UserError names ``source``, the claim and the wrong name."""
     for claim in claims.claims:
-        _check_names(claim, run, source)
+        check_names(claim, facts, source)
     found: dict[str, Found] = {}
+    asked: dict[str, Question] = {}
     reasons: dict[str, str] = {}
     for claim in claims.claims:
         try:
-            found[claim.id] = _test(claim, run)
+            asked[claim.id] = Question(claim, resolve(claim.a, facts), resolve(claim.b, facts))
+            if len(set(asked[claim.id].sides)) == 1:
+                raise NotTestedError(f"a and b are the same arm, {asked[claim.id].a}")
+            found[claim.id] = _test(asked[claim.id], facts)
         except NotTestedError as error:
             reasons[claim.id] = str(error)
     tested = [claim for claim in claims.claims if claim.id in found]
@@ -58,9 +69,9 @@ def evaluate(claims: ClaimSet, run: Run, source: str) -> tuple[ClaimResult, ...]
     smaller = holm([p_against(found[c.id].estimate, _smallest(c)) for c in tested])
     corrected = {c.id: (p, q) for c, p, q in zip(tested, against, smaller, strict=True)}
     return tuple(
-        _judge(claim, run, found[claim.id], *corrected[claim.id])
+        _judge(asked[claim.id], facts, found[claim.id], *corrected[claim.id])
         if claim.id in found
-        else _not_tested(claim, reasons[claim.id])
+        else _not_tested(claim, asked.get(claim.id), reasons[claim.id])
         for claim in claims.claims
     )
 
@@ -79,60 +90,56 @@ def _smallest(claim: Claim) -> float:
     return _sign(claim) * claim.smallest_effect if claim.test == "superiority" else _null(claim)
 
 
-def _test(claim: Claim, run: Run) -> Found:
+def _test(question: Question, facts: Facts) -> Found:
+    claim = question.claim
     for key, wanted in claim.requires.items():
-        if (given := _setting(run.experiment, key)) != wanted:
+        if (given := setting(facts.experiment, key)) != wanted:
             raise NotTestedError(f"it needs {key} = {wanted}, this run has {given}")
-    found = difference(run, claim, Side(claim.b, claim.precision_b or claim.precision))
+    found = difference(facts, claim, *question.sides)
     if claim.needs_b_above is not None and found.mean_b <= claim.needs_b_above:
-        raise NotTestedError(f"{claim.metric} of {claim.b} is {found.mean_b:.3g}: there is nothing to improve on")
+        raise NotTestedError(f"{claim.metric} of {question.b} is {found.mean_b:.3g}: there is nothing to improve on")
     return found
 
 
-def _setting(experiment: dict[str, Any], dotted: str) -> Any:
-    node: Any = experiment
-    for step in dotted.split("."):
-        node = node.get(step) if isinstance(node, dict) else None
-    return node
-
-
-def _judge(claim: Claim, run: Run, found: Found, p: float, p_smaller: float) -> ClaimResult:
+def _judge(question: Question, facts: Facts, found: Found, p: float, p_smaller: float) -> ClaimResult:
+    claim = question.claim
     sign, estimate = _sign(claim), found.estimate
     thresholds = {"null": sign * _null(claim), "smallest": sign * _smallest(claim)}
     verdict: Verdict = decide(sign * estimate.value, p, **thresholds, p_smaller=p_smaller)
     if found.within_null and verdict == "supported":
         verdict = "inconclusive"
-    controls = tuple(_controls(claim, run))
-    lower = {c.method: min(sign * c.low, sign * c.high) for c in controls}
-    anchors, model, _ = attribute(lower)
-    if verdict == "supported" and (anchors or model):
-        verdict = "not attributable to anchors" if anchors else "not attributable to the language model"
+    controls = tuple(_controls(question, facts))
+    required = [name for name in REQUIRED_CONTROLS if claim.controls is None or name in claim.controls]
+    shown = attribute({c.arm: min(sign * c.low, sign * c.high) for c in controls}, required)
+    if verdict == "supported" and (shown.anchors or shown.model):
+        verdict = "not attributable to anchors" if shown.anchors else "not attributable to the language model"
     finding = Finding(
         difference=estimate.value, low=estimate.low, high=estimate.high, mean_a=found.mean_a, mean_b=found.mean_b,
         p=p_against(estimate, _null(claim)), mdd=estimate.mdd, n_seeds=estimate.n_seeds, covers=estimate.covers,
         n_items=estimate.n_items, n_clusters=estimate.n_clusters,
     )  # fmt: skip
-    untested = tuple(c for c in claim.controls if c not in lower and c in REQUIRED_CONTROLS)
     result = ClaimResult(
-        claim=claim, verdict=verdict, sentence="", finding=finding, p_holm=p, p_smaller_holm=p_smaller,
-        controls=controls, as_good=(*anchors, *model), untested_controls=untested, evidence=found.evidence,
+        claim=claim, a=question.a, b=question.b, verdict=verdict, sentence="", finding=finding, p_holm=p, p_smaller_holm=p_smaller,
+        controls=controls, as_good=(*shown.anchors, *shown.model), untested_controls=shown.untested, evidence=found.evidence,
     )  # fmt: skip
     reason = _reason(result, found)
-    return result.model_copy(update={"sentence": f"{result_in_words(claim, finding, p)} {reason}".strip()})
+    return result.model_copy(update={"sentence": f"{result_in_words(result, finding, p)} {reason}".strip()})
 
 
-def _controls(claim: Claim, run: Run) -> list[ControlFinding]:
-    size = claim.a.rpartition("-")[2]
+def _controls(question: Question, facts: Facts) -> list[ControlFinding]:
+    claim, a = question.claim, question.sides[0]
     result = []
-    for method in claim.controls:
+    for control in facts.cast.controls(question.a.size):
+        if claim.controls is not None and control.name not in claim.controls:
+            continue
         for precision in dict.fromkeys((claim.precision, FALLBACK_PRECISION)):
             try:
-                estimate = difference(run, claim, Side(arm_name(method, size), precision)).estimate
+                estimate = difference(facts, claim, a, Side(control, precision)).estimate
             except NotTestedError:
                 continue
             low = min(_sign(claim) * estimate.low, _sign(claim) * estimate.high)
             ends = {"difference": estimate.value, "low": estimate.low, "high": estimate.high}
-            result.append(ControlFinding(method=method, precision=precision, **ends, beaten=low > 0))
+            result.append(ControlFinding(arm=control, precision=precision, **ends, beaten=low > 0))
             break
     return result
 
@@ -155,49 +162,17 @@ def _reason(result: ClaimResult, found: Found) -> str:
         other = f"the smallest effect of interest, {smallest}" if both == "no effect" else f"more than {smallest}"
         return f"The interval holds both {both} and {other}."
     parts = []
-    for names, what in ((ANCHOR_CONTROLS, "anchors"), (MODEL_CONTROLS, "the language model")):
-        if as_good := [c for c in result.controls if c.method in names and not c.beaten]:
-            parts.append(f"Not attributable to {what}: {controls_in_words(claim, as_good)}.")
+    for role, what in ((Role.ANCHOR_CONTROL, "anchors"), (Role.MODEL_CONTROL, "the language model")):
+        if as_good := [c for c in result.controls if c.arm.role is role and not c.beaten]:
+            parts.append(f"Not attributable to {what}: {controls_in_words(result, as_good)}.")
     if result.untested_controls:
         parts.append(f"Attribution is untested for lack of {', '.join(result.untested_controls)}.")
     return " ".join(parts)
 
 
-def _not_tested(claim: Claim, reason: str) -> ClaimResult:
+def _not_tested(claim: Claim, question: Question | None, reason: str) -> ClaimResult:
+    arms = {"a": question.a, "b": question.b} if question else {"a": None, "b": None}
     return ClaimResult(
-        claim=claim, verdict="not tested", sentence=f"Not tested: {reason}.", finding=None, p_holm=None,
+        claim=claim, **arms, verdict="not tested", sentence=f"Not tested: {reason}.", finding=None, p_holm=None,
         p_smaller_holm=None, controls=(), as_good=(), untested_controls=(), evidence=(),
     )  # fmt: skip
-
-
-def _check_names(claim: Claim, run: Run, source: str) -> None:
-    """A name that no run could have is an error; one that this run lacks leaves the claim untested."""
-    where = f"{source}: claim {claim.id}: "
-    for arm in (claim.a, claim.b):
-        if arm not in run.arms() and arm.rpartition("-")[0].partition("[")[0] not in METHODS:
-            raise _named(where, unknown("method of arm", arm, METHODS))
-    metrics = {ACCURACY, *COSTS, *METRICS, *(m.metric for m in run.measures)}
-    if claim.metric not in metrics:
-        raise _named(where, unknown("metric", claim.metric, metrics))
-    tasks = {"all", "coarse", "fine", *TASKS, *(task for panel in run.panels.values() for task in panel.tasks)}
-    if claim.task not in tasks:
-        raise _named(where, unknown("task", claim.task, tasks))
-    precisions = {*get_args(Precision), *(unit.precision for panel in run.panels.values() for unit in panel.units)}
-    for precision in (claim.precision, claim.precision_b or claim.precision):
-        if precision not in precisions:
-            raise _named(where, unknown("precision", precision, precisions))
-    for key in claim.requires:
-        _check_setting(run.experiment, key, where)
-
-
-def _check_setting(experiment: dict[str, Any], dotted: str, where: str) -> None:
-    node: Any = experiment
-    for step in dotted.split(".") if experiment else ():
-        if not isinstance(node, dict) or step not in node:
-            allowed = ", ".join(sorted(node)) if isinstance(node, dict) else "none (it is a value)"
-            raise UserError(f"{where}requires: unknown key {dotted!r}: allowed here are {allowed}")
-        node = node[step]
-
-
-def _named(where: str, error: UserError) -> UserError:
-    return UserError(f"{where}{error}")

@@ -8,11 +8,15 @@ from typing import Any
 
 import pandas as pd
 
+from ecr_bench.arm import Arm, Role, by_name
 from ecr_bench.ecr.quality import Quality
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.io import read_json
 from ecr_bench.metrics.files import FILE, read_measures
-from ecr_bench.runner.plan import Cell, Plan, short_overrides
+from ecr_bench.results.arms import SPLITS
+from ecr_bench.results.board import Baselines
+from ecr_bench.results.cells import CellCosts
+from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.store import Store
 from ecr_bench.types import Measure
 
@@ -22,8 +26,7 @@ def collect_records(plan: Plan, store: Store) -> pd.DataFrame:
     frames = []
     for cell in plan.cells:
         frame = read_records(store.path(cell.score) / "records.parquet")
-        frame["cell"], frame["method"], frame["size"] = cell.label, method_name(cell), cell.size
-        frame["seed"] = cell.seed
+        frame["cell"], frame["arm"], frame["seed"] = cell.label, str(cell.arm), cell.seed
         frames.append(frame)
     records = pd.concat(frames, ignore_index=True)
     return _comparable(records) if len(_seen_sets(plan)) > 1 else records
@@ -38,32 +41,28 @@ def _comparable(records: pd.DataFrame) -> pd.DataFrame:
     return records[records.groupby(["task_name", "item_id"])["group"].transform("nunique") == 1].reset_index(drop=True)
 
 
-def method_name(cell: Cell) -> str:
-    """The name of the arm on the board; overrides make it an arm of its own."""
-    return arm_method(cell.method, cell.overrides)
+def collect_arms(plan: Plan) -> dict[str, Arm]:
+    """Printed form -> arm, in the order of the plan."""
+    return by_name(cell.arm for cell in plan.cells)
 
 
-def arm_method(method: str, overrides: dict[str, Any]) -> str:
-    """``ecr`` with ``{"control_tokens.count": 8}`` -> ``ecr[count=8]``."""
-    extra = ",".join(short_overrides(overrides))
-    return f"{method}[{extra}]" if extra else method
-
-
-def collect_cells(plan: Plan, store: Store) -> list[dict[str, Any]]:
+def collect_cells(plan: Plan, store: Store) -> list[CellCosts]:
     """Costs of each cell and precision: parameters, bytes, ms per item, seconds, peak memory, losses."""
     rows = []
     for cell in plan.cells:
         trained, scored = store.result(cell.train), store.result(cell.score)
         for precision, cost in scored["precisions"].items():
-            names = {"cell": cell.label, "method": method_name(cell), "size": cell.size, "seed": cell.seed}
-            rows.append({**trained, **names, "precision": precision, **cost, "base": cell.base, "stage": cell.train})
+            numbers = {**trained, **cost}
+            known = {key: value for key, value in numbers.items() if key in CellCosts.model_fields}
+            names = {"cell": cell.label, "arm": cell.arm, "seed": cell.seed, "precision": precision}
+            rows.append(CellCosts(**{**known, **names, "base": cell.base, "stage": cell.train}))
     return rows
 
 
 def collect_measures(plan: Plan, store: Store) -> list[Measure]:
     """What is not accuracy, of all cells that were measured: geometry, semantic similarity, stability."""
     return [
-        replace(measure, cell=cell.label, method=method_name(cell), size=cell.size, seed=cell.seed)
+        replace(measure, cell=cell.label, arm=cell.arm, seed=cell.seed)
         for cell in plan.cells
         if cell.geometry
         for measure in read_measures(store.path(cell.geometry) / FILE)
@@ -125,17 +124,22 @@ def _memory_note(plan: Plan, store: Store) -> list[str]:
     beside = {}
     for cell in plan.cells:
         result = store.result(cell.train)
-        if cell.method == "ecr" and result["side_parameters"]:
-            beside[f"{method_name(cell)}-{cell.size}"] = (result["side_parameters"], result["parameters"])
+        if cell.arm.role is Role.MAIN and result["side_parameters"]:
+            beside[cell.arm] = (result["side_parameters"], result["parameters"])
     return [
-        f"{name} stores {side:,} numbers (projection and anchors) beside the {model:,} of its model; they count."
-        for name, (side, model) in beside.items()
+        f"{arm} stores {side:,} numbers (projection and anchors) beside the {model:,} of its model; they count."
+        for arm, (side, model) in beside.items()
     ]
 
 
-def collect_surface(plan: Plan, store: Store) -> dict[str, Any]:
+def collect_surface(plan: Plan, store: Store) -> Baselines:
     """Copy, length and majority baselines of the test items; none where cells differ in what is seen."""
-    return {} if len(_seen_sets(plan)) > 1 else read_json(store.path(plan.cells[0].items) / "surface.json")
+    if len(_seen_sets(plan)) > 1:
+        return {}
+    by_task: Baselines = read_json(store.path(plan.cells[0].items) / "surface.json")
+    return {
+        split: {task: groups[split] for task, groups in by_task.items() if split in groups} for split in SPLITS
+    }
 
 
 def _corpus_folder(plan: Plan, store: Store) -> Path:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from ecr_bench.report.contrasts import CONTROL, HEADLINE, LOW, MIXED, TASKS
-from ecr_bench.report.schema import Contrast, TaskVerdict, Verdict
-from ecr_bench.statistics.roles import CONTROLS, MAIN, PLAIN, REQUIRED_CONTROLS, attribute
-from ecr_bench.statistics.words import interval, points
+from ecr_bench.arm import Role
+from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, TASKS
+from ecr_bench.results.roles import REQUIRED_CONTROLS, Cast, attribute
+from ecr_bench.results.schema import Contrast, TaskVerdict, Verdict
+from ecr_bench.results.words import interval, points
 
 WORD = {"supported": "Yes", "refuted": "No, the opposite holds", "inconclusive": "Not shown"}
 
 
-def build_verdict(contrasts: list[Contrast]) -> Verdict:
+def build_verdict(contrasts: list[Contrast], cast: Cast) -> Verdict:
     """Answer 'does small ECR beat the plain large model on unseen languages?' from the contrasts of a board."""
     unseen = [c for c in contrasts if c.split == "unseen"]
-    headline = [c for c in unseen if c.family == HEADLINE]
+    small, large = cast.first(Role.MAIN, cast.small), cast.first(Role.PLAIN, cast.large)
+    headline = [c for c in unseen if c.family == HEADLINE and (c.a, c.b) == (small, large)]
     if not headline:
         return _not_tested()
-    small = headline[0].a  # sizes rise: the first pair has the smallest ECR arm, its last the largest plain model
-    large = [c.b for c in headline if c.a == small][-1]
-    chosen = {c.task: c for c in headline if (c.a, c.b) == (small, large)}
+    chosen = {c.task: c for c in headline}
     precision = headline[0].precision
     controls = [c for c in unseen if c.family == CONTROL and c.a == small and c.precision == precision]
     by_task = {t: _task_verdict(chosen[t], [c for c in controls if c.task == t]) for t in TASKS if t in chosen}
@@ -43,9 +43,9 @@ def _precisions(c: Contrast) -> str:
 
 
 def _not_tested() -> Verdict:
-    reason = f"this board has no unseen language or lacks {MAIN} at a small or {PLAIN} at a larger size"
+    reason = "this board has no unseen language, or lacks ECR at a small or plain fine-tuning at a larger size"
     return Verdict(
-        question=f"Does a small model with {MAIN} beat a plain larger one on unseen languages?",
+        question="Does a small model with ECR beat a plain larger one on unseen languages?",
         answer="not tested",
         attributable=None,
         sentence=f"Not tested: {reason}.",
@@ -54,24 +54,18 @@ def _not_tested() -> Verdict:
     )
 
 
-def _method(contrast: Contrast) -> str:
-    """The control's method name: ``codes-only-1x`` -> ``codes-only``."""
-    return next(name for name in CONTROLS if contrast.b.startswith(f"{name}-"))
-
-
 def _task_verdict(main: Contrast, controls: list[Contrast]) -> TaskVerdict:
-    level = {_method(c): c for c in controls}
-    anchors, model, beaten = attribute({name: c.ci[0] for name, c in level.items()})
-    missing = [name for name in REQUIRED_CONTROLS if name not in level]
+    level = {c.b.name: c for c in controls}
+    found = attribute({c.b: c.ci[0] for c in controls})
     parts = []
-    if anchors:
-        parts.append(f"Not attributable to anchors: {_show(anchors, level)}.")
-    if model:
-        parts.append(f"Not attributable to the language model: {_show(model, level)}.")
-    if beaten and not anchors and not model:
-        parts.append(f"ECR beats every control that was run ({', '.join(beaten)}).")
-    if missing:
-        parts.append(f"Attribution is untested for lack of {', '.join(missing)}.")
+    if found.anchors:
+        parts.append(f"Not attributable to anchors: {_show(found.anchors, level)}.")
+    if found.model:
+        parts.append(f"Not attributable to the language model: {_show(found.model, level)}.")
+    if found.beaten and not found.anchors and not found.model:
+        parts.append(f"ECR beats every control that was run ({', '.join(found.beaten)}).")
+    if found.untested:
+        parts.append(f"Attribution is untested for lack of {', '.join(found.untested)}.")
     return TaskVerdict(
         task=main.task,
         answer=main.verdict,
@@ -79,9 +73,9 @@ def _task_verdict(main: Contrast, controls: list[Contrast]) -> TaskVerdict:
         ci=main.ci,
         mdd=main.mdd,
         sentence=main.sentence,
-        not_attributable_to_anchors=anchors,
-        not_attributable_to_language_model=model,
-        ruled_out=beaten,
+        not_attributable_to_anchors=found.anchors,
+        not_attributable_to_language_model=found.model,
+        ruled_out=found.beaten,
         qualification=" ".join(parts),
     )
 

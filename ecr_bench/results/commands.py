@@ -8,35 +8,32 @@ from typing import Any
 
 import yaml
 
+from ecr_bench.arm import Arm
 from ecr_bench.config import load
 from ecr_bench.errors import UserError
 from ecr_bench.methods.registry import METHODS
-from ecr_bench.report.arms import with_overrides
-from ecr_bench.report.schema import Board
-from ecr_bench.runner.collect import arm_method
-from ecr_bench.statistics.panel import arm_name
+from ecr_bench.results.schema import Board
 
 
-def arm_commands(board: Board) -> dict[tuple[str, str], str]:
-    """(method, size) -> one shell command. It runs under a name of its own, so that the board it came from is not
+def arm_commands(board: Board) -> dict[Arm, str]:
+    """Arm -> one shell command. It runs under a name of its own, so that the board it came from is not
     overwritten; in the same ``--out`` folder finished stages are reused. Empty without an experiment in the board."""
     experiment = board.provenance.get("experiment")
     if not isinstance(experiment, dict) or not experiment.get("cells"):
         return {}
     start = _start(experiment)
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    groups: dict[Arm, list[dict[str, Any]]] = {}
     for group in experiment["cells"]:
         overrides = group.get("set") or {}
         for size in group.get("sizes", ()):
             cell = {"method": group["method"], "sizes": [size], "seeds": group.get("seeds", [0])}
             cell |= {"set": overrides} if overrides else {}
-            for name in {with_overrides(group["method"], overrides), arm_method(group["method"], overrides)}:
-                groups.setdefault((name, size), []).append(cell)
+            groups.setdefault(Arm.of(group["method"], size, overrides), []).append(cell)
     return {arm: _command(start, experiment["name"], arm, cells) for arm, cells in groups.items()}
 
 
-def _command(start: list[str], name: str, arm: tuple[str, str], cells: list[dict[str, Any]]) -> str:
-    own = re.sub(r"[^A-Za-z0-9._]+", "-", f"{name}-{arm_name(*arm)}").strip("-")
+def _command(start: list[str], name: str, arm: Arm, cells: list[dict[str, Any]]) -> str:
+    own = re.sub(r"[^A-Za-z0-9._]+", "-", f"{name}-{arm}").strip("-")
     words = [*start, f"name={own}", f"cells={_flow(cells)}"]
     plugin = "" if _ships(cells[0]["method"]) else " --plugin FILE.py"
     return shlex.join(words) + plugin

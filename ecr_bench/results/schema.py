@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from ecr_bench.errors import UserError
-from ecr_bench.io import read_json, write_json, write_text
-from ecr_bench.statistics.claim_schema import ClaimsReport
+from ecr_bench.arm import NamedArm
 from ecr_bench.statistics.decision import Answer
-from ecr_bench.types import Measure
 
 Split = Literal["unseen", "seen"]
 
@@ -34,9 +29,7 @@ class Record(BaseModel):
 class Row(Record):
     """Accuracy of one arm at one precision on one task of one split, mean over its seeds."""
 
-    method: str
-    """Registered method; overrides of the cell group stand in brackets."""
-    size: str
+    arm: NamedArm
     precision: str
     split: Split
     """``unseen``: languages without labelled training rows (the headline); ``seen``: those with."""
@@ -73,8 +66,7 @@ class Row(Record):
 class LanguageRow(Record):
     """Accuracy of one arm in one language (of the text) at the highest precision run, mean over its seeds."""
 
-    method: str
-    size: str
+    arm: NamedArm
     precision: str
     split: Split
     task: str
@@ -89,8 +81,8 @@ class Contrast(Record):
 
     name: str
     """``a - b``; with precisions where they differ."""
-    a: str
-    b: str
+    a: NamedArm
+    b: NamedArm
     precision: str
     """Precision of ``a``."""
     precision_b: str
@@ -173,24 +165,3 @@ class Board(Record):
     verdict: Verdict
     notes: list[str]
     provenance: dict[str, Any]
-
-
-def write_board(
-    folder: Path, board: Board, measures: Sequence[Measure] = (), claims: ClaimsReport | None = None
-) -> None:
-    """Write ``board.json`` and ``board.md`` (with claims and ``measures``) into ``folder``, each atomically."""
-    from ecr_bench.report.markdown import to_markdown  # it draws a Board, so it imports this module
-
-    write_json(folder / "board.json", board.model_dump(mode="json"))
-    write_text(folder / "board.md", to_markdown(board, measures, claims))
-
-
-def read_board(path: Path) -> Board:
-    """Read ``board.json`` (or the folder that holds it). UserError names the file and the first wrong field."""
-    path = path / "board.json" if path.is_dir() else path
-    try:
-        return Board.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {where}: {first['msg']}: not a board this version wrote; run it again") from None

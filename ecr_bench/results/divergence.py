@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from scipy.stats import binomtest
 
-from ecr_bench.report.measure_tables import number
-from ecr_bench.report.schema import Record
+from ecr_bench.arm import Arm
+from ecr_bench.results.schema import Record
 from ecr_bench.runner.ablation import Place
 from ecr_bench.types import Measure
 
@@ -35,18 +35,17 @@ class Stability(Record):
 
 
 METRICS = ("spike_score", "loss_spikes", "grad_norm_median", "grad_norm_p95", "grad_norm_max")
-HEADS = ("runs", "diverged", "rate (95 %)", "spike score", "loss spikes", "gradient median", "95 %", "max")
 
 
 def stability_of(places: Sequence[Place], measures: Iterable[Measure]) -> list[Stability]:
     """One row for each place that has runs, and one for each line of several values."""
-    by_arm: dict[tuple[str, str], list[Measure]] = {}
+    by_arm: dict[Arm, list[Measure]] = {}
     for m in measures:
-        by_arm.setdefault((m.method, m.size), []).append(m)
+        by_arm.setdefault(m.arm, []).append(m)
     lines: dict[str, list[tuple[str, list[Measure]]]] = {}
     for place in places:
-        if found := by_arm.get((place.method, place.size)):
-            lines.setdefault(place.series, []).append((place.value.label, found))
+        if found := by_arm.get(place.arm):
+            lines.setdefault(place.series, []).append((place.label, found))
     rows = []
     for series, points in lines.items():
         parts = [*points, (ALL, [m for _, found in points for m in found])] if len(points) > 1 else points
@@ -74,10 +73,3 @@ def _row(series: str, label: str, measures: Sequence[Measure]) -> Stability | No
 def _mean(measures: Sequence[Measure], metric: str) -> float | None:
     values = [m.value for m in measures if m.metric == metric and m.value is not None]
     return float(np.mean(values)) if values else None
-
-
-def cells(row: Stability) -> tuple[str, ...]:
-    """The row under ``HEADS``."""
-    rate = f"{100 * row.rate:.0f} % ({100 * row.ci[0]:.0f} to {100 * row.ci[1]:.0f})"
-    values = (getattr(row, name) for name in METRICS)
-    return (str(row.runs), str(row.diverged), rate, *("\N{EN DASH}" if v is None else number(v) for v in values))

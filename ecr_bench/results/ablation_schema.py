@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
-from ecr_bench.errors import UserError
-from ecr_bench.io import read_json
-from ecr_bench.report.divergence import Stability
-from ecr_bench.report.equal_size import EqualSize
-from ecr_bench.report.schema import Record, Split
+from ecr_bench.arm import Arm, NamedArm
+from ecr_bench.results.divergence import Stability
+from ecr_bench.results.equal_size import EqualSize
+from ecr_bench.results.schema import Record, Split
+from ecr_bench.runner.ablation import Ablation, Place
 
 
 class Point(Record):
@@ -21,7 +19,7 @@ class Point(Record):
     label: str
     """The value on the axis; empty for a reference."""
     at: float | None
-    arm: str
+    arm: NamedArm
     split: Split
     task: str
     mean: float
@@ -36,10 +34,42 @@ class Difference(Record):
 
     series: str
     label: str
-    reference: str
+    reference: NamedArm
     task: str
     difference: float
     ci: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What was varied, and which arms stand where."""
+
+    name: str
+    label: str
+    """What is varied."""
+    log: bool
+    numeric: bool
+    by_size: bool
+    """The axis is the model size."""
+    places: tuple[Place, ...]
+    references: tuple[Arm, ...]
+
+    @classmethod
+    def planned(cls, ablation: Ablation) -> Layout:
+        axis = ablation.axis
+        places = tuple(ablation.places)
+        return cls(
+            ablation.experiment.name, axis.label, axis.log, axis.numeric, axis.by_size, places, ablation.references
+        )
+
+    @classmethod
+    def of(cls, result: AblationResult) -> Layout:
+        """That of a finished ablation."""
+        places = dict.fromkeys(Place(p.series, p.label, p.at, p.arm) for p in result.points)
+        references = dict.fromkeys(p.arm for p in result.references)
+        return cls(
+            result.name, result.label, result.log, result.numeric, result.by_size, tuple(places), tuple(references)
+        )
 
 
 class AblationResult(Record):
@@ -48,6 +78,8 @@ class AblationResult(Record):
     """What is varied."""
     log: bool
     numeric: bool
+    by_size: bool
+    """The axis is the model size."""
     precision: str
     points: list[Point]
     references: list[Point]
@@ -65,14 +97,3 @@ class AblationResult(Record):
         """(split, task) of each small plot: unseen before seen; ``all`` only where no task has a grain."""
         found = list(dict.fromkeys((str(point.split), point.task) for point in self.points))
         return [pair for pair in found if pair[1] != "all"] or found
-
-
-def read_ablation(folder: Path) -> AblationResult | None:
-    """``ablation.json`` of a run; None where the run is no ablation."""
-    path = folder / "ablation.json"
-    if not path.is_file():
-        return None
-    try:
-        return AblationResult.model_validate(read_json(path))
-    except ValidationError:
-        raise UserError(f"{path}: not an ablation this version wrote; run it again") from None

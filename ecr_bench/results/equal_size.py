@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ecr_bench.report.schema import Measured, Record
+from ecr_bench.arm import Arm, NamedArm
+from ecr_bench.results.schema import Measured, Record
 from ecr_bench.statistics.paired import seed_variance
 from ecr_bench.statistics.panel import Panel
 
@@ -15,7 +16,7 @@ from ecr_bench.statistics.panel import Panel
 class EqualSize(Record):
     """The size at which a plain model is as good as ``arm``, in multiples of the smallest plain model."""
 
-    arm: str
+    arm: NamedArm
     task: str
     factor: Measured
     """Null: no plain model that was run is as good. 1: the smallest one is already."""
@@ -65,8 +66,8 @@ def crossing(ratios: Sequence[float], plain: np.ndarray, wanted: np.ndarray) -> 
     return np.where(plain[0] >= wanted, 1.0, result)
 
 
-def equal_size(panel: Panel, precision: str, arm: str, plain: Sequence[tuple[str, float]], task: str) -> EqualSize:
-    """Compare ``arm`` with the plain arms, given as (name, parameters over those of the smallest), rising.
+def equal_size(panel: Panel, precision: str, arm: Arm, plain: Sequence[tuple[Arm, float]], task: str) -> EqualSize:
+    """Compare ``arm`` with the plain arms, given as (arm, parameters over those of the smallest), rising.
 
     The interval takes all arms through the same cluster bootstrap, so it is paired, and adds to each arm normal
     noise of the pooled between-seed variance (statistics/paired.py); percentiles of the 2,000 crossings.
@@ -74,14 +75,14 @@ def equal_size(panel: Panel, precision: str, arm: str, plain: Sequence[tuple[str
     pooled = seed_variance(panel, precision, task)
     noise = np.random.default_rng(0)
 
-    def draws(name: str) -> tuple[float, np.ndarray]:
-        rows = panel.rows(name, precision)
+    def draws(arm: Arm) -> tuple[float, np.ndarray]:
+        rows = panel.rows(str(arm), precision)
         value = float(np.mean([panel.mean(row, task) for row in rows]))
         drawn = np.mean([panel.replicates(row, task) for row in rows], axis=0)
         return value, value + drawn + noise.normal(0.0, math.sqrt(pooled.net / len(rows)), len(drawn))
 
     ratios = [ratio for _, ratio in plain]
-    values, replicates = zip(*(draws(name) for name, _ in plain), strict=True)
+    values, replicates = zip(*(draws(other) for other, _ in plain), strict=True)
     wanted, wanted_draws = draws(arm)
     point = crossing(ratios, np.array(values)[:, None], np.array([wanted]))[0]
     low, high = np.quantile(crossing(ratios, np.stack(replicates), wanted_draws), [0.025, 0.975], method="nearest")

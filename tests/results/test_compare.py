@@ -8,23 +8,22 @@ import pytest
 
 from ecr_bench.cli import main
 from ecr_bench.errors import UserError
-from ecr_bench.report.compare import compare_references
+from ecr_bench.publish import compare_references
 from ecr_bench.report.tables import Table
+from ecr_bench.results.words import interval, points
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import build_panel
-from ecr_bench.statistics.words import interval, points
-from tests.test_board import Records, make
-from tests.test_claims import finished
+from tests.world import Made, finished, make
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Records]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Made]:
     folder = tmp_path_factory.mktemp("runs")
     made = make(items=40)
     finished(folder / "one", made)
     finished(folder / "two", make({"ecr-1x": 0.3, "finetune-3x": 0.5}, items=30, seed=1))
     other = make({"ecr-1x": 0.5}, items=5)
-    finished(folder / "other", (other[0].assign(item_id="x" + other[0]["item_id"]), other[1]))
+    finished(folder / "other", other._replace(records=other.records.assign(item_id="x" + other.records["item_id"])))
     return folder, made
 
 
@@ -32,17 +31,17 @@ def line(table: Table, split: str, task: str) -> tuple[str, ...]:
     return next(found for found in table.sections[0] if found[:2] == (split, task))
 
 
-def test_arms_of_one_run_give_the_boards_numbers(runs: tuple[Path, Records]) -> None:
+def test_arms_of_one_run_give_the_boards_numbers(runs: tuple[Path, Made]) -> None:
     folder, made = runs
     table = compare_references(f"{folder}/one:ecr-1x", f"{folder}/one:finetune-3x:nf4")
-    panel = build_panel(made[0][made[0]["group"] == "unseen"])
+    panel = build_panel(made.records[made.records["group"] == "unseen"])
     found = compare(panel, "ecr-1x", "finetune-3x", "fp32", "nf4", "fine")
     shown = line(table, "unseen", "fine")
     assert shown[4] == f"{points(found.value)} ({interval((found.low, found.high))})" and len(table.sections[0]) == 10
     assert "ecr-1x in fp32, 2 seeds" in table.caption and "finetune-3x in nf4, 2 seeds" in table.caption
 
 
-def test_cells_and_precisions_of_one_arm(runs: tuple[Path, Records]) -> None:
+def test_cells_and_precisions_of_one_arm(runs: tuple[Path, Made]) -> None:
     folder, _ = runs
     table = compare_references(f"{folder}/one:ecr-1x-0", f"{folder}/one:ecr-1x-1:nf4")
     assert "ecr-1x-0 in fp32, 1 seed;" in table.caption and line(table, "seen", "all")
@@ -50,7 +49,7 @@ def test_cells_and_precisions_of_one_arm(runs: tuple[Path, Records]) -> None:
         compare_references(f"{folder}/one:ecr-1x", f"{folder}/one/:ecr-1x:fp32")
 
 
-def test_two_runs_are_paired_on_the_items_they_share(runs: tuple[Path, Records]) -> None:
+def test_two_runs_are_paired_on_the_items_they_share(runs: tuple[Path, Made]) -> None:
     folder, _ = runs
     table = compare_references(f"{folder}/one:ecr-1x", f"{folder}/two:ecr-1x")
     _, _, a, b, difference, p, _, _ = line(table, "unseen", "all")
@@ -65,11 +64,11 @@ def test_two_runs_are_paired_on_the_items_they_share(runs: tuple[Path, Records])
         ("ecr-1x", ["write FOLDER:ARM"]),
         ("one:ecr-9x", ["ecr-9x", "finetune-3x"]),
         ("one:ecr-1x:fp8", ["fp8", "fp32, nf4"]),
-        ("none:ecr-1x", ["no such file", "none/records.parquet"]),
+        ("none:ecr-1x", ["no run in none", "ecr-bench run none"]),
     ],
 )
 def test_bad_references_are_one_line(
-    runs: tuple[Path, Records], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, a: str,
+    runs: tuple[Path, Made], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, a: str,
     words: list[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(runs[0])
@@ -80,7 +79,7 @@ def test_bad_references_are_one_line(
 
 
 def test_it_fits_80_columns(
-    runs: tuple[Path, Records], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    runs: tuple[Path, Made], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(runs[0])

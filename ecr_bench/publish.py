@@ -1,0 +1,175 @@
+"""From an experiment to its published run: run, gather, compute, write, draw, print."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from ecr_bench import __version__
+from ecr_bench.config import Experiment
+from ecr_bench.device import check_device
+from ecr_bench.errors import UserError
+from ecr_bench.io import fingerprint, write_text
+from ecr_bench.report.ablation import draw_ablation
+from ecr_bench.report.compare import compare_table
+from ecr_bench.report.markdown import to_markdown
+from ecr_bench.report.page import FILE as PAGE
+from ecr_bench.report.page import write_page
+from ecr_bench.report.tables import Table
+from ecr_bench.report.tensorboard import write_tensorboard
+from ecr_bench.report.terminal import print_board, print_claims, print_measures
+from ecr_bench.results.ablation import build_result
+from ecr_bench.results.ablation_schema import Layout
+from ecr_bench.results.board import build_board
+from ecr_bench.results.claim_schema import ClaimsReport
+from ecr_bench.results.claims_file import claims_identity, judge, load_claims, shipped_claims
+from ecr_bench.results.collect import (
+    collect_arms,
+    collect_cells,
+    collect_fingerprints,
+    collect_measures,
+    collect_notes,
+    collect_records,
+    collect_surface,
+)
+from ecr_bench.results.compare import differences, differences_between
+from ecr_bench.results.files import RUN, read_manifest
+from ecr_bench.run import Run
+from ecr_bench.runner.ablation import Ablation
+from ecr_bench.runner.execute import default_workers, execute
+from ecr_bench.runner.plan import Plan, make_plan
+from ecr_bench.runner.provenance import provenance
+from ecr_bench.runner.store import Store
+
+MARKDOWN = "board.md"
+ABLATION_FILES = ("ablation.md", "ablation.png", "ablation.html")
+DRAWN = (MARKDOWN, PAGE, *ABLATION_FILES)
+"""What is drawn from a run and stands beside its data."""
+
+
+def run_and_publish(
+    experiment: Experiment, out: Path, console: Console, workers: int | None = None, plugins: tuple[str, ...] = ()
+) -> Run:
+    """Run what is missing, then write ``out/<name>/`` and print the leaderboard."""
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: must be 1 or more")
+    check_device(experiment)
+    plan, store = make_plan(experiment), Store(out)
+    execute(plan.stages, store, console, workers or default_workers(), plugins)
+    folder = out / experiment.name
+    run = publish(plan, store, folder)
+    if run.claims:
+        print_claims(run.claims, console)
+    print_board(run.board, console)
+    print_measures(run.measures, console)
+    console.print(
+        f"\nWritten to [bold]{folder}[/]: {PAGE}, board.md, board.json, claims.json, measures.json, records.parquet, "
+        "tensorboard/"
+    )
+    return run
+
+
+def publish(plan: Plan, store: Store, folder: Path) -> Run:
+    """Write the run of a finished plan to ``folder``, with board.md, page and tensorboard/.
+
+    When nothing changed since the last time (same experiment, same stages, same claims), the run on disk is returned
+    as it is.
+    """
+    claims_file = shipped_claims()
+    identity = claims_identity(load_claims(claims_file))
+    made_from = fingerprint([__version__, plan.experiment.identity, identity, *sorted(plan.stages)])
+    if (folder / RUN).is_file() and read_manifest(folder).made_from == made_from:
+        return Run.load(folder)
+    run = collect_run(plan, store)
+    claims = judge(run.name, run.facts, claims_file)
+    run = replace(run, claims=claims, made_from=made_from, folder=folder)
+    run.write_data(folder)
+    write_tensorboard(folder / "tensorboard", plan, store, run)
+    draw(run, folder)
+    return run
+
+
+def collect_run(plan: Plan, store: Store) -> Run:
+    """The run of a finished plan, before its claims are judged."""
+    records, arms, cells = collect_records(plan, store), collect_arms(plan), collect_cells(plan, store)
+    board = build_board(
+        plan.experiment.name,
+        records,
+        arms,
+        cells,
+        collect_surface(plan, store),
+        {**provenance(plan.experiment), "fingerprints": collect_fingerprints(plan, store)},
+        collect_notes(plan, store),
+    )
+    return Run(board.name, arms, board, cells, collect_measures(plan, store), own_records=records)
+
+
+def draw(run: Run, folder: Path) -> None:
+    """Write what is drawn from a run whose data files are in ``folder``, then seal it."""
+    write_text(folder / MARKDOWN, to_markdown(run.board, run.measures, run.claims))
+    if run.ablation is not None:
+        draw_ablation(folder, run.ablation)
+    write_page(run, folder)
+    run.seal(folder, DRAWN)
+
+
+def judge_again(folder: Path, source: Path | None) -> ClaimsReport:
+    """Judge the claims of a file (None: the shipped one) on a finished run; rewrite claims.json, board.md, page."""
+    run = Run.load(folder)
+    claims = judge(run.name, run.facts, source or shipped_claims())
+    own = source is not None  # `run` then publishes anew, with the shipped claims
+    run = replace(run, claims=claims, made_from="" if own else run.made_from)
+    run.write_data(folder)
+    draw(run, folder)
+    return claims
+
+
+def draw_again(folder: Path) -> Path:
+    """Draw the page of a finished run again and return its path."""
+    run = Run.load(folder)
+    path = write_page(run, folder)
+    run.seal(folder, DRAWN)
+    return path
+
+
+def ablate_and_publish(
+    ablation: Ablation, out: Path, console: Console, workers: int | None = None, plugins: tuple[str, ...] = ()
+) -> Run:
+    """Run what is missing, publish the board of all cells, and beside it the table and plots of the axis."""
+    folder = out / ablation.experiment.name
+    run = run_and_publish(ablation.experiment, out, console, workers, plugins)
+    run = replace(run, ablation=build_result(Layout.planned(ablation), run.board, run.records(), run.measures))
+    run.write_data(folder)
+    draw(run, folder)
+    assert run.ablation is not None
+    for line in run.ablation.findings:
+        console.print(line, markup=False)
+    console.print(f"Written to [bold]{folder}[/]: ablation.md, ablation.png, ablation.html, ablation.json")
+    return run
+
+
+def compare_references(a: str, b: str) -> Table:
+    """``FOLDER:ARM``, ``FOLDER:CELL`` or either with ``:PRECISION``: A minus B by split and task.
+
+    UserError where one is not there or two runs share no item.
+    """
+    folders, names, precisions = zip(*map(_reference, (a, b)), strict=True)
+    runs = {folder: Run.load(folder) for folder in dict.fromkeys(folders)}
+    left, right = (runs[folder] for folder in folders)
+    picked = [run.pick(name, at) for run, name, at in zip((left, right), names, precisions, strict=True)]
+    if folders[0].resolve() == folders[1].resolve():
+        lines = differences(left.records(), *picked)
+    else:
+        lines = differences_between(left.records(), right.records(), *picked)
+    shown = [f"{folder}:{side}" for folder, side in zip(folders, picked, strict=True)]
+    return compare_table(lines, *shown)
+
+
+def _reference(text: str) -> tuple[Path, str, str | None]:
+    """Folder, name, precision; UserError shows the form."""
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise UserError(f"{text!r}: write FOLDER:ARM or FOLDER:ARM:PRECISION, for example runs/quick:ecr-1x:int8")
+    return Path(parts[0]), parts[1], parts[2] if len(parts) == 3 else None

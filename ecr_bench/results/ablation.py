@@ -1,0 +1,124 @@
+"""What an ablation found: its points read off the board, and paired differences from its references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from ecr_bench.arm import Arm, Role
+from ecr_bench.results.ablation_schema import AblationResult, Difference, Layout, Point
+from ecr_bench.results.arms import ordered_precisions
+from ecr_bench.results.contrasts import TASKS
+from ecr_bench.results.divergence import stability_of
+from ecr_bench.results.equal_size import EqualSize, equal_size
+from ecr_bench.results.schema import Board, Row
+from ecr_bench.runner.ablation import Place
+from ecr_bench.statistics.paired import compare
+from ecr_bench.statistics.panel import Panel, build_panel
+from ecr_bench.types import Measure
+
+HEADLINE_SPLIT = "unseen"
+
+
+def build_result(
+    layout: Layout, board: Board, records: pd.DataFrame, measures: Sequence[Measure] = ()
+) -> AblationResult:
+    """Points and references as the board has them; paired differences on unseen languages from the records."""
+    precision = ordered_precisions(row.precision for row in board.rows)[0]
+    rows = {(r.arm, str(r.split), r.task): r for r in board.rows if r.precision == precision}
+    unseen = records[(records["group"] == HEADLINE_SPLIT) & (records["precision"] == precision)]
+    panel = build_panel(unseen) if len(unseen) else None
+    sizes = _equal_sizes(layout, rows, panel, precision) if panel else []
+    return AblationResult(
+        name=layout.name,
+        label=layout.label,
+        log=layout.log,
+        numeric=layout.numeric,
+        by_size=layout.by_size,
+        precision=precision,
+        points=[
+            _point(place.series, place.label, place.at, rows[place.arm, split, task])
+            for place in layout.places
+            for split, task in _tables(rows)
+            if (place.arm, split, task) in rows
+        ],
+        references=[
+            _point(str(arm), "", None, rows[arm, split, task])
+            for arm in layout.references
+            for split, task in _tables(rows)
+            if (arm, split, task) in rows
+        ],
+        chance={f"{split}/{task}": row.chance for (_, split, task), row in rows.items()},
+        differences=list(_differences(layout, panel, precision)) if panel else [],
+        equal_sizes=sizes,
+        stability=stability_of(layout.places, measures),
+        findings=[found.sentence for found in sizes] + _side(rows, sizes),
+        notes=board.notes,
+        provenance=board.provenance,
+    )
+
+
+Rows = dict[tuple[Arm, str, str], Row]
+
+
+def _tables(rows: Rows) -> list[tuple[str, str]]:
+    """(split, task) pairs the board has, coarse and fine before all."""
+    present = dict.fromkeys((split, task) for _, split, task in rows)
+    return [pair for pair in present if pair[1] in TASKS]
+
+
+def _point(series: str, label: str, at: float | None, row: Row) -> Point:
+    shared = row.model_dump(include={"split", "task", "mean", "ci", "n_items", "n_seeds", "covers"})
+    return Point(series=series, label=label, at=at, arm=row.arm, **shared)
+
+
+def _differences(layout: Layout, panel: Panel, precision: str) -> Iterator[Difference]:
+    for place in layout.places:
+        for reference in layout.references:
+            for task in (task for task in TASKS if task in panel.tasks and place.arm != reference):
+                found = compare(panel, str(place.arm), str(reference), precision, precision, task)
+                yield Difference(
+                    series=place.series,
+                    label=place.label,
+                    reference=reference,
+                    task=task,
+                    difference=found.value,
+                    ci=(found.low, found.high),
+                )
+
+
+def _equal_sizes(layout: Layout, rows: Rows, panel: Panel, precision: str) -> list[EqualSize]:
+    """The headline figure, where the axis is the model size: one line of plain models, others to compare."""
+    lines: dict[str, list[Place]] = {}
+    for place in layout.places:
+        lines.setdefault(place.series, []).append(place)
+    if not layout.by_size:
+        return []
+    plain = next((places for places in lines.values() if places[0].arm.role is Role.PLAIN), None)
+    if plain is None:
+        return []
+    parameters = {place.arm: rows[place.arm, HEADLINE_SPLIT, "all"].parameters or 0 for place in plain}
+    ordered = sorted(parameters, key=lambda arm: parameters[arm])
+    smallest = ordered[0]
+    curve = [(arm, parameters[arm] / parameters[smallest]) for arm in ordered]
+    arms = [p.arm for ps in lines.values() for p in ps if p.arm.size == smallest.size and p.arm.role is not Role.PLAIN]
+    return [
+        equal_size(panel, precision, arm, curve, task)
+        for arm in arms
+        for task in TASKS
+        if task in panel.tasks
+    ]
+
+
+def _side(rows: Rows, found: list[EqualSize]) -> list[str]:
+    """What ECR itself adds to the small model, so that the factor can be judged."""
+    plain = min((row.parameters or 0 for row in rows.values() if row.arm.role is Role.PLAIN), default=0)
+    arms = {row.arm: row for row in rows.values()}
+    result = []
+    for arm in dict.fromkeys(size.arm for size in found):
+        total = (arms[arm].parameters or 0) + (arms[arm].side_parameters or 0)
+        result.append(
+            f"{arm} with its projection and anchors holds {total / plain:.2f} times the plain model's numbers."
+        )
+    return result

@@ -1,0 +1,136 @@
+"""From per-item records to a board."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ecr_bench.arm import Arm, Role
+from ecr_bench.errors import UserError, unknown
+from ecr_bench.results.arms import SPLITS, aggregate_baselines, costs_of, ordered_precisions
+from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.contrasts import build_contrasts
+from ecr_bench.results.roles import Cast
+from ecr_bench.results.schema import Board, Contrast, LanguageRow, Row, Split
+from ecr_bench.results.verdict import build_verdict
+from ecr_bench.statistics.multiple import above_chance
+from ecr_bench.statistics.paired import accuracy, tied_with_leader
+from ecr_bench.statistics.panel import Panel, build_panel
+
+Baselines = dict[str, dict[str, dict[str, float]]]
+"""split -> task family -> surface baseline -> accuracy."""
+
+
+def build_board(
+    name: str,
+    records: pd.DataFrame,
+    arms: Mapping[str, Arm],
+    cells: Sequence[CellCosts],
+    baselines: Baselines,
+    provenance: dict[str, Any],
+    notes: Sequence[str],
+) -> Board:
+    """Aggregate, compare and judge.
+
+    Args:
+        records: one row per cell, precision and item (columns in evaluation/records.py).
+        arms: what the ``arm`` column of the records stands for.
+        cells: costs of each cell and precision.
+        baselines: of the items' surface.
+
+    UserError when cells do not share their items.
+    """
+    if records.empty:
+        raise UserError("records: no rows; score at least one cell")
+    if strange := set(records["group"].unique()) - set(SPLITS):
+        raise unknown("split", str(min(strange)), SPLITS)
+    present = [arms[name] for name in sorted(records["arm"].unique())]
+    cast = Cast.of(present, cells)
+    precisions = ordered_precisions(records["precision"].unique())
+    rows: list[Row] = []
+    languages: list[LanguageRow] = []
+    contrasts: list[Contrast] = []
+    grains: dict[str, str] = {}
+    for split in (s for s in SPLITS if (records["group"] == s).any()):
+        part = records[records["group"] == split]
+        panel = build_panel(part)
+        extra = _extra_tokens(part)
+        for precision in precisions:
+            rows += _rows(panel, split, precision, present, cells, extra)
+        languages += _language_rows(panel, split, precisions[0], present)
+        contrasts += build_contrasts(panel, split, cast, precisions)
+        grains |= panel.grain_of
+    return Board(
+        name=name,
+        rows=rows,
+        by_language=languages,
+        baselines=aggregate_baselines(baselines, grains),
+        contrasts=contrasts,
+        verdict=build_verdict(contrasts, cast),
+        notes=list(notes),
+        provenance=provenance,
+    )
+
+
+def _extra_tokens(records: pd.DataFrame) -> dict[tuple[str, str, str], tuple[int, int]]:
+    """Sum and count of extra tokens by arm, precision and task family."""
+    table = records.groupby(["arm", "precision", "task"])["extra_tokens"].agg(["sum", "count"])
+    return {key: (int(total), int(count)) for key, total, count in zip(table.index, *table.to_numpy().T, strict=True)}
+
+
+def _rows(
+    panel: Panel,
+    split: Split,
+    precision: str,
+    arms: Sequence[Arm],
+    cells: Sequence[CellCosts],
+    extra: Mapping[tuple[str, str, str], tuple[int, int]],
+) -> list[Row]:
+    present = [arm for arm in arms if panel.has(str(arm), precision)]
+    ranked = [str(arm) for arm in present if arm.role is not Role.UPPER_BOUND]
+    result = []
+    for task in panel.tasks:
+        tied = tied_with_leader(panel, ranked, precision, task)
+        families = [panel.families[i] for i in panel.families_of(task)]
+        chance = panel.chance(task)
+        for arm in present:
+            estimate = accuracy(panel, str(arm), precision, task)
+            tokens = [extra[str(arm), precision, family] for family in families]
+            costs: dict[str, Any] = costs_of(cells, arm, precision)
+            result.append(
+                Row(
+                    arm=arm,
+                    precision=precision,
+                    split=split,
+                    task=task,
+                    mean=estimate.value,
+                    ci=(estimate.low, estimate.high),
+                    n_items=estimate.n_items,
+                    n_seeds=estimate.n_seeds,
+                    n_clusters=estimate.n_clusters,
+                    covers=estimate.covers,
+                    chance=chance,
+                    above_chance=above_chance(estimate.value, chance),
+                    tied_with_leader=tied.get(str(arm)),
+                    extra_tokens_per_item=sum(total for total, _ in tokens) / sum(count for _, count in tokens),
+                    **costs,
+                )
+            )
+    return result
+
+
+def _language_rows(panel: Panel, split: Split, precision: str, arms: Sequence[Arm]) -> list[LanguageRow]:
+    """Per language at the reference precision, mean over seeds."""
+    result = []
+    for arm in (arm for arm in arms if panel.has(str(arm), precision)):
+        seeds = [panel.by_language(row) for row in panel.rows(str(arm), precision)]
+        for (task, lang), (_, n_items) in seeds[0].items():
+            mean = sum(seed[task, lang][0] for seed in seeds) / len(seeds)
+            result.append(
+                LanguageRow(
+                    arm=arm, precision=precision, split=split, task=task, lang=lang, mean=mean, n_items=n_items
+                )
+            )
+    return result

@@ -1,0 +1,67 @@
+"""What each cell cost: one row per cell and precision, ``cells.json`` of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ecr_bench.arm import NamedArm
+from ecr_bench.results.schema import Count, Measured, Record
+
+
+class CellCosts(Record):
+    """Costs of one cell scored at one precision; null where they were not measured. A cell's precisions share what its
+    training cost."""
+
+    cell: str
+    """Label, unique within the run: ``ecr-1x-s0``."""
+    arm: NamedArm
+    seed: int
+    precision: str
+    parameters: Count = None
+    """Of the language model, control-token rows included."""
+    side_parameters: Count = None
+    """Of projection and anchors, which ECR needs at inference beside the model."""
+    bytes: Count = None
+    """Model weights as stored at this precision."""
+    side_bytes: Count = None
+    """Projection and anchors as stored."""
+    disk_bytes: Count = None
+    """All files that scoring at this precision needs."""
+    ms_per_item: Measured = None
+    """Wall-clock time of scoring; machines and neighbours differ, so it is no comparison."""
+    scoring_memory: Count = None
+    """Peak memory of scoring, bytes."""
+    deployable: bool = True
+    """False where the teacher is asked at test time."""
+    extra_tokens: int = 0
+    """Control tokens a prompt."""
+    train_seconds: Measured = None
+    """Wall-clock time of fine-tuning; no comparison either."""
+    steps: Count = None
+    tokens: Count = None
+    """Seen in fine-tuning."""
+    train_loss: Measured = None
+    """Nats per token, mean of the last steps."""
+    val_loss: Measured = None
+    grad_norm_median: Measured = None
+    grad_norm_max: Measured = None
+    finite: bool | None = None
+    """Whether the training loss stayed finite; null for a cell that is not trained step by step."""
+    peak_memory: Count = None
+    """Of the training process, bytes."""
+    probe: dict[str, dict[str, Any]] | None = None
+    """Task -> numbers of the fit, for a probe."""
+    base: str = ""
+    """Stage of the base model."""
+    stage: str = ""
+    """Stage that trained it."""
+
+    @property
+    def all_parameters(self) -> int | None:
+        """Model, projection and anchors."""
+        return None if self.parameters is None else self.parameters + (self.side_parameters or 0)
+
+    @property
+    def all_bytes(self) -> int | None:
+        """The same as stored at this precision."""
+        return None if self.bytes is None else self.bytes + (self.side_bytes or 0)

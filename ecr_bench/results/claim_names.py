@@ -1,0 +1,113 @@
+"""What the names in a claim stand for in a run, and which names no run could have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any, get_args
+
+from ecr_bench.arm import Arm, Role, by_name
+from ecr_bench.config import Precision
+from ecr_bench.errors import UserError, unknown
+from ecr_bench.items.registry import TASKS
+from ecr_bench.methods.registry import METHODS, role_of
+from ecr_bench.metrics.registry import METRICS
+from ecr_bench.results.claim_schema import ACCURACY, COSTS, ArmReference, Claim
+from ecr_bench.results.contrasts import TASKS as MEANS
+from ecr_bench.results.evidence import Facts, NotTestedError
+from ecr_bench.results.roles import REQUIRED_CONTROLS
+
+ROLES = {"main": Role.MAIN, "plain": Role.PLAIN}
+
+
+def resolve(name: ArmReference, facts: Facts) -> Arm:
+    """The arm of the run that ``name`` stands for; NotTestedError where the run has none.
+
+    An arm that was run in other settings only is found as well: a claim may pool them.
+    """
+    known = facts.arms | by_name(arm.without_settings for arm in facts.arms.values())
+    if name.name is not None:
+        if name.name not in known:
+            raise NotTestedError(f"{name} is not in this run")
+        return known[name.name]
+    size = _size(name, facts)
+    wanted = Arm.of("", size, name.settings).settings
+    for arm in known.values():
+        plays = arm.role is ROLES[name.role] and not arm.modifiers if name.role else arm.name == name.method
+        if plays and arm.size == size and arm.settings == wanted:
+            return arm
+    raise NotTestedError(f"this run has no {name}" + (f" ({size})" if name.at else ""))
+
+
+def _size(name: ArmReference, facts: Facts) -> str:
+    if name.size is not None:
+        return name.size
+    size = facts.cast.small if name.at == "small" else facts.cast.large
+    if size is None:
+        needs = "ECR" if facts.cast.small is None else "plain fine-tuning at a size larger than the smallest with ECR"
+        raise NotTestedError(f"this run has no {name.at} size: it lacks {needs}")
+    return size
+
+
+def check_names(claim: Claim, facts: Facts, source: str) -> None:
+    """A name that no run could have is an error; one that this run lacks leaves the claim untested."""
+    where = f"{source}: claim {claim.id}: "
+    try:
+        for arm in (claim.a, claim.b):
+            _check_arm(arm, facts)
+        _check_controls(claim, facts)
+        panels = facts.panels.values()
+        _among("metric", claim.metric, {ACCURACY, *COSTS, *METRICS, *(m.metric for m in facts.measures)})
+        _among("task", claim.task, {*MEANS, *TASKS, *(task for panel in panels for task in panel.tasks)})
+        for precision in (claim.precision, claim.precision_b or claim.precision):
+            run = {unit.precision for panel in panels for unit in panel.units}
+            _among("precision", precision, {*get_args(Precision), *run})
+        for key in claim.requires:
+            _check_setting(facts.experiment, key)
+    except UserError as error:
+        raise UserError(f"{where}{error}") from None
+
+
+def _among(kind: str, name: str, allowed: set[str]) -> None:
+    if name not in allowed:
+        raise unknown(kind, name, allowed)
+
+
+def _check_arm(name: ArmReference, facts: Facts) -> None:
+    if name.name is not None:
+        sizes = {arm.size for arm in facts.arms.values()} | set(facts.experiment.get("sizes") or {})
+        possible = {str(Arm(method, size)) for method, size in product(METHODS, sizes)}
+        _among("arm", name.name, {*facts.arms, *possible})
+    elif name.method is not None:
+        _among("method of arm", name.method, {*METHODS, *(arm.name for arm in facts.arms.values())})
+
+
+def _check_controls(claim: Claim, facts: Facts) -> None:
+    run = {arm.name for arm in facts.arms.values() if arm.role.is_control}
+    for name in claim.controls or ():
+        if name in (*run, *REQUIRED_CONTROLS) or (name in METHODS and role_of(name).is_control):
+            continue
+        raise unknown("control", name, {*run, *REQUIRED_CONTROLS})
+
+
+def setting(experiment: Mapping[str, Any], dotted: str) -> Any:
+    """The value of a dotted key; None where there is none."""
+    node: Any = experiment
+    for step in dotted.split("."):
+        node = node.get(step) if isinstance(node, Mapping) else None
+    return node
+
+
+def _check_setting(experiment: Mapping[str, Any], dotted: str) -> None:
+    for step, node in _walk(experiment, dotted) if experiment else ():
+        if not isinstance(node, Mapping) or step not in node:
+            allowed = ", ".join(sorted(node)) if isinstance(node, Mapping) else "none (it is a value)"
+            raise UserError(f"requires: unknown key {dotted!r}: allowed here are {allowed}")
+
+
+def _walk(experiment: Mapping[str, Any], dotted: str) -> Iterator[tuple[str, Any]]:
+    """Each step of a dotted key with what it is looked up in."""
+    node: Any = experiment
+    for step in dotted.split("."):
+        yield step, node
+        node = node.get(step) if isinstance(node, Mapping) else None

@@ -1,0 +1,120 @@
+"""Two arms or cells of finished runs, paired by item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ecr_bench.arm import Arm
+from ecr_bench.errors import UserError, unknown
+from ecr_bench.results.arms import SPLITS, ordered_precisions
+from ecr_bench.statistics.paired import Comparison, compare_units
+from ecr_bench.statistics.panel import Panel, build_panel
+
+ITEM = ["task_name", "item_id"]
+CONTENT = ["task", "lang", "target_lang", "cluster", "gold"]
+"""Two runs share an item when its name and all of this agree."""
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Cells of one run at one precision: an arm, or one of its cells."""
+
+    name: str
+    """Of the arm or cell."""
+    arm: Arm
+    precision: str
+    seeds: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.precision}, {len(self.seeds)} seed{'s' * (len(self.seeds) != 1)}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """``a`` minus ``b`` on one task of one split; accuracies on the 0..1 scale, not corrected for other tests."""
+
+    split: str
+    task: str
+    mean_a: float
+    mean_b: float
+    found: Comparison
+
+    def to_dict(self) -> dict[str, str | float]:
+        """One line of ``Run.compare``."""
+        found = self.found
+        return {
+            "split": self.split, "task": self.task, "a": self.mean_a, "b": self.mean_b, "difference": found.value,
+            "low": found.low, "high": found.high, "p": found.p, "mcnemar_p": found.mcnemar_p, "mdd": found.mdd,
+        }  # fmt: skip
+
+
+def pick(records: pd.DataFrame, arms: Mapping[str, Arm], name: str, precision: str | None, where: str) -> Picked:
+    """What an arm or cell name stands for, at ``precision`` or the highest there is; UserError lists the names.
+
+    ``where``: the run, for the message.
+    """
+    units = records[["cell", "arm", "precision", "seed"]].drop_duplicates()
+    mine = units[(units["arm"] == name) | (units["cell"] == name)]
+    if mine.empty:
+        raise unknown(f"arm or cell in {where}", name, {*units["arm"], *units["cell"]})
+    present = ordered_precisions(mine["precision"].unique())
+    chosen = precision or present[0]
+    if chosen not in present:
+        raise unknown(f"precision of {name} in {where}", chosen, present)
+    seeds = sorted(int(seed) for seed in mine[mine["precision"] == chosen]["seed"])
+    return Picked(name, arms[mine["arm"].iloc[0]], chosen, tuple(seeds))
+
+
+def differences(records: pd.DataFrame, a: Picked, b: Picked) -> list[Difference]:
+    """a minus b of one run, on every task of every split."""
+    if (a.arm, a.precision, a.seeds) == (b.arm, b.precision, b.seeds):
+        raise UserError(f"{a.name} and {b.name} are the same cells in {a.precision}")
+    return _differences(records, _units(a, ""), _units(b, ""))
+
+
+def differences_between(records_a: pd.DataFrame, records_b: pd.DataFrame, a: Picked, b: Picked) -> list[Difference]:
+    """The same for arms of two runs, on the items both have; UserError if there are none."""
+    keys = [*ITEM, *CONTENT, "group"]
+    items = records_a[keys].drop_duplicates().merge(records_b[keys].drop_duplicates(), on=keys)
+    if items.empty:
+        raise UserError(
+            f"{a.name} and {b.name} share no items: compare runs of the same corpus, tasks and seen languages"
+        )
+    sides = ("a ", "b ")
+    frames = [
+        _named(frame.merge(items[ITEM], on=ITEM), side)
+        for frame, side in zip((records_a, records_b), sides, strict=True)
+    ]
+    return _differences(pd.concat(frames, ignore_index=True), _units(a, sides[0]), _units(b, sides[1]))
+
+
+def _named(records: pd.DataFrame, side: str) -> pd.DataFrame:
+    """Arms of two runs kept apart: the same arm may be in both."""
+    return records.assign(arm=side + records["arm"].astype(str))
+
+
+def _units(picked: Picked, side: str) -> set[tuple[str, str, int]]:
+    return {(f"{side}{picked.arm}", picked.precision, seed) for seed in picked.seeds}
+
+
+def _differences(
+    records: pd.DataFrame, a: set[tuple[str, str, int]], b: set[tuple[str, str, int]]
+) -> list[Difference]:
+    result = []
+    for split in SPLITS:
+        part = records[records["group"] == split]
+        if part.empty:
+            continue
+        panel = build_panel(part)
+        rows_a, rows_b = ([row for row, u in enumerate(panel.units) if tuple(u) in wanted] for wanted in (a, b))
+        for task in panel.tasks:
+            found = compare_units(panel, rows_a, rows_b, task)
+            result.append(Difference(split, task, _mean(panel, rows_a, task), _mean(panel, rows_b, task), found))
+    return result
+
+
+def _mean(panel: Panel, rows: list[int], task: str) -> float:
+    return sum(panel.mean(row, task) for row in rows) / len(rows)

@@ -1,0 +1,119 @@
+"""The files of a published run, and ``run.json``: format version, table of arms and SHA-256 of each file.
+
+``run.json`` is written last, so its presence says that the folder is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from ecr_bench.arm import Arm, by_name
+from ecr_bench.errors import UserError
+from ecr_bench.io import fingerprint, read_json, write_json
+
+FORMAT = 2
+"""Version of the files of a run. 1: before arms were values, without run.json."""
+RUN, BOARD, CELLS, CLAIMS, RECORDS = "run.json", "board.json", "cells.json", "claims.json", "records.parquet"
+MEASURES, ABLATION = "measures.json", "ablation.json"
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class DamagedError(UserError):
+    """A published file is not what was written."""
+
+    exit_code = 3
+
+
+def read_model(path: Path, kind: type[Model], arms: Mapping[str, Arm]) -> Model:
+    """Read a JSON file of a run. UserError names the file and the first wrong field."""
+    return _validated(path, TypeAdapter(kind), arms)
+
+
+def read_models(path: Path, kind: type[Model], arms: Mapping[str, Arm]) -> list[Model]:
+    """The same for a list."""
+    return _validated(path, TypeAdapter(list[kind]), arms)  # type: ignore[valid-type]
+
+
+def _validated(path: Path, adapter: TypeAdapter[Any], arms: Mapping[str, Arm]) -> Any:
+    try:
+        return adapter.validate_python(read_json(path), context={"arms": arms})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: {where}: {first['msg']}: not what this version wrote; run it again") from None
+
+
+class Manifest(BaseModel, frozen=True, extra="forbid"):
+    """``run.json``."""
+
+    format: int
+    name: str
+    arms: list[dict[str, Any]]
+    """``Arm.to_json`` of every arm."""
+    made_from: str
+    """Fingerprint of experiment, stages, claims and version; empty where unknown."""
+    files: dict[str, str]
+    """File -> SHA-256 of its bytes."""
+    seal: str
+    """Fingerprint of all of the above."""
+
+    @property
+    def known_arms(self) -> dict[str, Arm]:
+        """Printed form -> arm."""
+        return by_name(Arm.from_json(raw) for raw in self.arms)
+
+
+def write_manifest(folder: Path, name: str, arms: Iterable[Arm], files: Iterable[str], made_from: str = "") -> None:
+    """Hash ``files`` of ``folder`` and write ``run.json``; a file that is not there is not listed."""
+    body: dict[str, Any] = {
+        "format": FORMAT,
+        "name": name,
+        "arms": [arm.to_json() for arm in arms],
+        "made_from": made_from,
+        "files": {file: sha256(folder / file) for file in sorted(files) if (folder / file).is_file()},
+    }
+    write_json(folder / RUN, {**body, "seal": fingerprint(body)})
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """``run.json`` of a finished run. UserError where there is no run or one of another format, DamagedError where it
+    was changed."""
+    if not (folder / RUN).is_file():
+        if any((folder / name).is_file() for name in (BOARD, ABLATION)):
+            raise UserError(
+                f"{folder}: format 1 (no {RUN}), this version reads {FORMAT}: run it again, or "
+                f"python -m ecr_bench.results.migrate {folder}"
+            )
+        raise UserError(f"no run in {folder}; first: ecr-bench run {folder.name} --out {folder.parent}")
+    raw = read_json(folder / RUN)
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        found = raw.get("format") if isinstance(raw, dict) else None
+        raise UserError(f"{folder / RUN}: format {found!r}, this version reads {FORMAT}")
+    try:
+        manifest = Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise DamagedError(f"{folder / RUN}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if fingerprint({key: value for key, value in raw.items() if key != "seal"}) != manifest.seal:
+        raise DamagedError(f"{folder / RUN}: was changed after it was written")
+    return manifest
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """DamagedError naming the first file that is missing or not what was published."""
+    for name, expected in manifest.files.items():
+        if not (folder / name).is_file():
+            raise DamagedError(f"{folder / name}: missing, though {RUN} lists it")
+        if sha256(folder / name) != expected:
+            raise DamagedError(f"{folder / name}: was changed after it was published")
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,115 @@
+"""Which arms of a run play which part, and what a control that is not beaten means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ecr_bench.arm import Arm, Role
+from ecr_bench.results.cells import CellCosts
+
+REQUIRED_CONTROLS = ("random", "constant", "language", "shuffled", "codes-only")
+"""Methods without which attribution is untested (docs/protocol.md, 5); the probe exists for some corpora only."""
+RATIO = 3.0
+"""How many times larger the plain model of the question is."""
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The arms of a run by the part they play; only methods in their plain form play one."""
+
+    arms: tuple[Arm, ...]
+    """All arms of the run."""
+    parameters: Mapping[str, int]
+    """Size -> parameters of its language model, rising; sizes without a count are not in it."""
+
+    @classmethod
+    def of(cls, arms: Iterable[Arm], cells: Sequence[CellCosts]) -> Cast:
+        given = tuple(arms)
+        parameters = parameters_of_sizes(cells)
+        ordered = sorted({arm.size for arm in given} & set(parameters), key=lambda size: (parameters[size], size))
+        return cls(given, {size: parameters[size] for size in ordered})
+
+    def play(self, role: Role, size: str) -> list[Arm]:
+        """The arms of a role at a size, in the order of the run."""
+        return [arm for arm in self.arms if arm.role is role and arm.size == size and arm.is_plain_form]
+
+    def first(self, role: Role, size: str | None) -> Arm | None:
+        """The arm that stands for a role at a size."""
+        return next(iter(self.play(role, size)), None) if size else None
+
+    def controls(self, size: str) -> list[Arm]:
+        """Anchor controls, then model controls."""
+        return [*self.play(Role.ANCHOR_CONTROL, size), *self.play(Role.MODEL_CONTROL, size)]
+
+    @property
+    def sizes(self) -> list[str]:
+        """From small to large by parameters, then those without a count."""
+        return list(dict.fromkeys([*self.parameters, *sorted(arm.size for arm in self.arms)]))
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """(smaller, larger) size."""
+        sizes = list(self.parameters)
+        return [(small, large) for i, small in enumerate(sizes) for large in sizes[i + 1 :]]
+
+    @property
+    def small(self) -> str | None:
+        """The smallest size at which the main method was run."""
+        return next((size for size in self.parameters if self._was_run(Role.MAIN, size)), None)
+
+    @property
+    def large(self) -> str | None:
+        """The larger size with a plain arm whose number of parameters is nearest to three times that of ``small``."""
+        if self.small is None:
+            return None
+        larger = [size for size in self.parameters if self.ratio(size) > 1 and self._was_run(Role.PLAIN, size)]
+        return min(larger, key=lambda size: abs(math.log(self.ratio(size) / RATIO)), default=None)
+
+    def _was_run(self, role: Role, size: str) -> bool:
+        """In any settings."""
+        return any(arm.role is role and arm.size == size and not arm.modifiers for arm in self.arms)
+
+    def ratio(self, size: str) -> float:
+        """Parameters of ``size`` as a multiple of those of ``small``."""
+        assert self.small is not None
+        return self.parameters[size] / self.parameters[self.small]
+
+
+def parameters_of_sizes(cells: Iterable[CellCosts]) -> dict[str, int]:
+    """Size -> parameters of its language model: the fewest of its plain arms, else of its main ones, else of any other
+    (a probe has no model, so its parameters say nothing)."""
+    order = {Role.PLAIN: 0, Role.MAIN: 1}
+    best: dict[str, tuple[int, int]] = {}
+    for cell in cells:
+        if cell.parameters is not None and cell.probe is None:
+            found = (order.get(cell.arm.role, 2), cell.parameters)
+            best[cell.arm.size] = min(found, best.get(cell.arm.size, found))
+    return {size: count for size, (_, count) in best.items()}
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What the controls of a comparison show, as names of methods."""
+
+    anchors: tuple[str, ...]
+    """Anchor controls that the main arm is not shown to beat: the gain is not attributable to anchors."""
+    model: tuple[str, ...]
+    """Model controls that it is not shown to beat: the gain is not attributable to the language model."""
+    beaten: tuple[str, ...]
+    untested: tuple[str, ...]
+    """Required controls that were not run."""
+
+
+def attribute(lower_ends: Mapping[Arm, float], required: Iterable[str] = REQUIRED_CONTROLS) -> Attribution:
+    """``lower_ends``: control -> lower end of the 95 % interval of (main minus control), in the direction in which more
+    is better."""
+    as_good = {arm for arm, low in lower_ends.items() if low <= 0}
+    run = {arm.name for arm in lower_ends}
+    return Attribution(
+        anchors=tuple(arm.name for arm in lower_ends if arm in as_good and arm.role is Role.ANCHOR_CONTROL),
+        model=tuple(arm.name for arm in lower_ends if arm in as_good and arm.role is Role.MODEL_CONTROL),
+        beaten=tuple(arm.name for arm in lower_ends if arm not in as_good),
+        untested=tuple(name for name in required if name not in run),
+    )

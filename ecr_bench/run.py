@@ -1,0 +1,168 @@
+"""A finished run as one object: what one experiment gave, read from its folder and written to it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ecr_bench.arm import Arm
+from ecr_bench.errors import UserError
+from ecr_bench.evaluation.records import read_records, write_records
+from ecr_bench.io import write_json
+from ecr_bench.metrics.files import read_measures, write_measures
+from ecr_bench.results import compare
+from ecr_bench.results.ablation_schema import AblationResult
+from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.claim_schema import ClaimsReport
+from ecr_bench.results.evidence import Facts
+from ecr_bench.results.files import (
+    ABLATION,
+    BOARD,
+    CELLS,
+    CLAIMS,
+    MEASURES,
+    RECORDS,
+    RUN,
+    check_files,
+    read_manifest,
+    read_model,
+    read_models,
+    write_manifest,
+)
+from ecr_bench.results.schema import Board
+from ecr_bench.types import Measure
+
+DATA = (RECORDS, CELLS, MEASURES, BOARD, CLAIMS, ABLATION)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Records, cells, measures, board, claims and provenance of one experiment.
+
+    ``Run.load("runs/quick")`` reads one; ``run.compare("ecr-1x", "finetune-3x")`` asks it.
+    """
+
+    name: str
+    arms: dict[str, Arm]
+    """Printed form -> arm, for every arm that was run."""
+    board: Board
+    cells: Sequence[CellCosts] = ()
+    measures: Sequence[Measure] = ()
+    claims: ClaimsReport | None = None
+    ablation: AblationResult | None = None
+    folder: Path | None = None
+    """Where it was read from."""
+    made_from: str = ""
+    """Fingerprint of experiment, stages, claims and version."""
+    own_records: pd.DataFrame | None = field(default=None, repr=False)
+    """Per-item records where they are in memory already; :meth:`records` reads them from ``folder`` otherwise."""
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Run:
+        """Read a finished run and check each file against its SHA-256.
+
+        UserError where there is none, or one of another format; DamagedError where a file was changed or is missing.
+        Records are read when they are asked for.
+        """
+        folder = Path(folder)
+        manifest = read_manifest(folder)
+        check_files(folder, manifest)
+        arms = manifest.known_arms
+
+        def there(name: str) -> bool:
+            return (folder / name).is_file()
+
+        if not there(BOARD):
+            raise UserError(f"{folder}: holds no {BOARD}, only {', '.join(manifest.files)}")
+        return cls(
+            manifest.name,
+            arms,
+            read_model(folder / BOARD, Board, arms),
+            read_models(folder / CELLS, CellCosts, arms) if there(CELLS) else [],
+            read_measures(folder / MEASURES, arms) if there(MEASURES) else [],
+            read_model(folder / CLAIMS, ClaimsReport, arms) if there(CLAIMS) else None,
+            read_model(folder / ABLATION, AblationResult, arms) if there(ABLATION) else None,
+            folder,
+            manifest.made_from,
+        )
+
+    def write(self, folder: str | Path) -> None:
+        """Write all files, each atomically, then ``run.json`` with their hashes."""
+        folder = Path(folder)
+        self.write_data(folder)
+        self.seal(folder)
+
+    def write_data(self, folder: Path) -> None:
+        """Write the files without ``run.json``: until :meth:`seal` the folder counts as no finished run."""
+        (folder / RUN).unlink(missing_ok=True)
+        if self.own_records is not None:
+            write_records(folder / RECORDS, self.own_records)
+        write_json(folder / CELLS, [cell.model_dump(mode="json") for cell in self.cells])
+        write_measures(folder / MEASURES, self.measures, named=True)
+        write_json(folder / BOARD, self.board.model_dump(mode="json"))
+        for name, part in ((CLAIMS, self.claims), (ABLATION, self.ablation)):
+            if part is not None:
+                write_json(folder / name, part.model_dump(mode="json"))
+
+    def seal(self, folder: Path, drawn: Iterable[str] = ()) -> None:
+        """Write ``run.json``, last of all: arms, and SHA-256 of the data files and of what was ``drawn`` from them."""
+        write_manifest(folder, self.name, self.arms.values(), (*DATA, *drawn), self.made_from)
+
+    def records(self) -> pd.DataFrame:
+        """One row per cell, precision and item, with the columns of ``evaluation.records.SCHEMA``.
+
+        UserError where the run was published without them.
+        """
+        return self._records
+
+    @cached_property
+    def _records(self) -> pd.DataFrame:
+        if self.own_records is not None:
+            return self.own_records
+        if self.folder is None or not (self.folder / RECORDS).is_file():
+            raise UserError(f"{self.folder or self.name}: published without {RECORDS}; run it again to have them")
+        return read_records(self.folder / RECORDS)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Experiment, code, packages and machine, as plain JSON."""
+        return self.board.provenance
+
+    @property
+    def experiment(self) -> dict[str, Any]:
+        """Every setting, as plain JSON; empty where the run does not know."""
+        return self.provenance.get("experiment") or {}
+
+    @property
+    def facts(self) -> Facts:
+        """What claims are judged by."""
+        return Facts.of(self.records(), self.arms, self.cells, self.measures, self.experiment)
+
+    def arm(self, name: str) -> Arm:
+        """The arm that prints as ``name``; UserError lists them."""
+        return Arm.parse(name, self.arms.values())
+
+    def pick(self, name: str, precision: str | None = None) -> compare.Picked:
+        """An arm or cell by name, at a precision: the highest one unless given."""
+        return compare.pick(self.records(), self.arms, name, precision, str(self.folder or self.name))
+
+    def compare(self, a: str, b: str, precision_a: str | None = None, precision_b: str | None = None) -> pd.DataFrame:
+        """Arm or cell ``a`` minus ``b``, paired by item, on every task of every split.
+
+        Columns: ``split, task, a, b`` (accuracies on the 0..1 scale), ``difference, low, high`` (95 % interval), ``p``
+        and ``mcnemar_p`` (two-sided, not corrected for the number of tests), ``mdd`` (minimum detectable difference).
+        UserError for a name or precision that is not there.
+        """
+        lines = compare.differences(self.records(), self.pick(a, precision_a), self.pick(b, precision_b))
+        return pd.DataFrame([line.to_dict() for line in lines])
+
+    def figure(self, name: str) -> Any:
+        """A figure of the page by name; UserError lists the names."""
+        drawing = importlib.import_module("ecr_bench.report.figures")  # loaded only by who draws
+        return drawing.figure_of(self, name)

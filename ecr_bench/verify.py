@@ -1,0 +1,111 @@
+"""``ecr-bench verify``: every number of a published run computed again from its per-item records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel
+
+from ecr_bench.results.ablation import build_result
+from ecr_bench.results.ablation_schema import Layout
+from ecr_bench.results.board import build_board
+from ecr_bench.results.claim_schema import ClaimSet
+from ecr_bench.results.claims_file import judge_claims
+from ecr_bench.results.contrasts import TASKS
+from ecr_bench.results.differences import first_difference
+from ecr_bench.results.files import (
+    ABLATION,
+    BOARD,
+    CELLS,
+    CLAIMS,
+    MEASURES,
+    RECORDS,
+    DamagedError,
+    check_files,
+    read_manifest,
+)
+from ecr_bench.results.record_checks import first_fault
+from ecr_bench.run import Run
+
+GIVEN = f"taken as given: notes, provenance, surface baselines, {CELLS} and {MEASURES}"
+"""What the records cannot tell."""
+
+
+def verify(folder: Path) -> list[str]:
+    """Lines that say what was checked. DamagedError names the first thing that is not what the records say."""
+    manifest = read_manifest(folder)
+    check_files(folder, manifest)
+    lines = [f"files: {len(manifest.files)} are as they were published"]
+    if BOARD not in manifest.files:
+        return [*lines, f"not recomputed: published without {BOARD}"]
+    run = Run.load(folder)
+    _raise(f"{folder / CELLS}: ", _fault_of_cells(run))
+    _raise(f"{folder / MEASURES}: ", _fault_of_measures(run))
+    if RECORDS not in manifest.files:
+        return [*lines, f"not recomputed: {BOARD} and {CLAIMS}, published without {RECORDS}"]
+    records = run.records()
+    _raise(f"{folder / RECORDS}: ", first_fault(records, run.arms))
+    _raise(f"{folder / RECORDS}: ", _fault_of_owners(run, records))
+    lines.append(f"{RECORDS}: {len(records):,} answers agree with themselves")
+    for name, stored, found in _recomputed(run, records):
+        _raise(f"{folder / name}: ", first_difference(_plain(stored), _plain(found)))
+        lines.append(f"{name}: every number follows from the records")
+    return [*lines, GIVEN]
+
+
+def _raise(where: str, fault: str | None) -> None:
+    if fault:
+        raise DamagedError(where + fault)
+
+
+def _plain(model: BaseModel) -> Any:
+    return model.model_dump(mode="json")
+
+
+def _recomputed(run: Run, records: pd.DataFrame) -> Iterator[tuple[str, BaseModel, BaseModel]]:
+    """File, what it says, what the records give."""
+    board = run.board
+    families = {
+        split: {task: numbers for task, numbers in tasks.items() if task not in TASKS}
+        for split, tasks in board.baselines.items()
+    }
+    again = build_board(board.name, records, run.arms, run.cells, families, board.provenance, board.notes)
+    yield BOARD, board, again
+    if run.claims:
+        claims = ClaimSet(claims=tuple(result.claim for result in run.claims.results))
+        yield CLAIMS, run.claims, judge_claims(run.name, run.facts, claims, run.claims.source)
+    if run.ablation:
+        yield ABLATION, run.ablation, build_result(Layout.of(run.ablation), again, records, run.measures)
+
+
+def _fault_of_cells(run: Run) -> str | None:
+    seen = set()
+    for cell in run.cells:
+        if (cell.cell, cell.precision) in seen:
+            return f"cell {cell.cell} in {cell.precision} is there twice"
+        seen.add((cell.cell, cell.precision))
+    return None
+
+
+def _fault_of_measures(run: Run) -> str | None:
+    owners = {cell.cell: (cell.arm, cell.seed) for cell in run.cells}
+    for m in run.measures:
+        if owners.get(m.cell) != (m.arm, m.seed):
+            return f"{m.metric} of cell {m.cell}: {CELLS} has no such cell of {m.arm} with seed {m.seed}"
+        if m.null is not None and not m.null[1] <= m.null[0] <= m.null[2]:
+            return f"{m.metric} of cell {m.cell}: the mean of its null lies outside its quantiles"
+    return None
+
+
+def _fault_of_owners(run: Run, records: pd.DataFrame) -> str | None:
+    """Cells of the records are those of cells.json."""
+    costs = {(cell.cell, str(cell.arm), cell.seed, cell.precision) for cell in run.cells}
+    units = records[["cell", "arm", "seed", "precision"]].drop_duplicates()
+    for unit in units.itertuples(index=False):
+        if tuple(unit) not in costs:
+            cell, arm, seed, precision = unit
+            return f"cell {cell} of {arm}, seed {seed}, in {precision} is not in {CELLS}"
+    return None

@@ -1,0 +1,97 @@
+"""A run as one object: written, read back, asked; and what is said where its files are not what was written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import ecr_bench as eb
+from ecr_bench.arm import Arm, Role
+from ecr_bench.errors import UserError
+from ecr_bench.results.files import FORMAT, DamagedError, write_manifest
+from ecr_bench.statistics.paired import compare
+from ecr_bench.statistics.panel import build_panel
+from tests.world import Made, arm, make, measured, run_of
+
+
+@pytest.fixture(scope="module")
+def made() -> Made:
+    return make(
+        {arm("ecr-1x"): 0.7, arm("finetune-3x"): 0.5, Arm.of("ecr", "1x", {"a.b": [1]}, Role.MAIN): 0.6}, items=9
+    )
+
+
+@pytest.fixture
+def folder(made: Made, tmp_path: Path) -> Path:
+    run_of(made, measured("mexa", {"ecr-1x": [0.5, 0.6]})).write(tmp_path / "quick")
+    return tmp_path / "quick"
+
+
+def test_a_run_reads_back_as_it_was_written(made: Made, folder: Path) -> None:
+    run, back = run_of(made, measured("mexa", {"ecr-1x": [0.5, 0.6]})), eb.Run.load(folder)
+    assert (back.name, back.arms, back.board, back.cells, back.measures) == (
+        run.name, run.arms, run.board, run.cells, run.measures,
+    )  # fmt: skip
+    assert [a.role for a in back.arms.values()] == [a.role for a in run.arms.values()]
+    pd.testing.assert_frame_equal(back.records(), run.records(), check_dtype=False)
+    assert back.experiment["name"] == "quick" and back.claims is None and back.ablation is None
+    again = folder.parent / "again"
+    replace(back, own_records=back.records()).write(again)
+    assert eb.Run.load(again).board == run.board
+
+
+def test_comparing_two_arms_gives_the_boards_numbers(made: Made, folder: Path) -> None:
+    found = eb.Run.load(folder).compare("ecr-1x", "finetune-3x")
+    row = found[(found["split"] == "unseen") & (found["task"] == "all")].iloc[0]
+    panel = build_panel(made.records[made.records["group"] == "unseen"])
+    expected = compare(panel, "ecr-1x", "finetune-3x", "fp32", "fp32", "all")
+    assert (row["difference"], row["low"], row["p"]) == (expected.value, expected.low, expected.p)
+    assert row["a"] - row["b"] == pytest.approx(row["difference"]) and len(found) == 2 * 5
+    with pytest.raises(UserError, match=r"ecr-9x.*ecr-1x"):
+        eb.Run.load(folder).compare("ecr-9x", "finetune-3x")
+
+
+def test_arms_and_figures_are_looked_up_by_name(folder: Path) -> None:
+    run = eb.Run.load(folder)
+    assert run.arm("ecr-1x[a.b=[1]]").settings == (("a.b", "[1]"),)
+    assert run.figure("splits").panels
+    with pytest.raises(UserError, match=r"unknown figure 'pie': allowed are .*headline"):
+        run.figure("pie")
+
+
+@pytest.mark.parametrize("name", ["board.json", "cells.json", "measures.json", "records.parquet", "run.json"])
+def test_a_changed_file_is_named(folder: Path, name: str) -> None:
+    path = folder / name
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"ecr", b"ecs", 1) if name != "records.parquet" else content + b" ")
+    with pytest.raises(DamagedError, match=rf"{name}: was changed"):
+        eb.Run.load(folder)
+    if name != "run.json":
+        path.unlink()
+        with pytest.raises(DamagedError, match=f"{name}: missing"):
+            eb.Run.load(folder)
+
+
+def test_other_formats_are_refused_by_name(folder: Path) -> None:
+    raw = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(raw | {"format": FORMAT + 1}))
+    with pytest.raises(UserError, match=rf"format {FORMAT + 1}, this version reads {FORMAT}"):
+        eb.Run.load(folder)
+    (folder / "run.json").unlink()
+    with pytest.raises(UserError, match=r"format 1 .*migrate"):
+        eb.Run.load(folder)
+    with pytest.raises(UserError, match=r"no run in .*; first: ecr-bench run"):
+        eb.Run.load(folder / "nowhere")
+
+
+def test_a_file_that_hashes_right_but_says_something_else_names_the_field(made: Made, folder: Path) -> None:
+    raw = json.loads((folder / "board.json").read_text())
+    raw["rows"][0]["arm"] = "nobody-1x"
+    (folder / "board.json").write_text(json.dumps(raw))
+    write_manifest(folder, "quick", made.arms.values(), ["board.json"])
+    with pytest.raises(UserError, match=r"board.json: rows.0.arm: .*'nobody-1x' is not in the table of arms"):
+        eb.Run.load(folder)
