@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from benchmarks.harness import Options, Result, compared, interleaved, milliseconds, now, ratios
+from benchmarks.reference import Distance, exact, shortfall
 from ecr_bench.evaluation.scorer import Request, loglikelihoods
 
 OPTIONS, CONTEXT, OPTION = 4, (24, 72), (2, 5)
@@ -65,12 +66,6 @@ def timed(call: Callable[[], Score], device: str) -> tuple[float, Score]:
     return now(device) - start, result
 
 
-def difference(expected: Score, found: Score) -> tuple[float, int]:
-    """Largest difference in nats, and how often 'is greedy' differs."""
-    worst = max(abs(x - y) for (x, _), (y, _) in zip(expected, found, strict=True))
-    return worst, sum(x != y for (_, x), (_, y) in zip(expected, found, strict=True))
-
-
 def measure(vocab: int, dtype: torch.dtype, need: float | None, options: Options) -> Result:
     items, device = options.pick(24 if vocab < 100_000 else 8, 4), options.device
     budget = min(8192, LOGITS // (4 * vocab))
@@ -84,18 +79,19 @@ def measure(vocab: int, dtype: torch.dtype, need: float | None, options: Options
     def ours() -> Score:
         return loglikelihoods(model, requests, pad_id=0, max_length=WINDOW, batch_tokens=budget)
 
-    worst, greedy = difference(theirs(), ours())
+    single = dtype == torch.float32
+    reference = exact(model, requests) if single else theirs()
+    mine, peers = Distance.of(ours(), reference), Distance.of(theirs(), reference)
     times = interleaved({"HFLM": theirs, "ours": ours}, options.pick(5 if vocab < 100_000 else 3, 1), device)
-    exact = dtype == torch.float32
-    wrong = f"scores differ by {worst:.1e}, {greedy} greedy" if exact and (worst > 1e-4 or greedy) else ""
-    name = "fp32" if exact else "bf16"
+    off = {"off float64": f"{mine.nats:.1e}", "stock off float64": f"{peers.nats:.1e}"}
+    name = "fp32" if single else "bf16"
     return compared(
         f"{OPTIONS}-option scoring, {vocab // 1000}k vocabulary, {name}",
         f"lm-eval HFLM, {name}",
         ratios(times, "HFLM", "ours"),
         need=need,
-        wrong=wrong,
-        beside={**milliseconds(times, items), "max diff": f"{worst:.1e}", "greedy differs": greedy},
+        wrong=shortfall(mine, peers) if single else "",
+        beside={**milliseconds(times, items), **(off if single else {"max diff": f"{mine.nats:.1e}"})},
     )
 
 

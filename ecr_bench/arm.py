@@ -123,6 +123,11 @@ def by_name(arms: Iterable[Arm]) -> dict[str, Arm]:
     return {str(arm): arm for arm in arms}
 
 
+def with_bare_forms(arms: Mapping[str, Arm]) -> dict[str, Arm]:
+    """Printed form -> arm, of ``arms`` and of each without its settings: a claim may pool settings."""
+    return {**by_name(arm.without_settings for arm in arms.values()), **arms}
+
+
 def _frozen(settings: Mapping[str, Any]) -> tuple[tuple[str, Setting], ...]:
     def plain(value: Any) -> Setting:
         if isinstance(value, Setting):

@@ -6,22 +6,15 @@ Every field that can change a result is here, with the choice we made where the 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    Field,
-    SerializationInfo,
-    ValidationError,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, SerializationInfo, ValidationError, field_serializer, model_validator
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
 from ecr_bench.outside import as_identity, model_counts
-from ecr_bench.sizes import SIZES, Section, Size, SizeConfig
+from ecr_bench.section import Distinct, Filled, Language, RunName, Section, Seed, SizeName
+from ecr_bench.sizes import SIZES, Size, SizeConfig
 from ecr_bench.yaml_files import locate, parse_set, read, shipped
 
 __all__ = ["Experiment", "Section", "SizeConfig", "load", "parse", "parse_set", "read", "shipped"]
@@ -33,11 +26,11 @@ Placement = Literal["prefix", "infix", "suffix", "interleaved"]
 class CorpusConfig(Section):
     name: str = "intents"
     """Registered corpus: see ``ecr-bench data``."""
-    languages: tuple[str, ...] = ()
+    languages: Annotated[tuple[Language, ...], Distinct] = ()
     """Languages to load; empty means all that the corpus ships."""
     rows: int = Field(default=60_000, ge=1)
     """Upper bound on the rows built (all languages and splits together)."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the sampling and of the split draw."""
     options: dict[str, Any] = {}
     """Passed to the corpus, e.g. ``path`` for ``files``."""
@@ -66,7 +59,7 @@ class AnchorsConfig(Section):
     """How anchors are found among the embeddings (ecr/selection.py). Never from labels: they would carry answers."""
     centre: bool = True
     """Subtract each language's mean before clustering, so that anchors are not language clusters."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the selection."""
     seed_per_cell: bool = False
     """Draw anchors anew for each fine-tuning seed, with that seed instead (the intervals then cover the draw)."""
@@ -109,12 +102,15 @@ class OptimiserConfig(Section):
     """Cross-entropy averaged over tokens, or over rows first: then a long answer counts as much as a short one."""
     clip: float | None = Field(default=None, gt=0)
     """Gradient norm clipping; off by default because 'stable without clipping' is one of the claims."""
+    dropout: Literal["none", "model"] = "none"
+    """Dropout inside the model in training: none, or what its own configuration says. The same for every arm and size,
+    however a model was loaded and whatever else is set."""
 
 
 class PretrainConfig(OptimiserConfig):
     steps: int = Field(default=400, ge=0)
     """0 (for pretrained sizes only) takes the model as it is."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the base model. One base per size is shared by all arms."""
     seed_per_cell: bool = False
     """Pre-train one base per fine-tuning seed instead (dearer; the intervals then cover it)."""
@@ -205,7 +201,7 @@ class RelationalConfig(Section):
 class ScoringConfig(Section):
     items: int = Field(default=40, ge=1)
     """Test items per task and language (or language pair)."""
-    pairs: tuple[Literal["to-en", "from-en", "ring"], ...] = ("to-en", "from-en")
+    pairs: Annotated[tuple[Literal["to-en", "from-en", "ring"], ...], Filled, Distinct] = ("to-en", "from-en")
     """Language pairs of the ``meaning`` task: X-en, en-X, and each language with the next one."""
     batch_tokens: int = Field(default=8192, ge=256)
     """Upper bound on padded tokens in one scoring batch. Changes speed, never scores."""
@@ -231,8 +227,8 @@ class GeometryConfig(Section):
 class CellGroup(Section):
     method: str
     """Registered method: see ``ecr-bench methods``."""
-    sizes: tuple[str, ...] = ("1x",)
-    seeds: tuple[int, ...] = (0,)
+    sizes: Annotated[tuple[str, ...], Filled, Distinct] = ("1x",)
+    seeds: Annotated[tuple[Seed, ...], Filled, Distinct] = (0,)
     set: dict[str, Any] = {}
     """Overrides of the experiment for these cells, dotted: ``control_tokens.count: 8``."""
 
@@ -240,16 +236,16 @@ class CellGroup(Section):
 class Experiment(Section):
     """A grid of cells on shared data; see ``baselines/quick.yaml`` for a commented example."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: RunName
     corpus: CorpusConfig = CorpusConfig()
-    seen_languages: tuple[str, ...] = ("en", "de", "fr", "zh")
+    seen_languages: Annotated[tuple[Language, ...], Filled, Distinct] = ("en", "de", "fr", "zh")
     """Languages with labelled training rows; all others give unlabelled text only."""
     tokenizer: TokenizerConfig = TokenizerConfig()
     teacher: TeacherConfig = TeacherConfig()
     anchors: AnchorsConfig = AnchorsConfig()
     projection: ProjectionConfig = ProjectionConfig()
     control_tokens: ControlTokensConfig = ControlTokensConfig()
-    sizes: dict[str, Size] = {}
+    sizes: dict[SizeName, Size] = {}
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     distill: DistillConfig = DistillConfig()
@@ -257,20 +253,13 @@ class Experiment(Section):
     dropout: DropoutConfig = DropoutConfig()
     refresh: RefreshConfig = RefreshConfig()
     lora: LoraConfig = LoraConfig()
-    tasks: tuple[str, ...] = ("intent", "slot", "meaning")
+    tasks: Annotated[tuple[str, ...], Filled, Distinct] = ("intent", "slot", "meaning")
     scoring: ScoringConfig = ScoringConfig()
     geometry: GeometryConfig = GeometryConfig()
-    precisions: tuple[Precision, ...] = ("fp32", "bf16", "int8", "nf4")
+    precisions: Annotated[tuple[Precision, ...], Filled, Distinct] = ("fp32", "bf16", "int8", "nf4")
     device: Literal["auto", "cuda"] = "auto"
     """``auto``: a GPU where there is one. ``cuda``: refuse to start without one."""
     cells: tuple[CellGroup, ...] = Field(min_length=1)
-
-    @field_validator("seen_languages", "tasks", "precisions")
-    @classmethod
-    def _not_empty(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not value:
-            raise ValueError("must not be empty")
-        return value
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Experiment:

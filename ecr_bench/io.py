@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ecr_bench.errors import UserError
+from ecr_bench.reading import parse_json, read_text
 
 REMEDY = "free some space or choose another folder (--out for results, ECR_BENCH_CACHE for the cache)"
 
@@ -93,9 +94,4 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; UserError names the file and line when it is malformed."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"no such file: {path}") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+    return parse_json(read_text(path), path, ours=True)

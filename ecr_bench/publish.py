@@ -33,6 +33,7 @@ from ecr_bench.results.collect import (
     collect_notes,
     collect_records,
     collect_surface,
+    divergence_note,
 )
 from ecr_bench.results.compare import differences, differences_between
 from ecr_bench.results.files import RUN, read_manifest
@@ -101,7 +102,7 @@ def collect_run(plan: Plan, store: Store) -> Run:
         cells,
         collect_surface(plan, store),
         {**provenance(plan.experiment), "fingerprints": collect_fingerprints(plan, store)},
-        collect_notes(plan, store),
+        [*collect_notes(plan, store), *divergence_note(cells)],
     )
     return Run(board.name, arms, board, cells, collect_measures(plan, store), own_records=records)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ecr_bench.arm import Arm
+from ecr_bench.arm import Arm, with_bare_forms
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.records import read_records, write_records
 from ecr_bench.io import write_json
@@ -86,7 +86,7 @@ class Run:
             read_model(folder / BOARD, Board, arms),
             read_models(folder / CELLS, CellCosts, arms) if there(CELLS) else [],
             read_measures(folder / MEASURES, arms) if there(MEASURES) else [],
-            read_model(folder / CLAIMS, ClaimsReport, arms) if there(CLAIMS) else None,
+            read_model(folder / CLAIMS, ClaimsReport, with_bare_forms(arms)) if there(CLAIMS) else None,
             read_model(folder / ABLATION, AblationResult, arms) if there(ABLATION) else None,
             folder,
             manifest.made_from,
@@ -150,7 +150,8 @@ class Run:
 
     def pick(self, name: str, precision: str | None = None) -> compare.Picked:
         """An arm or cell by name, at a precision: the highest one unless given."""
-        return compare.pick(self.records(), self.arms, name, precision, str(self.folder or self.name))
+        where = str(self.folder or self.name)
+        return compare.pick(self.records(), self.arms, name, precision, where, self.board.diverged)
 
     def compare(self, a: str, b: str, precision_a: str | None = None, precision_b: str | None = None) -> pd.DataFrame:
         """Arm or cell ``a`` minus ``b``, paired by item, on every task of every split.

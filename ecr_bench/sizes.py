@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    FieldSerializationInfo,
-    Tag,
-    field_serializer,
-    model_validator,
-)
+from pydantic import Discriminator, Field, FieldSerializationInfo, Tag, field_serializer, model_validator
 
 from ecr_bench.outside import as_identity, model_counts
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys are errors, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+from ecr_bench.section import Section
 
 
 class Fitting(Section):

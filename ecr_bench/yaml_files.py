@@ -6,9 +6,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ecr_bench.errors import UserError, unknown
+from ecr_bench.reading import read_text
+from ecr_bench.strict_yaml import parse_yaml
 
 CLAIMS = "claims.yaml"
 """Beside the experiments in ``baselines/``, and none of them."""
@@ -25,17 +25,24 @@ def shipped(kind: str) -> Path:
     return inside if inside.is_dir() else Path(__file__).resolve().parent.parent / kind
 
 
+def read_yaml(path: Path) -> Any:
+    """The value of a YAML file of ours or of a user's; UserError names the file, the line and what is allowed."""
+    return parse_yaml(read_text(path), str(path))
+
+
 def read(name_or_file: str, children: tuple[Path, ...] = ()) -> Any:
     """The raw YAML, put on top of the file it ``extends``: mappings are merged, other values replaced."""
     path = locate(name_or_file)
-    if path in children:
+    if path.resolve() in children:
         raise UserError(f"{path}: extends itself")
-    raw = _yaml(path)
+    raw = read_yaml(path)
     if isinstance(raw, dict) and "extends" in raw:
-        parent = str(raw.pop("extends"))
+        parent = raw.pop("extends")
+        if not isinstance(parent, str) or not parent:
+            raise UserError(f"{path}: extends: name a shipped experiment or a file (got {parent!r:.60})")
         beside = path.parent / parent
         named = str(beside) if beside.is_file() else parent
-        return _merge(read(named, (*children, path)), raw)
+        return _merge(read(named, (*children, path.resolve())), raw)
     return raw
 
 
@@ -55,27 +62,14 @@ def locate(name_or_file: str) -> Path:
     return shipped("baselines") / f"{name_or_file}.yaml"
 
 
-def _yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"no such file: {path}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise UserError(
-            f"{path}:{mark.line + 1 if mark else 1}: not YAML: {getattr(error, 'problem', error)}"
-        ) from error
-
-
 def parse_set(pairs: list[str]) -> dict[str, Any]:
-    """Turn ``key=value`` strings into a mapping, values read as YAML."""
+    """Turn ``key=value`` strings into a mapping, values read as YAML; a key may be set once."""
     result: dict[str, Any] = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise UserError(f"--set {pair!r}: write key=value, for example finetune.steps=100")
-        try:
-            result[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"--set {pair!r}: the value is not YAML: {getattr(error, 'problem', error)}") from error
+        if key in result:
+            raise UserError(f"--set {key}: is there twice")
+        result[key] = parse_yaml(value, f"--set {key}")
     return result

@@ -96,7 +96,7 @@ def test_set_values_are_yaml():
     assert config.parse_set(["a.b=[1, 2]", "c=x=y"]) == {"a.b": [1, 2], "c": "x=y"}
     with pytest.raises(UserError, match="write key=value"):
         config.parse_set(["oops"])
-    with pytest.raises(UserError, match="value is not YAML"):
+    with pytest.raises(UserError, match="--set a:1: not YAML"):
         config.parse_set(["a=[1"])
 
 

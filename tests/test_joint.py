@@ -32,6 +32,7 @@ from ecr_bench.methods.finetune import Finetune
 from ecr_bench.methods.teacher_logits import plain_rows
 from ecr_bench.stages.fitting import fit
 from ecr_bench.types import Item, Prompt
+from tests.test_lm import METADATA
 from tests.tokenizer_kinds import KINDS, LANGUAGES, sentence, tokenizer_of
 
 COUNT, K, WINDOW = 3, 8, 256
@@ -131,7 +132,7 @@ def test_the_requests_that_lm_eval_makes_are_the_rows_of_training(kind, arm, tmp
     _, tasks = load_item_tasks(tmp_path, ["ecr_intent_de"])
     lm, seen = scorer(conditioner_of(arm, kind)), []
     monkeypatch.setattr(lm, "_score", lambda encoded, _: seen.extend(encoded) or [(-1.0, False)] * len(encoded))
-    evaluate(lm, tasks, metadata=dict.fromkeys(("cell", "method", "size", "precision", "seed", "seen_languages"), ""))
+    evaluate(lm, tasks, metadata=METADATA)
     assert lm.conditioner is not None
     trained = {tuple(row.ids[:-1]) for row in encode_items(lm.conditioner, items, WINDOW)}
     assert len(trained) == len(items)

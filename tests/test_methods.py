@@ -8,11 +8,13 @@ import torch
 from ecr_bench.config import FinetuneConfig, OptimiserConfig
 from ecr_bench.data.encode import encode_plain
 from ecr_bench.data.module import IGNORED, ExamplesDataModule, Mixture
+from ecr_bench.errors import UserError
 from ecr_bench.methods.base import CausalLMModule, Method, average, learning_rate, row_weights
 from ecr_bench.methods.models import create_model
 from ecr_bench.methods.optimisers import create_optimiser, hidden_matrices
 from ecr_bench.methods.registry import METHODS
 from ecr_bench.stages.fitting import fit
+from tests.architectures import build
 
 
 @pytest.mark.parametrize("name", list(METHODS))
@@ -58,6 +60,13 @@ def test_muon_takes_matrices_and_leaves_the_tied_embedding(size, tokenizer):
     optimiser = create_optimiser(model, FinetuneConfig())
     in_groups = [id(p) for group in optimiser.param_groups for p in group["params"]]
     assert sorted(in_groups) == sorted({id(p) for p in model.parameters()})
+
+
+def test_muon_without_a_linear_layer_is_one_line():
+    model = build("gpt2")
+    with pytest.raises(UserError, match="muon works on linear layers, and this model has none to train; allowed: ada"):
+        create_optimiser(model, FinetuneConfig())
+    assert create_optimiser(model, FinetuneConfig(optimiser="adamw"))
 
 
 def test_one_schedule_moves_both_parts_of_muon(size, tokenizer):

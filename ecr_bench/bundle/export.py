@@ -27,8 +27,8 @@ def export(out: Path, run: str, cell: str, folder: Path, precision: str | None =
 
     ``precision``: one of those the cell was scored at; default: the first of them. Returns what ``bundle.json`` says.
 
-    UserError: no such run, cell or precision; a cell that cannot run alone (it asks the teacher, has no language
-    model, or keeps adapters beside a quantised base); a folder with other things in it.
+    UserError: no such run, cell or precision; a cell that diverged, or cannot run alone (it asks the teacher, has no
+    language model, or keeps adapters beside a quantised base); a folder with other things in it.
     """
     finished = Run.load(out / run)
     row = _row(finished.cells, cell, precision, out / run)
@@ -58,6 +58,8 @@ def _row(rows: Sequence[CellCosts], cell: str, precision: str | None, run: Path)
 
 def _check_deployable(row: CellCosts, source: Path) -> None:
     cell = row.cell
+    if row.diverged:
+        raise UserError(f"cell {cell} diverged in {row.precision} ({row.diverged}); export one that has scores")
     if not row.deployable:
         raise UserError(f"cell {cell} asks its teacher at test time and cannot run alone; export an ecr cell")
     if (source / "probe.json").is_file():

@@ -14,6 +14,7 @@ from ecr_bench.bundle.files import read_meta
 from ecr_bench.data.joint import encode_contexts
 from ecr_bench.data.tokenizer import context_window, load_tokenizer
 from ecr_bench.device import device
+from ecr_bench.divergence import check_finite
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
@@ -49,6 +50,7 @@ def open_bundle(folder: Path) -> Bundle:
             model = load_quantised(folder, device())
         else:
             model = PRECISIONS.get(meta["precision"])(folder, device())
+        check_finite(model, str(folder))
         conditioner = Conditioner.load(folder / "conditioner", tokenizer)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: cannot be loaded: {' '.join(str(error).split()):.160}; export it again") from error

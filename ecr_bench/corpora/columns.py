@@ -9,6 +9,7 @@ from typing import Any
 from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import SPLITS, RawRow
 from ecr_bench.errors import UserError
+from ecr_bench.names import language_code
 
 ROLES = ("text", "lang", "meaning", "label", "unit", "split")
 OPTIONS = (*ROLES, "language")
@@ -56,7 +57,10 @@ class Columns:
             values = {role: self._value(record, role, where) for role in ROLES}
             if not values["lang"]:
                 raise UserError(f"{where}: no language in column {self.names['lang']!r}")
-            languages.add(values["lang"])
+            try:
+                languages.add(language_code(values["lang"]))
+            except ValueError as error:
+                raise UserError(f"{where}: {error}") from None
             if values["split"] and values["split"] not in SPLITS:
                 raise UserError(f"{where}: unknown split {values['split']!r}: allowed are {', '.join(SPLITS)} or empty")
             meaning = values["meaning"] or f"row-{number}"
@@ -76,7 +80,7 @@ class Columns:
         value = record.get(self.names[role]) if role in self.names else None
         if value is None:
             return ""
-        if not isinstance(value, str) and (role in {"text", "lang"} or not isinstance(value, int)):
+        if not isinstance(value, str) and (role in {"text", "lang"} or type(value) is not int):
             raise UserError(f"{where}: {self.names[role]!r} must be text (got {value!r:.60})")
         text = " ".join(str(value).split())
         if any("\ud800" <= letter <= "\udfff" for letter in text):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Callable, Iterator
+import io
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import Corpus, from_rows, no_options
 from ecr_bench.corpora.columns import OPTIONS, Columns
 from ecr_bench.errors import UserError
+from ecr_bench.names import repeated
+from ecr_bench.reading import json_lines, read_bytes, read_text
 
 Record = tuple[str, dict[str, Any]]
 
@@ -27,12 +29,7 @@ def build(config: CorpusConfig) -> Corpus:
     """
     no_options(config, ("path", *OPTIONS))
     path = _path(config)
-    try:
-        records = list(READERS[path.suffix.lower()](path))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 (byte {error.start})") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    records = list(READERS[path.suffix.lower()](path))
     if not records:
         raise UserError(f"{path}: empty; give at least one row")
     present = dict.fromkeys(key for _, record in records for key in record)
@@ -53,50 +50,43 @@ def _path(config: CorpusConfig) -> Path:
     path = Path(value).expanduser()
     if path.suffix.lower() not in READERS:
         raise UserError(f"{path}: unknown ending {path.suffix!r}: allowed are {', '.join(sorted(READERS))}")
-    if not path.is_file():
-        raise UserError(f"no such file: {path}")
     return path
 
 
 def _jsonl(path: Path) -> Iterator[Record]:
-    with path.open("rb") as lines:
-        for number, raw in enumerate(lines, 1):
-            if not raw.strip():
-                continue
-            try:
-                record = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}:{number}: not JSON: {error.msg}") from error
-            except UnicodeDecodeError as error:
-                raise UserError(f"{path}:{number}: not UTF-8 (byte {error.start} of the line)") from error
-            except RecursionError as error:
-                raise UserError(f"{path}:{number}: not JSON: nested too deeply") from error
-            if not isinstance(record, dict):
-                raise UserError(f"{path}:{number}: each line must be an object {{...}} (got {type(record).__name__})")
-            yield f"{path}:{number}", record
+    for where, record in json_lines(path):
+        if not isinstance(record, dict):
+            raise UserError(f"{where}: each line must be an object {{...}} (got {type(record).__name__})")
+        yield where, record
 
 
 def _csv(path: Path) -> Iterator[Record]:
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines, strict=True)
-        try:
-            for record in reader:
-                where = f"{path}:{reader.line_num}"
-                if None in record or None in record.values():
-                    raise UserError(f"{where}: needs {len(reader.fieldnames or [])} fields, as many as the header")
-                yield where, record
-        except csv.Error as error:
-            # line_num is the last good line, so the faulty record starts on the next.
-            raise UserError(f"{path}:{reader.line_num + 1}: not CSV: {error}") from error
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        _check_header(path, reader.fieldnames or [])
+        for record in reader:
+            where = f"{path}:{reader.line_num}"
+            if None in record or None in record.values():
+                raise UserError(f"{where}: needs {len(reader.fieldnames or [])} fields, as many as the header")
+            yield where, record
+    except csv.Error as error:
+        # line_num is the last good line, so the faulty record starts on the next.
+        raise UserError(f"{path}:{reader.line_num + 1}: not CSV: {error}") from error
 
 
 def _parquet(path: Path) -> Iterator[Record]:
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(io.BytesIO(read_bytes(path)))
     except pa.ArrowException as error:
         raise UserError(f"{path}: not a Parquet file") from error
+    _check_header(path, table.column_names)
     for number, record in enumerate(table.to_pylist(), 1):
         yield f"{path}:row {number}", record
+
+
+def _check_header(path: Path, names: Sequence[str]) -> None:
+    if (twice := repeated(names)) is not None:
+        raise UserError(f"{path}: two columns are called {twice!r:.60}: columns here are {', '.join(names):.200}")
 
 
 READERS: dict[str, Callable[[Path], Iterator[Record]]] = {

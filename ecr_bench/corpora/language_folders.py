@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import RawRow, chosen_languages, no_options
 from ecr_bench.errors import UserError
+from ecr_bench.names import language_code
+from ecr_bench.reading import json_lines
+
+Kinds = tuple[type, ...]
+TEXT: Kinds = (str,)
+WHOLE: Kinds = (int,)
+NAMES = {str: "text", int: "a whole number"}
+"""What a message calls a type."""
 
 
 def read_languages(
-    config: CorpusConfig, title: str, files: Sequence[str], keys: Sequence[str], rows: Callable[..., Sequence[RawRow]]
+    config: CorpusConfig,
+    title: str,
+    files: Sequence[str],
+    keys: Mapping[str, Kinds],
+    rows: Callable[..., Sequence[RawRow]],
 ) -> tuple[list[RawRow], Path]:
     """Rows of the chosen languages under ``options.path``, and that folder.
 
@@ -21,7 +32,7 @@ def read_languages(
         config: of the corpus; its only option is ``path``.
         title: what a message calls the data, e.g. ``SIB-200``.
         files: names without ``.jsonl``; a folder with the first of them is a language.
-        keys: what every line must hold.
+        keys: what every line must hold, and of which types.
         rows: (record, language, name of the file) -> corpus rows.
 
     Raises UserError for a folder without languages, a missing file, and FILE:LINE for a malformed line.
@@ -33,6 +44,10 @@ def read_languages(
         raise UserError(f"corpus.options.path: {root} has no LANG/{files[0]}.jsonl; give the folder of {title}")
     result: list[RawRow] = []
     for lang in chosen_languages(config, found):
+        try:
+            language_code(lang)
+        except ValueError as error:
+            raise UserError(f"{root / lang}: {error}, or name the languages in corpus.languages") from None
         for name in files:
             path = root / lang / f"{name}.jsonl"
             if not path.is_file():
@@ -52,14 +67,13 @@ def _root(config: CorpusConfig, title: str) -> Path:
     return path
 
 
-def _records(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{number}: not JSON: {error.msg}") from error
+def _records(path: Path, keys: Mapping[str, Kinds]) -> Iterator[dict[str, Any]]:
+    for where, record in json_lines(path):
         if not isinstance(record, dict) or not set(keys) <= record.keys():
-            raise UserError(f"{path}:{number}: needs the keys {', '.join(keys[:-1])} and {keys[-1]}")
+            *first, last = keys
+            raise UserError(f"{where}: needs the keys {', '.join(first)} and {last}")
+        for key, kinds in keys.items():
+            if type(record[key]) not in kinds:  # a boolean is an int to isinstance
+                allowed = " or ".join(NAMES[kind] for kind in kinds)
+                raise UserError(f"{where}: {key!r} must be {allowed} (got {record[key]!r:.60})")
         yield record

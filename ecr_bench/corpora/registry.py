@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ecr_bench.config import CorpusConfig
 from ecr_bench.errors import UserError
+from ecr_bench.names import language_code
 from ecr_bench.registry import Registry
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ CORPORA.add("hub", "ecr_bench.corpora.hub:build", "a Hugging Face dataset, by re
 def build(config: CorpusConfig) -> Corpus:
     """Build the corpus ``config`` names.
 
-    Raises UserError for an unknown name, option or language, a requested language without text, and a
-    corpus without training rows.
+    Raises UserError for an unknown name, option or language, a code that is no language's, a requested language without
+    text, and a corpus without training rows.
     """
     from ecr_bench.corpora.base import Corpus
 
@@ -32,6 +33,11 @@ def build(config: CorpusConfig) -> Corpus:
     if not isinstance(corpus, Corpus):
         raise UserError(f"corpus {config.name!r} must give an ecr_bench.corpora.base.Corpus, not {corpus!r:.60}")
     found = corpus.card.languages
+    for lang in found:
+        try:
+            language_code(lang)
+        except ValueError as error:
+            raise UserError(f"corpus {config.name!r}: {error}") from None
     for lang in config.languages:
         if lang not in found:
             raise UserError(

@@ -10,10 +10,10 @@ from typing import Any
 
 from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import Corpus, RawRow, from_rows
-from ecr_bench.corpora.language_folders import read_languages
+from ecr_bench.corpora.language_folders import TEXT, read_languages
 
 FILES = {"train": "train", "dev": "validation", "test": "test"}
-KEYS = ("text", "category", "index_id")
+KEYS = {"text": TEXT, "category": TEXT, "index_id": (str, int)}
 
 
 def build(config: CorpusConfig) -> Corpus:

@@ -12,10 +12,10 @@ from typing import Any
 
 from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import Corpus, RawRow, from_rows
-from ecr_bench.corpora.language_folders import read_languages
+from ecr_bench.corpora.language_folders import TEXT, WHOLE, read_languages
 from ecr_bench.errors import UserError
 
-KEYS = ("premise", "choice1", "choice2", "question", "label", "idx")
+KEYS = {"premise": TEXT, "choice1": TEXT, "choice2": TEXT, "question": TEXT, "label": WHOLE, "idx": WHOLE}
 QUESTIONS = ("cause", "effect")
 
 

@@ -13,11 +13,13 @@ from unittest import mock
 import lm_eval
 import lm_eval.evaluator
 import lm_eval.utils
+import numpy as np
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 from tqdm import tqdm
 
 from ecr_bench.config import shipped
+from ecr_bench.divergence import DivergedError
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.probe import ProbeLM
@@ -93,7 +95,8 @@ def evaluate(
         task_manager: where names are looked up; needed for names.
 
     Returns one record per item (``records.SCHEMA``). An item is 'seen' when both its languages are.
-    Global random states are left alone. UserError for unknown and for not multiple-choice tasks.
+    Global random states are left alone. UserError for unknown and for not multiple-choice tasks; DivergedError where a
+    log-likelihood is not finite.
     """
     named = [task for task in task_names if isinstance(task, str)]
     tasks = [task for task in task_names if not isinstance(task, str)]
@@ -114,11 +117,23 @@ def evaluate(
             torch_random_seed=None,
         )
     assert results is not None
-    return [
+    records = [
         _record(sample, task, lm, metadata)
         for task in tasks
         for sample in sorted(results["samples"][task.task_name], key=lambda sample: sample["doc_id"])
     ]
+    _check_finite(records)
+    return records
+
+
+def _check_finite(records: Sequence[Mapping[str, Any]]) -> None:
+    """NaN is neither more nor less than anything: which option it would choose is left to chance."""
+    broken = [record for record in records if not np.isfinite(record["loglikelihoods"]).all()]
+    if broken:
+        raise DivergedError(
+            f"log-likelihoods of {len(broken)} of {len(records)} items are not finite, first "
+            f"{broken[0]['item_id']} of {broken[0]['task_name']}: the model diverged, or its precision cannot hold it"
+        )
 
 
 def _record(sample: dict[str, Any], task: Task, lm: EcrLM | ProbeLM, metadata: Mapping[str, Any]) -> dict[str, Any]:

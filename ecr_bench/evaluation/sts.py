@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pandas as pd
 from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset, load_from_disk
 
 from ecr_bench.errors import UserError
+from ecr_bench.reading import json_lines
 
 COLUMNS = ["lang", "sentence1", "sentence2", "score"]
 SCORES = ("score", "similarity_score", "label")
@@ -53,18 +53,9 @@ def _by_language(path: str, languages: Sequence[str]) -> Iterator[tuple[str, lis
         for lang in languages:
             file = folder / lang / f"{SPLIT}.jsonl"
             if file.is_file():
-                yield lang, [_row(lang, record, where) for where, record in _lines(file)]
+                yield lang, [_row(lang, record, where) for where, record in json_lines(file)]
     else:
         yield from _from_hub(path, languages)
-
-
-def _lines(file: Path) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
-        if line.strip():
-            try:
-                yield f"{file}:{number}", json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{file}:{number}: not JSON: {error.msg}") from error
 
 
 def _from_disk(folder: Path, languages: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
@@ -103,6 +94,6 @@ def _row(lang: str, record: Any, where: str) -> Row:
     for name in ("sentence1", "sentence2", score):
         if name not in names:
             raise UserError(f"{where}: no {name!r}: it has {', '.join(names) or 'no columns'}")
-    if not isinstance(record[score], (int, float)):
+    if isinstance(record[score], bool) or not isinstance(record[score], (int, float)):
         raise UserError(f"{where}: {score!r} must be a number (got {record[score]!r:.60})")
     return lang, str(record["sentence1"]), str(record["sentence2"]), float(record[score])

@@ -6,10 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, read_json, write_json
 from ecr_bench.items.registry import task_name
+from ecr_bench.reading import json_lines
 from ecr_bench.types import Item
 
 INDEX = "index.json"
@@ -51,21 +53,13 @@ def read_task(folder: Path | str, name: str) -> list[Item]:
     if name not in index:
         raise UserError(f"no items for task {name!r} in {folder}: it has {', '.join(index) or 'none'}")
     path = Path(folder) / f"{name}.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError as error:
-        raise UserError(f"no such file: {path}; {REMEDY}") from error
-    return [_item(line, path, number) for number, line in enumerate(lines, 1) if line]
+    return [_item(raw, where) for where, raw in json_lines(path)]
 
 
-def _item(line: str, path: Path, number: int) -> Item:
-    try:
-        raw = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{number}: not JSON: {error.msg}") from error
+def _item(raw: Any, where: str) -> Item:
     if not isinstance(raw, dict) or raw.keys() != _FIELDS or not isinstance(raw["choices"], list):
-        raise UserError(f"{path}:{number}: not an item; it must have the keys {', '.join(sorted(_FIELDS))}")
+        raise UserError(f"{where}: not an item; it must have the keys {', '.join(sorted(_FIELDS))}")
     item = Item(**{**raw, "choices": tuple(raw["choices"])})
-    if not isinstance(item.gold, int) or not 0 <= item.gold < len(item.choices):
-        raise UserError(f"{path}:{number}: gold {item.gold!r} must be 0 to {len(item.choices) - 1}")
+    if type(item.gold) is not int or not 0 <= item.gold < len(item.choices):
+        raise UserError(f"{where}: gold {item.gold!r} must be 0 to {len(item.choices) - 1}")
     return item

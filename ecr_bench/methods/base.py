@@ -194,6 +194,10 @@ class CausalLMModule(L.LightningModule):
         self.model = model
         self.optimiser = optimiser
 
+    def on_fit_start(self) -> None:
+        """Dropout as the settings say, whoever loaded, wrapped or quantised the model before."""
+        self.model.train(self.optimiser.dropout == "model")
+
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Scalar training loss of one batch; methods with another objective override this."""
         return self.cross_entropy(batch)

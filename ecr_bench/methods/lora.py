@@ -45,7 +45,6 @@ class Lora(Method):
         )
         self.adapted = peft.get_peft_model(self.model, config)
         self.model = cast(PreTrainedModel, self.adapted.get_base_model())  # the same model, its layers now wrapped
-        self.model.train()
 
     @property
     def adapter_parameters(self) -> int:

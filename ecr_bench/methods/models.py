@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import torch
+from torch.utils.checkpoint import checkpoint
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from ecr_bench.errors import UserError
 from ecr_bench.sizes import Fitting, PretrainedSize, SizeConfig
 
 
@@ -40,11 +47,34 @@ def create_model(size: SizeConfig, tokenizer: PreTrainedTokenizerBase, seed: int
 
 
 def fit_to_machine(model: PreTrainedModel, fitting: Fitting) -> None:
-    """Prepare ``model`` for training with less memory, as ``fitting`` says; the gradients stay the same."""
+    """Prepare ``model`` for training with less memory, as ``fitting`` says; the gradients stay the same.
+
+    UserError for checkpointing of a model whose layers transformers does not name.
+    """
     model.parts = fitting.accumulate  # type: ignore[assignment]  # read by ``methods.base._in_parts``
     if fitting.checkpointing:
-        model.train()  # checkpointing is off in eval mode, where ``from_pretrained`` leaves a model
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        _compute_layers_again(model)
+
+
+def _compute_layers_again(model: PreTrainedModel) -> None:
+    """Keep only the input of each layer for the backward pass, in training and in eval mode.
+
+    transformers' own checkpointing works in training mode alone, which would bring the model's dropout with it.
+    """
+    found = [(name, module) for name, module in model.named_modules() if isinstance(module, GradientCheckpointingLayer)]
+    outer: list[str] = []
+    for name, layer in found:
+        if not any(name.startswith(f"{other}.") for other in outer):
+            outer.append(name)
+            layer.forward = partial(_computed_again, layer.forward)
+    if not found:
+        raise UserError(f"checkpointing: {type(model).__name__} has no layers to compute again; set it to false")
+
+
+def _computed_again(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*inputs, **named)
+    return checkpoint(forward, *inputs, use_reentrant=False, **named)
 
 
 def count_parameters(model: torch.nn.Module) -> int:

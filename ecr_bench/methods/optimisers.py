@@ -73,10 +73,15 @@ class MuonAdamW(torch.optim.Optimizer):
 
 
 def create_optimiser(module: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
-    """The optimiser ``config.optimiser`` names, over the trainable parameters of ``module``."""
+    """The optimiser ``config.optimiser`` names, over the trainable parameters of ``module``.
+
+    UserError for Muon where nothing is there for it: an old torch, or a model such as GPT-2 without linear layers.
+    """
     if config.optimiser == "adamw":
         groups = parameter_groups(module, config.weight_decay)
         return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
     if not hasattr(torch.optim, "Muon"):
         raise UserError(f"optimiser muon needs torch 2.9 or newer, here is {torch.__version__}; allowed: adamw")
+    if not hidden_matrices(module):
+        raise UserError("optimiser: muon works on linear layers, and this model has none to train; allowed: adamw")
     return MuonAdamW(module, config.learning_rate, config.weight_decay)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from ecr_bench.divergence import check_finite
 from ecr_bench.errors import UserError
 from ecr_bench.hub import read_model
 from ecr_bench.methods.packaged import local_source
@@ -17,10 +18,12 @@ def load_pretrained(size: PretrainedSize, tokenizer: PreTrainedTokenizerBase, dt
     """The model ``size`` names, in eval mode on the CPU, in ``dtype`` ("auto": the one it was saved in).
 
     Its configuration says which special tokens ``tokenizer`` (``data.tokenizer.own_tokenizer``) really uses, and its
-    vocabulary has a row for each token. UserError: not readable, gated, or a window below ``size.max_length``.
+    vocabulary has a row for each token. UserError: not readable, gated, weights that are not finite, or a window below
+    ``size.max_length``.
     """
     who = f"model {size.model!r}"
     model = text_part(read_model(AutoModelForCausalLM, local_source(size.model), who, size.revision, dtype=dtype))
+    check_finite(model, who)
     config = model.config
     if (room := config.max_position_embeddings) < size.max_length:
         raise UserError(f"{who}: reads {room} tokens, max_length is {size.max_length}: at most {room}")

@@ -25,6 +25,7 @@ from ecr_bench.data.cutting import TextRow
 from ecr_bench.data.encode import Example, encode_items, encode_texts
 from ecr_bench.data.module import collate
 from ecr_bench.data.tokenizer import load_tokenizer
+from ecr_bench.divergence import check_finite
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_path, fingerprint, read_json, write_json
@@ -50,8 +51,8 @@ def load_teacher(folder: Path, tokenizer: PreTrainedTokenizerBase, window: int) 
     """A frozen causal LM from ``folder`` that shares ``tokenizer`` and holds ``window`` tokens.
 
     Raises:
-        UserError: no model there, weights that are no safetensors, another tokenizer, or a shorter window than the
-            student's.
+        UserError: no model there, weights that are no safetensors or not finite, another tokenizer, or a shorter
+            window than the student's.
     """
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -62,7 +63,9 @@ def load_teacher(folder: Path, tokenizer: PreTrainedTokenizerBase, window: int) 
     _check_tokenizer(folder, tokenizer, theirs)
     if (room := getattr(config, "max_position_embeddings", window)) < window:
         raise UserError(f"distill: the teacher in {folder} reads {room} tokens, the student {window}; it needs as many")
-    return read_folder(AutoModelForCausalLM, folder).float().eval().requires_grad_(False)
+    teacher = read_folder(AutoModelForCausalLM, folder).float().eval().requires_grad_(False)
+    check_finite(teacher, f"distill: the teacher in {folder}")
+    return teacher
 
 
 def _check_tokenizer(folder: Path, ours: PreTrainedTokenizerBase, theirs: PreTrainedTokenizerBase) -> None:

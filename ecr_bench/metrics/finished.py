@@ -73,7 +73,7 @@ def of_options(score: Path, items: Path, taken: Taken) -> Iterator[Measure]:
     """RankC at the measured precision, or the first one that was scored."""
     records = read_records(score / "records.parquet")
     scored = list(dict.fromkeys(records["precision"]))
-    precision = taken.precision if taken.precision in scored else scored[0]
+    precision = taken.precision if taken.precision in scored or not scored else scored[0]
     blocks = aligned_scores(read_items(items / "test"), records[records["precision"] == precision])
     yield from suite.option_measures(blocks, Taken(precision=precision))
 

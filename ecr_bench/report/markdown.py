@@ -33,6 +33,7 @@ def to_markdown(board: Board, measures: Sequence[Measure] = (), claims: ClaimsRe
     first = [leaderboard_part(board, headline_split, precision)]
     first += [leaderboard_part(board, split, precision) for split in other_splits]
     detail = [
+        tables.diverged_table(board),
         tables.precision_table(board, headline_split),
         *(tables.controls_table(board, split, precision) for split in tables.splits(board)),
         tables.split_table(board, precision),

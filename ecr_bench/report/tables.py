@@ -108,6 +108,12 @@ def leaderboard(board: Board, split: str, precision: str) -> Table:
     )
 
 
+def diverged_table(board: Board) -> Table:
+    """Cells without accuracy, and why."""
+    lines = tuple((row.cell, row.precision, row.reason) for row in board.diverged)
+    return Table("Diverged: no accuracy, rank, tie or comparison", ("cell", "precision", "because"), (lines,))
+
+
 def _surface_lines(board: Board, split: str, columns: list[str]) -> tuple[tuple[str, ...], ...]:
     by_task = board.baselines.get(split, {})
     names = sorted({name for task in columns for name in by_task.get(task, {})} - {"chance"})

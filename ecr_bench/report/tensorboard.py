@@ -49,6 +49,8 @@ def write_tensorboard(folder: Path, plan: Plan, store: Store, run: Run) -> None:
     with atomic_dir(folder) as temporary:
         for base in dict.fromkeys(cell.base for cell in plan.cells):
             name = plan.stages[base].label.replace(" ", "-")
+            if (temporary / name).exists():  # the same size pre-trained otherwise
+                name = f"{name}-{base.rpartition('/')[2][:8]}"
             if (events := store.path(base) / "tensorboard").is_dir():  # a pretrained base may be taken as it is
                 shutil.copytree(events, temporary / name)
         with SummaryWriter(str(temporary / CONFIG)) as writer:
@@ -58,7 +60,10 @@ def write_tensorboard(folder: Path, plan: Plan, store: Store, run: Run) -> None:
         names = headline_first({name for found in metrics.values() for name in found})
         for cell in plan.cells:
             events = temporary / run_name(cell.label)
-            shutil.copytree(store.path(cell.train) / "tensorboard", events)
+            if (
+                logged := store.path(cell.train) / "tensorboard"
+            ).is_dir():  # not of what rests on a model that diverged
+                shutil.copytree(logged, events)
             with SummaryWriter(str(events)) as writer:
                 add_cell(writer, settings[cell.label], metrics.get(cell.label, {}), names)
                 add_measures(writer, [m for m in run.measures if m.cell == cell.label])
@@ -145,8 +150,8 @@ def _project(writer: SummaryWriter, plan: Plan, store: Store, cell: Cell) -> Non
         return
     states = load_file(snapshots)
     stage = plan.stages[cell.train]
-    if states:
-        last = max(states)
+    last = max(states, default="")
+    if last and np.isfinite(states[last]).all():
         rows = _held_out(store.path(stage.inputs["corpus"]) / "corpus", stage.settings.pooling.per_language)
         add_projection(writer, states[last].astype(np.float32), rows, int(last.removeprefix("step-")))
 

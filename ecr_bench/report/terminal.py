@@ -28,6 +28,9 @@ def print_board(board: Board, console: Console | None = None) -> None:
     for split in splits(board):
         console.print()
         print_table(_narrow(leaderboard(board, split, precision)), console)
+    for row in board.diverged:
+        text = f"diverged: {row.cell} in {row.precision}: {row.reason}"
+        console.print(escape(text), style="red", highlight=False)
     table = _across_precisions(board)
     if len(table.columns) > 2:
         console.print()

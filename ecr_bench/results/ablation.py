@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from ecr_bench.arm import Arm, Role
-from ecr_bench.results.ablation_schema import AblationResult, Difference, Layout, Point
+from ecr_bench.results.ablation_schema import AblationResult, Difference, Layout, Point, Spot
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.contrasts import TASKS
 from ecr_bench.results.divergence import stability_of
@@ -29,7 +30,8 @@ def build_result(
     rows = {(r.arm, str(r.split), r.task): r for r in board.rows if r.precision == precision}
     unseen = records[(records["group"] == HEADLINE_SPLIT) & (records["precision"] == precision)]
     panel = build_panel(unseen) if len(unseen) else None
-    sizes = _equal_sizes(layout, rows, panel, precision) if panel else []
+    scored = _scored(layout, {arm for arm, _, _ in rows})
+    sizes = _equal_sizes(scored, rows, panel, precision) if panel else []
     return AblationResult(
         name=layout.name,
         label=layout.label,
@@ -37,6 +39,7 @@ def build_result(
         numeric=layout.numeric,
         by_size=layout.by_size,
         precision=precision,
+        places=[Spot(series=p.series, label=p.label, at=p.at, arm=p.arm) for p in layout.places],
         points=[
             _point(place.series, place.label, place.at, rows[place.arm, split, task])
             for place in layout.places
@@ -50,13 +53,19 @@ def build_result(
             if (arm, split, task) in rows
         ],
         chance={f"{split}/{task}": row.chance for (_, split, task), row in rows.items()},
-        differences=list(_differences(layout, panel, precision)) if panel else [],
+        differences=list(_differences(scored, panel, precision)) if panel else [],
         equal_sizes=sizes,
         stability=stability_of(layout.places, measures),
         findings=[found.sentence for found in sizes] + _side(rows, sizes),
         notes=board.notes,
         provenance=board.provenance,
     )
+
+
+def _scored(layout: Layout, arms: set[Arm]) -> Layout:
+    """Without the arms that have no scores, because all of their cells diverged; the board names those."""
+    places = tuple(place for place in layout.places if place.arm in arms)
+    return replace(layout, places=places, references=tuple(arm for arm in layout.references if arm in arms))
 
 
 Rows = dict[tuple[Arm, str, str], Row]

@@ -29,6 +29,16 @@ class Point(Record):
     covers: str
 
 
+class Spot(Record):
+    """Where an arm stands: on which line, at which value."""
+
+    series: str
+    label: str
+    """Of the value."""
+    at: float | None
+    arm: NamedArm
+
+
 class Difference(Record):
     """A point minus a reference on the same items of unseen languages; not corrected for multiplicity."""
 
@@ -65,7 +75,7 @@ class Layout:
     @classmethod
     def of(cls, result: AblationResult) -> Layout:
         """That of a finished ablation."""
-        places = dict.fromkeys(Place(p.series, p.label, p.at, p.arm) for p in result.points)
+        places = [Place(spot.series, spot.label, spot.at, spot.arm) for spot in result.places]
         references = dict.fromkeys(p.arm for p in result.references)
         return cls(
             result.name, result.label, result.log, result.numeric, result.by_size, tuple(places), tuple(references)
@@ -81,7 +91,9 @@ class AblationResult(Record):
     by_size: bool
     """The axis is the model size."""
     precision: str
+    places: list[Spot]
     points: list[Point]
+    """Of the places whose arms have scores: one that diverged has none."""
     references: list[Point]
     chance: dict[str, float]
     """``split/task`` -> accuracy by chance."""

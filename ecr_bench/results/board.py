@@ -13,7 +13,7 @@ from ecr_bench.results.arms import SPLITS, aggregate_baselines, costs_of, ordere
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.contrasts import build_contrasts
 from ecr_bench.results.roles import Cast
-from ecr_bench.results.schema import Board, Contrast, LanguageRow, Row, Split
+from ecr_bench.results.schema import Board, Contrast, Diverged, LanguageRow, Row, Split
 from ecr_bench.results.verdict import build_verdict
 from ecr_bench.statistics.multiple import above_chance
 from ecr_bench.statistics.paired import accuracy, tied_with_leader
@@ -42,7 +42,10 @@ def build_board(
 
     UserError when cells do not share their items.
     """
+    diverged = _diverged(cells)
     if records.empty:
+        if diverged:
+            raise UserError(f"{name}: every cell diverged: {diverged[0].cell}: {diverged[0].reason}")
         raise UserError("records: no rows; score at least one cell")
     if strange := set(records["group"].unique()) - set(SPLITS):
         raise unknown("split", str(min(strange)), SPLITS)
@@ -69,9 +72,18 @@ def build_board(
         baselines=aggregate_baselines(baselines, grains),
         contrasts=contrasts,
         verdict=build_verdict(contrasts, cast),
+        diverged=diverged,
         notes=list(notes),
         provenance=provenance,
     )
+
+
+def _diverged(cells: Sequence[CellCosts]) -> list[Diverged]:
+    return [
+        Diverged(cell=row.cell, arm=row.arm, seed=row.seed, precision=row.precision, reason=row.diverged)
+        for row in cells
+        if row.diverged
+    ]
 
 
 def _extra_tokens(records: pd.DataFrame) -> dict[tuple[str, str, str], tuple[int, int]]:

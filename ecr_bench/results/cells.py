@@ -17,6 +17,8 @@ class CellCosts(Record):
     arm: NamedArm
     seed: int
     precision: str
+    diverged: str = ""
+    """Why it has no scores at this precision: numbers that are not finite. Empty where it has."""
     parameters: Count = None
     """Of the language model, control-token rows included."""
     side_parameters: Count = None

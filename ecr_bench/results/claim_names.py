@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any, get_args
 
-from ecr_bench.arm import Arm, Role, by_name
+from ecr_bench.arm import Arm, Role, with_bare_forms
 from ecr_bench.config import Precision
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.items.registry import TASKS
@@ -25,7 +25,7 @@ def resolve(name: ArmReference, facts: Facts) -> Arm:
 
     An arm that was run in other settings only is found as well: a claim may pool them.
     """
-    known = facts.arms | by_name(arm.without_settings for arm in facts.arms.values())
+    known = with_bare_forms(facts.arms)
     if name.name is not None:
         if name.name not in known:
             raise NotTestedError(f"{name} is not in this run")

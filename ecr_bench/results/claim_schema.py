@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ecr_bench.arm import NamedArm
+from ecr_bench.section import Section
 
 ACCURACY = "accuracy"
 COSTS = ("train_seconds", "ms_per_item", "peak_memory", "scoring_memory", "parameters", "bytes")
@@ -27,11 +28,7 @@ Verdict = Literal[
 ]
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class ArmReference(Strict):
+class ArmReference(Section):
     """An arm by the part it plays, so that a claim holds for any run: ``{role: main, at: small}``; or, as plain text, as
     the run prints it: ``ecr-1x``."""
 
@@ -75,7 +72,7 @@ class ArmReference(Strict):
         return f"{self.role or self.method} at {where}" + (f" with {inside}" if inside else "")
 
 
-class Claim(Strict):
+class Claim(Section):
     """A testable sentence: which arms, which number, in which direction, how much matters."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -119,7 +116,7 @@ class Claim(Strict):
         return self
 
 
-class ClaimSet(Strict):
+class ClaimSet(Section):
     claims: tuple[Claim, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -130,14 +127,14 @@ class ClaimSet(Strict):
         return self
 
 
-class Evidence(Strict):
+class Evidence(Section):
     """A row that the verdict rests on: its file in the run's folder and the keys that find it there."""
 
     file: Literal["board.json", "cells.json", "measures.json"]
     row: dict[str, str | int]
 
 
-class Finding(Strict):
+class Finding(Section):
     """A paired difference a minus b with its 95 % interval."""
 
     difference: float
@@ -157,7 +154,7 @@ class Finding(Strict):
     n_clusters: int = 0
 
 
-class ControlFinding(Strict):
+class ControlFinding(Section):
     """a minus a control arm; ``beaten``: the 95 % interval lies on a's side of 0."""
 
     arm: NamedArm
@@ -168,7 +165,7 @@ class ControlFinding(Strict):
     beaten: bool
 
 
-class ClaimResult(Strict):
+class ClaimResult(Section):
     claim: Claim
     a: NamedArm | None
     """The arms that the claim's names stand for in this run; null where it has none."""
@@ -190,7 +187,7 @@ class ClaimResult(Strict):
     evidence: tuple[Evidence, ...]
 
 
-class ClaimsReport(Strict):
+class ClaimsReport(Section):
     """``claims.json``."""
 
     run: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from ecr_bench.config import one_line
@@ -14,7 +13,7 @@ from ecr_bench.io import fingerprint
 from ecr_bench.results.claim_schema import ClaimSet, ClaimsReport
 from ecr_bench.results.claims import evaluate
 from ecr_bench.results.evidence import Facts
-from ecr_bench.yaml_files import CLAIMS, shipped
+from ecr_bench.yaml_files import CLAIMS, read_yaml, shipped
 
 
 def shipped_claims() -> Path:
@@ -23,14 +22,7 @@ def shipped_claims() -> Path:
 
 def load_claims(path: Path) -> ClaimSet:
     """Read a claims file. UserError names the file, the claim, the key and what is allowed."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"no such file: {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UserError(f"{where}: not YAML: {getattr(error, 'problem', error)}") from error
+    raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise UserError(f"{path}: a claims file is a mapping with a list 'claims'; see {shipped_claims()}")
     try:

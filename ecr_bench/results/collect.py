@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from ecr_bench.arm import Arm, Role, by_name
+from ecr_bench.divergence import KEY, reason_of
 from ecr_bench.ecr.quality import Quality
-from ecr_bench.evaluation.records import read_records
+from ecr_bench.evaluation.records import SCHEMA, read_records
 from ecr_bench.io import read_json
 from ecr_bench.metrics.files import FILE, read_measures
 from ecr_bench.results.arms import SPLITS
@@ -18,17 +20,21 @@ from ecr_bench.results.board import Baselines
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.store import Store
+from ecr_bench.stages.base_model import BaseSettings
+from ecr_bench.stages.train import TrainSettings
 from ecr_bench.types import Measure
 
 
 def collect_records(plan: Plan, store: Store) -> pd.DataFrame:
-    """All per-item records of all cells, with the columns of ``evaluation.records``."""
-    frames = []
+    """Per-item records of all cells that have scores, with the columns of ``evaluation.records``."""
+    frames = [pd.DataFrame(columns=SCHEMA.names)]
     for cell in plan.cells:
+        if reason_of(store.result(cell.score)):
+            continue
         frame = read_records(store.path(cell.score) / "records.parquet")
         frame["cell"], frame["arm"], frame["seed"] = cell.label, str(cell.arm), cell.seed
         frames.append(frame)
-    records = pd.concat(frames, ignore_index=True)
+    records = pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)
     return _comparable(records) if len(_seen_sets(plan)) > 1 else records
 
 
@@ -47,12 +53,16 @@ def collect_arms(plan: Plan) -> dict[str, Arm]:
 
 
 def collect_cells(plan: Plan, store: Store) -> list[CellCosts]:
-    """Costs of each cell and precision: parameters, bytes, ms per item, seconds, peak memory, losses."""
+    """Costs of each cell and precision: parameters, bytes, ms per item, seconds, peak memory, losses; or why it has no
+    scores.
+    """
     rows = []
     for cell in plan.cells:
         trained, scored = store.result(cell.train), store.result(cell.score)
-        for precision, cost in scored["precisions"].items():
-            numbers = {**trained, **cost}
+        for precision in plan.stages[cell.score].settings.precisions:
+            cost = scored.get("precisions", {}).get(precision, {})
+            # what the stage of its scores has inherited holds for each precision
+            numbers = {**trained, **cost, KEY: reason_of(cost) or reason_of(scored)}
             known = {key: value for key, value in numbers.items() if key in CellCosts.model_fields}
             names = {"cell": cell.label, "arm": cell.arm, "seed": cell.seed, "precision": precision}
             rows.append(CellCosts(**{**known, **names, "base": cell.base, "stage": cell.train}))
@@ -95,22 +105,36 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
     for stage_id in dict.fromkeys(cell.items for cell in plan.cells):
         if unlabelled := store.result(stage_id)["seen_without_items"]:
             notes.append(f"No labelled row in {', '.join(unlabelled)}: counted as seen, trained on text only.")
-    for stage_id in dict.fromkeys(cell.anchors for cell in plan.cells if cell.anchors):
-        quality = Quality(**store.result(stage_id)["quality"])
-        notes.append(f"Projection on held-out text: {quality.summary()}.")
+    for found in _sound_anchors(plan, store):
+        notes.append(f"Projection on held-out text: {Quality(**found['quality']).summary()}.")
     card = read_json(_corpus_folder(plan, store) / "card.json")
     notes.append(
         f"Corpus {card['name']}: {card['rows']} rows; duplicates dropped within splits "
         f"{card['duplicates_dropped']}, across splits {card['cross_split_duplicates_dropped']}."
     )
-    notes += _memory_note(plan, store)
+    notes += [_dropout_note(plan), *_memory_note(plan, store)]
     return notes
+
+
+def divergence_note(cells: Sequence[CellCosts]) -> list[str]:
+    """One note for all cells that diverged: the means of an arm leave out its seeds that did."""
+    names: dict[str, list[str]] = {}
+    for row in cells:
+        if row.diverged:
+            names.setdefault(row.cell, []).append(row.precision)
+    if not names:
+        return []
+    listed = ", ".join(f"{cell} ({', '.join(precisions)})" for cell, precisions in names.items())
+    return [
+        f"{len(names)} of {len({row.cell for row in cells})} cells diverged and are in no mean, rank, tie or comparison: "
+        f"{listed}. Means of their arms are over the other seeds."
+    ]
 
 
 def collect_fingerprints(plan: Plan, store: Store) -> dict[str, Any]:
     """What the results rest on: fingerprint of the corpus, of teacher and anchors, and every cell's stage."""
     corpus = plan.stages[plan.cells[0].train].inputs["corpus"]
-    anchors = [store.result(stage) for stage in dict.fromkeys(c.anchors for c in plan.cells if c.anchors)]
+    anchors = _sound_anchors(plan, store)
     return {
         "corpus": store.result(corpus)["fingerprint"],
         "teachers": sorted({result["teacher"] for result in anchors}),
@@ -119,12 +143,30 @@ def collect_fingerprints(plan: Plan, store: Store) -> dict[str, Any]:
     }
 
 
+def _sound_anchors(plan: Plan, store: Store) -> list[dict[str, Any]]:
+    """Results of the stages that made anchors; those of a model that diverged made none."""
+    found = [store.result(stage) for stage in dict.fromkeys(cell.anchors for cell in plan.cells if cell.anchors)]
+    return [result for result in found if not reason_of(result)]
+
+
+def _dropout_note(plan: Plan) -> str:
+    """What happened to dropout inside the models, in pre-training and in every arm."""
+    settings = [stage.settings for stage in plan.stages.values()]
+    said = {given.pretrain.dropout for given in settings if isinstance(given, BaseSettings)}
+    said |= {given.finetune.dropout for given in settings if isinstance(given, TrainSettings)}
+    if said <= {"none"}:
+        return "Dropout inside models: none, in base models and in every arm."
+    if said == {"model"}:
+        return "Dropout inside models: as each model's configuration says, in base models and in every arm."
+    return "Dropout inside models differs between stages or arms: see `dropout` in the settings of each."
+
+
 def _memory_note(plan: Plan, store: Store) -> list[str]:
     """What the main arms store beside the model: a small model with a large projection is not small."""
     beside = {}
     for cell in plan.cells:
         result = store.result(cell.train)
-        if cell.arm.role is Role.MAIN and result["side_parameters"]:
+        if cell.arm.role is Role.MAIN and result.get("side_parameters"):
             beside[cell.arm] = (result["side_parameters"], result["parameters"])
     return [
         f"{arm} stores {side:,} numbers (projection and anchors) beside the {model:,} of its model; they count."

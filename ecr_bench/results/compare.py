@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from ecr_bench.arm import Arm
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.results.arms import SPLITS, ordered_precisions
+from ecr_bench.results.schema import Diverged
 from ecr_bench.statistics.paired import Comparison, compare_units
 from ecr_bench.statistics.panel import Panel, build_panel
 
@@ -51,17 +52,29 @@ class Difference:
         }  # fmt: skip
 
 
-def pick(records: pd.DataFrame, arms: Mapping[str, Arm], name: str, precision: str | None, where: str) -> Picked:
+def pick(
+    records: pd.DataFrame,
+    arms: Mapping[str, Arm],
+    name: str,
+    precision: str | None,
+    where: str,
+    diverged: Iterable[Diverged] = (),
+) -> Picked:
     """What an arm or cell name stands for, at ``precision`` or the highest there is; UserError lists the names.
 
-    ``where``: the run, for the message.
+    ``where``: the run, for the message. ``diverged``: what has no records in it.
     """
+    lost = {row.precision: row.reason for row in diverged if name in (row.cell, str(row.arm))}
     units = records[["cell", "arm", "precision", "seed"]].drop_duplicates()
     mine = units[(units["arm"] == name) | (units["cell"] == name)]
+    if mine.empty and lost:
+        raise UserError(f"{name} in {where} diverged: {next(iter(lost.values()))}")
     if mine.empty:
         raise unknown(f"arm or cell in {where}", name, {*units["arm"], *units["cell"]})
     present = ordered_precisions(mine["precision"].unique())
     chosen = precision or present[0]
+    if chosen not in present and chosen in lost:
+        raise UserError(f"{name} in {where} diverged in {chosen}: {lost[chosen]}")
     if chosen not in present:
         raise unknown(f"precision of {name} in {where}", chosen, present)
     seeds = sorted(int(seed) for seed in mine[mine["precision"] == chosen]["seed"])

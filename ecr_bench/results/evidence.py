@@ -85,7 +85,7 @@ def _accuracy(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
         raise NotTestedError(f"this run has no {claim.task} task")
     for side in (a, b):
         if not panel.has(str(side.arm), side.precision):
-            raise NotTestedError(f"{side.arm} was not scored in {side.precision}")
+            raise NotTestedError(_no_scores(facts, side))
     found = compare(panel, str(a.arm), str(b.arm), a.precision, b.precision, claim.task)
     mean_a, mean_b = (_panel_mean(panel, side, claim.task) for side in (a, b))
     rows = tuple(
@@ -96,6 +96,11 @@ def _accuracy(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
         for side in (a, b)
     )
     return Found(found, mean_a, mean_b, rows)
+
+
+def _no_scores(facts: Facts, side: Side) -> str:
+    lost = [c for c in facts.cells if (c.arm, c.precision) == (side.arm, side.precision) and c.diverged]
+    return f"{side.arm} {'diverged' if lost else 'was not scored'} in {side.precision}"
 
 
 def _panel_mean(panel: Panel, side: Side, task: str) -> float:

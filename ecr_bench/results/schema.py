@@ -153,6 +153,16 @@ class Verdict(Record):
     """The same question in lower precisions, one sentence each."""
 
 
+class Diverged(Record):
+    """A cell that has no accuracy at a precision, because its numbers are not finite: in no mean, rank or contrast."""
+
+    cell: str
+    arm: NamedArm
+    seed: int
+    precision: str
+    reason: str
+
+
 class Board(Record):
     """Everything a run found; the Markdown and terminal tables are drawn from it alone."""
 
@@ -163,5 +173,7 @@ class Board(Record):
     """split -> task -> surface baseline (copy, length, majority, chance) -> accuracy."""
     contrasts: list[Contrast]
     verdict: Verdict
+    diverged: list[Diverged] = []
+    """Cells without accuracy."""
     notes: list[str]
     provenance: dict[str, Any]

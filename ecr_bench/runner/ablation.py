@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
 from ecr_bench.arm import Arm
-from ecr_bench.config import CellGroup, Experiment, Section, one_line, parse, read, shipped
+from ecr_bench.config import CellGroup, Experiment, one_line, parse, read, shipped
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.methods.registry import role_of
+from ecr_bench.section import Distinct, Filled, Section, Seed
 from ecr_bench.yaml_files import locate
 
 
@@ -48,7 +49,7 @@ class Axis(Section):
     """Logarithmic axis; every value then needs a positive ``at``."""
     values: tuple[Value, ...] = Field(min_length=2)
     series: tuple[Series, ...] = Field(default=(Series(label="ecr"),), min_length=1)
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], Filled, Distinct] = (0,)
 
     @model_validator(mode="after")
     def _positions(self) -> Axis:

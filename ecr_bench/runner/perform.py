@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ecr_bench.divergence import KEY, inherited
 from ecr_bench.errors import UserError
 from ecr_bench.runner.ran import Ran
 from ecr_bench.runner.store import Store
@@ -26,6 +27,7 @@ def run_stage(stage: Stage[Any], store: Store, report: Report) -> dict[str, Any]
 def perform(stage: Stage[Any], planned: Identity, store: Store, report: Report) -> None:
     """Run ``stage`` and store it under its ``planned`` identity.
 
+    What rests on a model that diverged is not run: its result is the reason (``ecr_bench.divergence``).
     UserError that names what differs when its identity here is another one, before the work or after it.
     """
     _check(stage, planned)
@@ -33,11 +35,14 @@ def perform(stage: Stage[Any], planned: Identity, store: Store, report: Report) 
 
     def build(folder: Path) -> dict[str, Any]:
         started = time.perf_counter()
-        result = stage.run(inputs, folder, report)
+        if reason := inherited({role: store.result(stage_id) for role, stage_id in stage.inputs.items()}):
+            result = stage.of_diverged(inputs, folder, reason)
+        else:
+            result = stage.run(inputs, folder, report)
         ran = Ran.here(time.perf_counter() - started, planned)
         _check(stage, planned)
-        record = {"spec": asdict(planned), "result": result.model_dump(mode="json"), "ran": ran.model_dump(mode="json")}
-        return record
+        said = {KEY: reason} if result is None else result.model_dump(mode="json")
+        return {"spec": asdict(planned), "result": said, "ran": ran.model_dump(mode="json")}
 
     store.write(f"{stage.kind}/{planned.key}", build)
 

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ecr_bench.content import content_of
 from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.device import device
+from ecr_bench.divergence import check_finite
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
@@ -93,6 +94,7 @@ def open_model(folder: Path, precision: str, ecr: bool = True) -> EcrLM:
     try:
         conditioner = Conditioner.load(folder / "conditioner", tokenizer) if ecr and there else None
         model = load_adapted(folder, where) if has_adapter(folder) else PRECISIONS.get(precision)(folder, where)
+        check_finite(model, str(folder))
     except UserError:
         raise
     except Exception as error:  # transformers, safetensors and bitsandbytes each raise their own kinds

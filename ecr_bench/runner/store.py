@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ecr_bench.divergence import KEY, DivergedError
 from ecr_bench.io import atomic_dir, read_json, write_json
 from ecr_bench.stages.work import ResultT, Work
 
@@ -31,8 +32,11 @@ class Store:
         return self.record(stage_id)["result"]
 
     def read(self, work: type[Work[Any, Any, ResultT]], stage_id: str) -> ResultT:
-        """What the stage reported when it finished."""
-        return work.Result.model_validate(self.result(stage_id))  # type: ignore[return-value]
+        """What the stage reported when it finished; DivergedError where it was not run for a model that diverged."""
+        result = self.result(stage_id)
+        if set(result) == {KEY}:
+            raise DivergedError(f"{stage_id}: {result[KEY]}")
+        return work.Result.model_validate(result)  # type: ignore[return-value]
 
     def record(self, stage_id: str) -> dict[str, Any]:
         """All of ``done.json``: what decided the result, the result, and the circumstances it was made in."""

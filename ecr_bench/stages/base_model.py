@@ -26,6 +26,7 @@ class BaseMade(Section):
     parameters: int
     training: Fitted | None = None
     """None for a pretrained model that is taken as it is."""
+    diverged: str = ""
 
 
 class BaseStage(Work[BaseSettings, BaseInputs, BaseMade]):
@@ -63,4 +64,4 @@ class BaseStage(Work[BaseSettings, BaseInputs, BaseMade]):
         fitted = fit(CausalLMModule(model, pretrain), data, pretrain, seed, folder, report, dtype=size.dtype)
         model.save_pretrained(folder / "model")
         tokenizer.save_pretrained(folder / "model")
-        return BaseMade(parameters=count_parameters(model), training=fitted)
+        return BaseMade(parameters=count_parameters(model), training=fitted, diverged=fitted.diverged)

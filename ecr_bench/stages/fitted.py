@@ -21,3 +21,5 @@ class Fitted(Section):
     """Whether the loss of every step was finite."""
     peak_memory: int
     """Bytes."""
+    diverged: str = ""
+    """Why there is nothing to go on with (``ecr_bench.divergence``); empty where the model is sound."""

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from ecr_bench.config import OptimiserConfig
 from ecr_bench.data.module import ExamplesDataModule
+from ecr_bench.divergence import after_training
 from ecr_bench.memory import peak_memory, reset_peak_memory
 from ecr_bench.methods.base import CausalLMModule
 from ecr_bench.stages.fitted import Fitted
@@ -129,6 +130,7 @@ def fit(
         grad_norm_max=_number(norms.max()),
         finite=bool(torch.isfinite(losses).all()),
         peak_memory=peak_memory(),
+        **after_training(module.model, losses[-1]),
     )
 
 

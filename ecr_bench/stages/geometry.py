@@ -42,6 +42,7 @@ class GeometryInputs:
 class Measured(Section):
     measures: int
     rows: int
+    diverged: str = ""
 
 
 class GeometryStage(Work[GeometrySettings, GeometryInputs, Measured]):
@@ -88,6 +89,16 @@ class GeometryStage(Work[GeometrySettings, GeometryInputs, Measured]):
             )
         write_measures(folder / FILE, measures)
         return Measured(measures=len(measures), rows=len(frame))
+
+    @classmethod
+    def of_diverged(cls, inputs: GeometryInputs, folder: Path, reason: str) -> Measured:
+        """How it trained."""
+        from ecr_bench.metrics import finished
+        from ecr_bench.metrics.files import FILE, write_measures
+
+        measures = list(finished.of_stability(inputs.train))
+        write_measures(folder / FILE, measures)
+        return Measured(measures=len(measures), rows=0, diverged=reason)
 
     @classmethod
     def chosen(cls, settings: GeometrySettings) -> Iterable[Chosen]:

@@ -35,7 +35,10 @@ class Cost(Section):
     """All files of the model folder, with weights of that size."""
     scoring_memory: int
     """Peak, in bytes."""
-    ms_per_item: float
+    ms_per_item: float | None
+    """None where nothing could be scored."""
+    diverged: str = ""
+    """Why there are no records at this precision."""
 
 
 class Scored(Section):
@@ -44,7 +47,10 @@ class Scored(Section):
 
 
 class ScoreStage(Work[ScoreSettings, ScoreInputs, Scored]):
-    """Score through lm-eval; ``records.parquet`` holds one row per item and precision."""
+    """Score through lm-eval; ``records.parquet`` holds one row per item and precision.
+
+    A precision at which log-likelihoods are not finite has no records.
+    """
 
     kind = "score"
     Settings, Inputs, Result = ScoreSettings, ScoreInputs, Scored
@@ -56,7 +62,8 @@ class ScoreStage(Work[ScoreSettings, ScoreInputs, Scored]):
         import pandas as pd
 
         from ecr_bench.device import device
-        from ecr_bench.evaluation.records import write_records
+        from ecr_bench.divergence import DivergedError
+        from ecr_bench.evaluation.records import SCHEMA, write_records
         from ecr_bench.evaluation.run import evaluate, load_item_tasks
         from ecr_bench.evaluation.scorers import disk_bytes, open_scorer
         from ecr_bench.memory import peak_memory, reset_peak_memory
@@ -72,18 +79,22 @@ class ScoreStage(Work[ScoreSettings, ScoreInputs, Scored]):
             report(index, len(settings.precisions))
             reset_peak_memory()
             scorer = open_scorer(model, precision, device(), settings.batch_tokens)
-            started = time.perf_counter()
-            scored = evaluate(scorer.lm, tasks, metadata={**metadata, "precision": precision}, task_manager=manager)
+            started, diverged = time.perf_counter(), ""
+            try:
+                scored = evaluate(scorer.lm, tasks, metadata={**metadata, "precision": precision}, task_manager=manager)
+            except DivergedError as error:
+                scored, diverged = [], str(error)
             seconds = time.perf_counter() - started
             records += scored
             costs[precision] = Cost(
                 bytes=scorer.bytes,
                 disk_bytes=disk_bytes(model, scorer.bytes),
                 scoring_memory=peak_memory(),
-                ms_per_item=round(1000 * seconds / max(1, len(scored)), 3),
+                ms_per_item=round(1000 * seconds / len(scored), 3) if scored else None,
+                diverged=diverged,
             )
-        write_records(folder / "records.parquet", pd.DataFrame(records))
-        return Scored(items=len(records) // len(settings.precisions), precisions=costs)
+        write_records(folder / "records.parquet", pd.DataFrame(records, columns=SCHEMA.names))
+        return Scored(items=sum(len(task.eval_docs) for task in tasks), precisions=costs)
 
     @classmethod
     def chosen(cls, settings: ScoreSettings) -> Iterable[Chosen]:

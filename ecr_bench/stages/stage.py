@@ -51,5 +51,9 @@ class Stage(Generic[SettingsT]):
         """Do the work from the folders of the inputs, by role, to ``folder``; returns ``work.Result``."""
         return self.work.run(self.settings, self.work.Inputs(**inputs), folder, report)
 
+    def of_diverged(self, inputs: Mapping[str, Path], folder: Path, reason: str) -> Any:
+        """What is left to say where an input diverged for ``reason``, or None."""
+        return self.work.of_diverged(self.work.Inputs(**inputs), folder, reason)
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "identity"}

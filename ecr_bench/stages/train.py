@@ -117,6 +117,8 @@ class Trained(Section):
     finite: bool | None = None
     probe: dict[str, dict[str, Any]] | None = None
     """Task -> numbers of the fit."""
+    diverged: str = ""
+    """Why it cannot be scored; empty where it is sound."""
 
 
 class TrainStage(Work[TrainSettings, TrainInputs, Trained]):
@@ -270,6 +272,7 @@ def _fit_probe(inputs: TrainInputs, given: Ingredients, folder: Path) -> Trained
     training, validation = read_items(inputs.items / "train"), read_items(inputs.items / "validation")
     probe, stats = fit_probe(given.tokenizer, given.projection, training, validation)
     probe.save(folder / "model")
+    finite = all(weight.isfinite().all() for weight in probe.weights.values())
     with SummaryWriter(folder / "tensorboard") as board:
         for task, numbers in stats.items():
             for name, value in numbers.items():
@@ -281,4 +284,5 @@ def _fit_probe(inputs: TrainInputs, given: Ingredients, folder: Path) -> Trained
         train_seconds=round(time.perf_counter() - started, 2),
         peak_memory=peak_memory(),
         probe=stats,
+        diverged="" if finite else "the weights of the probe are not finite",
     )

@@ -38,6 +38,12 @@ class Work(Generic[SettingsT, InputsT, ResultT]):
         raise NotImplementedError
 
     @classmethod
+    def of_diverged(cls, inputs: InputsT, folder: Path, reason: str) -> ResultT | None:
+        """What is left to say where a model that it rests on diverged for ``reason``; None for nothing. ``run`` is not
+        called then."""
+        return None
+
+    @classmethod
     def chosen(cls, settings: SettingsT) -> Iterable[Chosen]:
         """What it takes from registries, by name. A registry it can reach and does not mention counts as a whole."""
         return ()

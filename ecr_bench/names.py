@@ -1,0 +1,119 @@
+"""What a name, a language code and a plain value may be: the rules that every reader of input shares.
+
+Each check returns its value or raises ValueError with what is allowed; who reads a file or a key adds where it stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+STORE, EVALUATIONS = "store", "eval"
+"""Folders that ``--out`` holds beside the runs."""
+RESERVED = frozenset({STORE, EVALUATIONS})
+DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{kind}{i}" for kind in ("com", "lpt") for i in range(10))})
+"""File names that Windows keeps for devices, with any ending."""
+LONGEST_NAME = 100
+"""Characters of a run's name: with what is put before and after it, it must fit a file name (255 bytes)."""
+LONGEST_PART = 40
+"""Characters of a size's name, which is one part of a longer name."""
+LARGEST = 2**63 - 1
+DEEPEST = 40
+"""Levels of nesting of a plain value."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]{1,8})*")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+def part_name(value: str) -> str:
+    """A name that becomes a part of file names."""
+    if not _NAME.fullmatch(value):
+        raise ValueError("a name has letters a-z, digits, '.', '_' and '-', and starts with a letter or digit")
+    if len(value) > LONGEST_PART:
+        raise ValueError(f"a name of {len(value)} characters: allowed are {LONGEST_PART}")
+    return value
+
+
+def run_name(value: str) -> str:
+    """A name that is a folder of its own in ``--out``, on every file system."""
+    if not _NAME.fullmatch(value) or value.endswith("."):
+        raise ValueError(
+            "a name has letters a-z, digits, '.', '_' and '-', starts with a letter or digit and ends with no '.'"
+        )
+    if len(value) > LONGEST_NAME:
+        raise ValueError(f"a name of {len(value)} characters: allowed are {LONGEST_NAME}")
+    if value.casefold() in RESERVED:
+        raise ValueError(f"the name is reserved: {', '.join(sorted(RESERVED))} are folders that runs share")
+    if value.casefold().partition(".")[0] in DEVICES:
+        raise ValueError("the name is reserved: Windows keeps it for a device")
+    return value
+
+
+def language_code(value: str) -> str:
+    """``en``, ``pt-BR``, ``zh-Hans``, ``deu_Latn``: two or three small letters, then subtags."""
+    if not _LANGUAGE.fullmatch(value) or len(value) > LONGEST_PART:
+        raise ValueError(f"{value!r:.60} is not a language code: write it as en, zh-Hans or deu_Latn")
+    return value
+
+
+def text(value: str) -> str:
+    """Text that can be written, printed and used in a path: no half characters, no control characters."""
+    if _SURROGATE.search(value):
+        raise ValueError("half of a character (a lone surrogate)")
+    if found := _CONTROL.search(value):
+        raise ValueError(f"the control character {found[0]!r}")
+    return value
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """A value that JSON keeps as it is: finite numbers, text, lists, mappings with text keys."""
+    if depth > DEEPEST:
+        raise ValueError(f"nested more than {DEEPEST} levels deep")
+    match value:
+        case str():
+            return text(value)
+        case float() if not math.isfinite(value):
+            raise ValueError("numbers must be finite")
+        case bool() | None | float():
+            return value
+        case int() if abs(value) > LARGEST:
+            raise ValueError("whole numbers must be below 2**63")
+        case int():
+            return value
+        case list() | tuple():
+            return type(value)(plain(item, depth + 1) for item in value)
+        case dict():
+            if odd := [key for key in value if not isinstance(key, str)]:
+                raise ValueError(f"key {odd[0]!r:.40} must be text")
+            return {text(key): plain(item, depth + 1) for key, item in value.items()}
+    return value
+
+
+def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same values, each of them once."""
+    if (twice := repeated(values)) is not None:
+        raise ValueError(f"{twice!r} is there twice")
+    return values
+
+
+def repeated(values: Iterable[Any]) -> Any | None:
+    """The first value that comes a second time, or None."""
+    seen: set[Any] = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
+
+
+def file_name(label: str, longest: int = 160) -> str:
+    """A file name for any label; different labels have different names, also where case does not count."""
+    simple = re.sub(r"[^A-Za-z0-9._+=,-]", "_", label)
+    if simple == label and len(label) <= longest and label == label.lower() and label[:1] not in ("", "."):
+        return label
+    return f"{simple.lstrip('.')[:longest]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"

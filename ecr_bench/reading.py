@@ -1,0 +1,105 @@
+"""Text from outside: UTF-8 or a clear line, JSON without surprises."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ecr_bench.errors import UserError
+from ecr_bench.names import repeated
+
+_OTHER_MARKS = {
+    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
+"""Encoding -> the bytes such a file starts with; UTF-32 first, whose mark starts with that of UTF-16."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """UserError where there is no such file, or it is a folder or cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; give a file") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def decode(raw: bytes, where: str) -> str:
+    """``raw`` as UTF-8 without its byte order mark; UserError names ``where``, the line and what it seems to be."""
+    for name, marks in _OTHER_MARKS.items():
+        if raw.startswith(marks):
+            raise UserError(f"{where}: not UTF-8 (it looks like {name}); save it as UTF-8")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{where}:{line}: not UTF-8 (byte 0x{raw[error.start]:02x}); save it as UTF-8") from None
+    if (at := text.find("\0")) >= 0:
+        line = text.count("\n", 0, at) + 1
+        raise UserError(f"{where}:{line}: holds a NUL character; it is no text file, or not UTF-8")
+    return text
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, or a UserError that names it."""
+    return decode(read_bytes(path), str(path))
+
+
+def parse_json(text: str, path: Path, line: int | None = None, *, ours: bool = False) -> Any:
+    """JSON in which every key stands once and every number is finite.
+
+    Args:
+        text: one value.
+        path: where it comes from.
+        line: its line there; None where it is the whole file.
+        ours: written by this program, which writes NaN where training diverged.
+
+    UserError names ``path`` and the line.
+    """
+    where = f"{path}:{line}" if line else str(path)
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=None if ours else _no_constant)
+        if "\\ud" in text.lower():  # only an escape can bring half of a character into decoded text
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{line or error.lineno}: not JSON: {error.msg}") from None
+    except RecursionError:
+        raise UserError(f"{where}: not JSON: nested too deeply") from None
+    except UnicodeEncodeError:
+        raise UserError(f"{where}: holds half of a character (a lone surrogate)") from None
+    except ValueError as error:  # ours, and that of whole numbers with more digits than Python reads
+        reason = "a number has too many digits" if "integer string conversion" in str(error) else error
+        raise UserError(f"{where}: {reason}") from None
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    if (twice := repeated(key for key, _ in pairs)) is not None:
+        raise ValueError(f"key {twice!r:.60} is there twice")
+    return dict(pairs)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number: numbers must be finite")
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """(``FILE:LINE``, value) of each line that is not blank; UserError names the line that is not JSON in UTF-8."""
+    raw = read_bytes(path)
+    if raw.startswith(tuple(mark for marks in _OTHER_MARKS.values() for mark in marks)):
+        decode(raw, str(path))
+    for number, line in enumerate(raw.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{where}: not UTF-8 (byte {error.start} of the line)") from None
+        yield where, parse_json(text, path, number)
