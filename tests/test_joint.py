@@ -247,7 +247,7 @@ def test_what_is_learnt_by_heart_is_answered(kind, tmp_path):
     finetune = FinetuneConfig(steps=300, batch_size=48, learning_rate=0.02)
     data = ExamplesDataModule(Mixture(rows, [], 0.0), [], 3, 48, finetune.steps, 0)
     stats = fit(Finetune(model, finetune), data, finetune, 0, tmp_path, lambda done, total: None)
-    assert stats["train_loss"] < 0.05
+    assert stats.train_loss < 0.05
     lm = EcrLM(model.eval(), tokenizer=conditioner.tokenizer, conditioner=conditioner, max_length=WINDOW)
     scores = iter(lm.loglikelihood(requests_of(items)))
     right = 0
