@@ -17,12 +17,12 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.harness import Options, Result, compared, interleaved, memory_of, milliseconds, ratios
 from benchmarks.losses import HIDDEN, Task, peak
-from ecr_bench.config import DistillConfig
 from ecr_bench.methods.base import plain_loss
 from ecr_bench.methods.chunked import ELEMENTS, chunked_loss
+from ecr_bench.methods.distill import Distill
 from ecr_bench.methods.losses import distillation_losses
 
-SETTINGS = DistillConfig()
+SETTINGS = Distill.Options()
 
 
 class Distillation(Task):

@@ -20,18 +20,16 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from benchmarks.harness import seconds
 from benchmarks.scoring import draw, stock, timed
-from ecr_bench.config import DistillConfig, FinetuneConfig
+from ecr_bench.config import FinetuneConfig
 from ecr_bench.data.encode import Example
 from ecr_bench.data.module import IGNORED, collate
 from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.evaluation.scorer import loglikelihoods
 from ecr_bench.io import write_json, write_text
 from ecr_bench.memory import peak_memory, reset_peak_memory
-from ecr_bench.methods.base import CausalLMModule
 from ecr_bench.methods.distill import Distill
-from ecr_bench.methods.ecr import Ecr
-from ecr_bench.methods.finetune import Finetune
 from ecr_bench.methods.models import count_parameters
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.precision import PRECISIONS, describe
 from ecr_bench.quiet import quiet_libraries
 from ecr_bench.runner.provenance import PACKAGES, cpu, gpu
@@ -86,10 +84,13 @@ def training(name: str, arm: str, larger: str, options: argparse.Namespace) -> R
         tokens.add_to(model, 0.02, seed=0)
     batch, plain = batch_of(options.rows, vocabulary, control, device)
     settings = FinetuneConfig(steps=100, learning_rate=1e-5, optimiser="adamw")
-    module: CausalLMModule = {"finetune": Finetune, "ecr": Ecr, "distill": Distill}[arm](model, settings)
-    if isinstance(module, Distill):
-        module.settings, module.vocabulary, module.pad_id, module.rows = DistillConfig(), vocabulary, 0, plain
-        module.teacher = build(larger, device, torch.bfloat16).eval().requires_grad_(False)
+    recipe = Recipe.of("finetune", ["distill"]) if arm == "distill" else Recipe.of(arm)
+    module = recipe.module(model, settings)
+    for part in recipe.modifiers:
+        assert isinstance(part, Distill)
+        part.vocabulary, part.pad_id, part.rows = vocabulary, 0, plain
+        part.teacher = build(larger, device, torch.bfloat16).eval().requires_grad_(False)
+        module.teacher = part.teacher
     optimiser = module.configure_optimizers()["optimizer"]
 
     def step() -> None:

@@ -14,13 +14,11 @@ import torch
 
 from benchmarks.harness import Options, Result, compared, interleaved, milliseconds, ratios
 from benchmarks.models import body, data, rows, settings
-from ecr_bench.config import DistillConfig
 from ecr_bench.data.encode import Example
 from ecr_bench.methods.distill import Distill
-from ecr_bench.methods.ecr import Ecr
-from ecr_bench.methods.finetune import Finetune
 from ecr_bench.methods.losses import thin
 from ecr_bench.methods.optimisers import create_optimiser
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.teacher_logits import LogitCache
 
 BATCH, STEPS, CONTROL, ANSWER, ANCHORS, KEPT = 16, 4, 4, 4, 257, 32
@@ -46,25 +44,27 @@ def stepper(
     return work
 
 
-def cache_of(examples: list[Example], vocabulary: int, kept: int) -> tuple[LogitCache, DistillConfig]:
+def cache_of(examples: list[Example], vocabulary: int, config: Distill.Options) -> LogitCache:
     """A cache as ``build_cache`` makes it, of a teacher that is noise."""
-    config = DistillConfig(cache_top_k=kept)
     count = ANSWER * len(examples)
     parts = [thin(3 * torch.randn(64, vocabulary), config, torch.Generator()) for _ in range(0, count, 64)]
     labels = torch.tensor([token for row in examples for token in row.ids[row.loss_from :]])
     names = [name for name, value in vars(parts[0]).items() if value is not None]
     tensors = {name: torch.cat([getattr(part, name) for part in parts])[:count] for name in names}
-    return LogitCache(torch.arange(len(examples) + 1) * ANSWER, {"labels": labels, **tensors}), config
+    return LogitCache(torch.arange(len(examples) + 1) * ANSWER, {"labels": labels, **tensors})
 
 
 def run(options: Options) -> Iterator[Result]:
     vocabulary = options.pick(16_000, 200)
     plain, conditioned = (rows(BATCH * STEPS, vocabulary, ANSWER, count) for count in (0, CONTROL))
     given = settings(STEPS, BATCH)
-    finetune, ecr = Finetune(body(options, vocabulary), given), Ecr(body(options, vocabulary + ANCHORS), given)
-    distill = Distill(body(options, vocabulary), given)
-    distill.cache, distill.settings = cache_of(plain, vocabulary, options.pick(KEPT, 8))
-    distill.vocabulary = vocabulary
+    finetune = Recipe.of("finetune").module(body(options, vocabulary), given)
+    ecr = Recipe.of("ecr").module(body(options, vocabulary + ANCHORS), given)
+    from_cache = Recipe.of("finetune", ["distill"], {"distill": {"cache_top_k": options.pick(KEPT, 8)}})
+    (modifier,) = from_cache.modifiers
+    assert isinstance(modifier, Distill)
+    modifier.cache, modifier.vocabulary = cache_of(plain, vocabulary, modifier.options), vocabulary
+    distill = from_cache.module(body(options, vocabulary), given)
 
     def loader(examples: list[Example]) -> Iterable[dict[str, torch.Tensor]]:
         return cast(Iterable[dict[str, torch.Tensor]], data(examples, BATCH, STEPS).train_dataloader())

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SerializationInfo, ValidationError, field_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
-from ecr_bench.outside import as_identity, model_counts
 from ecr_bench.section import Distinct, Filled, Language, RunName, Section, Seed, SizeName
 from ecr_bench.sizes import SIZES, Size, SizeConfig
 from ecr_bench.yaml_files import locate, parse_set, read, shipped
@@ -125,79 +124,6 @@ class FinetuneConfig(OptimiserConfig):
     """Share of each batch that is unlabelled text of all languages (loss on the text after the cue)."""
 
 
-class DropoutConfig(Section):
-    """``ecr+dropout``: what a training row is shown, drawn anew each time it comes up. Never both at once."""
-
-    text: float = Field(default=0.3, ge=0, le=1)
-    """Probability that the text is hidden and only its control tokens are seen."""
-    tokens: float = Field(default=0.1, ge=0, le=1)
-    """Probability that the control tokens are replaced by null tokens and only the text is seen."""
-
-    @model_validator(mode="after")
-    def _is_a_distribution(self) -> DropoutConfig:
-        if self.text + self.tokens > 1:
-            raise ValueError(f"text {self.text} + tokens {self.tokens} must not exceed 1")
-        return self
-
-
-class RefreshConfig(Section):
-    """``ecr+refresh``: the projection is fitted again on the hidden states of the model as it is by then."""
-
-    times: int = Field(default=3, ge=0)
-    """Refreshes, evenly spaced over fine-tuning (start and end excluded); 0 is ECR."""
-
-
-class LoraConfig(Section):
-    """``*+lora-*``: low-rank adapters (arXiv 2106.09685) over a quantised base."""
-
-    rank: int = Field(default=16, ge=1)
-    alpha: float = Field(default=32.0, gt=0)
-    """The adapters' output is scaled by ``alpha / rank``."""
-    embeddings: bool = False
-    """Train all token rows (embedding and tied head), not the control tokens' alone: what a base from scratch needs."""
-
-
-class DistillConfig(Section):
-    """``distill`` and ``ecr+distill``: logits of a larger plain model as a second target (methods/losses.py)."""
-
-    size: str = "3x"
-    """The teacher is the ``finetune`` cell of this size and the same seed; trained first if it is not there."""
-    model: str | None = None
-    """Folder of another model with the same tokenizer, to be the teacher instead."""
-    divergence: Literal["forward-kl", "reverse-kl", "jsd"] = "forward-kl"
-    beta: float = Field(default=0.5, gt=0, lt=1)
-    """``jsd``: near 0 it acts like forward KL, near 1 like reverse KL."""
-    temperature: float = Field(default=2.0, gt=0, le=100)
-    """Both sides' logits are divided by it; the loss is multiplied by its square."""
-    weight: float = Field(default=0.5, gt=0, le=1)
-    """Share of the distillation loss; the rest is cross-entropy."""
-    cache_top_k: int | None = Field(default=None, ge=1)
-    """Ask the teacher once and keep this many token probabilities a position; null: ask in every step."""
-    tail: Literal["rest", "drop", "sample"] = "rest"
-    """Probability outside the kept ids: one outcome of its own, ignored, or unbiased draws instead of the top k."""
-
-    @field_serializer("model")
-    def _by_content(self, model: str | None, info: SerializationInfo) -> str | None:
-        return model_counts(model) if model and as_identity(info) else model
-
-    @model_validator(mode="after")
-    def _sampling_is_unbiased(self) -> DistillConfig:
-        if self.tail == "sample" and self.divergence != "forward-kl":
-            raise ValueError(f"tail 'sample' is unbiased for forward-kl only, not for {self.divergence}")
-        if self.tail == "sample" and self.cache_top_k is None:
-            raise ValueError("tail 'sample' needs cache_top_k, the number of draws")
-        return self
-
-
-class RelationalConfig(Section):
-    """``relational``: similarities to the anchors as a loss (methods/relational.py)."""
-
-    weight: float = Field(default=1.0, gt=0)
-    """Factor of the relational loss, added to cross-entropy."""
-    temperature: float = Field(default=0.1, gt=0, le=100)
-    """Cosines to the anchors are divided by it before the softmax."""
-
-
 class ScoringConfig(Section):
     items: int = Field(default=40, ge=1)
     """Test items per task and language (or language pair)."""
@@ -224,13 +150,51 @@ class GeometryConfig(Section):
     """Sentence pairs of each language, at most."""
 
 
-class CellGroup(Section):
+class Use(Section):
+    """A modifier and the options it is given; in YAML its name, or ``{name: {option: value}}``."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and len(value) == 1 and not value.keys() & {"name", "options"}:
+            ((name, options),) = value.items()
+            return {"name": name, "options": options or {}}
+        return value
+
+    @model_serializer
+    def _as_yaml(self) -> str | dict[str, Any]:
+        return {self.name: self.options} if self.options else self.name
+
+
+class ArmGroup(Section):
+    """What an arm is made of but for its size: ``{method: ecr, with: [dropout, {lora: {base: nf4}}]}``."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
     method: str
     """Registered method: see ``ecr-bench methods``."""
+    modifiers: tuple[Use, ...] = Field(default=(), alias="with")
+    """Registered modifiers, each a name or ``{name: {option: value}}``."""
+    options: dict[str, Any] = {}
+    """Options of the method."""
+    set: dict[str, Any] = {}
+    """Overrides of the experiment, dotted: ``control_tokens.count: 8``."""
+
+    def given_options(self) -> dict[str, dict[str, Any]]:
+        """Options that stand here, by the name of their owner."""
+        return {use.name: use.options for use in self.modifiers} | {self.method: self.options}
+
+
+class CellGroup(ArmGroup):
+    """Arms of one recipe: at each size, with each seed."""
+
     sizes: Annotated[tuple[str, ...], Filled, Distinct] = ("1x",)
     seeds: Annotated[tuple[Seed, ...], Filled, Distinct] = (0,)
-    set: dict[str, Any] = {}
-    """Overrides of the experiment for these cells, dotted: ``control_tokens.count: 8``."""
 
 
 class Experiment(Section):
@@ -248,11 +212,8 @@ class Experiment(Section):
     sizes: dict[SizeName, Size] = {}
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
-    distill: DistillConfig = DistillConfig()
-    relational: RelationalConfig = RelationalConfig()
-    dropout: DropoutConfig = DropoutConfig()
-    refresh: RefreshConfig = RefreshConfig()
-    lora: LoraConfig = LoraConfig()
+    options: dict[str, dict[str, Any]] = {}
+    """Options of methods and modifiers, by name: ``lora: {rank: 8}``. Only the arms that use them depend on them."""
     tasks: Annotated[tuple[str, ...], Filled, Distinct] = ("intent", "slot", "meaning")
     scoring: ScoringConfig = ScoringConfig()
     geometry: GeometryConfig = GeometryConfig()
@@ -299,11 +260,14 @@ def _assign(raw: dict[str, Any], dotted: str, value: Any, source: str) -> None:
     """Set ``raw['a']['b']`` for ``a.b``; UserError lists the keys of the level where it fails."""
     *path, last = dotted.split(".")
     node: Any = raw
+    if path[:1] == ["options"] and len(path) > 1:  # of a method or modifier that has none set yet
+        raw["options"].setdefault(path[1], {})
     for step in path:
         if not isinstance(node, dict) or step not in node:
             raise UserError(f"{source}: unknown key {dotted!r}: allowed here are {_keys(node)}")
         node = node[step]
-    if not isinstance(node, dict) or (last not in node and path[-1:] != ["options"]):
+    free = "options" in (path[-1:] + path[:1])  # their owner says what may stand there
+    if not isinstance(node, dict) or (last not in node and not free):
         raise UserError(f"{source}: unknown key {dotted!r}: allowed here are {_keys(node)}")
     node[last] = value
 
@@ -316,10 +280,14 @@ def parse(raw: Any, source: str) -> Experiment:
     """Validate a plain mapping; UserError names ``source``, the key and what is allowed."""
     if not isinstance(raw, dict):
         raise UserError(f"{source}: an experiment must be a mapping with keys {', '.join(Experiment.model_fields)}")
+    from ecr_bench.owners import check_options  # owners declare their options with what is here
+
     try:
-        return Experiment.model_validate(raw)
+        experiment = Experiment.model_validate(raw)
     except ValidationError as error:
         raise UserError(f"{source}: {one_line(error, Experiment)}") from None
+    check_options(experiment, source)
+    return experiment
 
 
 def one_line(error: ValidationError, root: type[BaseModel]) -> str:

@@ -107,12 +107,12 @@ def _check(who: str) -> None:
 
 
 def _method_problem(value: Any) -> str:
-    from ecr_bench.methods.base import Method
+    from ecr_bench.methods.method import Method
 
     if not (isinstance(value, type) and issubclass(value, Method)):
-        return "must be a subclass of ecr_bench.methods.base.Method"
-    if value.source.__func__ is Method.source.__func__:  # type: ignore[attr-defined]
-        return "must define the classmethod 'source(cls, given)': where its codes come from, or None"
+        return "must be a subclass of ecr_bench.methods.method.Method"
+    if value.source is Method.source:
+        return "must define 'source(self, given)': where its codes come from, or None"
     return "" if (value.__doc__ or "").strip() else "must have a docstring: its first line is shown in lists"
 
 
@@ -134,11 +134,3 @@ def _callable_problem(value: Any, kind: str) -> str:
     except TypeError as error:
         return f"must be callable with ({', '.join(wanted)}): {error}"
     return ""
-
-
-def code_of(value: Any) -> dict[str, str]:
-    """``{"code": hash of the file}`` for what a plugin registered, nothing for what this package ships."""
-    module = inspect.getmodule(value)
-    if module is None or module.__name__.partition(".")[0] == "ecr_bench" or not getattr(module, "__file__", None):
-        return {}
-    return {"code": hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()[:16]}

@@ -39,6 +39,9 @@ class Item:
     question: str
     choices: tuple[str, ...]
     gold: int
+    topic: str = ""
+    """What the text is about: the label of its row (an intent, a kind of message). No model reads it; statistics draw
+    topics anew."""
 
     @property
     def prompt(self) -> str:

@@ -87,7 +87,7 @@ def sample_extras() -> Extras:
         {"id": "evil", "says": f"ECR wins {EVIL}.", "a": "ecr-1x", **shared},
         {"id": "worse", "says": "Shuffled wins.", "a": "shuffled-1x", **shared, "b": "ecr-1x", "controls": []},
         {"id": "drifts-less", "says": "ECR drifts less.", "a": "ecr-1x", "metric": "cka_base", **small},
-        {"id": "no-distill", "says": "ECR beats distillation.", "a": "ecr-1x", **shared, "b": "distill-1x"},
+        {"id": "no-distill", "says": "ECR beats distillation.", "a": "ecr-1x", **shared, "b": "finetune+distill-1x"},
     ]
     with TemporaryDirectory() as folder:
         path = Path(folder) / "claims.yaml"

@@ -20,11 +20,10 @@ from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.probe import ProbeLM
-from ecr_bench.methods.base import Ingredients, Training, cross_entropy
-from ecr_bench.methods.controls import CodesOnly
-from ecr_bench.methods.dropout import EcrDropout
+from ecr_bench.methods.base import cross_entropy
+from ecr_bench.methods.method import Ingredients, Training
 from ecr_bench.methods.probe import Probe, fit_probe
-from ecr_bench.methods.soft_cue import SoftCue
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.types import Item, Prompt
 
@@ -50,11 +49,11 @@ def given(tokenizer, anchors_and_projection) -> Ingredients:
     return Ingredients(tokenizer, control, ("en",), 8, 1, 32, anchors=anchors, projection=projection)
 
 
-def prepared(method, model, given, items, texts, **settings):
-    conditioner = method.conditioner(given)
+def prepared(recipe, model, given, items, texts):
+    conditioner = recipe.conditioner(given)
     conditioner.tokens.add_to(model, 0.02, seed=0)
-    module = method(model, OptimiserConfig(steps=1, learning_rate=0.01))
-    module.prepare(Training(given, conditioner, items, texts, WINDOW, 0, settings, {}))
+    module = recipe.module(model, OptimiserConfig(steps=1, learning_rate=0.01))
+    module.prepare(Training(given, conditioner, items, texts, WINDOW, 0, {}, {}))
     return module, conditioner
 
 
@@ -72,12 +71,12 @@ def instances(items, kind="loglikelihood") -> list[Instance]:
 def dropout_rows(given, model, sentences, settings):
     """Loader rows of ecr+dropout, and what ecr and codes-only would be shown."""
     items, texts = make_items(sentences)[:24], cut_texts(given.tokenizer, [(s, "en") for s in sentences[:8]], 0)
-    module, conditioner = prepared(EcrDropout, model, given, items, texts, dropout=settings)
+    module, conditioner = prepared(Recipe.of("ecr", ["dropout"], {"dropout": settings}), model, given, items, texts)
 
     def encode(arm):
         return [*encode_items(arm, items, WINDOW), *encode_texts(arm, texts, WINDOW)]
 
-    shown, hidden = encode(conditioner), encode(CodesOnly.conditioner(given))
+    shown, hidden = encode(conditioner), encode(Recipe.of("codes-only").conditioner(given))
     mixture = Mixture(shown[: len(items)], shown[len(items) :], 0.25)
     data = ExamplesDataModule(mixture, shown[:4], given.tokenizer.pad_token_id, 8, 150, 0, module.variation(encode))
     return data, conditioner, shown, hidden
@@ -129,7 +128,7 @@ def test_without_dropout_nothing_changes(given, model, sentences):
 def soft(given, model, sentences):
     """A soft-cue module after one large step, so that its map is no longer zero."""
     items = make_items(sentences)[:12]
-    module, conditioner = prepared(SoftCue, model, given, items, [])
+    module, conditioner = prepared(Recipe.of("soft-cue"), model, given, items, [])
     batch = collate(encode_items(conditioner, items, WINDOW), given.tokenizer.pad_token_id)
     optimiser = module.configure_optimizers()["optimizer"]
     for _ in range(3):
@@ -245,11 +244,14 @@ def test_probe_uses_the_cosine_where_it_has_no_labels_and_takes_any_number_of_op
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"dropout.text": 0.7, "dropout.tokens": 0.4}, "text 0.7 .* tokens 0.4 must not exceed 1"),
-        ({"dropout.text": -0.1}, "dropout.text: .*greater than or equal to 0"),
-        ({"dropout.word": 0.1}, "unknown key 'dropout.word': allowed here are text, tokens"),
-        ({"lora.rank": 0}, "lora.rank: .*greater than or equal to 1"),
-        ({"lora.alpha": 0}, "lora.alpha: .*greater than 0"),
+        ({"options.dropout.text": 0.7, "options.dropout.tokens": 0.4}, "text 0.7 .* tokens 0.4 must not exceed 1"),
+        ({"options.dropout.text": -0.1}, "dropout.text: .*greater than or equal to 0"),
+        (
+            {"options.dropout.word": 0.1},
+            "options.dropout.word: modifier 'dropout' has no such option: allowed are text, tokens",
+        ),
+        ({"options.lora.rank": 0}, "lora.rank: .*greater than or equal to 1"),
+        ({"options.lora.alpha": 0}, "lora.alpha: .*greater than 0"),
     ],
 )
 def test_bad_settings_name_key_and_allowed(overrides, message):
@@ -259,22 +261,25 @@ def test_bad_settings_name_key_and_allowed(overrides, message):
 
 
 def test_settings_change_the_arms_that_read_them_and_no_other():
-    arms = ["finetune", "ecr", "soft-cue", "teacher-probe", "ecr+dropout", "finetune+lora-int8", "ecr+lora-nf4"]
-    tiny = config.load("tiny").with_overrides({"cells": [{"method": arm} for arm in arms]})
+    cells = [{"method": method} for method in ("finetune", "ecr", "soft-cue", "teacher-probe")]
+    cells += [{"method": "ecr", "with": ["dropout"]}, {"method": "finetune", "with": [{"lora": {"base": "int8"}}]}]
+    tiny = config.load("tiny").with_overrides({"cells": [*cells, {"method": "ecr", "with": ["lora"]}]})
 
     def changed(**overrides):
         plans = [make_plan(tiny), make_plan(tiny.with_overrides(overrides))]
         a, b = ({cell.arm.name: cell.train for cell in plan.cells} for plan in plans)
-        return {arm for arm in arms if a[arm] != b[arm]}
+        return {arm for arm in a if a[arm] != b[arm]}
 
-    assert changed(**{"dropout.text": 0.2}) == {"ecr+dropout"}
-    assert changed(**{"lora.rank": 3}) == {"finetune+lora-int8", "ecr+lora-nf4"}
-    assert changed(**{"control_tokens.placement": "suffix"}) == {"ecr", "soft-cue", "ecr+dropout", "ecr+lora-nf4"}
+    assert changed(**{"options.dropout.text": 0.2}) == {"ecr+dropout"}
+    assert changed(**{"options.lora.rank": 3}) == {"finetune+lora", "ecr+lora"}
+    assert changed(**{"control_tokens.placement": "suffix"}) == {"ecr", "soft-cue", "ecr+dropout", "ecr+lora"}
 
 
 def test_arms_are_scored_at_the_precisions_they_exist_in():
-    arms = {"teacher-probe": ["fp32"], "ecr+lora-int8": ["int8"], "finetune+lora-nf4": ["nf4"], "ecr": ["fp32", "bf16"]}
-    cells = {"cells": [{"method": arm} for arm in arms], "precisions": ["fp32", "bf16"]}
+    arms = {"teacher-probe": ["fp32"], "ecr+lora": ["int8"], "finetune+lora": ["fp32", "bf16"], "ecr": ["fp32", "bf16"]}
+    given = [{"method": "teacher-probe"}, {"method": "ecr", "with": [{"lora": {"base": "int8"}}]}]
+    given += [{"method": "finetune", "with": ["lora"]}, {"method": "ecr"}]
+    cells = {"cells": given, "precisions": ["fp32", "bf16"]}
     plan = make_plan(config.load("tiny").with_overrides(cells))
     assert {cell.arm.name: list(plan.stages[cell.score].settings.precisions) for cell in plan.cells} == arms
     without = make_plan(config.load("tiny").with_overrides({**cells, "control_tokens.count": 0}))

@@ -20,7 +20,8 @@ from ecr_bench.evaluation.records import read_records
 from ecr_bench.precision.quantised import same_everywhere
 from tests.tiny_models import run_here
 
-CELLS = "cells=[{method: finetune, sizes: [1x, 3x]}, {method: ecr}, {method: ecr+lora}, {method: ecr+lora-nf4}"
+CELLS = "cells=[{method: finetune, sizes: [1x, 3x]}, {method: ecr}, {method: ecr, with: [lora]}"
+CELLS += ", {method: ecr, with: [{lora: {base: nf4}}]}"
 CELLS += ", {method: codes-only}, {method: soft-cue}, {method: oracle}, {method: teacher-probe}]"
 
 
@@ -162,7 +163,7 @@ def test_the_card_has_the_boards_rows(run, tmp_path):
     [
         (["oracle-1x-s0"], "asks its teacher at test time"),
         (["teacher-probe-1x-s0"], "without a language model"),
-        (["ecr+lora-nf4-1x-s0"], "adapters beside a quantised base"),
+        (["ecr+lora-1x-s0-base=nf4"], "adapters beside a quantised base"),
         (["ecr-9x-s0"], "no cell 'ecr-9x-s0' in .*: allowed are finetune-1x-s0, "),
         (["ecr-1x-s0", "--precision", "fp8"], "was not scored at 'fp8': allowed are fp32, bf16, int8, nf4"),
         (["ecr-1x-s0", "--run", "nothing"], "no run in .*nothing"),

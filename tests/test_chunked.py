@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ecr_bench.config import DistillConfig
 from ecr_bench.methods.base import plain_loss, position_weights
 from ecr_bench.methods.chunked import chunked_loss
+from ecr_bench.methods.distill import Distill
 from ecr_bench.methods.losses import distillation_losses, thin
 
 B, T, D, V = 5, 7, 6, 31
@@ -63,7 +63,7 @@ def test_cross_entropy(parts, per_row, monkeypatch):
     [*((*kind, tail) for kind in KINDS for tail in (None, "rest", "drop")), ("forward-kl", 0.5, "sample")],
 )
 def test_divergences(parts, kind, beta, tail, monkeypatch):
-    settings = DistillConfig(divergence=kind, beta=beta, **({"tail": tail, "cache_top_k": 4} if tail else {}))
+    settings = Distill.Options(divergence=kind, beta=beta, **({"tail": tail, "cache_top_k": 4} if tail else {}))
     count = len(parts[1])
     logits = torch.randn(count, V + 3, dtype=torch.float64)
     sparse = thin(logits[:, :V], settings, torch.Generator()) if tail else None

@@ -59,7 +59,7 @@ def test_model_index_is_what_the_hub_reads(run: tuple[Path, Made], capsys: pytes
     assert result.task_type == "multiple-choice" and result.metric_args["seeds"] == 1
     export(folder, "model-index", "--cell", "ecr-1x")
     (arm,) = yaml.safe_load(capsys.readouterr().out.strip().strip("-"))["model-index"]
-    assert arm["results"][0]["metrics"][0]["args"]["seeds"] == 2
+    assert arm["results"][0]["metrics"][0]["args"]["seeds"] == 3
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_bad_requests_are_one_line(
 
 def test_long_names_fit_80_columns_and_keep_every_number() -> None:
     settings = {"anchors.assignment": "residual", "control_tokens.count": 8, "control_tokens.placement": "interleaved"}
-    levels: dict[Arm, float] = {arm(name): level for name, level in (LEVELS | {"finetune+lora-int8-1x": 0.5}).items()}
+    levels: dict[Arm, float] = {arm(name): level for name, level in (LEVELS | {"finetune+lora-1x": 0.5}).items()}
     levels[Arm.of("ecr", "1x", settings, Role.MAIN)] = 0.6
     board = board_of(make(levels, items=10, precisions=("fp32", "bf16", "int8", "nf4")))
     out = io.StringIO()

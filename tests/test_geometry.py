@@ -23,9 +23,9 @@ from ecr_bench.evaluation.geometry import open_encoder
 from ecr_bench.evaluation.records import write_records
 from ecr_bench.evaluation.sts import read_sts
 from ecr_bench.items.files import write_items
-from ecr_bench.methods.base import Ingredients
+from ecr_bench.methods.method import Ingredients
 from ecr_bench.methods.probe import Probe
-from ecr_bench.methods.registry import METHODS
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.metrics.files import FILE, read_measures, write_measures
 from ecr_bench.metrics.options import aligned_scores
 from ecr_bench.metrics.registry import METRICS
@@ -85,7 +85,7 @@ def records(items: list[Item]) -> pd.DataFrame:
     rows = [
         {
             **fixed, "task": i.task, "task_name": f"ecr_{i.task}_{i.lang}", "lang": i.lang, "target_lang": i.lang,
-            "item_id": i.item_id, "cluster": i.cluster, "control_tokens": [], "extra_tokens": 0,
+            "item_id": i.item_id, "cluster": i.cluster, "topic": i.topic, "control_tokens": [], "extra_tokens": 0,
             "loglikelihoods": [-float(ord(choice)) for choice in i.choices], "choice_bytes": [1] * len(i.choices),
             "gold": 0, "predicted": 0, "correct": True,
         }
@@ -99,7 +99,7 @@ def save_cell(folder, method: str, model, tokenizer, anchors_and_projection, kin
     anchors, projection = anchors_and_projection
     control = ControlTokensConfig(count=2)
     given = Ingredients(tokenizer, control, ("de", "en", "ru"), 8, 1, 32, anchors, projection, torch.zeros(5, 2).long())
-    conditioner = METHODS.get(method).conditioner(given)
+    conditioner = Recipe.of(method).conditioner(given)
     if conditioner.tokens is not None:
         conditioner.tokens.add_to(model, 0.5, 0)
     model.save_pretrained(folder / "model")
@@ -292,7 +292,7 @@ def test_every_cell_is_measured_once_and_training_does_not_know():
     assert kinds.count("geometry") == len(on.cells) and kinds.count("parallel") == 1
     assert set(on.stages) - set(off.stages) == {s.id for s in on.stages.values() if s.kind in ("geometry", "parallel")}
     assert all(cell.geometry is None for cell in off.cells)
-    lora = [c for c in make_plan(load("standard")).cells if "lora-int8" in c.arm.name]
+    lora = [c for c in make_plan(load("standard")).cells if ("lora.base", "int8") in c.arm.settings]
     stages = make_plan(load("standard")).stages
     assert lora and all(stages[cell.geometry].settings.precision == "int8" for cell in lora)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from ecr_bench.config import DistillConfig, FinetuneConfig
+from ecr_bench.config import FinetuneConfig
 from ecr_bench.data.encode import Example
 from ecr_bench.data.module import IGNORED, collate
 from ecr_bench.evaluation.packing import Request
@@ -20,9 +20,10 @@ from ecr_bench.methods.base import cross_entropy, labelled, labelled_logits
 from ecr_bench.methods.distill import Distill
 from ecr_bench.methods.logits import AfterHead, after_head
 from ecr_bench.methods.models import fit_to_machine
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.teacher_logits import build_cache
 from ecr_bench.sizes import Fitting
-from tests.architectures import ARCHITECTURES, AROUND_THE_HEAD, V, build
+from tests.architectures import ARCHITECTURES, V, build
 
 
 def batch(lengths: tuple[int, ...] = (10, 16, 7), answer: int = 4) -> dict[str, torch.Tensor]:
@@ -49,16 +50,15 @@ def gradients(model: PreTrainedModel, loss: torch.Tensor) -> dict[str, torch.Ten
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_the_training_loss_is_that_of_the_models_own_logits(kind):
+def test_the_training_loss_and_its_gradients_are_those_of_the_models_own_logits(kind):
     model, given = build(kind), batch()
     ours, theirs = cross_entropy(model, given), own_loss(model, given)
     assert ours.item() == pytest.approx(theirs.item(), rel=2e-5)
-    if kind in AROUND_THE_HEAD:
-        mine, expected = gradients(model, ours), gradients(model, theirs)
-        assert mine.keys() == expected.keys()
-        for name, gradient in expected.items():
-            scale = gradient.abs().max().clamp(min=1e-3)
-            assert (mine[name] - gradient).abs().max() <= 1e-3 * scale, name
+    mine, expected = gradients(model, ours), gradients(model, theirs)
+    assert mine.keys() == expected.keys()
+    for name, gradient in expected.items():
+        scale = gradient.abs().max().clamp(min=1e-3)
+        assert (mine[name] - gradient).abs().max() <= 1e-3 * scale, name
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -143,10 +143,11 @@ def test_what_no_scale_and_no_cap_explain_is_run_through_its_own_forward(kind, f
     assert found.shape == (len(labels), V)
 
 
-def test_a_head_of_zeros_cannot_be_measured():
+@pytest.mark.parametrize(("value", "why"), [(0.0, "nothing but zeros"), (torch.nan, "not finite")])
+def test_what_cannot_be_measured_is_said(value, why, caplog):
     model = llama()
-    torch.nn.init.zeros_(model.lm_head.weight)
-    assert after_head(model) is None
+    torch.nn.init.constant_(model.lm_head.weight, value)
+    assert after_head(model) is None and why in caplog.text
 
 
 def test_measuring_leaves_no_trace():
@@ -169,7 +170,7 @@ def test_a_teacher_is_asked_for_its_own_logits(kind):
         own = teacher(input_ids=given["input_ids"], use_cache=False).logits[given["labels"] != IGNORED]
     torch.testing.assert_close(labelled(teacher, given).logits(), own, rtol=1e-4, atol=1e-4)
     rows = [Example([*ids, 7], len(ids) - 2, 1) for ids in given["input_ids"].tolist()]
-    settings = DistillConfig(cache_top_k=V, temperature=1.0)
+    settings = Distill.Options(cache_top_k=V, temperature=1.0)
     cache = build_cache(teacher, rows, settings, V, 0)
     kept = torch.zeros(len(cache.tensors["labels"]), V).scatter(1, cache.tensors["ids"].long(), cache.tensors["log_p"])
     with torch.no_grad():
@@ -177,9 +178,10 @@ def test_a_teacher_is_asked_for_its_own_logits(kind):
             [teacher(input_ids=torch.tensor([r.ids[:-1]]), use_cache=False).logits[0, r.loss_from - 1 :] for r in rows]
         )
     torch.testing.assert_close(kept, torch.log_softmax(own, -1), rtol=1e-3, atol=1e-3)
-    module = Distill(llama(), FinetuneConfig())
-    module.settings, module.vocabulary, module.pad_id = DistillConfig(temperature=1.0, weight=1.0), V, 0
-    module.rows, module.teacher, module.log = rows, teacher, lambda *_, **__: None
+    recipe = Recipe.of("finetune", ["distill"], {"distill": {"temperature": 1.0, "weight": 1.0}})
+    (part,), module = recipe.modifiers, recipe.module(llama(), FinetuneConfig())
+    part.vocabulary, part.pad_id, part.rows, part.teacher = V, 0, rows, teacher
+    module.log = lambda *_, **__: None
     given = {**collate(rows, 0), "rows": torch.arange(len(rows))}
     student = torch.log_softmax(labelled_logits(module.model, given)[0], -1)
     each = torch.nn.functional.kl_div(student, torch.log_softmax(own, -1), reduction="none", log_target=True).sum(-1)

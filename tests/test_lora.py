@@ -12,36 +12,38 @@ from ecr_bench.data.encode import encode_items
 from ecr_bench.data.module import collate
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.scorers import disk_bytes, open_scorer
-from ecr_bench.methods.base import Ingredients, Training, cross_entropy
+from ecr_bench.methods.base import cross_entropy
+from ecr_bench.methods.method import Ingredients, Training
 from ecr_bench.methods.models import count_parameters
-from ecr_bench.methods.registry import METHODS
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.precision.adapted import has_adapter, load_adapted, quantise_into
 from ecr_bench.precision.quantised import same_everywhere
 from ecr_bench.types import Item
 
-ARMS = ["finetune+lora-int8", "finetune+lora-nf4", "ecr+lora-int8", "ecr+lora-nf4"]
+ARMS = [(method, base) for method in ("finetune", "ecr") for base in ("int8", "nf4")]
 LAYERS = {"int8": bitsandbytes.nn.Linear8bitLt, "nf4": bitsandbytes.nn.Linear4bit}
 RANK = 4
 
 
-def train(name, model, tokenizer, sentences, anchors_and_projection, folder, embeddings=False):
-    """Three steps of arm ``name``; returns module, conditioner, batch and the losses."""
-    method = METHODS.get(name)
+def train(arm, model, tokenizer, sentences, anchors_and_projection, folder, embeddings=False):
+    """Three steps of ``arm`` (method, what the base is quantised to); returns module, conditioner, batch and losses."""
+    method, base = arm
+    options = {"rank": RANK, "alpha": 8.0, "embeddings": embeddings, "base": base}
+    recipe = Recipe.of(method, ["lora"], {"lora": options})
     anchors, projection = anchors_and_projection
-    control = ControlTokensConfig(count=2 if method.uses_control_tokens else 0)
+    control = ControlTokensConfig(count=2 if recipe.uses_control_tokens else 0)
     given = Ingredients(tokenizer, control, ("en",), 8, 1, 32, anchors=anchors, projection=projection)
-    conditioner = method.conditioner(given)
+    conditioner = recipe.conditioner(given)
     if conditioner.tokens is not None:
         conditioner.tokens.add_to(model, 0.02, seed=0)
-    quantised = quantise_into(folder, model, method.base_precision, "cpu")
-    module = method(quantised, OptimiserConfig(steps=3, learning_rate=0.02))
+    quantised = quantise_into(folder, model, recipe.base_precision, "cpu")
+    module = recipe.module(quantised, OptimiserConfig(steps=3, learning_rate=0.02))
     items = [
         Item(f"i{i}", "slot", "fine", str(i), "en", "en", text, "which ?", ("red", "blue lamp"), i % 2)
         for i, text in enumerate(sentences[:12])
     ]
-    settings = {"lora": {"rank": RANK, "alpha": 8.0, "embeddings": embeddings}}
     torch.manual_seed(0)
-    module.prepare(Training(given, conditioner, items, [], 64, 0, settings, {}))
+    module.prepare(Training(given, conditioner, items, [], 64, 0, {}, {}))
     batch = collate(encode_items(conditioner, items, 64), tokenizer.pad_token_id)
     optimiser, losses = module.configure_optimizers()["optimizer"], []
     for _ in range(3):
@@ -57,12 +59,12 @@ def train(name, model, tokenizer, sentences, anchors_and_projection, folder, emb
 
 
 @pytest.mark.parametrize("embeddings", [False, True])
-@pytest.mark.parametrize("name", ARMS)
-def test_adapters_train_and_come_back(embeddings, name, model, tokenizer, sentences, anchors_and_projection, tmp_path):
+@pytest.mark.parametrize("arm", ARMS)
+def test_adapters_train_and_come_back(embeddings, arm, model, tokenizer, sentences, anchors_and_projection, tmp_path):
     dense = count_parameters(model)
     folder = tmp_path / "model"
     module, conditioner, batch, losses = train(
-        name, model, tokenizer, sentences, anchors_and_projection, folder, embeddings
+        arm, model, tokenizer, sentences, anchors_and_projection, folder, embeddings
     )
     assert losses[-1] < losses[0]
 
@@ -77,8 +79,8 @@ def test_adapters_train_and_come_back(embeddings, name, model, tokenizer, senten
     assert module.adapter_parameters == lora
     assert count_parameters(model) == dense + (tokens.size * 32 if tokens else 0)
 
-    precision = METHODS.get(name).base_precision
-    assert METHODS.get(name).precisions == (precision,)
+    _, precision = arm
+    assert module.recipe.precisions == (precision,)
     loaded = load_adapted(folder)
     assert not loaded.training
     base_layers = [m for m in loaded.modules() if isinstance(m, LAYERS[precision])]
@@ -100,12 +102,12 @@ def test_adapters_train_and_come_back(embeddings, name, model, tokenizer, senten
         assert not torch.equal(after[start], before[start])
 
 
-@pytest.mark.parametrize("name", ["ecr+lora-int8", "finetune+lora-nf4"])
-def test_a_cell_is_scored_with_its_adapter(name, model, tokenizer, sentences, anchors_and_projection, tmp_path):
+@pytest.mark.parametrize("arm", [("ecr", "int8"), ("finetune", "nf4")])
+def test_a_cell_is_scored_with_its_adapter(arm, model, tokenizer, sentences, anchors_and_projection, tmp_path):
     folder = tmp_path / "model"
-    train(name, model, tokenizer, sentences, anchors_and_projection, folder)
+    train(arm, model, tokenizer, sentences, anchors_and_projection, folder)
     assert has_adapter(folder)
-    scorer = open_scorer(folder, METHODS.get(name).base_precision, "cpu", 1024)
+    scorer = open_scorer(folder, arm[1], "cpu", 1024)
     assert isinstance(scorer.lm, EcrLM)
     assert any("lora_A" in n for n, _ in scorer.lm.model.named_parameters())
     assert 0 < scorer.bytes < disk_bytes(folder)

@@ -8,8 +8,8 @@ import torch
 from scipy.special import log_softmax, rel_entr
 
 from ecr_bench import config
-from ecr_bench.config import DistillConfig
 from ecr_bench.errors import UserError
+from ecr_bench.methods.distill import Distill
 from ecr_bench.methods.losses import distillation_losses, thin
 
 N, V = 7, 23
@@ -39,7 +39,7 @@ def reference(student: np.ndarray, teacher: np.ndarray, kind: str, beta: float, 
 @pytest.mark.parametrize("tau", [0.5, 1.0, 4.0])
 @pytest.mark.parametrize(("kind", "beta"), KINDS)
 def test_loss_and_gradient_equal_the_reference(kind, beta, tau):
-    settings = DistillConfig(divergence=kind, beta=beta, temperature=tau)
+    settings = Distill.Options(divergence=kind, beta=beta, temperature=tau)
     student, teacher = logits(0).requires_grad_(), logits(1)
     loss = mean_loss(student, teacher, settings)
     assert loss.item() == pytest.approx(
@@ -59,7 +59,7 @@ def test_loss_and_gradient_equal_the_reference(kind, beta, tau):
 def test_jsd_tends_to_both_kl_and_is_symmetric_in_the_middle():
     def at(kind: str, beta: float = 0.5, swap: bool = False) -> float:
         pair = (logits(1), logits(0)) if swap else (logits(0), logits(1))
-        return mean_loss(*pair, DistillConfig(divergence=kind, beta=beta, temperature=1.0)).item()
+        return mean_loss(*pair, Distill.Options(divergence=kind, beta=beta, temperature=1.0)).item()
 
     assert at("jsd", 1e-7) / 1e-7 == pytest.approx(at("forward-kl"), rel=1e-3)
     assert at("jsd", 1 - 1e-7) / 1e-7 == pytest.approx(at("reverse-kl"), rel=1e-3)
@@ -70,7 +70,7 @@ def test_jsd_tends_to_both_kl_and_is_symmetric_in_the_middle():
 def test_temperature_squared_keeps_the_size_of_the_gradient():
     """For large τ the gradient of τ² KL tends to (student - teacher) / V of centred logits (1503.02531, eq. 4)."""
     student, teacher = logits(0).requires_grad_(), logits(1)
-    mean_loss(student, teacher, DistillConfig(temperature=100.0)).backward()
+    mean_loss(student, teacher, Distill.Options(temperature=100.0)).backward()
     centred = [x.detach() - x.detach().mean(1, keepdim=True) for x in (student, teacher)]
     limit = (centred[0] - centred[1]) / V / N
     assert torch.nn.functional.cosine_similarity(student.grad.flatten(), limit.flatten(), dim=0) > 0.999
@@ -79,7 +79,7 @@ def test_temperature_squared_keeps_the_size_of_the_gradient():
 
 @pytest.mark.parametrize(("kind", "beta"), KINDS)
 def test_no_loss_when_both_agree_and_float32_stays_finite(kind, beta):
-    settings = DistillConfig(divergence=kind, beta=beta, temperature=1.0)
+    settings = Distill.Options(divergence=kind, beta=beta, temperature=1.0)
     assert mean_loss(logits(0), logits(0), settings).item() == pytest.approx(0, abs=1e-12)
     sure = torch.zeros(1, V)
     sure[0, 0] = 200.0
@@ -90,7 +90,7 @@ def test_no_loss_when_both_agree_and_float32_stays_finite(kind, beta):
 
 
 def test_padding_of_either_vocabulary_is_ignored():
-    settings = DistillConfig()
+    settings = Distill.Options()
     plain = mean_loss(logits(0), logits(1), settings)
     padded = [torch.cat([logits(i), logits(i + 5, N, 4 + 3 * i)], 1) for i in (0, 1)]
     assert torch.equal(mean_loss(*padded, settings, vocabulary=V), plain)
@@ -101,7 +101,7 @@ def test_padding_of_either_vocabulary_is_ignored():
 @pytest.mark.parametrize(("kind", "beta"), KINDS)
 @pytest.mark.parametrize("tail", ["rest", "drop"])
 def test_all_ids_kept_is_the_full_loss(kind, beta, tail):
-    settings = DistillConfig(divergence=kind, beta=beta, cache_top_k=V + 5, tail=tail)
+    settings = Distill.Options(divergence=kind, beta=beta, cache_top_k=V + 5, tail=tail)
     sparse = thin(logits(1), settings, torch.Generator())
     full = mean_loss(logits(0), logits(1), settings)
     assert mean_loss(logits(0), sparse, settings).item() == pytest.approx(full.item(), rel=1e-12)
@@ -109,10 +109,10 @@ def test_all_ids_kept_is_the_full_loss(kind, beta, tail):
 
 @pytest.mark.parametrize(("kind", "beta"), KINDS)
 def test_rest_is_one_outcome_and_bounds_the_full_loss_from_below(kind, beta):
-    full = mean_loss(logits(0), logits(1), DistillConfig(divergence=kind, beta=beta)).item()
+    full = mean_loss(logits(0), logits(1), Distill.Options(divergence=kind, beta=beta)).item()
     values = []
     for k in (1, 3, 8, 16):
-        settings = DistillConfig(divergence=kind, beta=beta, cache_top_k=k)
+        settings = Distill.Options(divergence=kind, beta=beta, cache_top_k=k)
         student, teacher = logits(0), logits(1)
         values.append(mean_loss(student, thin(teacher, settings, torch.Generator()), settings).item())
         top = teacher.topk(k).indices
@@ -126,7 +126,7 @@ def test_rest_is_one_outcome_and_bounds_the_full_loss_from_below(kind, beta):
 
 
 def test_drop_renormalises_over_the_kept_ids():
-    settings = DistillConfig(divergence="jsd", cache_top_k=4, tail="drop")
+    settings = Distill.Options(divergence="jsd", cache_top_k=4, tail="drop")
     top = logits(1).topk(4).indices
     pair = [x.gather(1, top).numpy() for x in (logits(0), logits(1))]
     loss = mean_loss(logits(0), thin(logits(1), settings, torch.Generator()), settings)
@@ -136,11 +136,11 @@ def test_drop_renormalises_over_the_kept_ids():
 def test_sampling_is_unbiased_in_value_and_gradient_where_dropping_is_not():
     draws = 20_000
     student, teacher = logits(0, 1).requires_grad_(), logits(1, 1)
-    exact = mean_loss(student, teacher, DistillConfig(temperature=1.0))
+    exact = mean_loss(student, teacher, Distill.Options(temperature=1.0))
     (gradient,) = torch.autograd.grad(exact, student)
 
     def estimate(**options) -> tuple[float, float]:
-        settings = DistillConfig(temperature=1.0, cache_top_k=3, **options)
+        settings = Distill.Options(temperature=1.0, cache_top_k=3, **options)
         sparse = thin(teacher.expand(draws, V), settings, torch.Generator().manual_seed(0))
         loss = mean_loss(student.expand(draws, V), sparse, settings)
         (found,) = torch.autograd.grad(loss, student)
@@ -154,16 +154,20 @@ def test_sampling_is_unbiased_in_value_and_gradient_where_dropping_is_not():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"distill.beta": 0}, "distill.beta: .*greater than 0"),
-        ({"distill.beta": 1}, "distill.beta: .*less than 1"),
-        ({"distill.temperature": 0}, "distill.temperature: .*greater than 0"),
-        ({"distill.temperature": float("inf")}, "distill.temperature: .*100"),
-        ({"distill.divergence": "l2"}, "'forward-kl', 'reverse-kl' or 'jsd'"),
-        ({"distill.weight": 1.5}, "distill.weight"),
-        ({"distill.cache_top_k": 0}, "distill.cache_top_k"),
-        ({"distill.tail": "sample"}, "needs cache_top_k"),
-        ({"distill.tail": "sample", "distill.divergence": "jsd"}, "unbiased for forward-kl only, not for jsd"),
-        ({"relational.temperature": -1}, "relational.temperature"),
+        ({"options.distill.beta": 0}, "options.distill.beta: .*greater than 0"),
+        ({"options.distill.beta": 1}, "options.distill.beta: .*less than 1"),
+        ({"options.distill.temperature": 0}, "options.distill.temperature: .*greater than 0"),
+        ({"options.distill.temperature": 101.0}, "options.distill.temperature: .*100"),
+        ({"options.distill.temperature": float("inf")}, "options: numbers must be finite"),
+        ({"options.distill.divergence": "l2"}, "'forward-kl', 'reverse-kl' or 'jsd'"),
+        ({"options.distill.weight": 1.5}, "options.distill.weight"),
+        ({"options.distill.cache_top_k": 0}, "options.distill.cache_top_k"),
+        ({"options.distill.tail": "sample"}, "needs cache_top_k"),
+        (
+            {"options.distill.tail": "sample", "options.distill.divergence": "jsd"},
+            "unbiased for forward-kl only, not for jsd",
+        ),
+        ({"options.relational.temperature": -1}, "options.relational.temperature"),
     ],
 )
 def test_bad_settings_name_key_and_allowed(overrides, message):

@@ -97,7 +97,7 @@ def test_claims_come_first_in_plain_words(text: str) -> None:
     for verdict in ("not attributable to anchors", "refuted", "supported", "not tested"):
         assert f'<p class="badge">{verdict}</p>' in top
     assert "as good: random" in top and "Not tested in this run (1)" in top
-    assert "measures.json (ecr-1x-s0, cka_base" in top and "distill-1x is not in this run" in top
+    assert "measures.json (ecr-1x-s0, cka_base" in top and "finetune+distill-1x is not in this run" in top
 
 
 def test_measures_are_drawn_with_controls_and_null(text: str) -> None:
@@ -175,7 +175,7 @@ def test_commands_run_what_they_say() -> None:
     assert words[:4] == ["ecr-bench", "run", "quick", "--set"]
     experiment = load(words[2]).with_overrides(parse_set(words[4:]))
     assert experiment.finetune.steps == 7 and experiment.corpus.languages == ("en", "de")
-    assert [cell.model_dump() for cell in experiment.cells] == [more]
+    assert [cell.model_dump() for cell in experiment.cells] == [more | {"with": (), "options": {}}]
     assert experiment.name == "quick-ecr-1x-anchors.k-16-control_tokens.count-8"
     assert [word.split("=")[0] for word in words[4:]] == ["corpus.languages", "finetune.steps", "name", "cells"]
     plain = load("quick").with_overrides(parse_set(shlex.split(commands[arm("finetune-3x")])[4:]))

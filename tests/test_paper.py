@@ -55,9 +55,9 @@ def test_qwen3_pretrained_on_with_the_larger_models_states_as_teacher_and_text_f
         "teacher={name: checkpoint, rows: 300, options: {size: 3x, state: base, layer: 1}}",
         "sizes.1x.accumulate=2",
         "projection={kind: hidden, layer: 1}",
-        "cells=[{method: finetune, sizes: [1x, 3x]}, {method: ecr}, {method: distill}]",
+        "cells=[{method: finetune, sizes: [1x, 3x]}, {method: ecr}, {method: finetune, with: [distill]}]",
     )
-    assert {row.arm.name for row in board.rows} == {"finetune", "ecr", "distill"}
+    assert {row.arm.name for row in board.rows} == {"finetune", "ecr", "finetune+distill"}
     store = Store(tmp_path)
     bases = [store.read(BaseStage, cell.base).training for cell in plan.cells]
     assert all(base.steps == 2 and base.train_loss is not None for base in bases)

@@ -75,7 +75,7 @@ def test_an_edited_plugin_is_run_again_and_nothing_else(tmp_path: Path) -> None:
     assert not any(name.startswith("plugin") for stage in tiny.stages.values() for name in stage.identity.files)
 
 
-METHOD = "from ecr_bench.methods.base import Method\nfrom ecr_bench.methods.registry import METHODS\n"
+METHOD = "from ecr_bench.methods.method import Method\nfrom ecr_bench.methods.registry import METHODS\n"
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,11 @@ METHOD = "from ecr_bench.methods.base import Method\nfrom ecr_bench.methods.regi
         (f"{METHOD}METHODS.add('a', 'json:Nope')", "method 'a' is not at 'json:Nope': AttributeError"),
         (
             f"{METHOD}class A(Method):\n    'Doc.'\nMETHODS.add('a', A)",
-            "method 'a' must define the classmethod 'source",
+            "method 'a' must define 'source",
         ),
-        (f"{METHOD}METHODS.add('a', dict)", "method 'a' must be a subclass of ecr_bench.methods.base.Method"),
+        (f"{METHOD}METHODS.add('a', dict)", "method 'a' must be a subclass of ecr_bench.methods.method.Method"),
         (
-            f"{METHOD}class A(Method):\n    @classmethod\n    def source(cls, given): ...\nMETHODS.add('a', A)",
+            f"{METHOD}class A(Method):\n    def source(self, given): ...\nMETHODS.add('a', A)",
             "method 'a' must have a docstring",
         ),
         (

@@ -21,11 +21,12 @@ from ecr_bench.ecr.control_tokens import ControlTokens, place
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.hub import read_pretrained
-from ecr_bench.methods.base import Ingredients, Training, cross_entropy
+from ecr_bench.methods.base import cross_entropy
+from ecr_bench.methods.method import Ingredients, Training
 from ecr_bench.methods.models import fit_to_machine
 from ecr_bench.methods.packaged import MODELS, assemble, local_source
 from ecr_bench.methods.pretrained import load_pretrained
-from ecr_bench.methods.registry import METHODS
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.sizes import Fitting, PretrainedSize
 from ecr_bench.types import Item, Prompt
 
@@ -158,18 +159,17 @@ def test_plain_scores_equal_stock_lm_eval_with_the_prefix_of_the_model(tiny_fold
     assert ours.max_length == context_window(model.config, tokenizer) == 128
 
 
-def trained(name, folders, kind, fitting, folder):
+def trained(name, modifiers, folders, kind, fitting, folder):
     """Three steps of an arm without a teacher on a pretrained model; module, conditioner, batch and losses."""
     model, tokenizer = opened(folders, kind)
-    method = METHODS.get(name)
+    recipe = Recipe.of(name, modifiers, {"lora": {"rank": 4, "alpha": 8.0}})
     given = Ingredients(tokenizer, load("paper-qwen").control_tokens, ("en",), K, 1, 32)
     conditioner = Conditioner(tokenizer, ConstantCodes(4, K), ControlTokens(len(tokenizer), K), 4)
     conditioner.tokens.add_to(model, 0.02, seed=0)
     fit_to_machine(model, fitting)
     finetune = load("paper-qwen").finetune.model_copy(update={"learning_rate": 0.01, "steps": 3, "warmup": 0.0})
-    module = method(model, finetune)
-    settings = {"lora": {"rank": 4, "alpha": 8.0}}
-    module.prepare(Training(given, conditioner, some_items(), [], 64, 0, settings, {}))
+    module = recipe.module(model, finetune)
+    module.prepare(Training(given, conditioner, some_items(), [], 64, 0, {}, {}))
     batch = collate(encode_items(conditioner, some_items(), 64), tokenizer.pad_token_id)
     optimiser, losses = module.configure_optimizers()["optimizer"], []
     for _ in range(3):
@@ -187,10 +187,10 @@ def trained(name, folders, kind, fitting, folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["finetune", "ecr+lora"])
-def test_training_lowers_the_loss_and_what_is_saved_is_what_was_trained(tiny_folders, kind, name, tmp_path):
+@pytest.mark.parametrize(("name", "modifiers"), [("finetune", []), ("ecr", ["lora"])])
+def test_training_lowers_the_loss_and_what_is_saved_is_what_was_trained(tiny_folders, kind, name, modifiers, tmp_path):
     fitting = Fitting(accumulate=2, checkpointing=name == "finetune", dtype="bf16")
-    logits, batch, conditioner, losses = trained(name, tiny_folders, kind, fitting, tmp_path)
+    logits, batch, conditioner, losses = trained(name, modifiers, tiny_folders, kind, fitting, tmp_path)
     assert losses[-1] < losses[0]
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     with torch.no_grad():

@@ -108,7 +108,7 @@ def test_adapters_are_safetensors_too(
     model: Any, tokenizer: Any, sentences: Any, anchors_and_projection: Any, tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"
-    train("finetune+lora-nf4", model, tokenizer, sentences, anchors_and_projection, folder)
+    train(("finetune", "nf4"), model, tokenizer, sentences, anchors_and_projection, folder)
     (folder / ADAPTER / "adapter_model.safetensors").unlink()
     set_trap(folder / ADAPTER, "adapter_model.bin", tmp_path / "opened")
     refused = r"adapter_model\.bin: only \.safetensors"

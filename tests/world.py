@@ -13,7 +13,8 @@ import pandas as pd
 from ecr_bench.arm import Arm, Role, by_name
 from ecr_bench.config import load
 from ecr_bench.evaluation.records import SCHEMA
-from ecr_bench.methods.registry import METHODS, role_of
+from ecr_bench.methods.recipe import Recipe
+from ecr_bench.methods.registry import METHODS, MODIFIERS
 from ecr_bench.publish import draw
 from ecr_bench.results.board import build_board
 from ecr_bench.results.cells import CellCosts
@@ -28,7 +29,9 @@ LANGUAGES = {"de": "seen", "ja": "unseen", "ru": "unseen"}
 TASKS = {"intent": "coarse", "slot": "fine"}
 SURFACE = {split: {task: {"copy": 0.3, "chance": 0.25} for task in TASKS} for split in ("seen", "unseen")}
 QUICK = load("quick").model_dump(mode="json")
-NAMED = by_name(Arm(method, size, role=role_of(method)) for method, size in product(METHODS, ("1x", "3x", "9x")))
+RECIPES = [*(Recipe.of(name) for name in METHODS), *(Recipe.of("ecr", [name]) for name in MODIFIERS)]
+RECIPES += [Recipe.of("finetune", [name]) for name in ("distill", "lora")]
+NAMED = by_name(recipe.arm(size) for recipe, size in product(RECIPES, ("1x", "3x", "9x")))
 PARAMETERS = {"1x": 990_000, "3x": 2_970_000}
 
 
@@ -59,7 +62,7 @@ class Made(NamedTuple):
 def make(
     levels: Mapping[Any, float] | None = None,
     fine: dict[str, float] | None = None,
-    seeds: int = 2,
+    seeds: int = 3,
     precisions: tuple[str, ...] = ("fp32", "nf4"),
     items: int = 150,
     seed: int = 0,
@@ -99,6 +102,7 @@ def items_of(count: int) -> pd.DataFrame:
     base["target_lang"] = base["lang"]
     base["item_id"] = base["task"] + base["lang"] + base["k"].astype(str)
     base["cluster"] = "m" + base["k"].astype(str)
+    base["topic"] = "t" + (base["k"] % 10).astype(str)
     base["gold"] = base["k"] % 4
     base["choice_bytes"] = [[3, 4, 5, 6]] * len(base)
     return base.drop(columns="k")

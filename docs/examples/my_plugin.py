@@ -8,14 +8,16 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
-from ecr_bench.config import CorpusConfig
+from ecr_bench.arm import Role
+from ecr_bench.config import CorpusConfig, Section
 from ecr_bench.corpora.base import Corpus, RawRow, from_rows
 from ecr_bench.corpora.registry import CORPORA
 from ecr_bench.ecr.codes import CodeSource, RandomCodes
 from ecr_bench.items.registry import TASKS
 from ecr_bench.items.rows import place, select
-from ecr_bench.methods.base import Ingredients, Method
+from ecr_bench.methods.method import Ingredients, Method
 from ecr_bench.methods.registry import METHODS
 from ecr_bench.teachers.registry import TEACHERS
 from ecr_bench.types import Item
@@ -23,11 +25,18 @@ from ecr_bench.types import Item
 
 # --8<-- [start:method]
 class FewCodes(Method):
-    """Control: random codes out of four only."""
+    """Control: random codes out of a few only."""
 
-    @classmethod
-    def source(cls, given: Ingredients) -> CodeSource:
-        return RandomCodes(given.control_tokens.count, min(4, given.k))
+    role = Role.ANCHOR_CONTROL
+
+    class Options(Section):
+        distinct: int = Field(default=4, ge=1)
+        """How many codes there are."""
+
+    options: Options
+
+    def source(self, given: Ingredients) -> CodeSource:
+        return RandomCodes(given.control_tokens.count, min(self.options.distinct, given.k))
 
 
 METHODS.add("few-codes", FewCodes)

@@ -155,7 +155,7 @@ def _described(member: Member, docs: Dataset, limit: int | None) -> Dataset:
 
 
 def _constants(member: Member) -> dict[str, str]:
-    return {"task": member.family.name, "lang": member.lang, "grain": member.family.grain}
+    return {"task": member.family.name, "lang": member.lang, "grain": member.family.grain, "topic": ""}
 
 
 def _check_prompts(task: Task, where: str) -> None:

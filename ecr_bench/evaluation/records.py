@@ -25,6 +25,7 @@ SCHEMA = pa.schema(
         ("target_lang", pa.string()),
         ("item_id", pa.string()),
         ("cluster", pa.string()),  # items resampled together
+        ("topic", pa.string()),  # what the text is about, by its label; empty where a benchmark has none
         ("control_tokens", pa.list_(pa.int32())),
         ("extra_tokens", pa.int32()),
         ("loglikelihoods", pa.list_(pa.float64())),  # nats, one per option

@@ -162,6 +162,7 @@ def _record(sample: dict[str, Any], task: Task, lm: EcrLM | ProbeLM, metadata: M
         "target_lang": target_lang,
         "item_id": item_id,
         "cluster": str(doc.get("cluster", item_id)),
+        "topic": str(doc.get("topic", "")),
         "control_tokens": control,
         "extra_tokens": len(control),
         "loglikelihoods": scores,

@@ -37,6 +37,7 @@ def build(
                     question=f"{row.label}:",
                     choices=choices,
                     gold=gold,
+                    topic=row.label,
                 )
             )
     return items

@@ -71,6 +71,7 @@ def _item(task: str, row: Row, names: dict[str, str], rivals: list[str], rng: ra
         question=f"{task}:",
         choices=choices,
         gold=gold,
+        topic=row.label,
     )
 
 

@@ -14,7 +14,7 @@ from ecr_bench.errors import UserError, unknown
 from ecr_bench.items.files import REMEDY, read_task
 from ecr_bench.items.registry import TASKS, document
 
-_TEXT = ("item_id", "task", "grain", "cluster", "lang", "target_lang", "text", "question", "prompt")
+_TEXT = ("item_id", "task", "grain", "cluster", "lang", "target_lang", "text", "question", "prompt", "topic")
 SCHEMA = pa.schema([*((name, pa.string()) for name in _TEXT), ("choices", pa.list_(pa.string())), ("gold", pa.int64())])
 
 

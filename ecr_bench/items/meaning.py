@@ -97,6 +97,7 @@ def _item(row: Row, target: str, choices: tuple[str, ...], gold: int) -> Item:
         question=f"{target}:",
         choices=choices,
         gold=gold,
+        topic=row.label,
     )
 
 

@@ -149,6 +149,7 @@ def _item(question: Question, known: Values, seen_here: Values, rng: random.Rand
         question=f"{slot.replace('_', ' ')}:",
         choices=tuple(choice.replace("_", " ") for choice in choices),
         gold=gold,
+        topic=row.label,
     )
 
 

@@ -1,34 +1,24 @@
-"""What all arms share: a causal LM trained with ordinary cross-entropy, and how it is conditioned."""
+"""What all arms share: a causal LM trained with ordinary cross-entropy."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning as L
 import torch
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from ecr_bench.arm import Role
-from ecr_bench.config import ControlTokensConfig, Experiment, OptimiserConfig, TeacherConfig
-from ecr_bench.data.cutting import TextRow
-from ecr_bench.data.encode import Example
-from ecr_bench.data.module import IGNORED, Variation
-from ecr_bench.ecr.anchors import Anchors
-from ecr_bench.ecr.codes import CodeSource
-from ecr_bench.ecr.conditioner import Conditioner
-from ecr_bench.ecr.control_tokens import ControlTokens
-from ecr_bench.ecr.projection import Projection
+from ecr_bench.config import OptimiserConfig
+from ecr_bench.data.module import IGNORED
 from ecr_bench.methods.chunked import Terms, chunked_loss
 from ecr_bench.methods.logits import AfterHead, after_head
 from ecr_bench.methods.optimisers import create_optimiser
 from ecr_bench.methods.unpadded import first_places, goes_unpadded, kept_states, needed_lengths, padded_states
-from ecr_bench.types import Item
 
 
 def hidden_states(model: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tensor:
@@ -182,10 +172,6 @@ def learning_rate(step: int, steps: int, warmup: float) -> float:
     return 0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-Encode = Callable[[Conditioner], Sequence[Example]]
-"""Encodes a fixed list of rows under a conditioner, in their order."""
-
-
 class CausalLMModule(L.LightningModule):
     """A causal LM under cross-entropy. Logs ``train/loss``, ``train/grad_norm``, ``train/lr``, ``val/loss``."""
 
@@ -199,7 +185,7 @@ class CausalLMModule(L.LightningModule):
         self.model.train(self.optimiser.dropout == "model")
 
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Scalar training loss of one batch; methods with another objective override this."""
+        """Scalar training loss of one batch."""
         return self.cross_entropy(batch)
 
     def cross_entropy(
@@ -229,106 +215,3 @@ class CausalLMModule(L.LightningModule):
             optimiser, lambda step: learning_rate(step, settings.steps, settings.warmup)
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-@dataclass(frozen=True)
-class Ingredients:
-    """What a method may build its codes from. The anchor fields are None unless ``uses_anchors``."""
-
-    tokenizer: PreTrainedTokenizerBase
-    control_tokens: ControlTokensConfig
-    languages: tuple[str, ...]
-    k: int
-    levels: int
-    hidden_size: int
-    """Width of the base model's embeddings."""
-    anchors: Anchors | None = None
-    projection: Projection | None = None
-    pool: torch.Tensor | None = None
-    """Codes (P, m) int64 of training texts, for the ``shuffled`` control."""
-    teacher: TeacherConfig | None = None
-
-
-@dataclass(frozen=True)
-class Training:
-    """What a method that learns from more than the batch may look at before training."""
-
-    given: Ingredients
-    conditioner: Conditioner
-    items: Sequence[Item]
-    texts: Sequence[TextRow]
-    """Training rows before encoding, items first: ``batch["rows"]`` indexes items + texts."""
-    window: int
-    """The model's context in tokens."""
-    seed: int
-    settings: Mapping[str, Any]
-    """The ``sections`` asked for."""
-    folders: Mapping[str, Path]
-    """Folders of the stages this one builds on, by role."""
-
-
-class Method(CausalLMModule):
-    """An arm of the benchmark. Subclass, give ``source``, register: that is a new method.
-
-    The first line of the docstring is what ``ecr-bench methods`` prints.
-    """
-
-    role: ClassVar[Role] = Role.CONTENDER
-    """The part it plays in a comparison. Not inherited: a variant is a contender unless it says otherwise."""
-    uses_control_tokens: ClassVar[bool] = True
-    """Whether the control-token settings can change this method's result."""
-    uses_anchors: ClassVar[bool] = False
-    """Whether the anchor stage must run before this method."""
-    uses_teacher: ClassVar[bool] = False
-    """Whether the teacher is asked in training and at test time (which rules out deployment)."""
-    drop_cue: ClassVar[bool] = False
-    """Whether the text is hidden from the model (codes only)."""
-    uses_larger: ClassVar[bool] = False
-    """Whether a larger plain model must be trained first (``distill.size``), to learn from."""
-    sections: ClassVar[tuple[str, ...]] = ()
-    """Sections of the experiment that only this method reads; ``prepare`` gets them."""
-    precisions: ClassVar[tuple[str, ...]] = ()
-    """Precisions this method is scored at; empty for those of the experiment."""
-    base_precision: ClassVar[str | None] = None
-    """Precision the base model is quantised to before training, if it is."""
-    trains_model: ClassVar[bool] = True
-    """False for a probe, which has no language model (``methods.probe``)."""
-
-    @classmethod
-    def check(cls, experiment: Experiment) -> None:
-        """Raise UserError for an experiment this method cannot be run in. Called before anything runs."""
-
-    def prepare(self, training: Training) -> None:
-        """Called once before training, for what needs more than the model and the batches."""
-
-    def variation(self, encode: Encode) -> Variation | None:
-        """How training rows vary between draws, if they do; ``encode`` gives all of them under a conditioner."""
-        return None
-
-    def validation_variation(self, encode: Encode) -> Variation | None:
-        """The same for validation rows: for arms whose encoding moves during training."""
-        return None
-
-    @property
-    def adapter_parameters(self) -> int:
-        """Numbers trained and stored in addition to the base model's."""
-        return 0
-
-    def save_model(self, folder: Path) -> None:
-        """Write the trained model so that ``folder`` can be scored."""
-        self.model.save_pretrained(folder)
-
-    @classmethod
-    def source(cls, given: Ingredients) -> CodeSource | None:
-        """Where this arm's codes come from; None for no control tokens."""
-        raise NotImplementedError
-
-    @classmethod
-    def conditioner(cls, given: Ingredients) -> Conditioner:
-        """The conditioner this arm is trained, scored and shipped with."""
-        count = given.control_tokens.count
-        source = cls.source(given) if count else None
-        if source is None:
-            return Conditioner(given.tokenizer, drop_cue=cls.drop_cue)
-        tokens = ControlTokens(len(given.tokenizer), given.k, given.levels)
-        return Conditioner(given.tokenizer, source, tokens, count, given.control_tokens.placement, cls.drop_cue)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ecr_bench.arm import Role
-from ecr_bench.ecr.codes import (
-    CodeSource,
-    ConstantCodes,
-    LanguageCodes,
-    OracleCodes,
-    RandomCodes,
-    ShuffledCodes,
-)
-from ecr_bench.methods.base import Ingredients, Method
 from ecr_bench.methods.ecr import Ecr
+from ecr_bench.methods.method import Ingredients, Method
+
+if TYPE_CHECKING:
+    from ecr_bench.ecr.codes import CodeSource
 
 
 class Random(Method):
@@ -20,8 +17,9 @@ class Random(Method):
 
     role = Role.ANCHOR_CONTROL
 
-    @classmethod
-    def source(cls, given: Ingredients) -> CodeSource:
+    def source(self, given: Ingredients) -> CodeSource:
+        from ecr_bench.ecr.codes import RandomCodes
+
         return RandomCodes(given.control_tokens.count, given.k)
 
 
@@ -30,8 +28,9 @@ class Constant(Method):
 
     role = Role.ANCHOR_CONTROL
 
-    @classmethod
-    def source(cls, given: Ingredients) -> CodeSource:
+    def source(self, given: Ingredients) -> CodeSource:
+        from ecr_bench.ecr.codes import ConstantCodes
+
         return ConstantCodes(given.control_tokens.count, given.k)
 
 
@@ -40,8 +39,9 @@ class Language(Method):
 
     role = Role.ANCHOR_CONTROL
 
-    @classmethod
-    def source(cls, given: Ingredients) -> CodeSource:
+    def source(self, given: Ingredients) -> CodeSource:
+        from ecr_bench.ecr.codes import LanguageCodes
+
         return LanguageCodes(given.control_tokens.count, given.k, languages=list(given.languages))
 
 
@@ -51,8 +51,9 @@ class Shuffled(Method):
     role = Role.ANCHOR_CONTROL
     uses_anchors = True
 
-    @classmethod
-    def source(cls, given: Ingredients) -> CodeSource:
+    def source(self, given: Ingredients) -> CodeSource:
+        from ecr_bench.ecr.codes import ShuffledCodes
+
         assert given.pool is not None
         return ShuffledCodes(given.pool)
 
@@ -64,8 +65,9 @@ class Oracle(Method):
     uses_anchors = True
     uses_teacher = True
 
-    @classmethod
-    def source(cls, given: Ingredients) -> CodeSource:
+    def source(self, given: Ingredients) -> CodeSource:
+        from ecr_bench.ecr.codes import OracleCodes
+
         assert given.teacher is not None and given.anchors is not None
         return OracleCodes(given.teacher, given.anchors, given.control_tokens.count)
 
@@ -75,3 +77,19 @@ class CodesOnly(Ecr):
 
     role = Role.MODEL_CONTROL
     drop_cue = True
+
+
+class TeacherProbe(Method):
+    """A linear probe on the projected embedding, without a language model: what ECR's outside knowledge is worth."""
+
+    role = Role.MODEL_CONTROL
+    uses_control_tokens = False
+    uses_anchors = True
+    trains_model = False
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        return ("fp32",)
+
+    def source(self, given: Ingredients) -> None:
+        return None

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ecr_bench.arm import Role
-from ecr_bench.ecr.codes import CodeSource, ProjectionCodes
-from ecr_bench.methods.base import Ingredients, Method
+from ecr_bench.methods.method import Ingredients, Method
+
+if TYPE_CHECKING:
+    from ecr_bench.ecr.codes import CodeSource
 
 
 class Ecr(Method):
@@ -12,8 +16,10 @@ class Ecr(Method):
 
     role = Role.MAIN
     uses_anchors = True
+    projects = True
 
-    @classmethod
-    def source(cls, given: Ingredients) -> CodeSource:
+    def source(self, given: Ingredients) -> CodeSource:
+        from ecr_bench.ecr.codes import ProjectionCodes
+
         assert given.projection is not None and given.anchors is not None
         return ProjectionCodes(given.tokenizer, given.projection, given.anchors, given.control_tokens.count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecr_bench.arm import Role
-from ecr_bench.methods.base import Ingredients, Method
+from ecr_bench.methods.method import Ingredients, Method
 
 
 class Finetune(Method):
@@ -12,6 +12,5 @@ class Finetune(Method):
     role = Role.PLAIN
     uses_control_tokens = False
 
-    @classmethod
-    def source(cls, given: Ingredients) -> None:
+    def source(self, given: Ingredients) -> None:
         return None

@@ -78,11 +78,13 @@ def _measure(model: PreTrainedModel) -> tuple[AfterHead | None, str]:
     if passed is None:
         return None, "its output layer is not called"
     seen, output, _ = passed
+    if not torch.isfinite(output).all():
+        return None, "its output layer gives numbers that are not finite"
     if not _close(seen, states):
         return None, "something happens between its body and its output layer"
     top = float(output.abs().max())
-    if not 0 < top < math.inf:
-        return None, "its output layer gives nothing that could be compared"
+    if not top:
+        return None, "its output layer gives nothing but zeros, which tell nothing"
 
     def logits_at(size: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Output of the layer, at most ``size``, and the logits the model makes of it."""

@@ -1,87 +1,87 @@
-"""Quantised variants as training arms: low-rank adapters over an int8 or nf4 base (QLoRA, arXiv 2305.14314)."""
+"""Low-rank adapters (arXiv 2106.09685), over the base as it is or over a quantised one (QLoRA, arXiv 2305.14314)."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Literal, cast
 
-import torch
-from transformers import PreTrainedModel
+from pydantic import Field
 
-from ecr_bench.config import LoraConfig
-from ecr_bench.methods.base import Method, Training
-from ecr_bench.methods.ecr import Ecr
-from ecr_bench.methods.finetune import Finetune
+from ecr_bench.methods.method import Modifier, Training
+from ecr_bench.section import Section
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from ecr_bench.methods.module import ArmModule
 
 ADAPTER = "adapter"
 """Folder of the adapter inside the model's. (In the same folder, transformers would read the base through it.)"""
 
 
-class Lora(Method):
-    """Adapters, in float32, on every linear layer but the head; the quantised base is not changed.
+class Lora(Modifier):
+    """Trains low-rank adapters instead of the weights: merged when saved, or beside a quantised base.
 
-    The rows of the control tokens are trained as well (peft's ``trainable_token_indices``), in the
-    embedding and in the head that is tied to it; with ``lora.embeddings`` those of all tokens. A base that
-    was pre-trained for a few hundred steps needs that: on the quick task mix (1x, 330 steps, validation loss)
-    full fine-tuning reaches 1.26, with frozen embeddings 1.78, adapters alone 2.21 and adapters with
-    embeddings 1.35, whatever the learning rate, the optimiser or the rank (64: 2.00).
+    Adapters, in float32, on every linear layer but the head. The rows of the control tokens are trained as well (peft's
+    ``trainable_token_indices``), in the embedding and in the head that is tied to it. Over a dense base, what is saved
+    is an ordinary model and is scored at every precision; over a quantised one, which is not changed, only at that one.
     """
 
-    sections = ("lora",)
+    class Options(Section):
+        """The adapters and what they stand on."""
 
-    def prepare(self, training: Training) -> None:
+        base: Literal["dense", "int8", "nf4"] = "dense"
+        """The base model as it is, or quantised before training."""
+        rank: int = Field(default=16, ge=1)
+        """Rank of the two factors."""
+        alpha: float = Field(default=32.0, gt=0)
+        """The adapters' output is scaled by ``alpha / rank``."""
+        embeddings: bool = False
+        """Train all token rows (embedding and tied head), not the control tokens' alone: what a young base needs."""
+
+    options: Options
+
+    @property
+    def base_precision(self) -> str | None:
+        return None if self.options.base == "dense" else self.options.base
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        return () if self.base_precision is None else (self.base_precision,)
+
+    def prepare(self, module: ArmModule, training: Training) -> None:
         import peft  # imports bitsandbytes: slow, and only these arms need it
 
-        lora, tokens = LoraConfig(**training.settings["lora"]), training.conditioner.tokens
+        tokens = training.conditioner.tokens
         trained = range(tokens.first_id, tokens.first_id + tokens.size) if tokens else range(0)
-        if lora.embeddings:
-            trained = range(cast(torch.nn.Embedding, self.model.get_input_embeddings()).num_embeddings)
+        if self.options.embeddings:
+            embedding = cast("torch.nn.Embedding", module.model.get_input_embeddings())
+            trained = range(embedding.num_embeddings)
         config = peft.LoraConfig(
-            r=lora.rank,
-            lora_alpha=lora.alpha,  # type: ignore[arg-type]  # annotated int; any number works
+            r=self.options.rank,
+            lora_alpha=self.options.alpha,  # type: ignore[arg-type]  # annotated int; any number works
             target_modules="all-linear",
             trainable_token_indices=list(trained) or None,
             task_type="CAUSAL_LM",
         )
-        self.adapted = peft.get_peft_model(self.model, config)
-        self.model = cast(PreTrainedModel, self.adapted.get_base_model())  # the same model, its layers now wrapped
+        self.adapted = peft.get_peft_model(module.model, config)
+        # the same model, its layers now wrapped
+        module.model = cast("PreTrainedModel", self.adapted.get_base_model())
 
-    @property
-    def adapter_parameters(self) -> int:
-        """Low-rank factors. Trained token rows take the place of the base's when the cell is loaded."""
-        return sum(p.numel() for name, p in self.model.named_parameters() if "lora_" in name)
+    def adapter_parameters(self, module: ArmModule) -> int:
+        """Low-rank factors, unless they are merged. Trained token rows take the place of the base's when loaded."""
+        if self.base_precision is None:
+            return 0
+        return sum(p.numel() for name, p in module.model.named_parameters() if "lora_" in name)
 
-    def save_model(self, folder: Path) -> None:
-        """Add the adapter to ``folder``, which holds the quantised base already."""
+    def save_model(self, module: ArmModule, folder: Path) -> None:
+        """Over a dense base: the model with the adapters added to its weights. Else the adapter, into ``folder``, which
+        holds the quantised base already."""
+        if self.base_precision is None:
+            merged = cast("PreTrainedModel", self.adapted.merge_and_unload())
+            return merged.save_pretrained(folder)
         # the folder the base was loaded from was a temporary one
         self.adapted.active_peft_config.base_model_name_or_path = ".."
         # the embedding rows that are trained are part of the adapter
         self.adapted.save_pretrained(str(folder / ADAPTER), save_embedding_layers=False)
-
-
-class FinetuneLoraInt8(Lora, Finetune):
-    """Plain fine-tuning of low-rank adapters over an int8 base; scored as int8."""
-
-    base_precision = "int8"
-    precisions = ("int8",)
-
-
-class FinetuneLoraNf4(Lora, Finetune):
-    """Plain fine-tuning of low-rank adapters over an nf4 base; scored as nf4."""
-
-    base_precision = "nf4"
-    precisions = ("nf4",)
-
-
-class EcrLoraInt8(Lora, Ecr):
-    """ECR trained as low-rank adapters and control-token rows over an int8 base; scored as int8."""
-
-    base_precision = "int8"
-    precisions = ("int8",)
-
-
-class EcrLoraNf4(Lora, Ecr):
-    """ECR trained as low-rank adapters and control-token rows over an nf4 base; scored as nf4."""
-
-    base_precision = "nf4"
-    precisions = ("nf4",)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import kl_div
 
-from ecr_bench.config import DistillConfig
+from ecr_bench.methods.distill import Distill
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Sparse:
     entropy: torch.Tensor | None = None
 
 
-def divergence(log_p: torch.Tensor, log_q: torch.Tensor, settings: DistillConfig) -> torch.Tensor:
+def divergence(log_p: torch.Tensor, log_q: torch.Tensor, settings: Distill.Options) -> torch.Tensor:
     """Divergence (N,) in nats of log-distributions (N, V), each normalised over the last axis."""
     if settings.divergence == "forward-kl":
         return _kl(log_p, log_q)
@@ -51,7 +51,7 @@ def divergence(log_p: torch.Tensor, log_q: torch.Tensor, settings: DistillConfig
 
 
 def distillation_losses(
-    student: torch.Tensor, teacher: torch.Tensor | Sparse, settings: DistillConfig, vocabulary: int | None = None
+    student: torch.Tensor, teacher: torch.Tensor | Sparse, settings: Distill.Options, vocabulary: int | None = None
 ) -> torch.Tensor:
     """τ² D (N,) of N positions. How they are averaged is not decided here (``methods.base.position_weights``).
 
@@ -83,7 +83,7 @@ def distillation_losses(
     return tau**2 * each
 
 
-def _sparse(log_q: torch.Tensor, teacher: Sparse, settings: DistillConfig) -> torch.Tensor:
+def _sparse(log_q: torch.Tensor, teacher: Sparse, settings: Distill.Options) -> torch.Tensor:
     picked = log_q.gather(1, teacher.ids)
     if teacher.log_p is None:
         assert teacher.entropy is not None
@@ -98,7 +98,7 @@ def _sparse(log_q: torch.Tensor, teacher: Sparse, settings: DistillConfig) -> to
     return divergence(log_p, torch.cat([picked, rest], dim=1), settings)
 
 
-def thin(logits: torch.Tensor, settings: DistillConfig, generator: torch.Generator) -> Sparse:
+def thin(logits: torch.Tensor, settings: Distill.Options, generator: torch.Generator) -> Sparse:
     """Reduce teacher logits (N, V) to ``settings.cache_top_k`` ids a position, at ``settings.temperature``."""
     log_p = torch.log_softmax(logits / settings.temperature, dim=-1)
     assert settings.cache_top_k is not None

@@ -1,4 +1,4 @@
-"""What the outside knowledge is worth without a language model: a linear probe on projected embeddings."""
+"""The linear probe on projected embeddings that ``teacher-probe`` is, in place of a language model."""
 
 from __future__ import annotations
 
@@ -13,25 +13,13 @@ from torch.nn.functional import cross_entropy, normalize
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-from ecr_bench.arm import Role
 from ecr_bench.ecr.projection import Projection, load_projection
 from ecr_bench.io import atomic_dir, write_json
-from ecr_bench.methods.base import Method
 from ecr_bench.types import Item
 
 PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5)
 """Ridge strengths that are tried; the validation items choose."""
 FILE = "probe.safetensors"
-
-
-class TeacherProbe(Method):
-    """A linear probe on the projected embedding, without a language model: what ECR's outside knowledge is worth."""
-
-    role = Role.MODEL_CONTROL
-    uses_control_tokens = False
-    uses_anchors = True
-    precisions = ("fp32",)
-    trains_model = False
 
 
 @dataclass(frozen=True)

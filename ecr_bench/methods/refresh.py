@@ -1,74 +1,74 @@
-"""ECR whose control tokens follow the model. The paper does not say when codes are computed: here, more than once."""
+"""Control tokens that follow the model. The paper does not say when codes are computed: here, more than once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
+from pydantic import Field
 
-from ecr_bench.config import Experiment, ProjectionConfig, RefreshConfig
-from ecr_bench.data.encode import Example
-from ecr_bench.data.module import Variation
-from ecr_bench.ecr.codes import ProjectionCodes
-from ecr_bench.ecr.projection import fit_projection
-from ecr_bench.ecr.targets import load_targets
 from ecr_bench.errors import UserError
-from ecr_bench.methods.base import Encode, Training
-from ecr_bench.methods.ecr import Ecr
+from ecr_bench.methods.method import Modifier, Training
+from ecr_bench.section import Section
+
+if TYPE_CHECKING:
+    from ecr_bench.config import Experiment
+    from ecr_bench.methods.module import ArmModule
+    from ecr_bench.methods.recipe import Recipe
 
 
-class _Rows:
-    """A variation that looks rows up, so that all of them can be exchanged at once."""
-
-    def __init__(self, encode: Encode):
-        self.encode = encode
-        self.rows: Sequence[Example] | None = None
-
-    def __call__(self, index: int, row: Example, generator: np.random.Generator) -> Example:
-        return row if self.rows is None else self.rows[index]
-
-
-class EcrRefresh(Ecr):
-    """ECR with the projection fitted again several times in training, on the hidden states the model then has."""
+class Refresh(Modifier):
+    """Fits the projection again several times in training, on the hidden states the model then has."""
 
     # Anchors stay: they are the teacher's. What moves is the student's side, so the affine map (or MLP) is fitted
     # anew on the kept targets and every row's codes are computed again, training and validation rows alike.
-    sections = ("refresh", "projection")
 
-    @classmethod
-    def check(cls, experiment: Experiment) -> None:
+    class Options(Section):
+        """When codes are computed again."""
+
+        times: int = Field(default=3, ge=0)
+        """Refreshes, evenly spaced over fine-tuning (start and end excluded); 0 leaves the method as it is."""
+
+    options: Options
+    uses_anchors = True
+    follows_model = True
+    sections = ("projection",)
+
+    def misfit(self, recipe: Recipe) -> str:
+        if not recipe.method.projects:
+            return f"{recipe.method.name} takes no codes from the projection"
+        saver = recipe.owner("save_model")
+        return "" if saver is recipe.method else f"the projection keeps a copy of the model, which {saver.name} wraps"
+
+    def check(self, experiment: Experiment) -> None:
         if experiment.projection.kind == "token-table":
-            raise UserError("projection.kind: ecr+refresh needs hidden or mlp; a token-table does not follow the model")
+            raise UserError("projection.kind: refresh needs hidden or mlp; a token-table does not follow the model")
 
-    def prepare(self, training: Training) -> None:
-        self.settings = ProjectionConfig(**training.settings["projection"])
-        self.conditioning, self.fit_seed = training.conditioner, training.seed
-        self.times = RefreshConfig(**training.settings["refresh"]).times
+    def prepare(self, module: ArmModule, training: Training) -> None:
+        from ecr_bench.config import ProjectionConfig
+        from ecr_bench.ecr.targets import load_targets
+
+        self.projection = ProjectionConfig(**training.settings["projection"])
+        self.seed = training.seed
         self.token_ids, self.targets = load_targets(training.folders["anchors"] / "targets.safetensors")
-        self.exchanged: list[_Rows] = []
 
-    def variation(self, encode: Encode) -> Variation | None:
-        self.exchanged.append(_Rows(encode))
-        return self.exchanged[-1]
+    def before_step(self, module: ArmModule, step: int) -> None:
+        steps, times = module.optimiser.steps, self.options.times
+        if step in {round(steps * i / (times + 1)) for i in range(1, times + 1)}:
+            self.refresh(module)
 
-    validation_variation = variation
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        steps = self.optimiser.steps
-        if batch_idx in {round(steps * i / (self.times + 1)) for i in range(1, self.times + 1)}:
-            self.refresh()
-
-    def refresh(self) -> None:
+    def refresh(self, module: ArmModule) -> None:
         """Fit the projection on the model as it is and encode all rows with the codes it gives."""
-        source = self.conditioning.source
+        import torch
+
+        from ecr_bench.ecr.codes import ProjectionCodes
+        from ecr_bench.ecr.projection import fit_projection
+
+        source = module.conditioner.source
         assert isinstance(source, ProjectionCodes)
         # fitting must not move the random states that training draws from
         with torch.random.fork_rng():
-            vocabulary = len(self.conditioning.tokenizer)
+            vocabulary = len(module.conditioner.tokenizer)
             source.projection = fit_projection(
-                self.settings, self.token_ids, self.targets, vocabulary, self.model, self.fit_seed
+                self.projection, self.token_ids, self.targets, vocabulary, module.model, self.seed
             )
-        for rows in self.exchanged:
-            rows.rows = rows.encode(self.conditioning)
+        module.encode_again()

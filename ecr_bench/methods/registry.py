@@ -1,6 +1,9 @@
-"""All methods, one line each."""
+"""All methods and modifiers, one line each."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, combinations
 
 from ecr_bench.arm import Role
 from ecr_bench.registry import Registry
@@ -16,23 +19,32 @@ METHODS = Registry(
         "shuffled": "ecr_bench.methods.controls:Shuffled",
         "oracle": "ecr_bench.methods.controls:Oracle",
         "codes-only": "ecr_bench.methods.controls:CodesOnly",
-        "teacher-probe": "ecr_bench.methods.probe:TeacherProbe",
+        "teacher-probe": "ecr_bench.methods.controls:TeacherProbe",
         "soft-cue": "ecr_bench.methods.soft_cue:SoftCue",
-        "distill": "ecr_bench.methods.distill:Distill",
-        "ecr+distill": "ecr_bench.methods.distill:EcrDistill",
         "relational": "ecr_bench.methods.relational:Relational",
-        "ecr+refresh": "ecr_bench.methods.refresh:EcrRefresh",
-        "ecr+dropout": "ecr_bench.methods.dropout:EcrDropout",
-        "finetune+lora": "ecr_bench.methods.lora_dense:FinetuneLora",
-        "ecr+lora": "ecr_bench.methods.lora_dense:EcrLora",
-        "finetune+lora-int8": "ecr_bench.methods.lora:FinetuneLoraInt8",
-        "finetune+lora-nf4": "ecr_bench.methods.lora:FinetuneLoraNf4",
-        "ecr+lora-int8": "ecr_bench.methods.lora:EcrLoraInt8",
-        "ecr+lora-nf4": "ecr_bench.methods.lora:EcrLoraNf4",
     },
 )
+
+MODIFIERS = Registry(
+    "modifier",
+    {
+        "dropout": "ecr_bench.methods.dropout:Dropout",
+        "refresh": "ecr_bench.methods.refresh:Refresh",
+        "distill": "ecr_bench.methods.distill:Distill",
+        "lora": "ecr_bench.methods.lora:Lora",
+    },
+)
+"""In the order in which they are applied: what changes rows, then the loss, then the weights."""
 
 
 def role_of(method: str) -> Role:
     """The role that the class of ``method`` states for itself."""
-    return Role(vars(METHODS.get(method)).get("role", Role.CONTENDER))
+    role: Role = METHODS.get(method).role
+    return role
+
+
+def recipe_names() -> Iterator[str]:
+    """Each method alone and with each set of modifiers, as ``Arm.name`` has them; not all of these go together."""
+    modifiers = list(MODIFIERS)
+    sets = list(chain.from_iterable(combinations(modifiers, count) for count in range(len(modifiers) + 1)))
+    return ("+".join((method, *chosen)) for method in METHODS for chosen in sets)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-from ecr_bench.ecr.codes import CodeSource
-from ecr_bench.ecr.conditioner import Conditioner
-from ecr_bench.ecr.soft import SoftVectors
-from ecr_bench.methods.base import Ingredients, Method, Training
+from ecr_bench.methods.method import Ingredients, Method, Training
+
+if TYPE_CHECKING:
+    from ecr_bench.ecr.codes import CodeSource
+    from ecr_bench.ecr.conditioner import Conditioner
+    from ecr_bench.methods.module import ArmModule
 
 
 class SoftCue(Method):
@@ -15,18 +18,20 @@ class SoftCue(Method):
 
     uses_anchors = True
 
-    @classmethod
-    def source(cls, given: Ingredients) -> CodeSource:
+    def source(self, given: Ingredients) -> CodeSource:
+        from ecr_bench.ecr.soft import SoftVectors
+
         assert given.projection is not None
         return SoftVectors.create(given.tokenizer, given.projection, given.control_tokens.count, given.hidden_size)
 
-    @classmethod
-    def conditioner(cls, given: Ingredients) -> Conditioner:
+    def conditioner(self, given: Ingredients) -> Conditioner:
         # one placeholder row for each position, and the null row
         return super().conditioner(dataclasses.replace(given, k=given.control_tokens.count, levels=1))
 
-    def prepare(self, training: Training) -> None:
-        training.conditioner.attach(self.model)
+    def prepare(self, module: ArmModule, training: Training) -> None:
+        from ecr_bench.ecr.soft import SoftVectors
+
+        training.conditioner.attach(module.model)
         source = training.conditioner.source
         if isinstance(source, SoftVectors):
-            self.map = source.map  # registered here, it is trained with the model
+            module.map = source.map  # registered here, it is trained with the model

@@ -20,7 +20,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from ecr_bench.config import DistillConfig
 from ecr_bench.data.cutting import TextRow
 from ecr_bench.data.encode import Example, encode_items, encode_texts
 from ecr_bench.data.module import collate
@@ -30,6 +29,7 @@ from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_path, fingerprint, read_json, write_json
 from ecr_bench.methods.base import labelled_logits
+from ecr_bench.methods.distill import Distill
 from ecr_bench.methods.losses import Sparse, thin
 from ecr_bench.methods.weights import weights_fingerprint
 from ecr_bench.types import Item
@@ -84,7 +84,7 @@ def _rules(tokenizer: Any) -> Any:
     return {k: v for k, v in json.loads(tokenizer.backend_tokenizer.to_str()).items() if k in ("model", "normalizer")}
 
 
-def cache_identity(teacher: Path, rows: Sequence[Example], settings: DistillConfig, seed: int) -> dict[str, Any]:
+def cache_identity(teacher: Path, rows: Sequence[Example], settings: Distill.Options, seed: int) -> dict[str, Any]:
     """What a cache was made from: teacher weights, rows, and the settings it depends on."""
     digest = hashlib.sha256()
     for row in rows:
@@ -143,7 +143,7 @@ class LogitCache:
 
 @torch.no_grad()
 def build_cache(
-    teacher: PreTrainedModel, rows: Sequence[Example], settings: DistillConfig, vocabulary: int, seed: int,
+    teacher: PreTrainedModel, rows: Sequence[Example], settings: Distill.Options, vocabulary: int, seed: int,
     report: Any = lambda done, total: None,
 ) -> LogitCache:  # fmt: skip
     """Ask ``teacher`` once for every row and keep ``settings.cache_top_k`` ids a position.

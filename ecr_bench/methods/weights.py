@@ -18,7 +18,7 @@ def weight_files(folder: Path, key: str) -> list[Path]:
 def weights_fingerprint(folder: Path) -> str:
     """Hash of a model folder's weights; UserError when it holds none."""
     digest = hashlib.sha256()
-    for path in weight_files(folder, "distill.model"):
+    for path in weight_files(folder, "options.distill.model"):
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:16]

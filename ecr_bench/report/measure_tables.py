@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import t as student
 
 from ecr_bench.arm import Arm, Role
 from ecr_bench.metrics.registry import PLAIN
 from ecr_bench.report.tables import DASH, Table
+from ecr_bench.statistics.by_seed import mean_over_seeds
 from ecr_bench.types import Measure
 
 TABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -138,8 +137,8 @@ def cell(measures: Sequence[Measure]) -> str:
 
 def half_interval(values: Sequence[float]) -> float:
     """Half of the 95 % t interval of a mean over seeds; at least two values."""
-    spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return float(student.ppf(0.975, len(values) - 1)) * spread
+    found = mean_over_seeds(values)
+    return (found.high - found.low) / 2
 
 
 def number(value: float) -> str:

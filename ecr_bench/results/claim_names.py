@@ -10,7 +10,7 @@ from ecr_bench.arm import Arm, Role, with_bare_forms
 from ecr_bench.config import Precision
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.items.registry import TASKS
-from ecr_bench.methods.registry import METHODS, role_of
+from ecr_bench.methods.registry import METHODS, recipe_names, role_of
 from ecr_bench.metrics.registry import METRICS
 from ecr_bench.results.claim_schema import ACCURACY, COSTS, ArmReference, Claim
 from ecr_bench.results.contrasts import TASKS as MEANS
@@ -76,10 +76,10 @@ def _among(kind: str, name: str, allowed: set[str]) -> None:
 def _check_arm(name: ArmReference, facts: Facts) -> None:
     if name.name is not None:
         sizes = {arm.size for arm in facts.arms.values()} | set(facts.experiment.get("sizes") or {})
-        possible = {str(Arm(method, size)) for method, size in product(METHODS, sizes)}
+        possible = {str(Arm(method, size)) for method, size in product(recipe_names(), sizes)}
         _among("arm", name.name, {*facts.arms, *possible})
     elif name.method is not None:
-        _among("method of arm", name.method, {*METHODS, *(arm.name for arm in facts.arms.values())})
+        _among("method of arm", name.method, {*recipe_names(), *(arm.name for arm in facts.arms.values())})
 
 
 def _check_controls(claim: Claim, facts: Facts) -> None:

@@ -145,7 +145,7 @@ class Finding(Section):
     p: float
     """Two-sided, of no difference (non-inferiority: of a difference at the margin)."""
     mdd: float
-    """Minimum detectable difference: 80 % power at the 5 % level."""
+    """Minimum detectable difference: supported with 80 % power at Holm's first step over the tested claims."""
     n_seeds: int
     covers: str
     """What the interval covers: ``items and seeds``, ``items``, ``seeds``, or ``nothing`` for exact counts."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ecr_bench.arm import Arm, Role
-from ecr_bench.statistics.by_seed import p_against
 from ecr_bench.results.claim_names import check_names, resolve, setting
 from ecr_bench.results.claim_schema import (
     Claim,
@@ -28,7 +27,7 @@ from ecr_bench.results.claim_schema import (
 from ecr_bench.statistics.decision import decide
 from ecr_bench.results.evidence import Facts, Found, NotTestedError, Side, difference
 from ecr_bench.statistics.multiple import holm
-from ecr_bench.statistics.paired import ALPHA
+from ecr_bench.statistics.interval import ALPHA
 from ecr_bench.results.roles import REQUIRED_CONTROLS, attribute
 from ecr_bench.results.words import controls_in_words, result_in_words, with_unit
 
@@ -65,11 +64,11 @@ def evaluate(claims: ClaimSet, facts: Facts, source: str) -> tuple[ClaimResult, 
         except NotTestedError as error:
             reasons[claim.id] = str(error)
     tested = [claim for claim in claims.claims if claim.id in found]
-    against = holm([p_against(found[c.id].estimate, _null(c)) for c in tested])
-    smaller = holm([p_against(found[c.id].estimate, _smallest(c)) for c in tested])
+    against = holm([found[c.id].estimate.p_against(_null(c)) for c in tested])
+    smaller = holm([found[c.id].estimate.p_against(_smallest(c)) for c in tested])
     corrected = {c.id: (p, q) for c, p, q in zip(tested, against, smaller, strict=True)}
     return tuple(
-        _judge(asked[claim.id], facts, found[claim.id], *corrected[claim.id])
+        _judge(asked[claim.id], facts, found[claim.id], *corrected[claim.id], len(tested))
         if claim.id in found
         else _not_tested(claim, asked.get(claim.id), reasons[claim.id])
         for claim in claims.claims
@@ -101,7 +100,7 @@ def _test(question: Question, facts: Facts) -> Found:
     return found
 
 
-def _judge(question: Question, facts: Facts, found: Found, p: float, p_smaller: float) -> ClaimResult:
+def _judge(question: Question, facts: Facts, found: Found, p: float, p_smaller: float, tests: int) -> ClaimResult:
     claim = question.claim
     sign, estimate = _sign(claim), found.estimate
     thresholds = {"null": sign * _null(claim), "smallest": sign * _smallest(claim)}
@@ -115,8 +114,8 @@ def _judge(question: Question, facts: Facts, found: Found, p: float, p_smaller: 
         verdict = "not attributable to anchors" if shown.anchors else "not attributable to the language model"
     finding = Finding(
         difference=estimate.value, low=estimate.low, high=estimate.high, mean_a=found.mean_a, mean_b=found.mean_b,
-        p=p_against(estimate, _null(claim)), mdd=estimate.mdd, n_seeds=estimate.n_seeds, covers=estimate.covers,
-        n_items=estimate.n_items, n_clusters=estimate.n_clusters,
+        p=estimate.p_against(_null(claim)), mdd=estimate.detectable(tests), n_seeds=estimate.n_seeds,
+        covers=estimate.covers, n_items=estimate.n_items, n_clusters=estimate.n_clusters,
     )  # fmt: skip
     result = ClaimResult(
         claim=claim, a=question.a, b=question.b, verdict=verdict, sentence="", finding=finding, p_holm=p, p_smaller_holm=p_smaller,

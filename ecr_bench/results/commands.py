@@ -7,10 +7,13 @@ import shlex
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from ecr_bench.arm import Arm
-from ecr_bench.config import load
+from ecr_bench.config import CellGroup, Experiment, load
 from ecr_bench.errors import UserError
+from ecr_bench.methods.former import modern_experiment
+from ecr_bench.methods.recipe import arms_of
 from ecr_bench.methods.registry import METHODS
 from ecr_bench.results.schema import Board
 
@@ -18,18 +21,25 @@ from ecr_bench.results.schema import Board
 def arm_commands(board: Board) -> dict[Arm, str]:
     """Arm -> one shell command. It runs under a name of its own, so that the board it came from is not
     overwritten; in the same ``--out`` folder finished stages are reused. Empty without an experiment in the board."""
-    experiment = board.provenance.get("experiment")
-    if not isinstance(experiment, dict) or not experiment.get("cells"):
+    given = board.provenance.get("experiment")
+    if not isinstance(given, dict) or not given.get("cells"):
         return {}
+    experiment = modern_experiment(given)
     start = _start(experiment)
     groups: dict[Arm, list[dict[str, Any]]] = {}
     for group in experiment["cells"]:
-        overrides = group.get("set") or {}
-        for size in group.get("sizes", ()):
-            cell = {"method": group["method"], "sizes": [size], "seeds": group.get("seeds", [0])}
-            cell |= {"set": overrides} if overrides else {}
-            groups.setdefault(Arm.of(group["method"], size, overrides), []).append(cell)
+        written = {key: value for key, value in group.items() if value}
+        for arm in _arms(group, experiment):
+            groups.setdefault(arm, []).append({**written, "sizes": [arm.size], "seeds": group.get("seeds", [0])})
     return {arm: _command(start, experiment["name"], arm, cells) for arm, cells in groups.items()}
+
+
+def _arms(group: dict[str, Any], experiment: dict[str, Any]) -> list[Arm]:
+    """The arms of a cell group; of a plugin that is not loaded, as far as its name and ``set`` tell."""
+    try:
+        return arms_of(CellGroup.model_validate(group), Experiment.model_validate(experiment))
+    except (UserError, ValidationError):
+        return [Arm.of(group["method"], size, group.get("set")) for size in group.get("sizes", ())]
 
 
 def _command(start: list[str], name: str, arm: Arm, cells: list[dict[str, Any]]) -> str:

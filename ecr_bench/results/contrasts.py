@@ -13,12 +13,16 @@ from ecr_bench.statistics.decision import Answer, decide
 from ecr_bench.statistics.multiple import holm
 from ecr_bench.statistics.paired import Comparison, compare
 from ecr_bench.statistics.panel import Panel
+from ecr_bench.statistics.wider import compare_wider
 
 TASKS = ("coarse", "fine", "all")
 """Means over task families, which every comparison is made on."""
 HEADLINE, SAME, SCALE = "headline", "same size", "scale"
 LOW, MIXED = "low precision", "low against full precision"
 CONTROL, UPPER = "controls", "upper bound"
+
+Wider = dict[str, tuple[float, float]]
+"""What an interval generalises to beyond new sentences -> its limits."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,18 @@ def build_contrasts(panel: Panel, split: Split, cast: Cast, precisions: Sequence
     families: dict[tuple[str, str], list[int]] = {}
     for i, (pair, task, _) in enumerate(found):
         families.setdefault(_tested_together(pair, task, i), []).append(i)
-    adjusted: dict[int, float] = {}
+    adjusted: dict[int, tuple[float, float]] = {}
     for members in families.values():
-        adjusted |= dict(zip(members, holm([found[i][2].p for i in members]), strict=True))
-    return [_contrast(*entry, split, adjusted[i]) for i, entry in enumerate(found)]
+        for i, p_holm in zip(members, holm([found[i][2].p for i in members]), strict=True):
+            adjusted[i] = (p_holm, found[i][2].detectable(len(members)))
+    return [
+        _contrast(*entry, split, *adjusted[i], _wider(panel, entry[0], entry[1])) for i, entry in enumerate(found)
+    ]
+
+
+def _wider(panel: Panel, pair: Pair, task: str) -> Wider:
+    rows_a, rows_b = panel.rows(str(pair.a), pair.precision_a), panel.rows(str(pair.b), pair.precision_b)
+    return {str(found.covers): (found.low, found.high) for found in compare_wider(panel, rows_a, rows_b, task)}
 
 
 def _tested_together(pair: Pair, task: str, index: int) -> tuple[str, str]:
@@ -89,7 +101,9 @@ def _tested_together(pair: Pair, task: str, index: int) -> tuple[str, str]:
     return pair.family, "" if pair.family in (LOW, MIXED) else pair.precision_a
 
 
-def _contrast(pair: Pair, task: str, found: Comparison, split: Split, p_holm: float) -> Contrast:
+def _contrast(
+    pair: Pair, task: str, found: Comparison, split: Split, p_holm: float, mdd: float, wider: Wider
+) -> Contrast:
     answer = decide(found.value, p_holm)
     a, b = str(pair.a), str(pair.b)
     if pair.precision_a != pair.precision_b:
@@ -111,22 +125,24 @@ def _contrast(pair: Pair, task: str, found: Comparison, split: Split, p_holm: fl
         p_holm=p_holm,
         mcnemar_p=found.mcnemar_p,
         mcnemar_by_seed=found.mcnemar_by_seed,
-        mdd=found.mdd,
+        mdd=mdd,
+        wider=wider,
         n_items=found.n_items,
         n_seeds=found.n_seeds,
         n_clusters=found.n_clusters,
         covers=found.covers,
         verdict=answer,
-        sentence=in_words(a, b, answer, found.value, ci, found.mdd, p_holm),
+        sentence=in_words(a, b, answer, found.value, ci, wider, mdd, p_holm),
     )
 
 
 def in_words(
-    a: str, b: str, answer: Answer, difference: float, ci: tuple[float, float], mdd: float, p_holm: float
+    a: str, b: str, answer: Answer, difference: float, ci: tuple[float, float], wider: Wider, mdd: float, p_holm: float
 ) -> str:
-    """One plain sentence with estimate, interval and minimum detectable difference."""
+    """One plain sentence with estimate, intervals and minimum detectable difference."""
     size = f"{abs(100 * difference):.1f} points"
-    limits = f"95 % interval {interval(ci)}"
+    beyond = ", ".join(f"for {covers} {interval(limits)}" for covers, limits in wider.items())
+    limits = f"95 % interval {interval(ci)}" + (f" ({beyond})" if beyond else "")
     detectable = f"this run can detect differences from {100 * mdd:.1f} points"
     side = "above" if difference > 0 else "below"
     if answer == "inconclusive" and ci[0] * ci[1] > 0:

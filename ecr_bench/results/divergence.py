@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from scipy.stats import binomtest
 
 from ecr_bench.arm import Arm
 from ecr_bench.results.schema import Record
 from ecr_bench.runner.ablation import Place
+from ecr_bench.statistics.interval import proportion
 from ecr_bench.types import Measure
 
 ALL = "all"
@@ -58,14 +58,14 @@ def _row(series: str, label: str, measures: Sequence[Measure]) -> Stability | No
     if not outcomes:
         return None
     failed = int(sum(outcomes))
-    interval = binomtest(failed, len(outcomes)).proportion_ci()
+    rate = proportion(failed, len(outcomes))
     return Stability(
         series=series,
         label=label,
         runs=len(outcomes),
         diverged=failed,
-        rate=failed / len(outcomes),
-        ci=(float(interval.low), float(interval.high)),
+        rate=rate.value,
+        ci=(rate.low, rate.high),
         **{name: _mean(measures, name) for name in METRICS},
     )
 

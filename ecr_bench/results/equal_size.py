@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ecr_bench.arm import Arm, NamedArm
 from ecr_bench.results.schema import Measured, Record
-from ecr_bench.statistics.paired import seed_variance
+from ecr_bench.statistics.paired import Term, estimate, value_of
 from ecr_bench.statistics.panel import Panel
+
+
+STEPS = 64
+"""Sizes tried between two that were run."""
 
 
 class EqualSize(Record):
@@ -26,7 +30,7 @@ class EqualSize(Record):
     largest: float
     """The largest plain model that was run."""
     covers: str
-    """``items and seeds``, or ``items`` where no arm has two seeds."""
+    """``items and seeds``, or ``items`` where an arm has one seed."""
 
     @property
     def sentence(self) -> str:
@@ -69,29 +73,34 @@ def crossing(ratios: Sequence[float], plain: np.ndarray, wanted: np.ndarray) -> 
 def equal_size(panel: Panel, precision: str, arm: Arm, plain: Sequence[tuple[Arm, float]], task: str) -> EqualSize:
     """Compare ``arm`` with the plain arms, given as (arm, parameters over those of the smallest), rising.
 
-    The interval takes all arms through the same cluster bootstrap, so it is paired, and adds to each arm normal
-    noise of the pooled between-seed variance (statistics/paired.py); percentiles of the 2,000 crossings.
+    A size belongs to the interval if a plain model of that size, interpolated between its neighbours, is not told from
+    ``arm`` (the set of Fieller 1954, J. R. Stat. Soc. B 16, from the smallest to the largest size in it).
     """
-    pooled = seed_variance(panel, precision, task)
-    noise = np.random.default_rng(0)
-
-    def draws(arm: Arm) -> tuple[float, np.ndarray]:
-        rows = panel.rows(str(arm), precision)
-        value = float(np.mean([panel.mean(row, task) for row in rows]))
-        drawn = np.mean([panel.replicates(row, task) for row in rows], axis=0)
-        return value, value + drawn + noise.normal(0.0, math.sqrt(pooled.net / len(rows)), len(drawn))
-
     ratios = [ratio for _, ratio in plain]
-    values, replicates = zip(*(draws(other) for other, _ in plain), strict=True)
-    wanted, wanted_draws = draws(arm)
-    point = crossing(ratios, np.array(values)[:, None], np.array([wanted]))[0]
-    low, high = np.quantile(crossing(ratios, np.stack(replicates), wanted_draws), [0.025, 0.975], method="nearest")
+    rows = [panel.rows(str(other), precision) for other, _ in plain]
+    wanted = Term(1.0, panel.rows(str(arm), precision))
+    means = np.array([[np.mean([panel.mean(row, task) for row in own])] for own in rows])
+    point = crossing(ratios, means, np.array([value_of(panel, [wanted], task)]))[0]
+    sizes, combinations = zip(*_between(ratios, rows), strict=True)
+    found = [estimate(panel, [wanted, *terms], task, lowest=-1.0) for terms in combinations]
+    low = next((size for size, difference in zip(sizes, found, strict=True) if difference.low <= 0), math.inf)
+    high = max((size for size, difference in zip(sizes, found, strict=True) if difference.high >= 0), default=1.0)
     return EqualSize(
         arm=arm,
         task=task,
         factor=float(point),
-        low=float(low),
-        high=float(high),
+        low=min(low, float(point)),
+        high=max(float(point), math.inf if high == sizes[-1] else high),
         largest=ratios[-1],
-        covers="items and seeds" if pooled.df else "items",
+        covers=found[0].covers,
     )
+
+
+def _between(ratios: Sequence[float], rows: Sequence[Sequence[int]]) -> Iterator[tuple[float, list[Term]]]:
+    """Sizes from the first to the last with minus the plain model there, linear over the logarithm of size."""
+    yield ratios[0], [Term(-1.0, rows[0])]
+    for i in range(len(ratios) - 1):
+        for share in np.linspace(0.0, 1.0, STEPS + 1)[1:]:
+            size = ratios[i] ** (1 - share) * ratios[i + 1] ** share
+            terms = [Term(share - 1.0, rows[i]), Term(-share, rows[i + 1])]
+            yield float(size), [term for term in terms if term.factor]

@@ -14,7 +14,8 @@ from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.claim_schema import ACCURACY, COSTS, EXACT_COSTS, Claim, Evidence
 from ecr_bench.results.roles import Cast
 from ecr_bench.statistics.by_seed import exact_difference, mean_difference
-from ecr_bench.statistics.paired import Estimate, compare
+from ecr_bench.statistics.interval import Estimate
+from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import Panel, build_panel
 from ecr_bench.types import Measure
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ecr_bench.arm import Arm, by_name
+from ecr_bench.config import CellGroup
 from ecr_bench.errors import UserError
 from ecr_bench.io import read_json, write_json
-from ecr_bench.methods.registry import role_of
+from ecr_bench.methods.former import modern_group
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.files import ABLATION, BOARD, CELLS, CLAIMS, MEASURES, RUN, write_manifest
 
@@ -47,8 +49,10 @@ def arms_of(experiment: Json) -> Known:
     result = {}
     for group in experiment["cells"]:
         settings = group.get("set") or {}
+        modern = CellGroup.model_validate(modern_group(group))
+        recipe = Recipe.of_group(modern, {})
         for size in group["sizes"]:
-            arm = Arm.of(group["method"], size, settings, role_of(group["method"]))
+            arm = recipe.arm(size, recipe.settings(modern, {}))
             for short in (False, True):
                 result[_named(group["method"], settings, short), size] = arm
     return result

@@ -42,7 +42,7 @@ class Row(Record):
     n_seeds: int
     n_clusters: int
     covers: str
-    """``items and seeds``, or ``items`` where no arm of this precision has two seeds."""
+    """``items and seeds``, or ``items`` where the arm has one seed."""
     chance: float
     """Macro mean of 1 / number of options."""
     above_chance: float
@@ -95,9 +95,12 @@ class Contrast(Record):
     difference: float
     """Accuracy of a minus accuracy of b."""
     ci: tuple[float, float]
-    """95 % interval of the difference, not corrected for multiplicity."""
+    """95 % interval of the difference for new sentences (and seeds, see ``covers``), not corrected for multiplicity."""
+    wider: dict[str, tuple[float, float]] = {}
+    """The same for ``new languages`` and for ``new topics`` (intents, say) beside new sentences, where the items
+    have enough of them (statistics/wider.py)."""
     df: float
-    """Satterthwaite degrees of freedom of the t interval; small when few seeds decide."""
+    """Degrees of freedom of the t interval that reaches as far; small where few seeds decide."""
     p: float
     p_holm: float
     """Corrected within family and split. Controls are not corrected: ECR must beat every one of them
@@ -107,7 +110,7 @@ class Contrast(Record):
     mcnemar_by_seed: tuple[float, ...]
     """The same for each pair of seeds."""
     mdd: float
-    """Minimum detectable difference: 80 % power at the 5 % level (2.8 standard errors for large df)."""
+    """Minimum detectable difference: supported with 80 % power at the first step of Holm's correction."""
     n_items: int
     n_seeds: int
     """Seeds of the arm with fewer."""

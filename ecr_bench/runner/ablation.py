@@ -6,16 +6,15 @@ axis. Every series is run at every value, so stages that no value changes are co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
 from ecr_bench.arm import Arm
-from ecr_bench.config import CellGroup, Experiment, one_line, parse, read, shipped
+from ecr_bench.config import ArmGroup, CellGroup, Experiment, one_line, parse, read, shipped
 from ecr_bench.errors import UserError, unknown
-from ecr_bench.methods.registry import role_of
+from ecr_bench.methods.recipe import arms_of
 from ecr_bench.section import Distinct, Filled, Section, Seed
 from ecr_bench.yaml_files import locate
 
@@ -32,14 +31,18 @@ class Value(Section):
     """Overrides of the experiment, dotted."""
 
 
-class Series(Section):
-    """One line of the plot."""
+class Series(ArmGroup):
+    """One line of the plot; its ``set`` holds along the whole line."""
 
     label: str
     method: str = "ecr"
     size: str = "1x"
-    set: dict[str, Any] = {}
-    """Overrides that hold along the whole line."""
+
+    def at(self, value: Value, seeds: tuple[int, ...]) -> CellGroup:
+        """The cells of this line at one value of the axis."""
+        own = self.model_dump(include={"method", "modifiers", "options"})
+        cells = {"sizes": (value.size or self.size,), "seeds": seeds, "set": self.set | value.set}
+        return CellGroup.model_validate({**own, **cells})
 
 
 class Axis(Section):
@@ -92,14 +95,11 @@ class Ablation:
     @property
     def places(self) -> list[Place]:
         """Every series at every value, in the order of the YAML."""
-
-        def arm(series: Series, value: Value) -> Arm:
-            return _arm(series.method, value.size or series.size, series.set | value.set)
-
         return [
-            Place(series.label, value.label, value.at, arm(series, value))
+            Place(series.label, value.label, value.at, arm)
             for series in self.axis.series
             for value in self.axis.values
+            for arm in arms_of(series.at(value, self.axis.seeds), self.experiment)
         ]
 
 
@@ -121,13 +121,9 @@ def load_ablation(name_or_file: str, overrides: dict[str, Any]) -> Ablation:
     experiment = parse({**raw, "cells": [*given, *_cells(axis)]}, source)
     references, moving = experiment.cells[: len(given)], experiment.cells[len(given) :]
     cells = (*references, *(cell for cell in moving if not _listed(cell, references)))
-    held = sorted({_arm(group.method, size) for group in references for size in group.sizes if not group.set})
+    held = sorted({arm for group in references for arm in arms_of(group, experiment) if not arm.settings})
     experiment = experiment.model_copy(update={"cells": cells}).with_overrides(overrides)
     return Ablation(experiment, axis, tuple(held))
-
-
-def _arm(method: str, size: str, settings: Mapping[str, Any] | None = None) -> Arm:
-    return Arm.of(method, size, settings, role_of(method))
 
 
 def _full_name(name: str) -> str:
@@ -141,18 +137,11 @@ def _full_name(name: str) -> str:
 
 
 def _cells(axis: Axis) -> list[dict[str, Any]]:
-    return [
-        {
-            "method": series.method,
-            "sizes": [value.size or series.size],
-            "seeds": list(axis.seeds),
-            "set": series.set | value.set,
-        }
-        for series in axis.series
-        for value in axis.values
-    ]
+    cells = [series.at(value, axis.seeds) for series in axis.series for value in axis.values]
+    return [cell.model_dump(mode="json") for cell in cells]
 
 
 def _listed(cell: CellGroup, groups: tuple[CellGroup, ...]) -> bool:
     """Whether a reference is this very cell."""
-    return any((cell.method, cell.set) == (g.method, g.set) and cell.sizes[0] in g.sizes for g in groups)
+    made = cell.model_dump(exclude={"sizes", "seeds"})
+    return any(made == g.model_dump(exclude={"sizes", "seeds"}) and cell.sizes[0] in g.sizes for g in groups)

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from ecr_bench.arm import Arm
 from ecr_bench.config import Experiment, FinetuneConfig, PretrainConfig
 from ecr_bench.errors import UserError, unknown
-from ecr_bench.methods.registry import METHODS
+from ecr_bench.methods.distill import Distill
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.weights import weight_files
 from ecr_bench.sizes import Fitting, PretrainedSize
 from ecr_bench.stages.anchors import AnchorsSettings, AnchorsStage
@@ -23,7 +24,7 @@ from ecr_bench.stages.score import ScoreSettings, ScoreStage
 from ecr_bench.stages.stage import Stage
 from ecr_bench.stages.teacher import TeacherSettings
 from ecr_bench.stages.tokenizer import OwnTokenizer, TokenizerSettings, TokenizerStage
-from ecr_bench.stages.train import CodeShape, Pooling, Sections, TrainSettings, TrainStage
+from ecr_bench.stages.train import CodeShape, Pooling, RecipeSettings, TrainSettings, TrainStage
 
 OptimiserT = TypeVar("OptimiserT", PretrainConfig, FinetuneConfig)
 
@@ -48,54 +49,56 @@ class Grid:
     experiment: Experiment
     stages: dict[str, Stage[Any]]
 
-    def cell(self, arm: Arm, seed: int) -> CellStages:
+    def cell(self, recipe: Recipe, arm: Arm, seed: int) -> CellStages:
         """All stages of an arm at a seed; ``experiment`` has the arm's settings already."""
-        name = f"{arm.name}-{arm.size} seed {seed}" + "".join(f" {key}={value}" for key, value in arm.settings)
-        train = self.train(arm.method, arm.size, seed, f"train {name}")
-        method = arm.method
-        exp, cls, inputs = self.experiment, METHODS.get(method), self.stages[train].inputs
+        name = f"{arm.without_settings} seed {seed}" + "".join(f" {key}={value}" for key, value in arm.settings)
+        train = self.train(recipe, arm.size, seed, f"train {name}")
+        exp, inputs = self.experiment, self.stages[train].inputs
         scoring = ScoreSettings(
-            precisions=tuple(cls.precisions) or exp.precisions,
+            precisions=recipe.precisions or exp.precisions,
             batch_tokens=exp.scoring.batch_tokens,
             seen=exp.seen_languages,
         )
         reads = {"train": train, "items": inputs["items"]}
         score = self._add(Stage(ScoreStage, f"score {name}", scoring, reads, cost=20))
         anchors = inputs.get("anchors")
-        geometry = self._geometry(cls, train, score, name) if exp.geometry.measure else None
+        geometry = self._geometry(recipe, train, score, name) if exp.geometry.measure else None
         return CellStages(train, score, anchors, inputs["items"], inputs["base"], geometry)
 
-    def train(self, method: str, size: str, seed: int, label: str) -> str:
+    def train(self, recipe: Recipe, size: str, seed: int, label: str) -> str:
         """The stage that trains an arm, and all it rests on."""
-        exp, cls = self.experiment, METHODS.get(method)
+        exp = self.experiment
         corpus, tokenizer, items = self._corpus(), self._tokenizer(size), self._items()
         base = self._base(size, seed)
         inputs = {"corpus": corpus, "tokenizer": tokenizer, "items": items, "base": base}
-        if cls.uses_anchors and (exp.control_tokens.count or not cls.uses_control_tokens):
-            inputs["anchors"] = self._anchors(cls, tokenizer, base, seed)
-        if cls.uses_larger:
-            inputs |= self._larger(size, seed)
+        if recipe.uses_anchors and (exp.control_tokens.count or not recipe.uses_control_tokens):
+            inputs["anchors"] = self._anchors(recipe, tokenizer, base, seed)
+        if recipe.larger is not None:
+            inputs |= self._larger(recipe.larger, size, seed)
         cost = self._cost(size, exp.finetune.steps * exp.finetune.batch_size * 2)
-        return self._add(Stage(TrainStage, label, self._train_settings(method, size, seed), inputs, cost))
+        return self._add(Stage(TrainStage, label, self._train_settings(recipe, size, seed), inputs, cost))
 
-    def _train_settings(self, method: str, size: str, seed: int) -> TrainSettings:
-        exp, cls = self.experiment, METHODS.get(method)
-        shape = exp.sizes[size]
+    def _train_settings(self, recipe: Recipe, size: str, seed: int) -> TrainSettings:
+        exp, shape = self.experiment, self.experiment.sizes[size]
         given: dict[str, Any] = {}
-        if cls.uses_control_tokens:
+        if recipe.uses_control_tokens:
             levels = exp.control_tokens.count if exp.anchors.assignment == "residual" else 1
             given["control_tokens"] = exp.control_tokens
             given["codes"] = CodeShape(k=exp.anchors.k, levels=max(1, levels))
-        if cls.uses_teacher:
+        if recipe.uses_teacher:
             given["teacher"] = TeacherSettings(name=exp.teacher.name, options=exp.teacher.options)
-        if cls.trains_model:
+        if recipe.trains_model:
             how = {name: getattr(shape, name) for name in ("dtype", "accumulate", "checkpointing")}
             given["fitting"] = Fitting(**how)
             kept = {name: getattr(exp.geometry, name) for name in Pooling.model_fields}
             given["pooling"] = Pooling(**kept)
-        sections = Sections(**{name: getattr(exp, name) for name in cls.sections})
-        finetune = self._at_own_rate(exp.finetune, size)
-        return TrainSettings(method=method, seed=seed, finetune=finetune, sections=sections, **given)
+        return TrainSettings(
+            recipe=RecipeSettings.of(recipe),
+            seed=seed,
+            finetune=self._at_own_rate(exp.finetune, size),
+            sections={name: getattr(exp, name).model_dump(mode="json") for name in recipe.sections},
+            **given,
+        )
 
     def _corpus(self) -> str:
         corpus = self.experiment.corpus
@@ -136,9 +139,9 @@ class Grid:
         cost = self._cost(size, pretrain.steps * pretrain.batch_size)
         return self._add(Stage(BaseStage, label, settings, inputs, cost))
 
-    def _anchors(self, cls: Any, tokenizer: str, base: str, seed: int) -> str:
+    def _anchors(self, recipe: Recipe, tokenizer: str, base: str, seed: int) -> str:
         exp = self.experiment
-        teacher, own = self._teacher(cls)
+        teacher, own = self._teacher(recipe)
         label = f"anchors {exp.anchors.k} from {exp.teacher.name}"
         anchors = exp.anchors
         if anchors.seed_per_cell:
@@ -156,7 +159,7 @@ class Grid:
             inputs["base"] = base
         return self._add(Stage(AnchorsStage, label, settings, inputs, cost=exp.teacher.rows / 500))
 
-    def _teacher(self, cls: Any) -> tuple[TeacherSettings, dict[str, str]]:
+    def _teacher(self, recipe: Recipe) -> tuple[TeacherSettings, dict[str, str]]:
         """The teacher, and the stage of the experiment's own plain model that teacher ``checkpoint`` names by
         ``size`` (seed 0)."""
         teacher = self.experiment.teacher
@@ -168,23 +171,23 @@ class Grid:
             raise UserError(f"teacher.options.size: no size {size!r}: 'sizes' defines {', '.join(sizes)}")
         if state not in ("base", "finetuned"):
             raise unknown("teacher.options.state", str(state), ("base", "finetuned"))
-        if cls.uses_teacher:
+        if recipe.uses_teacher:
             raise UserError("teacher.options.size: a method that asks the teacher at test time needs 'path' instead")
         own = self._base(size, 0) if state == "base" else self._plain(size, 0)
         return TeacherSettings(name=teacher.name, options=options, own=True), {"teacher": own}
 
     def _plain(self, size: str, seed: int) -> str:
         """The plain arm that others learn from: trained, not scored."""
-        return self.train("finetune", size, seed, f"train finetune-{size} seed {seed}")
+        return self.train(Recipe.of("finetune"), size, seed, f"train finetune-{size} seed {seed}")
 
-    def _larger(self, size: str, seed: int) -> dict[str, str]:
+    def _larger(self, distill: Distill.Options, size: str, seed: int) -> dict[str, str]:
         """Stages that give a student its teacher: the larger plain cell, and its cache."""
-        exp, distill = self.experiment, self.experiment.distill
+        exp = self.experiment
         inputs: dict[str, str] = {}
         if distill.model:
-            weight_files(Path(distill.model), "distill.model")
+            weight_files(Path(distill.model), "options.distill.model")
         elif distill.size not in exp.sizes:
-            raise UserError(f"distill.size: no size {distill.size!r}: 'sizes' defines {', '.join(exp.sizes)}")
+            raise UserError(f"options.distill.size: no size {distill.size!r}: 'sizes' defines {', '.join(exp.sizes)}")
         else:
             inputs["larger"] = self._plain(distill.size, seed)
         if distill.cache_top_k is None:
@@ -196,16 +199,16 @@ class Grid:
         label = f"logits of {distill.model or 'finetune-' + distill.size} seed {seed}"
         return {**inputs, "logits": self._add(Stage(LogitsStage, label, settings, needs, cost=20))}
 
-    def _geometry(self, cls: Any, train: str, score: str, name: str) -> str:
+    def _geometry(self, recipe: Recipe, train: str, score: str, name: str) -> str:
         """The stage that measures a cell, and the teacher's view of the parallel rows for all cells."""
         exp, inputs = self.experiment, self.stages[train].inputs
-        teacher, own = self._teacher(cls)
+        teacher, own = self._teacher(recipe)
         drawn = ParallelSettings(per_language=exp.geometry.per_language, teacher=teacher)
         reads = {"corpus": inputs["corpus"], **own}
         parallel = self._add(Stage(ParallelStage, f"parallel rows through {teacher.name}", drawn, reads, cost=5))
         settings = GeometrySettings(
             layer=exp.geometry.layer,
-            precision=(*cls.precisions, "fp32")[0],
+            precision=(*recipe.precisions, "fp32")[0],
             batch_tokens=exp.scoring.batch_tokens,
             sts_path=exp.geometry.sts_path,
             sts_pairs=exp.geometry.sts_pairs,

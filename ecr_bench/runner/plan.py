@@ -15,7 +15,7 @@ from ecr_bench.config import Experiment
 from ecr_bench.corpora.registry import CORPORA
 from ecr_bench.errors import UserError
 from ecr_bench.items.registry import TASKS
-from ecr_bench.methods.registry import METHODS, role_of
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.runner.grid import CellStages, Grid
 from ecr_bench.source_code import forget
 from ecr_bench.stages.stage import Stage
@@ -37,7 +37,7 @@ class Cell(CellStages):
         ``control_tokens.count: 8``; in full for pretrain, whose keys finetune has as well."""
         settings = ((key if key.startswith("pretrain.") else key.split(".")[-1], v) for key, v in self.arm.settings)
         extra = "".join(f"-{key}={value}" for key, value in settings)
-        return f"{self.arm.name}-{self.arm.size}-s{self.seed}{extra}"
+        return f"{self.arm.without_settings}-s{self.seed}{extra}"
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,21 @@ def make_plan(experiment: Experiment) -> Plan:
     cells: list[Cell] = []
     for group in experiment.cells:
         local = experiment.with_overrides(group.set, f"{experiment.name}: cells.set") if group.set else experiment
-        _check_names(local, group.method)
-        grid = Grid(local, stages)
+        recipe = Recipe.of_group(group, local.options)
+        _check_names(local, recipe)
+        grid, settings = Grid(local, stages), recipe.settings(group, experiment.options)
         for size in group.sizes:
             for seed in group.seeds:
-                arm = Arm.of(group.method, size, group.set, role_of(group.method))
-                cells.append(Cell(**vars(grid.cell(arm, seed)), arm=arm, seed=seed))
+                arm = recipe.arm(size, settings)
+                cells.append(Cell(**vars(grid.cell(recipe, arm, seed)), arm=arm, seed=seed))
     labels = [cell.label for cell in cells]
     if duplicates := {label for label in labels if labels.count(label) > 1}:
         raise UserError(f"{experiment.name}: cells named twice: {', '.join(sorted(duplicates))}")
     return Plan(experiment, stages, cells)
 
 
-def _check_names(experiment: Experiment, method: str) -> None:
-    METHODS.get(method).check(experiment)
+def _check_names(experiment: Experiment, recipe: Recipe) -> None:
+    recipe.check(experiment)
     for registry, name in ((CORPORA, experiment.corpus.name), (TEACHERS, experiment.teacher.name)):
         registry.get(name)
     for task in experiment.tasks:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecr_bench.config import DistillConfig, Section
+from ecr_bench.config import Section
+from ecr_bench.methods.distill import Distill
 from ecr_bench.stages.work import Report, Work
 
 
 class LogitsSettings(Section):
-    distill: DistillConfig
+    distill: Distill.Options
     seed: int
     items: int
     """Unlabelled texts of the mixture: ``finetune.items``."""

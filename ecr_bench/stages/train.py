@@ -8,19 +8,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecr_bench.config import (
-    ControlTokensConfig,
-    DistillConfig,
-    DropoutConfig,
-    FinetuneConfig,
-    LoraConfig,
-    ProjectionConfig,
-    RefreshConfig,
-    RelationalConfig,
-    Section,
-    TeacherConfig,
-)
-from ecr_bench.methods.registry import METHODS
+from pydantic import SerializationInfo, field_serializer
+
+from ecr_bench.config import ControlTokensConfig, FinetuneConfig, Section, TeacherConfig
+from ecr_bench.items.registry import TASKS
+from ecr_bench.methods.recipe import Recipe
+from ecr_bench.methods.registry import METHODS, MODIFIERS
+from ecr_bench.outside import as_identity, identity_json
 from ecr_bench.sizes import Fitting
 from ecr_bench.stages.teacher import TeacherSettings
 from ecr_bench.stages.work import Chosen, Report, Work
@@ -29,7 +23,8 @@ from ecr_bench.teachers.registry import TEACHERS
 if TYPE_CHECKING:
     from ecr_bench.data.encode import Example
     from ecr_bench.ecr.conditioner import Conditioner
-    from ecr_bench.methods.base import Ingredients, Method
+    from ecr_bench.methods.method import Ingredients
+    from ecr_bench.methods.module import ArmModule
     from ecr_bench.stages.fitting import Snapshots
 
 
@@ -49,21 +44,31 @@ class Pooling(Section):
     snapshots: int
 
 
-class Sections(Section):
-    """Sections of the experiment that some methods read; those of the others are None."""
+class RecipeSettings(Section):
+    """Method, modifiers and all their options, as plain values."""
 
-    distill: DistillConfig | None = None
-    relational: RelationalConfig | None = None
-    dropout: DropoutConfig | None = None
-    refresh: RefreshConfig | None = None
-    lora: LoraConfig | None = None
-    projection: ProjectionConfig | None = None
+    method: str
+    modifiers: tuple[str, ...] = ()
+    options: dict[str, dict[str, Any]] = {}
+    """By owner."""
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> RecipeSettings:
+        return cls(**recipe.to_json())
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe.of(self.method, self.modifiers, self.options)
+
+    @field_serializer("options")
+    def _by_content(self, options: dict[str, Any], info: SerializationInfo) -> dict[str, Any]:
+        return {part.name: identity_json(part.options) for part in self.recipe.parts} if as_identity(info) else options
 
 
 class TrainSettings(Section):
-    """Only what this method reads, so that an anchor setting does not retrain the plain arms."""
+    """Only what this recipe reads, so that an anchor setting does not retrain the plain arms."""
 
-    method: str
+    recipe: RecipeSettings
     seed: int
     finetune: FinetuneConfig
     control_tokens: ControlTokensConfig = ControlTokensConfig(count=0)
@@ -73,7 +78,8 @@ class TrainSettings(Section):
     fitting: Fitting | None = None
     pooling: Pooling | None = None
     """Both None for an arm without a language model."""
-    sections: Sections = Sections()
+    sections: dict[str, dict[str, Any]] = {}
+    """Sections of the experiment that parts of the recipe read in addition, as plain JSON."""
 
 
 @dataclass(frozen=True)
@@ -131,13 +137,14 @@ class TrainStage(Work[TrainSettings, TrainInputs, Trained]):
     @staticmethod
     def run(settings: TrainSettings, inputs: TrainInputs, folder: Path, report: Report) -> Trained:
         given = _ingredients(settings, inputs)
-        if METHODS.get(settings.method).trains_model:
+        if settings.recipe.recipe.trains_model:
             return _train(settings, inputs, given, folder, report)
         return _fit_probe(inputs, given, folder)
 
     @classmethod
     def chosen(cls, settings: TrainSettings) -> Iterable[Chosen]:
-        return [(METHODS, (settings.method,)), (TEACHERS, (settings.teacher.name,) if settings.teacher else ())]
+        recipe, asked = settings.recipe, (settings.teacher.name,) if settings.teacher else ()
+        return [(METHODS, (recipe.method,)), (MODIFIERS, recipe.modifiers), (TEACHERS, asked), (TASKS, ())]
 
 
 def _ingredients(settings: TrainSettings, inputs: TrainInputs) -> Ingredients:
@@ -149,7 +156,7 @@ def _ingredients(settings: TrainSettings, inputs: TrainInputs) -> Ingredients:
     from ecr_bench.data.tokenizer import load_tokenizer
     from ecr_bench.ecr.anchors import Anchors
     from ecr_bench.ecr.projection import load_projection
-    from ecr_bench.methods.base import Ingredients
+    from ecr_bench.methods.method import Ingredients
 
     given: dict[str, Any] = {}
     if inputs.anchors is not None:
@@ -174,32 +181,31 @@ def _train(settings: TrainSettings, inputs: TrainInputs, given: Ingredients, fol
     from ecr_bench.data.module import ExamplesDataModule, Mixture
     from ecr_bench.data.tokenizer import context_window
     from ecr_bench.items.files import read_items
-    from ecr_bench.methods.base import Training
+    from ecr_bench.methods.method import Training
     from ecr_bench.methods.models import count_parameters, fit_to_machine
     from ecr_bench.stages.fitting import fit
     from ecr_bench.stages.mixture import training_rows
     from ecr_bench.weight_files import read_folder
 
-    method, finetune, seed = METHODS.get(settings.method), settings.finetune, settings.seed
+    recipe, finetune, seed = settings.recipe.recipe, settings.finetune, settings.seed
     assert settings.fitting is not None
     refuse_empty_options(given.tokenizer, read_items(inputs.items / "test"))  # before anything is trained
-    conditioner: Conditioner = method.conditioner(given)
+    conditioner = recipe.conditioner(given)
     model: Any = read_folder(AutoModelForCausalLM, inputs.base / "model", dtype=torch.float32)
     if conditioner.tokens is not None:
         conditioner.tokens.add_to(model, given.control_tokens.init_std, seed)
     window = context_window(model.config, given.tokenizer)
     parameters = count_parameters(model)  # before quantisation, which packs several into one number
-    if method.base_precision is not None:
+    if recipe.base_precision is not None:
         from ecr_bench.device import device
         from ecr_bench.precision.adapted import quantise_into
 
-        model = quantise_into(folder / "model", model, method.base_precision, device())
+        model = quantise_into(folder / "model", model, recipe.base_precision, device())
 
     fit_to_machine(model, settings.fitting)
     items, texts = training_rows(given.tokenizer, inputs.corpus, inputs.items, finetune.items, seed)
-    module: Method = method(model, finetune)
-    sections = settings.sections.model_dump(mode="json", exclude_none=True)
-    module.prepare(Training(given, conditioner, items, texts, window, seed, sections, inputs.by_role))
+    module = recipe.module(model, finetune)
+    module.prepare(Training(given, conditioner, items, texts, window, seed, settings.sections, inputs.by_role))
 
     def encode(arm: Conditioner) -> tuple[list[Example], list[Example]]:
         return encode_items(arm, items, window), encode_texts(arm, texts, window)
@@ -236,7 +242,7 @@ def _train(settings: TrainSettings, inputs: TrainInputs, given: Ingredients, fol
     )
 
 
-def _snapshots(settings: TrainSettings, inputs: TrainInputs, module: Method, conditioner: Conditioner) -> Snapshots:
+def _snapshots(settings: TrainSettings, inputs: TrainInputs, module: ArmModule, conditioner: Conditioner) -> Snapshots:
     """Pooled states of held-out translation pairs at several steps."""
     from ecr_bench.corpora.base import Corpus
     from ecr_bench.data.parallel import parallel_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from ecr_bench.statistics.paired import ALPHA
+from ecr_bench.statistics.interval import ALPHA
 
 Answer = Literal["supported", "refuted", "inconclusive"]
 

@@ -1,80 +1,53 @@
-"""Intervals and paired differences that cover items (clusters) and seeds.
+"""Accuracies and paired differences with intervals over items (clusters) and seeds; docs/statistics.md has it in full.
 
-Why not resample seeds: with S = 2 or 3 a bootstrap over seeds has expected variance (S-1)/S of the truth (half of
-it for two seeds) and its percentiles ignore that the variance itself is hardly known. Instead the variance is put
-together from its parts, as for a two-way layout of clusters x seeds with both effects random (Searle, Casella &
-McCulloch 1992, *Variance Components*, ch. 4; Owen 2007, Ann. Appl. Stat. 1, on crossed resampling):
+Arms are linear combinations of units: an arm's accuracy is the mean of its seeds, a difference is one mean minus the
+other. The variance of such a value is put together from its parts, as for a two-way layout of clusters x seeds with
+both effects random (Searle, Casella & McCulloch 1992, *Variance Components*, ch. 4):
 
-    var(D) = V_items + kappa s2 (1/S_a + 1/S_b)
+    var = V_items + kappa (net_a / S_a + net_b / S_b)
 
-V_items is the cluster-bootstrap variance of the difference of seed means. s2 is the between-seed variance pooled
-over all arms with two or more seeds at that precision, less the part that items alone explain (the bootstrap
-variance of the seed deviations, which V_items holds already), never below 0. Pooling assumes that arms scatter
-alike; it is what gives two seeds per arm enough degrees of freedom to say anything, and lets an arm with one seed
-carry a seed variance at all. The interval is D +- t sqrt(var), Satterthwaite degrees of freedom. Where no arm has
-two seeds, it covers items only and says so (``covers``).
+V_items is the variance over clusters drawn anew of the value as a whole, so what both arms share cancels. net_a is
+the variance of arm a's own means between its seeds, less the part that items alone explain (which V_items holds),
+never below 0. Each arm's variance is its own: arms need not scatter alike. The interval reaches as far as the t
+intervals of items and of seeds together (``interval.Estimate``).
 
-kappa is 1 for arms that were trained apart. Units that answer alike seed by seed (one model in two precisions, ECR
-with no token against plain fine-tuning) share their seed effect, so it cancels in the difference as their answers do.
-What does not cancel shows in the items: apart, V_items is at least the sum E of what items explain of each side's
-seed variance. kappa = min(1, 2 V_items / E), so it departs from 1 only where V_items is below half of E, which
-separate training does not reach, and is 0 where all answers agree; there, the seed part enters the degrees of freedom
-with at most the whole variance, for it cannot be more uncertain than itself.
-
-Checked by simulation (tests/test_statistics.py has the world; 9,000 runs per setting, 3 arms, seed effect of none /
-3 / 9 points standard deviation): A/A false alarms at 5 % with two seeds 1.8 / 3.4 / 5.1 %, with three 2.1 / 4.1 /
-5.0 %; coverage 95.1 to 98.6 %, above 97 % only where seeds have no effect at all. With 90 or 99 % of a unit's own
-variance shared by all arms of a seed (2,000 runs per setting): false alarms 1.3 to 3.7 %, coverage 96.4 to 99.3 %.
-Two tempting refinements each let false alarms rise to 5.7 to 6 %: dropping the seed part from the degrees of freedom
-when s2 is 0, and bounding them below by those of s2 (where kappa is below 1 that bound is needed: the variance of
-two arms that answer alike is far below s2, and the degrees of freedom would collapse).
+kappa is 1 for arms that answer apart. Where units of one seed deviate alike item by item (one model in two precisions,
+ECR with no token against plain fine-tuning), their seed effects cancel in the difference as well: with rho the share
+of the items' part that cancels, kappa = min(1, 2 (1 - rho)), which is 0 for equal answers and falls from 1 only where
+more than half cancels.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
 
+from ecr_bench.statistics.interval import ALPHA, Covers, Estimate, Part, estimate_from, variance_of_few
 from ecr_bench.statistics.multiple import holm, mcnemar
 from ecr_bench.statistics.panel import Panel
-
-ALPHA = 0.05
-POWER = 0.80
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean or difference on the 0..1 accuracy scale with its 95 % interval. All numbers are finite."""
-
-    value: float
-    low: float
-    high: float
-    se: float
-    df: float
-    p: float
-    """Two-sided p-value of value = 0."""
-    mdd: float
-    """Minimum detectable difference: found with 80 % power at the 5 % level (2.8 standard errors when df is large)."""
-    n_seeds: int
-    n_items: int
-    n_clusters: int
-    covers: str
-    """``items and seeds``, or ``items`` where no arm has two seeds."""
 
 
 @dataclass(frozen=True)
 class Comparison(Estimate):
     """Arm a minus arm b."""
 
-    mcnemar_p: float
-    mcnemar_by_seed: tuple[float, ...]
+    mcnemar_p: float = 1.0
+    mcnemar_by_seed: tuple[float, ...] = ()
+
+
+class Term(NamedTuple):
+    """One arm of a linear combination: its factor, and its units as rows of the panel."""
+
+    factor: float
+    rows: Sequence[int]
 
 
 class SeedVariance(NamedTuple):
-    """Between-seed variance of a unit's mean, pooled over the arms of a precision; all 0 where no arm has two seeds."""
+    """Between-seed variance of one arm's mean accuracy at one precision; of two seeds or more."""
 
     raw: float
     """As observed."""
@@ -88,69 +61,96 @@ class SeedVariance(NamedTuple):
         return max(0.0, self.raw - self.items)
 
 
-def seed_variance(panel: Panel, precision: str, task: str) -> SeedVariance:
-    """Pool the between-seed variance over all arms with two or more seeds; worked out once per panel."""
-    key = (precision, task)
-    if key not in panel.memo:
-        panel.memo[key] = _seed_variance(panel, precision, task)
-    return SeedVariance(*panel.memo[key])
+def seed_variance(panel: Panel, rows: Sequence[int], task: str) -> SeedVariance | None:
+    """Of the arm whose units are ``rows``; None for a single seed."""
+    n = len(rows)
+    if n < 2:
+        return None
+    means = np.array([panel.mean(row, task) for row in rows])
+    block = panel.covariance(task)[np.ix_(rows, rows)]
+    alike = (block.sum() - np.trace(block)) / (n * (n - 1))
+    return SeedVariance(float(means.var(ddof=1)), float(np.trace(block) / n - alike), n - 1)
 
 
-def _seed_variance(panel: Panel, precision: str, task: str) -> SeedVariance:
-    raw = items = 0.0
-    df = 0
-    for arm in sorted({unit.arm for unit in panel.units if unit.precision == precision}):
-        rows = panel.rows(arm, precision)
-        if len(rows) < 2:
-            continue
-        means = np.array([panel.mean(row, task) for row in rows])
-        drawn = np.stack([panel.replicates(row, task) for row in rows])
-        raw += float(((means - means.mean()) ** 2).sum())
-        items += float((drawn - drawn.mean(axis=0)).var(axis=1).sum())
-        df += len(rows) - 1
-    return SeedVariance(raw / df, items / df, df) if df else SeedVariance(0.0, 0.0, 0)
+def value_of(panel: Panel, terms: Sequence[Term], task: str) -> float:
+    return float(sum(term.factor * np.mean([panel.mean(row, task) for row in term.rows]) for term in terms))
 
 
-def _never_seen(n_clusters: int) -> float:
-    """Exact 95 % bound on the share of clusters that behave otherwise when none of n did (Clopper-Pearson)."""
-    return 1.0 - (ALPHA / 2) ** (1.0 / n_clusters)
+def weights_of(panel: Panel, terms: Sequence[Term]) -> np.ndarray:
+    """(U,) factor of each unit of the panel in the combination."""
+    weights = np.zeros(len(panel.units))
+    for term in terms:
+        weights[list(term.rows)] += term.factor / len(term.rows)
+    return weights
 
 
-def _estimate(
-    panel: Panel, value: float, replicates: np.ndarray, task: str, seeds: list[tuple[str, int]], lowest: float
-) -> Estimate:
-    """Put an interval around ``value``; ``seeds`` holds (precision, number of seeds) of each side."""
+def parts_of(panel: Panel, terms: Sequence[Term], task: str, kappa: float = 1.0) -> tuple[list[Part], Covers]:
+    """What the variance of a linear combination of arms consists of, and what that covers.
+
+    An arm with a single seed is taken to scatter as the other arms of the combination do. That is an assumption, so
+    the result covers items only; where no arm has two seeds there is no seed part at all.
+    """
+    items = _items_part(panel, weights_of(panel, terms), task)
+    of_terms = [seed_variance(panel, term.rows, task) for term in terms]
+    known = [found for found in of_terms if found]
+    shares = [term.factor**2 / len(term.rows) for term in terms]
+    borrowed = sum(share for share, found in zip(shares, of_terms, strict=True) if not found)
+    of_seeds = [
+        (kappa * (share + borrowed / len(known)), found) for share, found in zip(shares, of_terms, strict=True) if found
+    ]
+    covers = Covers.ITEMS_AND_SEEDS if len(known) == len(terms) else Covers.ITEMS
+    return [items, *_seed_part(of_seeds)], covers
+
+
+def _items_part(panel: Panel, weights: np.ndarray, task: str) -> Part:
+    """Over clusters drawn anew; those that make up most of it are counted by the ratio of squares to fourth powers."""
+    squares = (weights @ panel.influence(task)) ** 2
+    total, n_clusters = float(squares.sum()), panel.n_clusters(task)
+    rounding = 1e-12 / n_clusters**4
+    contributors = total**2 / (float((squares**2).sum()) + rounding)
+    return Part(variance_of_few(total, contributors, n_clusters), n_clusters - 1)
+
+
+def _seed_part(shares: Sequence[tuple[float, SeedVariance]]) -> list[Part]:
+    """One part for the seeds of all arms, by their shares in the variance; degrees of freedom as observed.
+
+    Satterthwaite (1946, Biometrics Bulletin 2): from those of one arm, where it scatters most, to the sum of all.
+    """
+    raw = [(share * found.raw, found.df) for share, found in shares]
+    if not sum(value for value, _ in raw):
+        return []
+    df = sum(value for value, _ in raw) ** 2 / sum(value**2 / df for value, df in raw)
+    return [Part(sum(share * found.net for share, found in shares), df)]
+
+
+def kappa_of(panel: Panel, a: Sequence[int], b: Sequence[int], task: str) -> float:
+    """Share of the seed effects that is left in the difference of two arms."""
+    seed = [unit.seed for unit in panel.units]
+    same = np.equal.outer([seed[row] for row in a], [seed[row] for row in b])
+    known = [found.items for rows in (a, b) if (found := seed_variance(panel, rows, task))]
+    if not known or not same.any() or same.all():
+        return 1.0
+    across = panel.covariance(task)[np.ix_(a, b)]
+    cancels = 2 * float((across[same] - across[~same].mean()).sum()) / (len(a) * len(b))
+    apart = float(np.mean(known)) * (1 / len(a) + 1 / len(b))
+    return float(np.clip(2 * (1 - cancels / apart), 0.0, 1.0)) if apart > 0 else 1.0
+
+
+def estimate(panel: Panel, terms: Sequence[Term], task: str, *, lowest: float, kappa: float = 1.0) -> Estimate:
+    """A linear combination of arms with its interval, at most 1."""
+    n_seeds = min(len(term.rows) for term in terms)
     n_clusters, n_items = panel.n_clusters(task), len(panel.item_rows(task))
-    n_seeds = min(count for _, count in seeds)
-    parts = [(seed_variance(panel, precision, task), count) for precision, count in seeds]
-    covers = "items and seeds" if all(part.df for part, _ in parts) else "items"
-    if n_clusters < 2:
-        return Estimate(value, lowest, 1.0, 1.0, 1.0, 1.0, 1.0, n_seeds, n_items, n_clusters, covers)
-    items = float(replicates.var())
-    explained = sum(part.items / count for part, count in parts)
-    kept = min(1.0, 2 * items / explained) if explained else 1.0  # kappa
-    if items < 1e-12:  # every cluster agrees: the bootstrap sees no variance, the population may have some
-        items = (_never_seen(n_clusters) / student.ppf(1 - ALPHA / 2, n_clusters - 1)) ** 2
-    variance = items + kept * sum(part.net / count for part, count in parts)
-    raw = sum(part.raw / count for part, count in parts)
-    if kept < 1:
-        raw = min(kept * raw, variance)
-    df_seeds = max(1, min(part.df for part, _ in parts))
-    df = max(1.0, variance**2 / (raw**2 / df_seeds + items**2 / (n_clusters - 1)))
-    se = float(np.sqrt(variance))
-    reach = float(student.ppf(1 - ALPHA / 2, df))
-    mdd = min(1.0, (reach + float(student.ppf(POWER, df))) * se)
-    p = float(2 * student.sf(abs(value) / se, df))
-    low, high = max(lowest, value - reach * se), min(1.0, value + reach * se)
-    return Estimate(value, low, high, se, float(df), p, mdd, n_seeds, n_items, n_clusters, covers)
+    value = value_of(panel, terms, task)
+    counts = {"n_seeds": n_seeds, "n_items": n_items, "n_clusters": n_clusters}
+    if n_clusters < 2:  # one draw says nothing about others
+        return Estimate(value, lowest, 1.0, Covers.ITEMS, (Part(math.inf, 1.0),), **counts, largest=1.0)
+    parts, covers = parts_of(panel, terms, task, kappa)
+    return estimate_from(value, parts, covers, lowest=lowest, largest=1.0, **counts)
 
 
 def accuracy(panel: Panel, arm: str, precision: str, task: str) -> Estimate:
     """Macro accuracy of an arm, mean over its seeds, with its interval."""
-    rows = panel.rows(arm, precision)
-    value = float(np.mean([panel.mean(row, task) for row in rows]))
-    drawn = np.mean([panel.replicates(row, task) for row in rows], axis=0)
-    return _estimate(panel, value, drawn, task, [(precision, len(rows))], 0.0)
+    return estimate(panel, [Term(1.0, panel.rows(arm, precision))], task, lowest=0.0)
 
 
 def compare(panel: Panel, a: str, b: str, precision_a: str, precision_b: str, task: str) -> Comparison:
@@ -163,24 +163,22 @@ def compare(panel: Panel, a: str, b: str, precision_a: str, precision_b: str, ta
 
 def compare_units(panel: Panel, rows_a: list[int], rows_b: list[int], task: str) -> Comparison:
     """The same for two groups of units, each of one precision, given as rows of the panel."""
-    precision_a, precision_b = (panel.units[rows[0]].precision for rows in (rows_a, rows_b))
-    estimate = _difference(panel, rows_a, rows_b, precision_a, precision_b, task)
     items = panel.item_rows(task)
     pairs = _seed_pairs(panel, rows_a, rows_b)
     by_seed = tuple(mcnemar(panel.correct[i, items], panel.correct[j, items]) for i, j in pairs)
     left, right = zip(*pairs, strict=True)
     pooled = mcnemar(panel.correct[np.ix_(left, items)], panel.correct[np.ix_(right, items)])
-    return Comparison(**vars(estimate), mcnemar_p=pooled, mcnemar_by_seed=by_seed)
+    found = _difference(panel, rows_a, rows_b, task)
+    return Comparison(**vars(found), mcnemar_p=pooled, mcnemar_by_seed=by_seed)
 
 
-def _difference(
-    panel: Panel, rows_a: list[int], rows_b: list[int], precision_a: str, precision_b: str, task: str
-) -> Estimate:
-    value = float(np.mean([panel.mean(r, task) for r in rows_a]) - np.mean([panel.mean(r, task) for r in rows_b]))
-    drawn_a = np.mean([panel.replicates(row, task) for row in rows_a], axis=0)
-    drawn_b = np.mean([panel.replicates(row, task) for row in rows_b], axis=0)
-    seeds = [(precision_a, len(rows_a)), (precision_b, len(rows_b))]
-    return _estimate(panel, value, drawn_a - drawn_b, task, seeds, -1.0)
+def difference_of(rows_a: Sequence[int], rows_b: Sequence[int]) -> list[Term]:
+    return [Term(1.0, rows_a), Term(-1.0, rows_b)]
+
+
+def _difference(panel: Panel, rows_a: Sequence[int], rows_b: Sequence[int], task: str) -> Estimate:
+    kappa = kappa_of(panel, rows_a, rows_b, task)
+    return estimate(panel, difference_of(rows_a, rows_b), task, lowest=-1.0, kappa=kappa)
 
 
 def _seed_pairs(panel: Panel, rows_a: list[int], rows_b: list[int]) -> list[tuple[int, int]]:
@@ -197,5 +195,5 @@ def tied_with_leader(panel: Panel, arms: list[str], precision: str, task: str) -
     means = {arm: np.mean([panel.mean(row, task) for row in rows[arm]]) for arm in arms}
     leader = max(arms, key=lambda arm: means[arm])
     others = [arm for arm in arms if arm != leader]
-    adjusted = holm([_difference(panel, rows[leader], rows[arm], precision, precision, task).p for arm in others])
+    adjusted = holm([_difference(panel, rows[leader], rows[arm], task).p for arm in others])
     return {leader: True} | {arm: p >= ALPHA for arm, p in zip(others, adjusted, strict=True)}

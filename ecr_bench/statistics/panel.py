@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_matrix
 
 from ecr_bench.errors import UserError, unknown
 
 GRAINS = ("coarse", "fine")
 REQUIRED = ("arm", "precision", "seed", "task", "task_name", "grain", "lang", "target_lang")
-RESAMPLES = 2000
 
 
 class Unit(NamedTuple):
@@ -34,17 +34,16 @@ class Unit(NamedTuple):
 class Panel:
     """Units x items of one split.
 
-    ``correct``: (U, I) float32 of 0/1; ``items``: I rows with ``task, grain, stratum, lang, cluster, chance``.
+    ``correct``: (U, I) float32 of 0/1; ``items``: I rows with ``task, grain, stratum, lang, target_lang, cluster,
+    topic, chance``.
     """
 
     units: list[Unit]
     correct: np.ndarray
     items: pd.DataFrame
-    resamples: int = RESAMPLES
-    seed: int = 0
     row_of: dict[Unit, int] = field(init=False)
-    memo: dict[tuple[str, str], tuple[float, float, int]] = field(default_factory=dict, init=False)
-    """Pooled seed variances already worked out, by (precision, task)."""
+    _influence: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
+    _covariance: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.row_of = {unit: row for row, unit in enumerate(self.units)}
@@ -87,42 +86,45 @@ class Panel:
         """(U, F) accuracy by task family, mean over languages."""
         return self._macro([self.correct[:, rows].mean(axis=1, dtype=np.float64) for _, _, rows in self.strata])
 
-    @cached_property
-    def draws(self) -> np.ndarray:
-        """(U, F, R) bootstrap replicates of ``family_means``; one weight per cluster, shared by all units.
-
-        Weights are exponential (Bayesian bootstrap, Rubin 1981, Ann. Stat. 9): unlike multinomial counts they
-        never leave a language without items, and they cost one matrix product per language.
-        """
-        codes, names = pd.factorize(self.items["cluster"])
-        weights = np.random.default_rng(self.seed).standard_exponential((len(names), self.resamples), dtype=np.float32)
-        replicates = []
-        for _, _, rows in self.strata:
-            drawn = weights[codes[rows]]
-            replicates.append((self.correct[:, rows] @ drawn) / drawn.sum(axis=0))
-        return self._macro(replicates)
-
-    @cached_property
-    def _inflation(self) -> list[float]:
-        """Per family: the Bayesian bootstrap of n clusters has variance s2 (n-1)/(n (n+1)); s2/n is wanted."""
-        sizes = [(column, self.items["cluster"].to_numpy()[rows]) for column, _, rows in self.strata]
-        counts = [[len(np.unique(c)) for col, c in sizes if col == i] for i in range(len(self.families))]
-        means = [float(np.mean(count)) for count in counts]
-        return [(n + 1) / (max(n, 2.0) - 1) for n in means]
-
     def mean(self, row: int, task: str) -> float:
         """Macro accuracy of unit ``row`` on ``task``."""
         return float(self.family_means[row, self.families_of(task)].mean())
 
     @cached_property
-    def _spread(self) -> np.ndarray:
-        """``draws`` centred on 0 and scaled to an unbiased variance."""
-        scale = np.sqrt(np.array(self._inflation, dtype=np.float32))
-        return (self.draws - self.draws.mean(axis=2, keepdims=True)) * scale[:, None]
+    def _cluster_codes(self) -> tuple[np.ndarray, int]:
+        """(I,) number of each item's cluster, and how many there are."""
+        codes, names = pd.factorize(self.items["cluster"])
+        return codes, len(names)
 
-    def replicates(self, row: int, task: str) -> np.ndarray:
-        """(R,) bootstrap replicates of ``mean(row, task)`` around 0, scaled to an unbiased variance."""
-        return self._spread[row, self.families_of(task)].mean(axis=0, dtype=np.float64)
+    @cached_property
+    def _influence_by_family(self) -> np.ndarray:
+        """(F, U, K) what each cluster moves each ``family_means`` by; rows sum to 0."""
+        codes, n_clusters = self._cluster_codes
+        languages = np.bincount([column for column, _, _ in self.strata])
+        result = np.zeros((len(self.families), len(self.units), n_clusters))
+        for column, _, rows in self.strata:
+            present, place = np.unique(codes[rows], return_inverse=True)
+            deviations = self.correct[:, rows] - self.correct[:, rows].mean(axis=1, dtype=np.float64, keepdims=True)
+            scale = unbiased(len(present)) / (len(rows) * languages[column])
+            result[column][:, present] += scale * summed(deviations, place, len(present))
+        return result
+
+    def influence(self, task: str) -> np.ndarray:
+        """(U, K) what each cluster moves ``mean(row, task)`` by, scaled to an unbiased variance.
+
+        The cross products of its rows are the covariances of the units over clusters drawn anew, to first order what
+        a cluster bootstrap gives (linearisation: Binder 1983, Int. Stat. Rev. 51).
+        """
+        if task not in self._influence:
+            self._influence[task] = self._influence_by_family[self.families_of(task)].mean(axis=0)
+        return self._influence[task]
+
+    def covariance(self, task: str) -> np.ndarray:
+        """(U, U) covariance of the units' means on ``task`` over clusters drawn anew."""
+        if task not in self._covariance:
+            influence = self.influence(task)
+            self._covariance[task] = influence @ influence.T
+        return self._covariance[task]
 
     @cached_property
     def _task_items(self) -> dict[str, np.ndarray]:
@@ -170,7 +172,18 @@ class Panel:
         return {key: (float(np.mean([m for m, _ in v])), sum(n for _, n in v)) for key, v in cells.items()}
 
 
-def build_panel(records: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> Panel:
+def unbiased(n: int) -> float:
+    """Factor on deviations from the mean of ``n`` draws that makes their squares unbiased; 1 for a single draw."""
+    return float(np.sqrt(n / (n - 1))) if n > 1 else 1.0
+
+
+def summed(values: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:
+    """(..., I) values and (I,) numbers of their groups to (..., n_groups) sums."""
+    members = csr_matrix((np.ones(len(groups)), (np.arange(len(groups)), groups)), (len(groups), n_groups))
+    return np.asarray(values @ members)
+
+
+def build_panel(records: pd.DataFrame) -> Panel:
     """Pivot the records of one split. UserError if a cell was scored twice or cells differ in their items."""
     if missing := [name for name in (*REQUIRED, "item_id", "cluster", "correct") if name not in records.columns]:
         raise UserError(
@@ -189,7 +202,7 @@ def build_panel(records: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int 
     correct[rows, item_codes] = records["correct"].to_numpy(dtype=np.float32)
     first = np.zeros(len(item_keys), dtype=np.int64)
     first[item_codes[::-1]] = np.arange(len(records))[::-1]
-    return Panel(units, correct, _items(records.iloc[first]), resamples, seed)
+    return Panel(units, correct, _items(records.iloc[first]))
 
 
 def _unit_columns(records: pd.DataFrame) -> zip[tuple[str, str, int]]:
@@ -199,7 +212,8 @@ def _unit_columns(records: pd.DataFrame) -> zip[tuple[str, str, int]]:
 def _items(rows: pd.DataFrame) -> pd.DataFrame:
     same = rows["lang"] == rows["target_lang"]
     options = rows["loglikelihoods"].map(len) if "loglikelihoods" in rows else pd.Series(np.inf, index=rows.index)
-    table = rows[["task", "grain", "lang", "cluster"]].astype(str)
+    table = rows[["task", "grain", "lang", "target_lang", "cluster"]].astype(str)
+    table["topic"] = rows["topic"].astype(str) if "topic" in rows else ""
     table["stratum"] = np.where(same, rows["lang"], rows["lang"].astype(str) + "->" + rows["target_lang"].astype(str))
     table["chance"] = 1.0 / options
     return table.reset_index(drop=True)

@@ -36,9 +36,9 @@ def test_rows_cover_the_grid_and_hold_the_facts(board: Board) -> None:
     assert len(board.rows) == len(LEVELS) * 2 * 2 * 5
     ecr = row(board, "ecr")
     assert ecr.mean == pytest.approx(0.75, abs=0.04) and ecr.ci[0] < 0.75 < ecr.ci[1]
-    assert (ecr.n_items, ecr.n_seeds, ecr.n_clusters, ecr.covers) == (600, 2, 150, "items and seeds")
+    assert (ecr.n_items, ecr.n_seeds, ecr.n_clusters, ecr.covers) == (600, 3, 150, "items and seeds")
     assert (ecr.chance, ecr.extra_tokens_per_item, ecr.parameters, ecr.side_parameters) == (0.25, 4, 990_000, 400_000)
-    assert ecr.ms_per_item == 1.0 and ecr.bytes is None
+    assert ecr.ms_per_item == 1.5 and ecr.bytes is None
     assert ecr.above_chance == pytest.approx((ecr.mean - 0.25) / 0.75)
     assert ecr.tied_with_leader and not row(board, "finetune").tied_with_leader
     assert board.baselines["unseen"]["all"] == pytest.approx({"copy": 0.3, "chance": 0.25})
@@ -48,7 +48,7 @@ def test_contrasts_find_the_known_differences(board: Board) -> None:
     found = {(c.name, c.split, c.task, c.precision, c.precision_b): c for c in board.contrasts}
     main = found["ecr-1x - finetune-3x", "unseen", "all", "fp32", "fp32"]
     assert main.difference == pytest.approx(0.25, abs=0.06) and main.verdict == "supported"
-    assert main.p <= main.p_holm and main.family == "headline" and len(main.mcnemar_by_seed) == 2
+    assert main.p <= main.p_holm and main.family == "headline" and len(main.mcnemar_by_seed) == 3
     assert found["ecr-1x (nf4) - finetune-3x (fp32)", "unseen", "all", "nf4", "fp32"].verdict == "supported"
     assert found["finetune-3x - finetune-1x", "unseen", "fine", "nf4", "nf4"].family == "scale"
     control = found["ecr-1x - shuffled-1x", "unseen", "coarse", "fp32", "fp32"]

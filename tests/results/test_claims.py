@@ -76,7 +76,7 @@ def test_verdicts_on_known_accuracies(
 
 
 def test_the_numbers_are_those_of_the_board_with_holm_over_the_claims(made: Made, tmp_path: Path) -> None:
-    report = judged(tmp_path, made, {}, {"precision": "nf4"}, {"task": "fine", "split": "seen"}, {"b": "distill-1x"})
+    report = judged(tmp_path, made, {}, {"precision": "nf4"}, {"task": "fine", "split": "seen"}, {"b": "finetune+distill-1x"})
     board = {(str(c.a), str(c.b), c.split, c.task, c.precision, c.precision_b): c for c in board_of(made).contrasts}
     tested = [r for r in report.results if r.finding]
     assert report.tested == len(tested) == 3 and report.results[3].verdict == "not tested"
@@ -231,7 +231,7 @@ def test_shipped_claims_cover_the_paper_and_run_on_any_run(made: Made) -> None:
     claims = load_claims(shipped_claims()).claims
     assert {c.metric for c in claims} >= {"accuracy", "cka_base", "mutual_knn_teacher", "mexa", "loss_spikes", "bytes"}
     assert {c.precision for c in claims} == {"fp32", "int8", "nf4"}
-    assert {c.b.method for c in claims} >= {"distill"}
+    assert {c.b.method for c in claims} >= {"finetune+distill"}
     report = judge("quick", made.facts(), shipped_claims())
     assert {r.claim.id: r.verdict for r in report.results}["beats-3x"] == "supported"
 
@@ -300,7 +300,7 @@ def test_command_judges_a_finished_run_again(
     finished(folder, made, measured("mexa", arms))
     main(["claims", "quick", "--out", str(tmp_path)])
     shown = capsys.readouterr().out
-    assert "supported" in shown and "beats-distill: this run has no distill" in shown
+    assert "supported" in shown and "beats-distill: this run has no finetune+distill" in shown
     report = Run.load(folder).claims
     assert report and {r.claim.id: r.verdict for r in report.results}["aligns-languages"] == "supported"
     own = claims_file(tmp_path, {"says": "Mine <b>wins</b>."})

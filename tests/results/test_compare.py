@@ -38,7 +38,7 @@ def test_arms_of_one_run_give_the_boards_numbers(runs: tuple[Path, Made]) -> Non
     found = compare(panel, "ecr-1x", "finetune-3x", "fp32", "nf4", "fine")
     shown = line(table, "unseen", "fine")
     assert shown[4] == f"{points(found.value)} ({interval((found.low, found.high))})" and len(table.sections[0]) == 10
-    assert "ecr-1x in fp32, 2 seeds" in table.caption and "finetune-3x in nf4, 2 seeds" in table.caption
+    assert "ecr-1x in fp32, 3 seeds" in table.caption and "finetune-3x in nf4, 3 seeds" in table.caption
 
 
 def test_cells_and_precisions_of_one_arm(runs: tuple[Path, Made]) -> None:

@@ -1,0 +1,181 @@
+"""What a method and a modifier are: what they declare, the options they take, and the hooks they may override.
+
+Nothing here needs torch, so that what exists can be listed, checked and planned at once; a hook that computes imports
+what it needs. What is trained is one LightningModule for all arms (``methods.module``), which asks the parts of its
+recipe (``methods.recipe``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ecr_bench.arm import Role
+from ecr_bench.options import NoOptions
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+    from ecr_bench.config import ControlTokensConfig, Experiment, Section, TeacherConfig
+    from ecr_bench.data.cutting import TextRow
+    from ecr_bench.data.encode import Example
+    from ecr_bench.data.module import Variation
+    from ecr_bench.ecr.anchors import Anchors
+    from ecr_bench.ecr.codes import CodeSource
+    from ecr_bench.ecr.conditioner import Conditioner
+    from ecr_bench.ecr.projection import Projection
+    from ecr_bench.methods.distill import Distill
+    from ecr_bench.methods.module import ArmModule
+    from ecr_bench.methods.recipe import Recipe
+    from ecr_bench.types import Item
+
+Encode = Callable[["Conditioner"], Sequence["Example"]]
+"""Encodes a fixed list of rows under a conditioner, in their order."""
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a method may build its codes from. The anchor fields are None unless ``uses_anchors``."""
+
+    tokenizer: PreTrainedTokenizerBase
+    control_tokens: ControlTokensConfig
+    languages: tuple[str, ...]
+    k: int
+    levels: int
+    hidden_size: int
+    """Width of the base model's embeddings."""
+    anchors: Anchors | None = None
+    projection: Projection | None = None
+    pool: torch.Tensor | None = None
+    """Codes (P, m) int64 of training texts, for the ``shuffled`` control."""
+    teacher: TeacherConfig | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a part that learns from more than the batch may look at before training."""
+
+    given: Ingredients
+    conditioner: Conditioner
+    items: Sequence[Item]
+    texts: Sequence[TextRow]
+    """Training rows before encoding, items first: ``batch["rows"]`` indexes items + texts."""
+    window: int
+    """The model's context in tokens."""
+    seed: int
+    settings: Mapping[str, Any]
+    """The ``sections`` asked for."""
+    folders: Mapping[str, Path]
+    """Folders of the stages this one builds on, by role."""
+
+
+class Part:
+    """What methods and modifiers share: options, and hooks into training.
+
+    The first line of the docstring is what ``ecr-bench methods`` prints. All hooks have a default; ``loss``,
+    ``save_model`` and ``base_precision`` may be overridden by one part of an arm only.
+    """
+
+    Options: ClassVar[type[Section]] = NoOptions
+    """The options it takes: declare a class of this name inside, and ``options: Options``."""
+    uses_anchors: ClassVar[bool] = False
+    """Whether the anchor stage must run before training."""
+    sections: ClassVar[tuple[str, ...]] = ()
+    """Shared sections of the experiment that this part reads in addition; ``Training.settings`` holds them."""
+    follows_model: ClassVar[bool] = False
+    """Whether it changes codes during training and then calls ``ArmModule.encode_again``."""
+
+    options: Section
+
+    def __init__(self, name: str, options: Section | None = None):
+        self.name = name
+        self.options = self.Options() if options is None else options
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Precisions the arm is scored at; empty for those of the experiment."""
+        return ()
+
+    @property
+    def base_precision(self) -> str | None:
+        """Precision the base model is quantised to before training, if it is."""
+        return None
+
+    @property
+    def larger(self) -> Distill.Options | None:
+        """The larger plain model that must be trained first, to learn from."""
+        return None
+
+    def check(self, experiment: Experiment) -> None:
+        """Raise UserError for an experiment this part cannot be used in. Called before anything runs."""
+
+    def prepare(self, module: ArmModule, training: Training) -> None:
+        """Called once before training. Torch modules and buffers that are put on ``module`` are trained and moved
+        with the model (with ``requires_grad`` off: moved only). It may exchange ``module.model``."""
+
+    def variation(self, encode: Encode) -> Variation | None:
+        """How training rows vary between draws, if they do; ``encode`` gives all of them under a conditioner."""
+        return None
+
+    def before_step(self, module: ArmModule, step: int) -> None:
+        """Called before each optimiser step, counted from 0."""
+
+    def loss(self, module: ArmModule, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Scalar training loss of one batch (``input_ids``, ``labels`` (B, T) int64, ``rows`` (B,) int64)."""
+        return module.cross_entropy(batch)
+
+    def adapter_parameters(self, module: ArmModule) -> int:
+        """Numbers trained and stored in addition to the base model's."""
+        return 0
+
+    def save_model(self, module: ArmModule, folder: Path) -> None:
+        """Write the trained model so that ``folder`` can be scored."""
+        module.model.save_pretrained(folder)
+
+
+class Method(Part):
+    """Where control tokens come from, and what is trained. Subclass, give ``source``, register: a new method."""
+
+    role: ClassVar[Role] = Role.CONTENDER
+    """The part it plays in a comparison. Not inherited: a variant is a contender unless it says otherwise."""
+    uses_control_tokens: ClassVar[bool] = True
+    """Whether the control-token settings can change this method's result."""
+    uses_teacher: ClassVar[bool] = False
+    """Whether the teacher is asked in training and at test time (which rules out deployment)."""
+    projects: ClassVar[bool] = False
+    """Whether its codes are anchors of the projection, so that another projection gives other codes."""
+    drop_cue: ClassVar[bool] = False
+    """Whether the text is hidden from the model (codes only)."""
+    trains_model: ClassVar[bool] = True
+    """False for a probe, which has no language model (``methods.probe``)."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.role = vars(cls).get("role", Role.CONTENDER)
+
+    def source(self, given: Ingredients) -> CodeSource | None:
+        """Where this arm's codes come from; None for no control tokens."""
+        raise NotImplementedError
+
+    def conditioner(self, given: Ingredients) -> Conditioner:
+        """The conditioner this arm is trained, scored and shipped with."""
+        from ecr_bench.ecr.conditioner import Conditioner
+        from ecr_bench.ecr.control_tokens import ControlTokens
+
+        count = given.control_tokens.count
+        source = self.source(given) if count else None
+        if source is None:
+            return Conditioner(given.tokenizer, drop_cue=self.drop_cue)
+        tokens = ControlTokens(len(given.tokenizer), given.k, given.levels)
+        return Conditioner(given.tokenizer, source, tokens, count, given.control_tokens.placement, self.drop_cue)
+
+
+class Modifier(Part):
+    """What is added to a method: to its rows, its loss, its projection or its weights."""
+
+    def misfit(self, recipe: Recipe) -> str:
+        """Why this modifier cannot be combined with the rest of ``recipe``; empty where it can."""
+        return ""

@@ -1,0 +1,207 @@
+"""A recipe is a method with its modifiers and their options: an arm but for its size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ecr_bench.arm import Arm, Role
+from ecr_bench.errors import UserError
+from ecr_bench.methods.method import Ingredients, Method, Modifier, Part
+from ecr_bench.methods.registry import METHODS, MODIFIERS
+from ecr_bench.options import read_options
+from ecr_bench.registry import Registry
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from ecr_bench.config import ArmGroup, CellGroup, Experiment, OptimiserConfig
+    from ecr_bench.ecr.conditioner import Conditioner
+    from ecr_bench.methods.distill import Distill
+    from ecr_bench.methods.module import ArmModule
+
+ONE_OWNER = {
+    "loss": "brings a loss of its own",
+    "save_model": "saves the model its own way",
+    "base_precision": "decides what the base model is quantised to",
+    "larger": "learns from a larger model",
+}
+"""Hooks that one part of a recipe may override, and what it does then."""
+
+Options = Mapping[str, Mapping[str, Any]]
+"""Name of a method or modifier -> its options, as a YAML gives them."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Method and modifiers. The modifiers stand in the order of their registry, however they were listed."""
+
+    method: Method
+    modifiers: tuple[Modifier, ...] = ()
+
+    @classmethod
+    def of(cls, method: str, modifiers: Iterable[str] = (), options: Options | None = None) -> Recipe:
+        """The recipe of registered names.
+
+        Raises:
+            UserError: an unknown name or option, a modifier that is listed twice, or parts that do not go together.
+        """
+        listed, given = list(modifiers), options or {}
+        if twice := next((name for name in listed if listed.count(name) > 1), None):
+            raise UserError(f"{method} with {', '.join(listed)}: {twice} is listed twice")
+        main = _part(METHODS, method, given)
+        places = {name: place for place, name in enumerate(MODIFIERS)}
+        others = [_part(MODIFIERS, name, given) for name in listed]
+        recipe = cls(main, tuple(sorted(others, key=lambda part: places[part.name])))
+        recipe._check_parts()
+        return recipe
+
+    @classmethod
+    def of_group(cls, group: ArmGroup, options: Options) -> Recipe:
+        """The recipe of a cell group; its own options go on top of ``options``, the experiment's (``set`` applied).
+
+        UserError as for :meth:`of`, and for an option that is given both there and in the group's ``set``.
+        """
+        inside = group.given_options()
+        for name, given in inside.items():
+            for key in given.keys() & _options_in(group.set).get(name, {}).keys():
+                raise UserError(f"{group.method}: {name}.{key} stands in 'set' and beside its name: leave one out")
+        names = [use.name for use in group.modifiers]
+        merged = {name: {**options.get(name, {}), **inside[name]} for name in inside}
+        return cls.of(group.method, names, merged)
+
+    def settings(self, group: ArmGroup, options: Options) -> dict[str, Any]:
+        """Dotted key and value of what tells this arm from the same in an experiment with ``options``.
+
+        Options are keyed by owner, ``lora.base``, wherever in the group they are given; those that stand beside the
+        owner's name count where they differ from the experiment's.
+        """
+        found = {key: value for key, value in group.set.items() if key.partition(".")[0] != "options"}
+        for name, given in _options_in(group.set).items():
+            found |= {f"{name}.{key}": value for key, value in given.items()}
+        before = Recipe.of(self.method.name, [part.name for part in self.modifiers], options).to_json()["options"]
+        for name, given in group.given_options().items():
+            now = self.to_json()["options"][name]
+            found |= {f"{name}.{key}": now[key] for key in given if now[key] != before[name][key]}
+        return found
+
+    def arm(self, size: str, settings: Mapping[str, Any] | None = None) -> Arm:
+        """The arm of this recipe at a size; ``settings``: what :meth:`settings` gave."""
+        return Arm.of(self.method.name, size, settings, self.role, [part.name for part in self.modifiers])
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return (self.method, *self.modifiers)
+
+    @property
+    def name(self) -> str:
+        """``ecr+dropout``."""
+        return "+".join(part.name for part in self.parts)
+
+    @property
+    def role(self) -> Role:
+        """The method's. With modifiers, neither the main nor the plain method is what the claims speak of."""
+        modified = bool(self.modifiers) and self.method.role in (Role.MAIN, Role.PLAIN)
+        return Role.CONTENDER if modified else self.method.role
+
+    @property
+    def uses_control_tokens(self) -> bool:
+        return self.method.uses_control_tokens
+
+    @property
+    def uses_teacher(self) -> bool:
+        return self.method.uses_teacher
+
+    @property
+    def trains_model(self) -> bool:
+        return self.method.trains_model
+
+    @property
+    def uses_anchors(self) -> bool:
+        return any(part.uses_anchors for part in self.parts)
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for part in self.parts for name in part.sections))
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        return next((part.precisions for part in self.parts if part.precisions), ())
+
+    @property
+    def base_precision(self) -> str | None:
+        return self.owner("base_precision").base_precision
+
+    @property
+    def larger(self) -> Distill.Options | None:
+        """The larger plain model it learns from."""
+        return self.owner("larger").larger
+
+    def owner(self, hook: str) -> Part:
+        """The part that overrides ``hook``, else the method."""
+        return next((part for part in self.parts if _overrides(part, hook)), self.method)
+
+    def check(self, experiment: Experiment) -> None:
+        """UserError for an experiment in which this recipe cannot be run."""
+        for part in self.parts:
+            part.check(experiment)
+
+    def conditioner(self, given: Ingredients) -> Conditioner:
+        """The conditioner the arm is trained, scored and shipped with."""
+        return self.method.conditioner(given)
+
+    def module(self, model: PreTrainedModel, optimiser: OptimiserConfig) -> ArmModule:
+        """What trains ``model`` in this way."""
+        from ecr_bench.methods.module import ArmModule
+
+        return ArmModule(model, optimiser, self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON with all options of all parts; :meth:`from_json` is its inverse."""
+        options = {part.name: part.options.model_dump(mode="json") for part in self.parts}
+        return {"method": self.method.name, "modifiers": [part.name for part in self.modifiers], "options": options}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Recipe:
+        return cls.of(raw["method"], raw["modifiers"], raw["options"])
+
+    def _check_parts(self) -> None:
+        if self.modifiers and not self.trains_model:
+            raise UserError(f"{self.name}: {self.method.name} trains no language model, so nothing can modify it")
+        for modifier in self.modifiers:
+            if reason := modifier.misfit(self):
+                raise UserError(f"{self.name}: {modifier.name} does not go with this: {reason}")
+        for hook, what in ONE_OWNER.items():
+            owners = [part.name for part in self.parts if _overrides(part, hook)]
+            if len(owners) > 1:
+                raise UserError(f"{self.name}: {' and '.join(owners)} do not go together: each {what}")
+
+
+def arms_of(group: CellGroup, experiment: Experiment) -> list[Arm]:
+    """The arms of a cell group, one for each of its sizes; UserError where they cannot be run."""
+    recipe = Recipe.of_group(group, experiment.with_overrides(group.set, "cells.set").options)
+    settings = recipe.settings(group, experiment.options)
+    return [recipe.arm(size, settings) for size in group.sizes]
+
+
+def _overrides(part: Part, hook: str) -> bool:
+    return getattr(type(part), hook) is not getattr(Part, hook)
+
+
+def _options_in(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What dotted overrides set in ``options``, by owner."""
+    found: dict[str, dict[str, Any]] = {}
+    for dotted, value in overrides.items():
+        key, _, rest = dotted.partition(".")
+        if key == "options":
+            name, _, option = rest.partition(".")
+            nested = {name: {option: value} if option else value} if name else value
+            for owner, given in nested.items():
+                found.setdefault(owner, {}).update(given)
+    return found
+
+
+def _part(registry: Registry, name: str, options: Options) -> Any:
+    kind: type[Part] = registry.get(name)
+    return kind(name, read_options(kind.Options, options.get(name, {}), f"options.{name}", f"{registry.kind} {name!r}"))

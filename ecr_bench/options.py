@@ -1,0 +1,93 @@
+"""Options that live with their owner: a method, modifier, teacher, corpus or projection declares what it takes.
+
+An owner has an attribute ``Options``, a ``Section`` with a docstring per field; without one it takes none. What a YAML
+or ``--set`` gives is read against it before anything runs.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from ecr_bench.errors import UserError
+from ecr_bench.section import Section
+
+OptionsT = TypeVar("OptionsT", bound=Section)
+
+
+class NoOptions(Section):
+    """For owners that take none."""
+
+
+def read_options(kind: type[OptionsT], raw: Mapping[str, Any], key: str, owner: str) -> OptionsT:
+    """The options of ``owner`` (``teacher 'hf'``), given under the dotted ``key``.
+
+    Raises:
+        UserError: an unknown, missing or wrong option; the line lists what the owner takes.
+    """
+    try:
+        return kind.model_validate(dict(raw))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        at = ".".join([key, *(str(part) for part in first["loc"])])
+        allowed = ", ".join(kind.model_fields) or "none"
+        if first["type"] == "extra_forbidden":
+            raise UserError(f"{at}: {owner} has no such option: allowed are {allowed}") from None
+        if first["type"] == "missing":
+            raise UserError(f"{at} must be given for {owner} (its options: {allowed})") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{at}: {reason} (got {first['input']!r:.80})") from None
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option as a list shows it."""
+
+    name: str
+    kind: str
+    """``int > 0``, ``dense | int8 | nf4``, ``text or null``."""
+    default: str
+    """As YAML would have it; ``required`` where there is none."""
+    text: str
+    """Its docstring on one line."""
+
+
+def described(kind: type[Section]) -> Iterator[Option]:
+    """The options of an owner, in the order in which they are declared."""
+    for name, field in kind.model_fields.items():
+        default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
+        yield Option(name, _kind(field), default, " ".join((field.description or "").split()))
+
+
+_WORDS = {str: "text", type(None): "null", bool: "true | false"}
+_BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+
+
+def _kind(field: FieldInfo) -> str:
+    bounds = [
+        f"{sign} {getattr(item, name):g}"
+        for item in field.metadata
+        for name, sign in _BOUNDS.items()
+        if getattr(item, name, None) is not None
+    ]
+    return " ".join([_type(field.annotation), *bounds])
+
+
+def _type(annotation: Any) -> str:
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return " | ".join(map(str, inner))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_type, inner))
+    return _WORDS.get(annotation) or str(getattr(annotation, "__name__", annotation))
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
