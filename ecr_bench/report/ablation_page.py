@@ -8,7 +8,7 @@ from ecr_bench.report.measure_tables import number
 from ecr_bench.report.plots import THEME
 from ecr_bench.results.ablation_schema import AblationResult, Point
 from ecr_bench.results.divergence import METRICS, Stability
-from ecr_bench.results.words import interval, points
+from ecr_bench.results.words import covered, interval, points
 
 STABILITY = ("runs", "diverged", "rate (95 %)", "spike score", "loss spikes", "gradient median", "95 %", "max")
 Line = tuple[str, ...]
@@ -32,7 +32,8 @@ def grids(result: AblationResult) -> list[Grid]:
             )
             for series, label in dict.fromkeys((p.series, p.label) for p in mine)
         ]
-        title = f"Accuracy in %, {split} languages, {result.precision} (95 % interval over {mine[0].covers})"
+        over = covered(point.covers for point in mine)
+        title = f"Accuracy in %, {split} languages, {result.precision} (95 % interval over {over})"
         tables.append((title, ("line", result.label, "seeds", *tasks), lines))
     if result.differences:
         tables.append(_differences(result))

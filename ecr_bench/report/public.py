@@ -46,7 +46,7 @@ def run_evaluation(asked: Evaluation, out: Path | None, console: Console) -> lis
 def summary(records: pd.DataFrame) -> list[dict[str, Any]]:
     """Accuracy of each task by language and over all (the mean of its languages), with its 95 % interval.
 
-    The interval is the cluster bootstrap over items of ``statistics.paired``; it does not cover seeds.
+    The interval is over clusters of items (``statistics.paired``); it does not cover seeds.
     """
     lines = []
     for task, rows in records.groupby("task", sort=False):

@@ -9,7 +9,7 @@ from ecr_bench.arm import Arm, Role
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.contrasts import CONTROL, TASKS, UPPER
 from ecr_bench.results.schema import Board, Contrast, LanguageRow, Row
-from ecr_bench.results.words import interval, points
+from ecr_bench.results.words import covered, interval, points
 
 DASH = "\N{EN DASH}"
 TIED = "*"
@@ -100,7 +100,7 @@ def leaderboard(board: Board, split: str, precision: str) -> Table:
             bound,
             _surface_lines(board, split, columns),
         ),
-        f"± half of the 95 % interval over {rows[0].covers}; {TIED} tied with the best; "
+        f"± half of the 95 % interval over {covered(row.covers for row in rows)}; {TIED} tied with the best; "
         "tokens: control tokens per item; params: model + projection and anchors; "
         "last rows: chance and surface baselines" + ("; oracle needs the teacher at test time" if bound else "")
         if rows

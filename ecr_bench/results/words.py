@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ecr_bench.results.claim_schema import ACCURACY, COSTS, Claim, ClaimResult, ControlFinding, Finding
 
 MINUS = "\N{MINUS SIGN}"
@@ -18,6 +20,11 @@ def interval(ci: tuple[float, float]) -> str:
 
 def p_value(p: float) -> str:
     return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
+
+
+def covered(covers: Iterable[str]) -> str:
+    """What the intervals of a table cover, each once: ``items and seeds``, and ``or items`` where arms have one seed."""
+    return " or ".join(sorted(set(covers), reverse=True))
 
 
 def unit(claim: Claim) -> str:

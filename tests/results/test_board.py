@@ -95,6 +95,11 @@ def test_one_seed_says_that_intervals_cover_items_only() -> None:
     assert "over items;" in to_markdown(board)
 
 
+def test_a_table_says_all_that_its_intervals_cover(board: Board) -> None:
+    assert {r.covers for r in board.rows} == {"items", "items and seeds"}
+    assert "over items and seeds or items;" in to_markdown(board)
+
+
 def test_missing_cells_are_simply_absent() -> None:
     made = make().without("shuffled-1x")
     kept = made.records[~((made.records["arm"] == "ecr-1x") & (made.records["precision"] == "nf4"))]
