@@ -32,13 +32,17 @@ class Registry:
         self.help[name] = help
         self.origins[name] = str(sys._getframe(1).f_globals["__name__"])
 
+    def check(self, name: str) -> None:
+        """UserError that lists the names there are, if ``name`` is none; imports nothing."""
+        if name not in self.entries:
+            raise unknown(self.kind, name, self.entries)
+
     def modules(self, name: str) -> list[str]:
         """Modules whose code makes the object called ``name``: its own and the one that registered it.
 
         UserError lists the names that exist.
         """
-        if name not in self.entries:
-            raise unknown(self.kind, name, self.entries)
+        self.check(name)
         value = self.entries[name]
         if isinstance(value, str):
             own = value.partition(":")[0]
@@ -51,8 +55,7 @@ class Registry:
 
     def get(self, name: str) -> Any:
         """Return the object called ``name``; UserError lists the names that exist."""
-        if name not in self.entries:
-            raise unknown(self.kind, name, self.entries)
+        self.check(name)
         value = self.entries[name]
         if isinstance(value, str):
             module, _, attribute = value.partition(":")

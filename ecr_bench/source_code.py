@@ -60,7 +60,7 @@ def code_of(modules: Iterable[str], chosen: Iterable[str] = ()) -> Code:
 
 def forget() -> None:
     """Read files anew from here on, and look at installed versions again."""
-    for cached in (_read, _reach, _location, installed_version, _distributions):
+    for cached in (_read, _reach, _location, installed_version):
         cached.cache_clear()
 
 

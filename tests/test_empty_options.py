@@ -18,7 +18,7 @@ from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.run import evaluate, load_item_tasks
 from ecr_bench.items.files import write_items
 from ecr_bench.sizes import Fitting
-from ecr_bench.stages.train import TrainInputs, TrainSettings, TrainStage
+from ecr_bench.stages.train import RecipeSettings, TrainInputs, TrainSettings, TrainStage
 from ecr_bench.types import Item
 from tests.public_sets import documents, tiny_model, write
 from tests.test_cli import fails
@@ -95,7 +95,9 @@ def test_a_run_finds_it_in_test_items_before_it_trains(tmp_path: Path, monkeypat
     class Given:
         tokenizer = tokenizer_of("wordpiece")
 
-    settings = TrainSettings(finetune=config.load("tiny").finetune, seed=0, method="finetune", fitting=Fitting())
+    settings = TrainSettings(
+        finetune=config.load("tiny").finetune, seed=0, recipe=RecipeSettings(method="finetune"), fitting=Fitting()
+    )
     inputs = TrainInputs(corpus=tmp_path, tokenizer=tmp_path, items=tmp_path / "items", base=tmp_path)
     with pytest.raises(UserError, match="task ecr_intent_en, item i1"):
         TrainStage.run(settings, inputs, tmp_path, lambda done, total: None)

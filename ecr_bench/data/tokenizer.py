@@ -9,9 +9,9 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ecr_bench.config import TokenizerConfig
 from ecr_bench.errors import UserError
 from ecr_bench.hub import read_pretrained
+from ecr_bench.sections import TokenizerConfig
 
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 

@@ -86,10 +86,9 @@ def _leave_with(parent: int) -> None:
 
 def _work(stage: Stage[Any], store: Store, planned: Identity) -> None:
     """Run ``stage`` in a worker; UserError when its identity here is not the ``planned`` one."""
-    stage_id = f"{planned.kind}/{planned.key}"
 
     def report(done: int, total: int) -> None:
-        _progress_queue.put((stage_id, done, total))
+        _progress_queue.put((planned.stage_id, done, total))
 
     report(0, 0)
     perform(stage, planned, store, report)

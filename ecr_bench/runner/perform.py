@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +41,9 @@ def perform(stage: Stage[Any], planned: Identity, store: Store, report: Report) 
         ran = Ran.here(time.perf_counter() - started, planned)
         _check(stage, planned)
         said = {KEY: reason} if result is None else result.model_dump(mode="json")
-        return {"spec": asdict(planned), "result": said, "ran": ran.model_dump(mode="json")}
+        return {"spec": planned.to_json(), "result": said, "ran": ran.model_dump(mode="json")}
 
-    store.write(f"{stage.kind}/{planned.key}", build)
+    store.write(planned.stage_id, build)
 
 
 def _check(stage: Stage[Any], planned: Identity) -> None:

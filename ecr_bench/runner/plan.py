@@ -70,9 +70,9 @@ def make_plan(experiment: Experiment) -> Plan:
 def _check_names(experiment: Experiment, recipe: Recipe) -> None:
     recipe.check(experiment)
     for registry, name in ((CORPORA, experiment.corpus.name), (TEACHERS, experiment.teacher.name)):
-        registry.get(name)
+        registry.check(name)
     for task in experiment.tasks:
-        TASKS.get(task)
+        TASKS.check(task)
     if (k := experiment.anchors.k) > (rows := experiment.teacher.rows):
         raise UserError(f"anchors.k: {k} anchors cannot be derived from teacher.rows = {rows} texts: lower the one")
     if (named := experiment.corpus.languages) and (odd := set(experiment.seen_languages) - set(named)):

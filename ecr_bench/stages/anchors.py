@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecr_bench.config import AnchorsConfig, ProjectionConfig, Section
 from ecr_bench.errors import UserError
 from ecr_bench.io import write_json
+from ecr_bench.section import Section
+from ecr_bench.sections import AnchorsConfig, ProjectionConfig
 from ecr_bench.stages.teacher import TeacherSettings, open_teacher
 from ecr_bench.stages.work import Chosen, Report, Work
 from ecr_bench.teachers.registry import TEACHERS

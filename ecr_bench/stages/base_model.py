@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecr_bench.config import PretrainConfig, Section
+from ecr_bench.items.registry import TASKS
+from ecr_bench.section import Section
+from ecr_bench.sections import PretrainConfig
 from ecr_bench.sizes import Size
 from ecr_bench.stages.fitted import Fitted
-from ecr_bench.stages.work import Report, Work
+from ecr_bench.stages.work import Chosen, Report, Work
+from ecr_bench.teachers.registry import TEACHERS
 
 
 class BaseSettings(Section):
@@ -65,3 +69,7 @@ class BaseStage(Work[BaseSettings, BaseInputs, BaseMade]):
         model.save_pretrained(folder / "model")
         tokenizer.save_pretrained(folder / "model")
         return BaseMade(parameters=count_parameters(model), training=fitted, diverged=fitted.diverged)
+
+    @classmethod
+    def chosen(cls, settings: BaseSettings) -> Iterable[Chosen]:
+        return [(TEACHERS, ()), (TASKS, ())]  # within reach of the code that encodes rows; neither is asked

@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import SerializationInfo, field_serializer
 
-from ecr_bench.config import CorpusConfig, Section
 from ecr_bench.corpora.registry import CORPORA, build
 from ecr_bench.outside import as_identity, data_counts
+from ecr_bench.section import Section
+from ecr_bench.sections import CorpusConfig
 from ecr_bench.stages.work import Chosen, Report, Work
 
 

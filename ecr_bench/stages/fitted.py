@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecr_bench.config import Section
+from ecr_bench.section import Section
 
 
 class Fitted(Section):

@@ -16,11 +16,11 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import save_file
 
-from ecr_bench.config import OptimiserConfig
 from ecr_bench.data.module import ExamplesDataModule
 from ecr_bench.divergence import after_training
 from ecr_bench.memory import peak_memory, reset_peak_memory
 from ecr_bench.methods.base import CausalLMModule
+from ecr_bench.sections import OptimiserConfig
 from ecr_bench.stages.fitted import Fitted
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from pydantic import SerializationInfo, field_serializer
 
-from ecr_bench.config import Section
 from ecr_bench.io import read_json
+from ecr_bench.items.registry import TASKS
 from ecr_bench.outside import as_identity, data_counts
+from ecr_bench.section import Section
 from ecr_bench.stages.layout import LANGUAGES, ROWS, TEACHER
 from ecr_bench.stages.work import Chosen, Report, Work
 from ecr_bench.teachers.registry import TEACHERS
@@ -102,4 +103,4 @@ class GeometryStage(Work[GeometrySettings, GeometryInputs, Measured]):
 
     @classmethod
     def chosen(cls, settings: GeometrySettings) -> Iterable[Chosen]:
-        return [(TEACHERS, ())]  # whom an arm asks counts through the stage that trained it
+        return [(TEACHERS, ()), (TASKS, ())]  # whom an arm asks counts through the stage that trained it

@@ -6,13 +6,14 @@ import hashlib
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ecr_bench.io import fingerprint
 from ecr_bench.outside import identity_json
-from ecr_bench.sizes import Section
+from ecr_bench.section import Section
 from ecr_bench.source_code import code_of
 from ecr_bench.stages.work import Work
 
@@ -38,9 +39,18 @@ class Identity:
     device: str | None
     """``cpu`` or ``cuda``; None for a stage that imports nothing that could use a GPU."""
 
-    @property
+    @cached_property
     def key(self) -> str:
-        return fingerprint(asdict(self))
+        return fingerprint(self.to_json())
+
+    @property
+    def stage_id(self) -> str:
+        """``kind/key``."""
+        return f"{self.kind}/{self.key}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, as ``done.json`` keeps it."""
+        return {part.name: getattr(self, part.name) for part in fields(self)}
 
     def differences(self, other: Identity) -> list[str]:
         """What ``other`` has otherwise, in words; empty where both are the same."""

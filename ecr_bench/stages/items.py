@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecr_bench.config import Section
 from ecr_bench.errors import UserError
 from ecr_bench.io import write_json
 from ecr_bench.items.files import write_items
 from ecr_bench.items.pairs import pairs as language_pairs
 from ecr_bench.items.registry import TASKS, build_items
+from ecr_bench.section import Section
 from ecr_bench.stages.work import Chosen, Report, Work
 from ecr_bench.types import Item
 

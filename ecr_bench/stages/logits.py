@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecr_bench.config import Section
+from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.distill import Distill
-from ecr_bench.stages.work import Report, Work
+from ecr_bench.section import Section
+from ecr_bench.stages.work import Chosen, Report, Work
+from ecr_bench.teachers.registry import TEACHERS
 
 
 class LogitsSettings(Section):
@@ -54,3 +57,7 @@ class LogitsStage(Work[LogitsSettings, LogitsInputs, LogitsKept]):
         cache = build_cache(teacher, plain, distill, len(tokenizer), seed, report)
         cache.save(folder, cache_identity(source, plain, distill, seed))
         return LogitsKept(positions=len(cache.tensors["labels"]), bytes=(folder / FILE).stat().st_size)
+
+    @classmethod
+    def chosen(cls, settings: LogitsSettings) -> Iterable[Chosen]:
+        return [(TEACHERS, ()), (TASKS, ())]  # within reach of the code that encodes rows; neither is asked

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecr_bench.config import Section
 from ecr_bench.io import write_json
+from ecr_bench.section import Section
 from ecr_bench.stages.layout import LANGUAGES, ROWS, TEACHER
 from ecr_bench.stages.teacher import TeacherSettings, open_teacher
 from ecr_bench.stages.work import Chosen, Report, Work

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecr_bench.config import Section
+from ecr_bench.items.registry import TASKS
 from ecr_bench.precision import PRECISIONS
+from ecr_bench.section import Section
 from ecr_bench.stages.work import Chosen, Report, Work
 from ecr_bench.teachers.registry import TEACHERS
 
@@ -99,4 +100,4 @@ class ScoreStage(Work[ScoreSettings, ScoreInputs, Scored]):
     @classmethod
     def chosen(cls, settings: ScoreSettings) -> Iterable[Chosen]:
         # whom an arm asks counts through the stage that trained it
-        return [(PRECISIONS, settings.precisions), (TEACHERS, ())]
+        return [(PRECISIONS, settings.precisions), (TEACHERS, ()), (TASKS, ())]

@@ -45,7 +45,7 @@ class Stage(Generic[SettingsT]):
     @property
     def id(self) -> str:
         """``kind/key``."""
-        return f"{self.kind}/{self.identity.key}"
+        return self.identity.stage_id
 
     def run(self, inputs: Mapping[str, Path], folder: Path, report: Report) -> Any:
         """Do the work from the folders of the inputs, by role, to ``folder``; returns ``work.Result``."""

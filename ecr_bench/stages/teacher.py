@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import SerializationInfo, field_serializer
 
-from ecr_bench.config import Section, TeacherConfig
 from ecr_bench.outside import as_identity
+from ecr_bench.section import Section
+from ecr_bench.sections import TeacherConfig
 from ecr_bench.teachers.base import Teacher
 from ecr_bench.teachers.registry import create
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pydantic import FieldSerializationInfo, field_serializer
 
-from ecr_bench.config import Section, TokenizerConfig
 from ecr_bench.outside import as_identity, model_counts
+from ecr_bench.section import Section
+from ecr_bench.sections import TokenizerConfig
 from ecr_bench.stages.work import Report, Work
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SerializationInfo, field_serializer
 
-from ecr_bench.config import ControlTokensConfig, FinetuneConfig, Section, TeacherConfig
 from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.registry import METHODS, MODIFIERS
 from ecr_bench.outside import as_identity, identity_json
+from ecr_bench.section import Section
+from ecr_bench.sections import ControlTokensConfig, FinetuneConfig, TeacherConfig
 from ecr_bench.sizes import Fitting
 from ecr_bench.stages.teacher import TeacherSettings
 from ecr_bench.stages.work import Chosen, Report, Work

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from ecr_bench.registry import Registry
-from ecr_bench.sizes import Section
+from ecr_bench.section import Section
 
 Report = Callable[[int, int], None]
 """Called with (done, total) in the stage's own unit."""

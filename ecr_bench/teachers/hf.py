@@ -11,11 +11,11 @@ import torch
 from pydantic import Field
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from ecr_bench.config import Section
 from ecr_bench.errors import UserError
 from ecr_bench.hub import read_model, read_pretrained
 from ecr_bench.io import fingerprint
 from ecr_bench.outside import model_counts
+from ecr_bench.section import Section
 from ecr_bench.teachers.base import Progress, read_options
 from ecr_bench.teachers.hidden import HiddenStates, Pooling, resolve_layer
 
