@@ -47,8 +47,8 @@ GROUPS: list[dict[str, Any]] = [
     {"method": "finetune"},
     {"method": "ecr"},
     {"method": "ecr", "set": FAST},
-    {"method": "distill", "set": {**FAST, "distill.size": "3x"}},
-    {"method": "distill", "set": {**FAST, "distill.size": "3x", "distill.cache_top_k": 4}},
+    {"method": "finetune", "with": ["distill"], "set": FAST},
+    {"method": "finetune", "with": [{"distill": {"cache_top_k": 4}}], "set": FAST},
     {"method": "ecr", "set": {**BROKEN_BASE, "projection.kind": "hidden"}},
     {"method": "teacher-probe", "set": {**BROKEN_BASE, "projection.kind": "hidden"}},
     {"method": "ecr", "set": {**FAST, "teacher": {"name": "checkpoint", "rows": 200, "options": {"size": "3x"}}}},
@@ -86,7 +86,7 @@ def test_each_cell_that_diverged_says_why_and_the_others_are_sound(done: Done) -
     assert [label for label in labels if label not in found] == list(SOUND)
     by_group = dict(zip(labels[2:], GROUPS[2:], strict=True))
     for label, group in by_group.items():
-        if group["method"] == "distill":
+        if "with" in group:
             assert found[label].startswith("the teacher it is distilled from diverged (")
         elif "pretrain.learning_rate" in group["set"]:
             assert found[label].startswith("its base model diverged (")
