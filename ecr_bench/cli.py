@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -154,29 +153,34 @@ def report(experiment: str = "quick", out: Path = Path("runs"), plugin: list[str
 
 
 def methods(plugin: list[str] | None = None) -> None:
-    """List the methods, one line each.
+    """List methods and modifiers with their options.
 
     Args:
         plugin: Python file that registers more.
     """
-    from ecr_bench.methods.registry import METHODS
+    from ecr_bench.methods.registry import METHODS, MODIFIERS
+    from ecr_bench.options import listing
     from ecr_bench.plugins import load_plugins
 
     load_plugins(tuple(plugin or ()))
-    _list("method", {name: _first_line(METHODS.get(name)) for name in METHODS})
+    _list("method", listing(METHODS))
+    print()
+    _list("modifier", listing(MODIFIERS))
+    print("\nOptions: --set options.NAME.OPTION=VALUE, or in cells: {method: ecr, with: [{lora: {rank: 8}}]}")
 
 
 def teachers(plugin: list[str] | None = None) -> None:
-    """List the teachers, one line each.
+    """List the teachers with their options.
 
     Args:
         plugin: Python file that registers more.
     """
+    from ecr_bench.options import listing
     from ecr_bench.plugins import load_plugins
     from ecr_bench.teachers.registry import TEACHERS
 
     load_plugins(tuple(plugin or ()))
-    _list("teacher", {name: TEACHERS.help.get(name) or _first_line(TEACHERS.get(name)) for name in TEACHERS})
+    _list("teacher", listing(TEACHERS))
 
 
 def data(
@@ -331,7 +335,7 @@ def doctor() -> None:
     """Print versions, cores, memory and what would stop a run on this machine."""
     from ecr_bench.runner.doctor import examine
 
-    _list("check", examine())
+    _list("check", examine().items())
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -341,15 +345,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }  # fmt: skip
 
 
-def _first_line(value: Any) -> str:
-    return (value.__doc__ or "").strip().splitlines()[0] if value.__doc__ else ""
-
-
-def _list(kind: str, lines: dict[str, str]) -> None:
+def _list(kind: str, lines: Iterable[tuple[str, str]]) -> None:
     table = Table(kind, "", box=None, pad_edge=False)
-    for name, text in lines.items():
+    for name, text in lines:
         table.add_row(name, text)
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from ecr_bench.errors import UserError
+from ecr_bench.registry import Registry
 from ecr_bench.section import Section
 
 OptionsT = TypeVar("OptionsT", bound=Section)
@@ -46,6 +47,21 @@ def read_options(kind: type[OptionsT], raw: Mapping[str, Any], key: str, owner: 
         raise UserError(f"{at}: {reason} (got {first['input']!r:.80})") from None
 
 
+def options_of(owner: Any) -> type[Section]:
+    """What ``owner`` takes: its ``Options``, else nothing."""
+    kind: type[Section] = getattr(owner, "Options", NoOptions)
+    return kind
+
+
+def listing(registry: Registry) -> Iterator[tuple[str, str]]:
+    """What a list of ``registry`` shows: each name with its line of help, and below it each of its options."""
+    for name in registry:
+        owner = registry.get(name)
+        yield name, registry.help.get(name) or (owner.__doc__ or "").strip().partition("\n")[0]
+        for option in described(options_of(owner)):
+            yield f"  {option.name}", f"{option.kind}, {option.default}: {option.text}"
+
+
 @dataclass(frozen=True)
 class Option:
     """One option as a list shows it."""
@@ -54,7 +70,7 @@ class Option:
     kind: str
     """``int > 0``, ``dense | int8 | nf4``, ``text or null``."""
     default: str
-    """As YAML would have it; ``required`` where there is none."""
+    """``default 0.3``, as YAML would have it, or ``required``."""
     text: str
     """Its docstring on one line."""
 
@@ -62,8 +78,8 @@ class Option:
 def described(kind: type[Section]) -> Iterator[Option]:
     """The options of an owner, in the order in which they are declared."""
     for name, field in kind.model_fields.items():
-        default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
-        yield Option(name, _kind(field), default, " ".join((field.description or "").split()))
+        default = "required" if field.is_required() else f"default {_shown(field.get_default())}"
+        yield Option(name, _kind(field), default, " ".join((field.description or "").replace("``", "").split()))
 
 
 _WORDS = {str: "text", type(None): "null", bool: "true | false"}

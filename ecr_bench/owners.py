@@ -14,7 +14,7 @@ def check_options(experiment: Experiment, source: str) -> None:
         for name, given in experiment.options.items():
             registry = next((registry for registry in (METHODS, MODIFIERS) if name in registry), None)
             if registry is None:
-                raise unknown("method or modifier", name, (*METHODS, *MODIFIERS))
+                raise UserError(f"options: {unknown('method or modifier', name, (*METHODS, *MODIFIERS))}")
             read_options(registry.get(name).Options, given, f"options.{name}", f"{registry.kind} {name!r}")
     except UserError as error:
         raise UserError(f"{source}: {error}") from None

@@ -3,8 +3,9 @@
 A plugin is a Python file (``--plugin my_method.py``) or an entry point in the group
 ``ecr_bench.plugins``. Importing it must register what it adds:
 
-    from ecr_bench.methods.registry import METHODS
+    from ecr_bench.methods.registry import METHODS, MODIFIERS
     METHODS.add("mine", MyMethod)
+    MODIFIERS.add("my-way", MyModifier)
 
 What it registers is checked at once, and its source is part of the identity of the stages that use it, so that an
 edited plugin is run again. What it raises later is traced back to its file (``blame``).
@@ -86,11 +87,11 @@ def _check(who: str) -> None:
     """UserError naming the first registered object that cannot be what it was registered as."""
     from ecr_bench.corpora.registry import CORPORA
     from ecr_bench.items.registry import TASKS
-    from ecr_bench.methods.registry import METHODS
+    from ecr_bench.methods.registry import METHODS, MODIFIERS
     from ecr_bench.registry import Registry
     from ecr_bench.teachers.registry import TEACHERS
 
-    registries: tuple[Registry, ...] = (METHODS, TEACHERS, CORPORA, TASKS)
+    registries: tuple[Registry, ...] = (METHODS, MODIFIERS, TEACHERS, CORPORA, TASKS)
     for registry in registries:
         for name, value in list(registry.entries.items()):
             if isinstance(value, str):
@@ -100,20 +101,40 @@ def _check(who: str) -> None:
                     value = registry.get(name)
                 except Exception as error:
                     raise UserError(f"{who}: {registry.kind} {name!r} is not at {value!r}: {_reason(error)}") from error
-            if problem := _method_problem(value) if registry is METHODS else _callable_problem(value, registry.kind):
+            if registry is METHODS or registry is MODIFIERS:
+                other = MODIFIERS if registry is METHODS else METHODS
+                problem = f"is a {other.kind} already" if name in other else _part_problem(name, value, registry.kind)
+            else:
+                problem = _callable_problem(value, registry.kind)
+            if problem := problem or _options_problem(value):
                 del registry.entries[name]
                 registry.help.pop(name, None)
                 raise UserError(f"{who}: {registry.kind} {name!r} {problem}")
 
 
-def _method_problem(value: Any) -> str:
-    from ecr_bench.methods.method import Method
+def _part_problem(name: str, value: Any, kind: str) -> str:
+    """What is wrong with a method or modifier."""
+    from ecr_bench.methods.method import Method, Modifier
 
-    if not (isinstance(value, type) and issubclass(value, Method)):
-        return "must be a subclass of ecr_bench.methods.method.Method"
-    if value.source is Method.source:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", name):
+        return "must be named with letters, digits, '_' and '-', at most 40 of them"
+    base = {"method": Method, "modifier": Modifier}[kind]
+    if not (isinstance(value, type) and issubclass(value, base)):
+        return f"must be a subclass of ecr_bench.methods.method.{base.__name__}"
+    if issubclass(value, Method) and value.source is Method.source:
         return "must define 'source(self, given)': where its codes come from, or None"
     return "" if (value.__doc__ or "").strip() else "must have a docstring: its first line is shown in lists"
+
+
+def _options_problem(value: Any) -> str:
+    from ecr_bench.options import options_of
+    from ecr_bench.section import Section
+
+    kind = options_of(value)
+    if not (isinstance(kind, type) and issubclass(kind, Section)):
+        return "must declare its Options as a subclass of ecr_bench.section.Section"
+    bare = [name for name, field in kind.model_fields.items() if not field.description]
+    return f"must have a docstring below its option {bare[0]!r}: it is shown in lists" if bare else ""
 
 
 PARAMETERS = {

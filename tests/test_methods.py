@@ -65,7 +65,7 @@ def test_muon_takes_matrices_and_leaves_the_tied_embedding(size, tokenizer):
 
 def test_muon_without_a_linear_layer_is_one_line():
     model = build("gpt2")
-    with pytest.raises(UserError, match="muon works on linear layers, and this model has none to train; allowed: ada"):
+    with pytest.raises(UserError, match="muon works on linear layers, and this model has none; allowed: adamw"):
         create_optimiser(model, FinetuneConfig())
     assert create_optimiser(model, FinetuneConfig(optimiser="adamw"))
 

@@ -11,14 +11,16 @@ import pandas as pd
 from pydantic import Field
 
 from ecr_bench.arm import Role
-from ecr_bench.config import CorpusConfig, Section
+from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import Corpus, RawRow, from_rows
 from ecr_bench.corpora.registry import CORPORA
 from ecr_bench.ecr.codes import CodeSource, RandomCodes
 from ecr_bench.items.registry import TASKS
 from ecr_bench.items.rows import place, select
-from ecr_bench.methods.method import Ingredients, Method
-from ecr_bench.methods.registry import METHODS
+from ecr_bench.methods.method import Ingredients, Method, Modifier, Training
+from ecr_bench.methods.module import ArmModule
+from ecr_bench.methods.registry import METHODS, MODIFIERS
+from ecr_bench.section import Section
 from ecr_bench.teachers.registry import TEACHERS
 from ecr_bench.types import Item
 
@@ -41,6 +43,26 @@ class FewCodes(Method):
 
 METHODS.add("few-codes", FewCodes)
 # --8<-- [end:method]
+
+
+# --8<-- [start:modifier]
+class TokenRows(Modifier):
+    """Trains the rows of the tokens only: the body of the model is frozen."""
+
+    class Options(Section):
+        norms: bool = False
+        """Train the norms as well."""
+
+    options: Options
+
+    def prepare(self, module: ArmModule, training: Training) -> None:
+        for name, parameter in module.model.named_parameters():
+            parameter.requires_grad_(self.options.norms and "norm" in name)
+        module.model.get_input_embeddings().requires_grad_(True)
+
+
+MODIFIERS.add("token-rows", TokenRows)
+# --8<-- [end:modifier]
 
 
 # --8<-- [start:teacher]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from ecr_bench.methods.module import ArmModule
+    from ecr_bench.methods.recipe import Recipe
 
 ADAPTER = "adapter"
 """Folder of the adapter inside the model's. (In the same folder, transformers would read the base through it.)"""
@@ -42,6 +43,9 @@ class Lora(Modifier):
 
     options: Options
 
+    def misfit(self, recipe: Recipe) -> str:
+        return f"it wraps the embedding into which {recipe.method.name} puts vectors" if recipe.method.embeds else ""
+
     @property
     def base_precision(self) -> str | None:
         return None if self.options.base == "dense" else self.options.base
@@ -52,6 +56,7 @@ class Lora(Modifier):
 
     def prepare(self, module: ArmModule, training: Training) -> None:
         import peft  # imports bitsandbytes: slow, and only these arms need it
+        import torch
 
         tokens = training.conditioner.tokens
         trained = range(tokens.first_id, tokens.first_id + tokens.size) if tokens else range(0)
@@ -65,7 +70,10 @@ class Lora(Modifier):
             trainable_token_indices=list(trained) or None,
             task_type="CAUSAL_LM",
         )
-        self.adapted = peft.get_peft_model(module.model, config)
+        # the factors are drawn from the seed, whatever this process has drawn before
+        with torch.random.fork_rng():
+            torch.manual_seed(training.seed)
+            self.adapted = peft.get_peft_model(module.model, config)
         # the same model, its layers now wrapped
         module.model = cast("PreTrainedModel", self.adapted.get_base_model())
 
@@ -79,8 +87,8 @@ class Lora(Modifier):
         """Over a dense base: the model with the adapters added to its weights. Else the adapter, into ``folder``, which
         holds the quantised base already."""
         if self.base_precision is None:
-            merged = cast("PreTrainedModel", self.adapted.merge_and_unload())
-            return merged.save_pretrained(folder)
+            cast("PreTrainedModel", self.adapted.merge_and_unload()).save_pretrained(folder)
+            return
         # the folder the base was loaded from was a temporary one
         self.adapted.active_peft_config.base_model_name_or_path = ".."
         # the embedding rows that are trained are part of the adapter

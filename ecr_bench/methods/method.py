@@ -149,6 +149,8 @@ class Method(Part):
     """Whether the teacher is asked in training and at test time (which rules out deployment)."""
     projects: ClassVar[bool] = False
     """Whether its codes are anchors of the projection, so that another projection gives other codes."""
+    embeds: ClassVar[bool] = False
+    """Whether it puts vectors of its own in at the model's input embedding."""
     drop_cue: ClassVar[bool] = False
     """Whether the text is hidden from the model (codes only)."""
     trains_model: ClassVar[bool] = True

@@ -21,11 +21,12 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     ]
 
 
-def hidden_matrices(module: nn.Module) -> list[nn.Parameter]:
-    """Trainable weights of linear layers, without those that are also an embedding (tied heads)."""
+def hidden_matrices(module: nn.Module, frozen: bool = False) -> list[nn.Parameter]:
+    """Trainable weights of linear layers (``frozen``: others too), without those that are also an embedding (tied
+    heads)."""
     embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
     linear = {id(m.weight): m.weight for m in module.modules() if isinstance(m, nn.Linear)}
-    found = [p for key, p in linear.items() if p.requires_grad and p.dim() == 2 and key not in embeddings]
+    found = [p for key, p in linear.items() if (p.requires_grad or frozen) and p.dim() == 2 and key not in embeddings]
     return [p for p in found if isinstance(p, nn.Parameter)]
 
 
@@ -43,11 +44,12 @@ class MuonAdamW(torch.optim.Optimizer):
         groups = parameter_groups(module, weight_decay)
         for group in groups:
             group["params"] = [p for p in group["params"] if id(p) not in taken]
-        # an arm that trains matrices only (LoRA) leaves AdamW one empty group: it refuses none at all
+        # an arm that trains matrices only (LoRA) leaves AdamW one empty group, one that freezes them leaves Muon one:
+        # both refuse none at all
         groups = [group for group in groups if group["params"]] or groups[:1]
         self.adamw = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95), fused=True)
         self.muon = torch.optim.Muon(
-            matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+            [{"params": matrices}], lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
         )
         super().__init__([p for group in groups for p in group["params"]] + matrices, {})
         # the very same dictionaries, so that a learning-rate schedule on this object moves both
@@ -75,13 +77,18 @@ class MuonAdamW(torch.optim.Optimizer):
 def create_optimiser(module: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
     """The optimiser ``config.optimiser`` names, over the trainable parameters of ``module``.
 
-    UserError for Muon where nothing is there for it: an old torch, or a model such as GPT-2 without linear layers.
+    Where all linear layers are frozen, Muon has nothing to do and AdamW trains the rest, as it does beside Muon.
+
+    UserError for Muon where it could never work: an old torch, or a model such as GPT-2 without linear layers; and for
+    any optimiser where nothing is trained at all.
     """
+    if not any(p.requires_grad for p in module.parameters()):
+        raise UserError("nothing to train: every parameter of this arm is frozen")
     if config.optimiser == "adamw":
         groups = parameter_groups(module, config.weight_decay)
         return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
     if not hasattr(torch.optim, "Muon"):
         raise UserError(f"optimiser muon needs torch 2.9 or newer, here is {torch.__version__}; allowed: adamw")
-    if not hidden_matrices(module):
-        raise UserError("optimiser: muon works on linear layers, and this model has none to train; allowed: adamw")
+    if not hidden_matrices(module, frozen=True):
+        raise UserError("optimiser: muon works on linear layers, and this model has none; allowed: adamw")
     return MuonAdamW(module, config.learning_rate, config.weight_decay)

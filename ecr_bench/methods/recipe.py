@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ecr_bench.arm import Arm, Role
 from ecr_bench.errors import UserError
+from ecr_bench.methods.former import FORMER
 from ecr_bench.methods.method import Ingredients, Method, Modifier, Part
 from ecr_bench.methods.registry import METHODS, MODIFIERS
 from ecr_bench.options import read_options
@@ -51,6 +53,8 @@ class Recipe:
         listed, given = list(modifiers), options or {}
         if twice := next((name for name in listed if listed.count(name) > 1), None):
             raise UserError(f"{method} with {', '.join(listed)}: {twice} is listed twice")
+        if method in FORMER and method not in METHODS:
+            raise UserError(f"method {method!r} is now written {json.dumps(FORMER[method])}")
         main = _part(METHODS, method, given)
         places = {name: place for place, name in enumerate(MODIFIERS)}
         others = [_part(MODIFIERS, name, given) for name in listed]

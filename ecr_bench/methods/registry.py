@@ -25,6 +25,9 @@ METHODS = Registry(
     },
 )
 
+SHIPPED = tuple(METHODS)
+"""Without those of plugins."""
+
 MODIFIERS = Registry(
     "modifier",
     {

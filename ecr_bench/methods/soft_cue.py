@@ -17,6 +17,7 @@ class SoftCue(Method):
     """The projected vector itself at the control tokens' places, through a learnt linear map; no anchors."""
 
     uses_anchors = True
+    embeds = True
 
     def source(self, given: Ingredients) -> CodeSource:
         from ecr_bench.ecr.soft import SoftVectors

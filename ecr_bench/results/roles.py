@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ecr_bench.arm import Arm, Role
+from ecr_bench.methods.registry import METHODS, SHIPPED
 from ecr_bench.results.cells import CellCosts
 
-REQUIRED_CONTROLS = ("random", "constant", "language", "shuffled", "codes-only")
+_KINDS = {name: METHODS.get(name) for name in SHIPPED}
+REQUIRED_CONTROLS = tuple(name for name, kind in _KINDS.items() if kind.role.is_control and kind.trains_model)
 """Methods without which attribution is untested (docs/protocol.md, 5); the probe exists for some corpora only."""
 RATIO = 3.0
 """How many times larger the plain model of the question is."""

@@ -1,0 +1,219 @@
+"""What goes together, what does not, what an arm is called, and that options reach only the arms that use them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecr_bench.arm import Arm, Role
+from ecr_bench.config import CellGroup, Experiment, load
+from ecr_bench.errors import UserError
+from ecr_bench.methods.former import FORMER, modern_group
+from ecr_bench.methods.recipe import Recipe, arms_of
+from ecr_bench.methods.registry import METHODS, MODIFIERS, recipe_names
+from ecr_bench.results.roles import REQUIRED_CONTROLS
+from ecr_bench.runner.plan import make_plan
+from ecr_bench.section import Section
+
+GOES_TOGETHER = {
+    "finetune": {"distill", "lora"},
+    "ecr": {"dropout", "refresh", "distill", "lora"},
+    "random": {"dropout", "distill", "lora"},
+    "constant": {"dropout", "distill", "lora"},
+    "language": {"dropout", "distill", "lora"},
+    "shuffled": {"dropout", "distill", "lora"},
+    "oracle": {"dropout", "distill", "lora"},
+    "codes-only": {"refresh", "distill", "lora"},
+    "teacher-probe": set(),
+    "soft-cue": {"dropout", "distill"},
+    "relational": {"lora"},
+}
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_each_modifier_goes_with_a_method_or_says_in_one_line_why_not(method: str) -> None:
+    for modifier in MODIFIERS:
+        if modifier in GOES_TOGETHER[method]:
+            assert Recipe.of(method, [modifier]).name == f"{method}+{modifier}"
+            continue
+        with pytest.raises(UserError, match=rf"^{method}\+{modifier}: ") as caught:
+            Recipe.of(method, [modifier])
+        assert "\n" not in str(caught.value)
+
+
+def test_all_sets_of_modifiers_compose_but_for_the_pairs_that_do_not() -> None:
+    apart = {frozenset({"refresh", "lora"})}
+    for count in range(2, len(list(MODIFIERS)) + 1):
+        for chosen in itertools.combinations(MODIFIERS, count):
+            if any(pair <= set(chosen) for pair in apart):
+                with pytest.raises(UserError, match="does not go with this"):
+                    Recipe.of("ecr", chosen)
+            else:
+                assert Recipe.of("ecr", chosen).name == "+".join(("ecr", *chosen))
+
+
+@given(st.permutations(["dropout", "distill", "lora"]))
+def test_the_order_in_which_modifiers_are_listed_does_not_matter(listed: list[str]) -> None:
+    assert Recipe.of("ecr", listed).to_json() == Recipe.of("ecr", ["dropout", "distill", "lora"]).to_json()
+
+
+def test_a_recipe_comes_back_from_json_with_its_options() -> None:
+    recipe = Recipe.of("ecr", ["lora", "dropout"], {"lora": {"base": "nf4", "rank": 3}, "dropout": {"text": 0.5}})
+    again = Recipe.from_json(recipe.to_json())
+    assert again.to_json() == recipe.to_json() and again.name == "ecr+dropout+lora"
+    assert again.base_precision == "nf4" and again.precisions == ("nf4",)
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ({"method": "magic"}, "unknown method 'magic': allowed are .*ecr"),
+        ({"method": "ecr", "with": ["magic"]}, "unknown modifier 'magic': allowed are .*dropout"),
+        ({"method": "ecr", "with": ["lora", "lora"]}, "lora is listed twice"),
+        ({"method": "ecr", "with": ["lora", {"lora": {"rank": 2}}]}, "lora is listed twice"),
+        ({"method": "ecr", "options": {"weight": 1.0}}, "method 'ecr' has no such option: allowed are none"),
+        ({"method": "relational", "options": {"wait": 1.0}}, "options.relational.wait: .*weight, temperature"),
+        ({"method": "ecr", "with": [{"lora": {"rank": 0}}]}, "options.lora.rank: .*greater than or equal to 1"),
+        ({"method": "ecr", "with": [{"lora": {"rank": "8"}}]}, "options.lora.rank: .*valid integer"),
+        (
+            {"method": "ecr", "with": [{"lora": {"rank": 8}}], "set": {"options.lora.rank": 4}},
+            "lora.rank stands in 'set' and beside its name",
+        ),
+        (
+            {"method": "relational", "with": ["distill"]},
+            "relational and distill do not go together: each brings a loss",
+        ),
+        *(({"method": name}, f"method '{re.escape(name)}' is now written .*method.: ") for name in FORMER),
+    ],
+)
+def test_what_cannot_be_run_is_one_line_before_anything_runs(group: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        make_plan(load("tiny").with_overrides({"cells": [group]}))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"options.lorra.rank": 2}, "options: unknown method or modifier 'lorra': allowed are .*lora"),
+        ({"options.lora.rnk": 2}, "options.lora.rnk: modifier 'lora' has no such option: allowed are base, rank"),
+        ({"options.lora.rank.x": 2}, "unknown key 'options.lora.rank.x'"),
+        ({"options.lora": 2}, "options.lora: .*valid dictionary"),
+        ({"options.ecr.x": 2}, "options.ecr.x: method 'ecr' has no such option: allowed are none"),
+    ],
+)
+def test_options_of_an_experiment_are_read_against_their_owners(overrides: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load("tiny").with_overrides(overrides)
+
+
+def arms(*groups: dict, **overrides: object) -> list[str]:
+    experiment = load("tiny").with_overrides({"cells": list(groups), **overrides})
+    return [str(arm) for group in experiment.cells for arm in arms_of(group, experiment)]
+
+
+def test_arms_print_what_tells_them_from_their_experiment() -> None:
+    lora = {"method": "ecr", "with": [{"lora": {"base": "int8"}}]}
+    assert arms(lora) == ["ecr+lora-1x[lora.base=int8]"]
+    assert arms(lora, **{"options.lora.base": "int8"}) == ["ecr+lora-1x"]
+    assert arms({"method": "ecr", "with": [{"lora": {"base": "dense"}}]}) == ["ecr+lora-1x"]
+    assert arms({"method": "ecr", "with": ["lora"], "set": {"options.lora.rank": 2}}) == ["ecr+lora-1x[lora.rank=2]"]
+    assert arms({"method": "relational", "options": {"weight": 2.0}}) == ["relational-1x[relational.weight=2.0]"]
+    assert arms({"method": "ecr", "set": {"control_tokens.count": 1}}) == ["ecr-1x[control_tokens.count=1]"]
+
+
+def test_ways_to_set_an_option_give_the_same_stage() -> None:
+    beside = {"method": "ecr", "with": [{"dropout": {"text": 0.5}}]}
+    inside = {"method": "ecr", "with": ["dropout"], "set": {"options.dropout.text": 0.5}}
+    plain = {"method": "ecr", "with": ["dropout"]}
+    tiny = load("tiny")
+    plans = [make_plan(tiny.with_overrides({"cells": [group]})) for group in (beside, inside)]
+    plans.append(make_plan(tiny.with_overrides({"cells": [plain], "options.dropout.text": 0.5})))
+    assert len({plan.cells[0].train for plan in plans}) == 1
+    assert make_plan(tiny.with_overrides({"cells": [plain]})).cells[0].train != plans[0].cells[0].train
+
+
+def test_options_are_part_of_the_arms_that_use_them_only() -> None:
+    groups = [{"method": "finetune"}, {"method": "relational"}]
+    groups += [{"method": "ecr", "with": [name]} for name in ("dropout", "distill", "lora")]
+    tiny = load("tiny").with_overrides({"cells": groups})
+    before = {cell.arm.name: cell.train for cell in make_plan(tiny).cells}
+    for key, value in {
+        "relational.weight": 2.0, "dropout.text": 0.1, "distill.weight": 0.9, "lora.rank": 2, "refresh.times": 1,
+    }.items():  # fmt: skip
+        after = make_plan(tiny.with_overrides({f"options.{key}": value})).cells
+        changed = {cell.arm.name for cell in after if cell.train != before[cell.arm.name]}
+        assert changed == {name for name in before if key.partition(".")[0] in name.split("+")}
+
+
+def test_an_experiment_with_recipes_survives_its_own_dump() -> None:
+    cells = [{"method": "ecr", "with": ["dropout", {"lora": {"base": "nf4"}}], "options": {}}]
+    experiment = load("tiny").with_overrides({"cells": cells, "options.lora.rank": 2})
+    dump = experiment.model_dump(mode="json")
+    assert dump["cells"][0]["with"] == ["dropout", {"lora": {"base": "nf4"}}]
+    assert Experiment.model_validate(yaml.safe_load(yaml.safe_dump(dump))) == experiment
+
+
+def test_roles_are_what_the_classes_state() -> None:
+    assert REQUIRED_CONTROLS == ("random", "constant", "language", "shuffled", "codes-only")
+    assert Recipe.of("ecr").role is Role.MAIN and Recipe.of("ecr", ["dropout"]).role is Role.CONTENDER
+    assert Recipe.of("finetune", ["lora"]).role is Role.CONTENDER
+    # not deployable and no contender, whatever is added
+    assert Recipe.of("oracle", ["lora"]).role is Role.UPPER_BOUND
+    assert Recipe.of("shuffled", ["dropout"]).role is Role.ANCHOR_CONTROL
+
+    class Variant(METHODS.get("ecr")):  # type: ignore[misc]
+        """A variant of ECR."""
+
+    assert Variant.role is Role.CONTENDER
+
+
+def test_every_former_name_has_a_recipe_and_every_recipe_a_name() -> None:
+    names = set(recipe_names())
+    for name in FORMER:
+        group = CellGroup.model_validate(modern_group({"method": name, "set": {"lora.rank": 2, "anchors.k": 8}}))
+        assert Recipe.of_group(group, {}).name in names
+        assert set(group.set) == {"options.lora.rank", "anchors.k"}
+    assert {"ecr", "finetune+distill", "ecr+dropout+lora"} <= names
+
+
+def test_an_arm_of_a_recipe_is_the_arm_a_run_keeps() -> None:
+    arm = Recipe.of("ecr", ["lora"]).arm("1x", {"lora.base": "nf4"})
+    assert arm == Arm("ecr", "1x", ("lora",), (("lora.base", "nf4"),)) and Arm.from_json(arm.to_json()) == arm
+
+
+@pytest.mark.parametrize("registry", [METHODS, MODIFIERS], ids=lambda registry: registry.kind)
+def test_every_option_is_documented(registry: object) -> None:
+    for name in registry:  # type: ignore[attr-defined]
+        kind: type[Section] = registry.get(name).Options  # type: ignore[attr-defined]
+        assert all(field.description for field in kind.model_fields.values()), name
+
+
+LIGHT = """
+import sys
+from ecr_bench.config import load
+from ecr_bench.methods.recipe import Recipe
+from ecr_bench.methods.registry import METHODS, MODIFIERS
+from ecr_bench.options import listing
+from ecr_bench.owners import check_options
+
+print(*(line for registry in (METHODS, MODIFIERS) for line in listing(registry)), sep="\\n")
+Recipe.of("ecr", ["dropout", "distill"])
+heavy = {"torch", "transformers", "lightning", "peft"} & set(sys.modules)
+sys.exit(f"imported: {heavy}" if heavy else 0)
+"""
+
+
+def test_methods_are_listed_checked_and_composed_without_torch() -> None:
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", LIGHT], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "('  rank', 'int ≥ 1, default 16: Rank of the two factors.')" in done.stdout
