@@ -237,8 +237,10 @@ def _fields_at(root: type[BaseModel], location: tuple[int | str, ...]) -> list[s
 
 
 def load(name_or_file: str) -> Experiment:
-    """Read an experiment by shipped name (``quick``) or by path of a YAML file."""
+    """Read an experiment by shipped name (``quick``) or by path of a YAML file; former names are read as today's."""
+    from ecr_bench.methods.former import modern_experiment
+
     raw = read(name_or_file)
     if isinstance(raw, dict) and "axis" in raw:
         raise UserError(f"{name_or_file} is an ablation (it has 'axis'): ecr-bench ablate {name_or_file}")
-    return parse(raw, str(locate(name_or_file)))
+    return parse(modern_experiment(raw) if isinstance(raw, dict) else raw, str(locate(name_or_file)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from ecr_bench import config
@@ -13,8 +11,9 @@ from ecr_bench.results.claims_file import load_claims
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.strict_yaml import parse_yaml
 from ecr_bench.yaml_files import parse_set
+from tests.outside import CASES as CASES_FOLDER
+from tests.outside import needs_cases
 
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "cases"
 HEAD = "extends: tiny\nname: mine\n"
 CASES = {
     "latin1": ("# Größe\n" + HEAD).encode("latin-1"),
@@ -136,9 +135,9 @@ ELSEWHERE = {"diverges.yaml", "hyphen-size.yaml"}
 """Sound experiments, whose outcome other tests hold."""
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared/cases is not here")
+@needs_cases
 def test_every_shared_case_is_one_line():
-    found = sorted(path for path in (SHARED / "experiments").glob("*.yaml"))
+    found = sorted(path for path in (CASES_FOLDER / "experiments").glob("*.yaml"))
     assert len(found) > len(ELSEWHERE)
     for path in found:
         if path.name in ELSEWHERE:

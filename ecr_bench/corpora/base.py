@@ -23,6 +23,8 @@ from ecr_bench.types import CORPUS_COLUMNS, Split
 
 SPLITS: tuple[str, ...] = get_args(Split)
 TEST_SHARE, VALIDATION_SHARE = 0.15, 0.05
+LEAST_TEST, LEAST_VALIDATION = 3, 10
+"""Units of a stratum from which on one is drawn for the test, and one for validation."""
 _PRIORITY = {"test": 0, "validation": 1, "train": 2}
 
 
@@ -136,10 +138,10 @@ class Deduplicator:
 def draw_splits(strata: Mapping[str, str], seed: int, kinds: Mapping[str, str] | None = None) -> dict[str, str]:
     """Draw a split for each unit: 80/5/15 train/validation/test inside each stratum.
 
-    ``strata`` maps unit -> stratum. A stratum of at least 3 units has a test unit, one of at least 10 a
-    validation unit; smaller ones are all training. ``kinds`` (unit -> kind) spreads the test units over the
-    kinds of a stratum, in an order of kinds that is the same for all strata, a kind's only unit last. The
-    draw depends on the names and the seed, not on the order of the units.
+    ``strata`` maps unit -> stratum. A stratum of at least ``LEAST_TEST`` units has a test unit, one of at least
+    ``LEAST_VALIDATION`` a validation unit; smaller ones are all training. ``kinds`` (unit -> kind) spreads the test
+    units over the kinds of a stratum, in an order of kinds that is the same for all strata, a kind's only unit last.
+    The draw depends on the names and the seed, not on the order of the units.
     """
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for unit, stratum in strata.items():
@@ -151,8 +153,8 @@ def draw_splits(strata: Mapping[str, str], seed: int, kinds: Mapping[str, str] |
             units.sort(key=lambda unit: _digest(f"{seed}/unit/{unit}"))
             last = len(strata) if len(units) == 1 and kinds else 0
             ranked += [(index + last, _digest(f"{seed}/kind/{kind}"), unit) for index, unit in enumerate(units)]
-        test = max(1, round(TEST_SHARE * len(ranked))) if len(ranked) >= 3 else 0
-        validation = max(1, round(VALIDATION_SHARE * len(ranked))) if len(ranked) >= 10 else 0
+        test = max(1, round(TEST_SHARE * len(ranked))) if len(ranked) >= LEAST_TEST else 0
+        validation = max(1, round(VALIDATION_SHARE * len(ranked))) if len(ranked) >= LEAST_VALIDATION else 0
         for index, (_, _, unit) in enumerate(sorted(ranked)):
             result[unit] = "test" if index < test else "validation" if index < test + validation else "train"
     return result

@@ -76,10 +76,11 @@ def _csv(path: Path) -> Iterator[Record]:
 
 def _parquet(path: Path) -> Iterator[Record]:
     try:
-        table = pq.read_table(io.BytesIO(read_bytes(path)))
+        file = pq.ParquetFile(io.BytesIO(read_bytes(path)))
+        _check_header(path, file.schema_arrow.names)
+        table = file.read()
     except pa.ArrowException as error:
         raise UserError(f"{path}: not a Parquet file") from error
-    _check_header(path, table.column_names)
     for number, record in enumerate(table.to_pylist(), 1):
         yield f"{path}:row {number}", record
 

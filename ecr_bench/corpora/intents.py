@@ -66,17 +66,23 @@ class Template:
         return self.first_scene + 6 * (lap // 3) + step
 
 
-def build(config: CorpusConfig) -> Corpus:
-    """Write at most ``config.rows`` distinct sentences, evenly over the languages.
-
-    Raises UserError for an unknown language or option, or fewer rows than languages.
-    """
+def check_config(config: CorpusConfig) -> tuple[str, ...]:
+    """The languages it will have; UserError as for ``build``."""
     no_options(config)
     languages = chosen_languages(config, LANGUAGES)
     if config.rows < len(languages):
         raise UserError(
             f"corpus.rows: {config.rows} rows are too few for {len(languages)} languages: allowed is one each or more"
         )
+    return languages
+
+
+def build(config: CorpusConfig) -> Corpus:
+    """Write at most ``config.rows`` distinct sentences, evenly over the languages.
+
+    Raises UserError for an unknown language or option, or fewer rows than languages.
+    """
+    languages = check_config(config)
     dropped = Deduplicator()
     sources = {lang: sentences(lang, config.seed, dropped) for lang in languages}
     rows = fill_evenly(sources, config.rows)

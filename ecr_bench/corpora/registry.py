@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from ecr_bench.errors import UserError
@@ -19,6 +20,15 @@ CORPORA.add("sib200", "ecr_bench.corpora.sib200:build", "SIB-200 topics from a f
 CORPORA.add("xcopa", "ecr_bench.corpora.xcopa:build", "XCOPA from a folder of yours: cause or effect, 11 languages")
 CORPORA.add("files", "ecr_bench.corpora.files:build", "your own JSONL, CSV or Parquet file")
 CORPORA.add("hub", "ecr_bench.corpora.hub:build", "a Hugging Face dataset, by repository id or saved folder")
+
+
+def languages_of(config: CorpusConfig) -> tuple[str, ...] | None:
+    """The languages a corpus will have, where that is known without building it; UserError for wrong options.
+
+    A corpus says it by a function ``check_config(config)`` beside what it registers.
+    """
+    check = getattr(sys.modules[CORPORA.get(config.name).__module__], "check_config", None)
+    return None if check is None else tuple(check(config))
 
 
 def build(config: CorpusConfig) -> Corpus:

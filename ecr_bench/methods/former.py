@@ -27,16 +27,24 @@ SECTIONS = ("distill", "relational", "dropout", "refresh", "lora")
 
 def modern_group(group: Mapping[str, Any]) -> dict[str, Any]:
     """A cell group of a published experiment as it would be written now."""
-    overrides = {_modern_key(key): value for key, value in (group.get("set") or {}).items()}
-    return {**group, **FORMER.get(group["method"], {}), "set": overrides}
+    overrides = group.get("set") or {}
+    if isinstance(overrides, Mapping):
+        overrides = {_modern_key(str(key)): value for key, value in overrides.items()}
+    method = group.get("method")
+    recipe = FORMER.get(method, {}) if isinstance(method, str) else {}
+    return {**group, **recipe, "set": overrides}
 
 
 def modern_experiment(experiment: Mapping[str, Any]) -> dict[str, Any]:
-    """A published experiment as it would be written now."""
+    """A published experiment as it would be written now; what is wrong in it stays for its reader to refuse."""
     moved = {name: experiment[name] for name in SECTIONS if name in experiment}
     kept = {key: value for key, value in experiment.items() if key not in moved}
-    options = {**moved, **(experiment.get("options") or {})}
-    return {**kept, "options": options, "cells": [modern_group(group) for group in experiment.get("cells") or ()]}
+    given, cells = experiment.get("options") or {}, experiment.get("cells") or []
+    if moved:
+        kept["options"] = {**moved, **given} if isinstance(given, Mapping) else given
+    if isinstance(cells, list | tuple):
+        kept["cells"] = [modern_group(group) if isinstance(group, Mapping) else group for group in cells]
+    return kept
 
 
 def _modern_key(dotted: str) -> str:

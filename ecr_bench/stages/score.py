@@ -44,6 +44,8 @@ class Cost(Section):
 
 class Scored(Section):
     items: int
+    cut: dict[str, int]
+    """Task -> items whose context was cut on its left to fit the window; tasks without any are left out."""
     precisions: dict[str, Cost]
 
 
@@ -59,6 +61,7 @@ class ScoreStage(Work[ScoreSettings, ScoreInputs, Scored]):
     @staticmethod
     def run(settings: ScoreSettings, inputs: ScoreInputs, folder: Path, report: Report) -> Scored:
         import time
+        from collections import Counter
 
         import pandas as pd
 
@@ -76,6 +79,7 @@ class ScoreStage(Work[ScoreSettings, ScoreInputs, Scored]):
         metadata = {"cell": "", "arm": "", "seed": 0, "seen_languages": settings.seen}
         records: list[dict[str, Any]] = []
         costs: dict[str, Cost] = {}
+        cut: Counter[str] = Counter()
         for index, precision in enumerate(settings.precisions):
             report(index, len(settings.precisions))
             reset_peak_memory()
@@ -87,6 +91,7 @@ class ScoreStage(Work[ScoreSettings, ScoreInputs, Scored]):
                 scored, diverged = [], str(error)
             seconds = time.perf_counter() - started
             records += scored
+            cut = Counter(name for name, _ in scorer.lm.last_cut)  # the same at every precision
             costs[precision] = Cost(
                 bytes=scorer.bytes,
                 disk_bytes=disk_bytes(model, scorer.bytes),
@@ -95,7 +100,7 @@ class ScoreStage(Work[ScoreSettings, ScoreInputs, Scored]):
                 diverged=diverged,
             )
         write_records(folder / "records.parquet", pd.DataFrame(records, columns=SCHEMA.names))
-        return Scored(items=sum(len(task.eval_docs) for task in tasks), precisions=costs)
+        return Scored(items=sum(len(task.eval_docs) for task in tasks), cut=cut, precisions=costs)
 
     @classmethod
     def chosen(cls, settings: ScoreSettings) -> Iterable[Chosen]:

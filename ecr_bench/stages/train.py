@@ -178,7 +178,7 @@ def _train(settings: TrainSettings, inputs: TrainInputs, given: Ingredients, fol
     import torch
     from transformers import AutoModelForCausalLM
 
-    from ecr_bench.data.encode import encode_items, encode_texts, refuse_empty_options
+    from ecr_bench.data.encode import encode_items, encode_texts, refuse_empty_options, refuse_too_long
     from ecr_bench.data.module import ExamplesDataModule, Mixture
     from ecr_bench.data.tokenizer import context_window
     from ecr_bench.items.files import read_items
@@ -190,12 +190,14 @@ def _train(settings: TrainSettings, inputs: TrainInputs, given: Ingredients, fol
 
     recipe, finetune, seed = settings.recipe.recipe, settings.finetune, settings.seed
     assert settings.fitting is not None
-    refuse_empty_options(given.tokenizer, read_items(inputs.items / "test"))  # before anything is trained
+    tested = read_items(inputs.items / "test")
+    refuse_empty_options(given.tokenizer, tested)  # before anything is trained
     conditioner = recipe.conditioner(given)
     model: Any = read_folder(AutoModelForCausalLM, inputs.base / "model", dtype=torch.float32)
     if conditioner.tokens is not None:
         conditioner.tokens.add_to(model, given.control_tokens.init_std, seed)
     window = context_window(model.config, given.tokenizer)
+    refuse_too_long(conditioner, tested, window)
     parameters = count_parameters(model)  # before quantisation, which packs several into one number
     if recipe.base_precision is not None:
         from ecr_bench.device import device
