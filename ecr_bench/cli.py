@@ -87,8 +87,8 @@ def compare(a: str, b: str) -> None:
     """Compare two arms or cells item by item: FOLDER:ARM, e.g. runs/quick:ecr-1x or runs/quick:ecr-1x-s0:int8.
 
     Args:
-        a: run folder, arm or cell, and optionally a precision.
-        b: the same; another folder may be named if both runs scored the same items.
+        a: run folder, arm or cell, and optionally a precision; or the folder of an evaluation (eval --out).
+        b: the same; another folder may be named. Items that only one of them scored are left out.
     """
     from ecr_bench.publish import compare_references
     from ecr_bench.report.terminal import print_table
@@ -217,6 +217,8 @@ def evaluate(
     limit: int | None = None,
     out: Path | None = None,
     no_ecr: bool = False,
+    max_length: int | None = None,
+    skip_long: bool = False,
     seen: list[str] | None = None,
     plugin: list[str] | None = None,
 ) -> None:
@@ -231,6 +233,9 @@ def evaluate(
         limit: only the first documents of each task and language.
         out: folder for records.parquet and eval.json; default is one in runs/eval.
         no_ecr: leave out control tokens and score exactly as lm-eval's hf does.
+        max_length: window in tokens, at most what the model reads (default).
+        skip_long: leave out items that the window cannot hold, with and without control tokens and in every precision,
+            and say how many; otherwise their task fails.
         seen: languages that had labelled training rows; records call all others unseen.
         plugin: Python file that registers more tasks.
     """
@@ -242,7 +247,9 @@ def evaluate(
     from ecr_bench.report.public import run_evaluation
     from ecr_bench.runner.public import Evaluation
 
-    asked = Evaluation(model, tuple(tasks), data_dir, precision, limit, not no_ecr, tuple(seen or ()))
+    asked = Evaluation(
+        model, tuple(tasks), data_dir, precision, limit, not no_ecr, tuple(seen or ()), max_length, skip_long
+    )
     run_evaluation(asked, out, Console())
 
 
@@ -353,7 +360,9 @@ def _list(kind: str, lines: Iterable[tuple[str, str]]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: exit code 2 and one line for bad input, 3 for a published file that was changed, 130 for Ctrl-C."""
+    """Entry point: exit code 2 and one line for bad input, 3 for a published file that was changed and for tasks of an
+    evaluation that failed, 130 for Ctrl-C.
+    """
     try:
         chosen = command_parser(COMMANDS).parse_args(arguments)
         options = chosen[chosen.command].as_dict()

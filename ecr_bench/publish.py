@@ -34,7 +34,8 @@ from ecr_bench.results.collect import (
     collect_surface,
     divergence_note,
 )
-from ecr_bench.results.compare import differences, differences_between
+from ecr_bench.results.compare import differences, differences_between, unpaired
+from ecr_bench.results.eval_folder import EvalFolder
 from ecr_bench.results.files import RUN, read_manifest
 from ecr_bench.run import Run
 from ecr_bench.runner.ablation import Ablation
@@ -154,24 +155,36 @@ def ablate_and_publish(
 
 
 def compare_references(a: str, b: str) -> Table:
-    """``FOLDER:ARM``, ``FOLDER:CELL`` or either with ``:PRECISION``: A minus B by split and task.
+    """``FOLDER:ARM``, ``FOLDER:CELL`` or either with ``:PRECISION``; or the folder of an evaluation: A minus B by task.
+
+    Items that one side has not (``eval --skip-long``) are left out of both; the caption says how many.
 
     UserError where one is not there or two runs share no item.
     """
     folders, names, precisions = zip(*map(_reference, (a, b)), strict=True)
-    runs = {folder: Run.load(folder) for folder in dict.fromkeys(folders)}
+    runs = {folder: _open(folder) for folder in dict.fromkeys(folders)}
     left, right = (runs[folder] for folder in folders)
     picked = [run.pick(name, at) for run, name, at in zip((left, right), names, precisions, strict=True)]
     if folders[0].resolve() == folders[1].resolve():
-        lines = differences(left.records(), *picked)
+        lines, alone = differences(left.records(), *picked), (0, 0)
     else:
-        lines = differences_between(left.records(), right.records(), *picked)
-    shown = [f"{folder}:{side}" for folder, side in zip(folders, picked, strict=True)]
+        both = left.records(), right.records()
+        lines, alone = differences_between(*both, *picked), unpaired(*both)
+    shown = [
+        f"{folder}:{side}" + (f", without {lost} items that the other side has not" if lost else "")
+        for folder, side, lost in zip(folders, picked, alone, strict=True)
+    ]
     return compare_table(lines, *shown)
+
+
+def _open(folder: Path) -> Run | EvalFolder:
+    return EvalFolder(folder) if EvalFolder.is_one(folder) else Run.load(folder)
 
 
 def _reference(text: str) -> tuple[Path, str, str | None]:
     """Folder, name, precision; UserError shows the form."""
+    if EvalFolder.is_one(Path(text)):
+        return Path(text), "", None
     parts = text.split(":")
     if len(parts) not in (2, 3) or not all(parts):
         raise UserError(f"{text!r}: write FOLDER:ARM or FOLDER:ARM:PRECISION, for example runs/quick:ecr-1x:int8")

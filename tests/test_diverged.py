@@ -10,15 +10,17 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from ecr_bench.bundle.export import export
 from ecr_bench.bundle.files import write_meta
 from ecr_bench.bundle.use import open_bundle
 from ecr_bench.cli import main
-from ecr_bench.config import load
+from ecr_bench.config import ProjectionConfig, load
 from ecr_bench.divergence import KEY, DivergedError, after_training, broken_parameter, check_finite, inherited
 from ecr_bench.ecr.conditioner import Conditioner
+from ecr_bench.ecr.projection import fit_projection, load_projection
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.records import read_records
@@ -46,8 +48,8 @@ GROUPS: list[dict[str, Any]] = [
     {"method": "finetune"},
     {"method": "ecr"},
     {"method": "ecr", "set": FAST},
-    {"method": "distill", "set": {**FAST, "distill.size": "3x"}},
-    {"method": "distill", "set": {**FAST, "distill.size": "3x", "distill.cache_top_k": 4}},
+    {"method": "finetune", "with": ["distill"], "set": FAST},
+    {"method": "finetune", "with": [{"distill": {"cache_top_k": 4}}], "set": FAST},
     {"method": "ecr", "set": {**BROKEN_BASE, "projection.kind": "hidden"}},
     {"method": "teacher-probe", "set": {**BROKEN_BASE, "projection.kind": "hidden"}},
     {"method": "ecr", "set": {**FAST, "teacher": {"name": "checkpoint", "rows": 200, "options": {"size": "3x"}}}},
@@ -85,7 +87,7 @@ def test_each_cell_that_diverged_says_why_and_the_others_are_sound(done: Done) -
     assert [label for label in labels if label not in found] == list(SOUND)
     by_group = dict(zip(labels[2:], GROUPS[2:], strict=True))
     for label, group in by_group.items():
-        if group["method"] == "distill":
+        if group.get("with"):
             assert found[label].startswith("the teacher it is distilled from diverged (")
         elif "pretrain.learning_rate" in group["set"]:
             assert found[label].startswith("its base model diverged (")
@@ -195,7 +197,7 @@ def test_sound_weights_pass_at_every_precision(model: Any, tmp_path: Path) -> No
     assert not any(broken_parameter(PRECISIONS.get(name)(tmp_path / "m", "cpu")) for name in PRECISIONS)
 
 
-@pytest.mark.parametrize("way", ["size", "distill.model", "bundle"])
+@pytest.mark.parametrize("way", ["size", "distill.model", "bundle", "lm-eval"])
 def test_a_given_model_with_broken_weights_is_one_line(
     way: str, folder: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
@@ -208,10 +210,26 @@ def test_a_given_model_with_broken_weights_is_one_line(
         "size": lambda: load_pretrained(PretrainedSize(model=str(folder), max_length=32), tokenizer),
         "distill.model": lambda: load_teacher(folder, tokenizer, 16),
         "bundle": bundle,
+        "lm-eval": lambda: EcrLM(str(folder), device="cpu"),
     }
     with pytest.raises(DivergedError, match=r"not finite.*diverged") as caught:
         ways[way]()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["token-table", "hidden"])
+def test_a_projection_with_broken_numbers_is_one_line(
+    kind: str, model: Any, tokenizer: PreTrainedTokenizerFast, sentences: list[str], tmp_path: Path
+) -> None:
+    ids = tokenizer(sentences[:60], add_special_tokens=False)["input_ids"]
+    config = ProjectionConfig(kind=kind, rank=4, layer=1)
+    fit_projection(config, ids, torch.randn(60, 6), len(tokenizer), model, 0).save(tmp_path / "p")
+    load_projection(tmp_path / "p")
+    tensors = load_file(tmp_path / "p" / "projection.safetensors")
+    next(iter(tensors.values())).fill_(torch.nan)
+    save_file(tensors, tmp_path / "p" / "projection.safetensors")
+    with pytest.raises(DivergedError, match=r"projection\.safetensors: \w+ is not finite"):
+        load_projection(tmp_path / "p")
 
 
 def test_eval_of_broken_weights_is_one_line(folder: Path, tmp_path: Path, capsys: Any) -> None:

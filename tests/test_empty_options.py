@@ -11,17 +11,20 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from ecr_bench import config
+from ecr_bench.cli import main
 from ecr_bench.data.encode import encode_items, refuse_empty_options
 from ecr_bench.data.joint import joint_ids, plain_ids
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
+from ecr_bench.evaluation.records import read_records
 from ecr_bench.evaluation.run import evaluate, load_item_tasks
+from ecr_bench.io import read_json
 from ecr_bench.items.files import write_items
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.runner.cells import train_stage
 from ecr_bench.types import Item
 from tests.public_sets import documents, tiny_model, write
-from tests.test_cli import fails
 from tests.test_joint import conditioner_of, llama
 from tests.tokenizer_kinds import KINDS, LANGUAGES, sentence, tokenizer_of
 
@@ -53,7 +56,7 @@ def test_every_way_of_scoring_refuses_it_and_names_task_item_and_tokenizer(kind:
     conditioner = {"plain arm": conditioner_of("plain", kind), "prefix": conditioner_of("prefix", kind)}.get(way)
     lm = EcrLM(model, tokenizer=tokenizer, conditioner=conditioner, fast=way != "slow")
     message = f"task some_task, item 5: the option .* adds no token to the prompt .* \\(tokenizer {kind}\\)"
-    for refuse in (lm.loglikelihood, lm.refuse_empty_options):
+    for refuse in (lm.loglikelihood, lm.find_too_long):
         with pytest.raises(UserError, match=message) as caught:
             refuse(request(pair))
         assert "\n" not in str(caught.value)
@@ -107,13 +110,13 @@ def test_a_run_finds_it_in_test_items_before_it_trains(tmp_path: Path, monkeypat
         tokenizer = tokenizer_of("wordpiece")
 
     finetune = config.load("tiny").finetune.model_dump()
-    spec = {"finetune": finetune, "seed": 0, "method": "finetune"}
+    spec = {"finetune": finetune, "seed": 0, "recipe": Recipe.of("finetune").to_json()}
     with pytest.raises(UserError, match="task ecr_intent_en, item i1"):
         train_stage(spec, {"items": tmp_path / "items", "corpus": tmp_path}, tmp_path, None)
 
 
 @pytest.mark.parametrize("ecr", [True, False])
-def test_eval_finds_it_before_anything_is_scored_or_written(
+def test_eval_finds_it_and_scores_the_other_tasks(
     ecr: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tokenizer, folder = tokenizer_of("wordpiece"), tmp_path / "model"
@@ -128,5 +131,10 @@ def test_eval_finds_it_before_anything_is_scored_or_written(
     out = tmp_path / "out"
     arguments = ["eval", str(folder), "xcopa", "--data-dir", str(tmp_path / "data"), "--out", str(out)]
     capsys.readouterr()
-    assert "task xcopa_zh, item 3: the option" in fails(capsys, *arguments)
-    assert not (out / "records.parquet").exists()
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 3
+    told = read_json(out / "eval.json")["tasks"]
+    assert "task xcopa_zh, item xcopa_zh:3: the option" in told["xcopa_zh"]["failed"]
+    assert told["xcopa_it"]["failed"] is None
+    assert set(read_records(out / "records.parquet")["task_name"]) == {"xcopa_it"}

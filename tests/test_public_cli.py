@@ -141,17 +141,6 @@ def test_null_tokens_are_announced(folder: Path, tmp_path: Path, capsys: Any) ->
     assert len(tokens) == 1 and len(set(tokens.pop())) == 1
 
 
-def test_a_window_without_room_is_one_line(folder: Path, data: Path, tmp_path: Path, capsys: Any) -> None:
-    small = shutil.copytree(folder, tmp_path / "small")
-    config = (
-        (small / "config.json").read_text().replace('"max_position_embeddings": 256', '"max_position_embeddings": 8')
-    )
-    (small / "config.json").write_text(config)
-    line = fails(capsys, *ask(small, data, "--out", str(tmp_path / "out")))
-    assert "task xcopa_it" in line and "leaves no room for its prompt" in line
-    assert not (tmp_path / "out").exists()
-
-
 def test_the_interval_is_that_of_a_mean_over_clusters() -> None:
     """Against the formula for independent clusters: 100 pairs of equal items have half as many clusters."""
     import pandas as pd

@@ -83,7 +83,7 @@ def draw(seed: int, contexts: int = 12) -> list[Request]:
     requests += [requests[0], requests[3], Request((5,), (6,)), Request((5,), (6, 7)), Request((5,), (6, 8))]
     requests += [Request(tokens(60, 60), tokens(1, 6)) for _ in range(2)]
     shared = tokens(WINDOW - 2, WINDOW - 2)
-    requests += [Request(shared, tokens(1, 1)), Request(shared, tokens(9, 9)), Request((4,), tokens(90, 90))]
+    requests += [Request(shared, tokens(1, 1)), Request(shared, tokens(9, 9)), Request((4,), tokens(WINDOW, WINDOW))]
     rng.shuffle(requests)
     return requests
 

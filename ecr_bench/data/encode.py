@@ -16,9 +16,11 @@ from ecr_bench.data.cutting import TextRow
 from ecr_bench.data.joint import (
     EncodedQuestion,
     Question,
+    TooLongError,
     encode_contexts,
     encode_options,
     encode_questions,
+    find_too_long,
     joint_ids,
     plain_ids,
 )
@@ -55,6 +57,12 @@ def ask(items: Sequence[Item]) -> list[Question]:
 def refuse_empty_options(tokenizer: PreTrainedTokenizerBase, items: Sequence[Item]) -> None:
     """UserError for the first option that adds no token to its prompt: it could be neither trained nor scored."""
     encode_options(tokenizer, ask(items))
+
+
+def refuse_too_long(conditioner: Conditioner, items: Sequence[Item], max_length: int) -> None:
+    """TooLongError naming the first of ``items`` that a window cannot hold with the prompts of ``conditioner``."""
+    if found := find_too_long(conditioner, ask(items), max_length):
+        raise TooLongError(found)
 
 
 def encode_items(conditioner: Conditioner, items: Sequence[Item], max_length: int) -> list[Example]:

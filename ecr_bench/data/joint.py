@@ -36,21 +36,87 @@ class EncodedQuestion:
 
     context: Encoded
     continuations: tuple[Ids, ...]
+    cut: bool
+    """Whether the context lost text to fit."""
+
+
+@dataclass(frozen=True)
+class TooLong:
+    """A question that a window cannot hold."""
+
+    name: str
+    """Task and item."""
+    option: int
+    """Tokens of its longest continuation."""
+    kept: int
+    """Tokens of the prompt that must stay: BOS, control tokens and one of text, or all of a prompt that is shorter."""
+    window: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: an option of {self.option} tokens leaves no room for its prompt in a window of "
+            f"{self.window} (with the {self.kept} tokens of it that must stay, {self.option - 1 + self.kept} are read)"
+        )
+
+
+class TooLongError(UserError):
+    """There are questions that a window cannot hold; the message names the first."""
+
+    def __init__(self, found: Sequence[TooLong]) -> None:
+        more = f"; {len(found) - 1} more do not fit either" if len(found) > 1 else ""
+        super().__init__(f"{found[0]}{more}: take a longer window, or leave such items out")
+        self.found = tuple(found)
+
+
+def too_long(name: str, context: int, option: int, control_tokens: int, window: int) -> TooLong | None:
+    """Whether a ``context`` cannot be cut so that it and an ``option``, both in tokens, fit ``window`` inputs.
+
+    The last token of an option is never an input. The rule is the same for every arm; ``context`` counts its control
+    tokens.
+    """
+    kept = min(context, control_tokens + 2)
+    return TooLong(name, option, kept, window) if option - 1 + kept > window else None
 
 
 def encode_questions(conditioner: Conditioner, questions: Sequence[Question], max_length: int) -> list[EncodedQuestion]:
     """Token ids of each question. Its context leaves room for its longest continuation in ``max_length`` inputs.
 
     The last token of a continuation is never an input, hence one token more than the window in all. UserError for a
-    continuation that adds no token to its prompt, or leaves the prompt no room.
+    continuation that adds no token to its prompt; TooLongError where one leaves its prompt no room.
     """
     options = encode_options(conditioner.tokenizer, questions)
-    rooms = [
-        _room(conditioner, question.name, max(map(len, ids)), max_length)
-        for question, ids in zip(questions, options, strict=True)
+    prompts = [question.prompt for question in questions]
+    whole = encode_contexts(conditioner, prompts, [None] * len(prompts))
+    if found := _misfits(conditioner.count, questions, whole, options, max_length):
+        raise TooLongError(found)
+    rooms = [max_length + 1 - max(map(len, ids)) for ids in options]
+    contexts = [
+        context if len(context.ids) <= room else conditioner.encode([stripped(prompt)], max_tokens=room)[0]
+        for context, prompt, room in zip(whole, prompts, rooms, strict=True)
     ]
-    contexts = encode_contexts(conditioner, [question.prompt for question in questions], rooms)
-    return [EncodedQuestion(context, ids) for context, ids in zip(contexts, options, strict=True)]
+    return [
+        EncodedQuestion(context, ids, len(context.ids) < len(before.ids))
+        for context, ids, before in zip(contexts, options, whole, strict=True)
+    ]
+
+
+def find_too_long(conditioner: Conditioner, questions: Sequence[Question], max_length: int) -> list[TooLong]:
+    """Those of ``questions`` for which ``encode_questions`` would raise TooLongError."""
+    options = encode_options(conditioner.tokenizer, questions)
+    whole = encode_contexts(conditioner, [question.prompt for question in questions], [None] * len(questions))
+    return _misfits(conditioner.count, questions, whole, options, max_length)
+
+
+def _misfits(
+    control_tokens: int,
+    questions: Sequence[Question],
+    whole: Sequence[Encoded],
+    options: Sequence[tuple[Ids, ...]],
+    window: int,
+) -> list[TooLong]:
+    asked = zip(questions, whole, options, strict=True)
+    found = (too_long(q.name, len(c.ids), max(map(len, ids)), control_tokens, window) for q, c, ids in asked)
+    return [one for one in found if one is not None]
 
 
 def encode_options(tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question]) -> list[tuple[Ids, ...]]:
@@ -68,15 +134,20 @@ def encode_contexts(conditioner: Conditioner, prompts: Sequence[Prompt], rooms: 
 
     Each distinct prompt is encoded once. Text is dropped from the left, control tokens stay (``Conditioner.encode``).
     """
-    stripped = [replace(prompt, text=move_spaces(prompt.text, "")[0]) for prompt in prompts]
-    distinct = list(dict.fromkeys(stripped))
+    bare = [stripped(prompt) for prompt in prompts]
+    distinct = list(dict.fromkeys(bare))
     whole = dict(zip(distinct, conditioner.encode(distinct), strict=True))
     result = []
-    for prompt, room in zip(stripped, rooms, strict=True):
+    for prompt, room in zip(bare, rooms, strict=True):
         found = whole[prompt]
         fits = room is None or len(found.ids) <= room
         result.append(found if fits else conditioner.encode([prompt], max_tokens=room)[0])
     return result
+
+
+def stripped(prompt: Prompt) -> Prompt:
+    """Without spaces at the end of its text."""
+    return replace(prompt, text=move_spaces(prompt.text, "")[0])
 
 
 def joint_ids(tokenise: Tokenise, pairs: Sequence[tuple[str, str]]) -> list[tuple[Ids, Ids]]:
@@ -113,13 +184,3 @@ def refuse_empty(
                 f"(tokenizer {tokenizer.name_or_path or type(tokenizer).__name__}); its score would be empty: "
                 "change the option, or leave the task out"
             )
-
-
-def _room(conditioner: Conditioner, name: str, longest: int, max_length: int) -> int:
-    room = max_length + 1 - longest
-    if room < conditioner.count + 2:
-        raise UserError(
-            f"{name}: an option of {longest} tokens leaves no room for its prompt in a window of {max_length}: "
-            "raise the model's max_length or leave the task out"
-        )
-    return room

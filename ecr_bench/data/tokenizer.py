@@ -13,6 +13,11 @@ from ecr_bench.config import TokenizerConfig
 from ecr_bench.errors import UserError
 from ecr_bench.hub import read_pretrained
 
+DEFAULT_WINDOW = 2048
+"""Where neither model nor tokenizer says, as in lm-eval."""
+UNSET = 10**9
+"""Tokenizers say a huge number where they know no limit."""
+LEAST_WINDOW = 2
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 
 
@@ -77,7 +82,28 @@ def save_own_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreT
     return again
 
 
-def context_window(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens a model is trained and scored with: what its positions and its tokenizer both allow."""
-    limits = (getattr(config.get_text_config(), "max_position_embeddings", None), tokenizer.model_max_length)
-    return min(int(limit) for limit in limits if limit)
+def context_window(config: Any, tokenizer: PreTrainedTokenizerBase, asked: int | None = None) -> int:
+    """Tokens a model is trained and scored with: ``asked``, or what its positions and its tokenizer both allow.
+
+    The same with and without control tokens. UserError where ``asked`` is more than the model has positions for, or too
+    little for a prompt and an answer.
+    """
+    reads = positions_of(config)
+    if asked is not None:
+        asked = int(asked)  # `--model_args` values of lm-eval may arrive as text
+        if reads is not None and asked > reads:
+            raise UserError(f"max_length {asked}: the model reads {reads} tokens at most")
+        if asked < LEAST_WINDOW:
+            raise UserError(f"max_length {asked}: must be {LEAST_WINDOW} or more")
+        return asked
+    limits = [limit for limit in (reads, tokenizer.model_max_length) if limit and limit < UNSET]
+    return int(min(limits, default=DEFAULT_WINDOW))
+
+
+def positions_of(config: Any) -> int | None:
+    """Positions a model has; None where it has no such limit (state-space models, ALiBi)."""
+    for part in (config.get_text_config(), config):
+        for name in ("max_position_embeddings", "n_positions", "n_ctx"):
+            if isinstance(found := getattr(part, name, None), int) and found > 0:
+                return found
+    return None

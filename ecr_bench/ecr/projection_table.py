@@ -16,6 +16,7 @@ from torch.nn.functional import embedding_bag, normalize
 from transformers import PreTrainedModel
 
 from ecr_bench.config import ProjectionConfig
+from ecr_bench.divergence import check_tensors
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, write_json
 
@@ -91,6 +92,7 @@ class TokenTable:
         """Read what ``save`` wrote."""
         try:
             tensors = load_file(folder / FILE)
+            check_tensors(tensors, folder / FILE)
             return cls(tensors["idf"], tensors["table"], tensors["basis"], float(meta["norm"]))
         except (OSError, SafetensorError, KeyError) as error:
             raise UserError(f"{folder / FILE}: not a token table: {' '.join(str(error).split()):.160}") from error

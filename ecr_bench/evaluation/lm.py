@@ -19,13 +19,17 @@ from transformers import PreTrainedModel
 
 from ecr_bench.data.joint import (
     Question,
+    TooLong,
+    TooLongError,
     encode_contexts,
-    encode_options,
     encode_questions,
+    find_too_long,
     joint_ids,
     refuse_empty,
+    too_long,
 )
 from ecr_bench.data.tokenizer import context_window
+from ecr_bench.divergence import check_finite
 from ecr_bench.ecr.conditioner import Conditioner, Encoded
 from ecr_bench.ecr.cue import prompt_for
 from ecr_bench.errors import UserError
@@ -63,12 +67,15 @@ class EcrLM(HFLM):
             batch_tokens: padded tokens per forward of the fast scorer; ``batch_size`` has no effect on it.
             kwargs: everything HFLM takes.
 
-        Raises UserError when ``conditioner`` names a folder that holds none, and for weights that are no safetensors.
+        Raises UserError when ``conditioner`` names a folder that holds none, for weights that are no safetensors or not
+        finite, and for a ``max_length`` above what the model reads.
         """
         if isinstance(pretrained, str):
             kwargs = safe_options(pretrained, kwargs)
         with _without_object_warning():
             super().__init__(pretrained, **kwargs)
+        if isinstance(pretrained, str):
+            check_finite(self.model, pretrained)
         if getattr(self.model, "is_quantized", False):
             from ecr_bench.precision.quantised import same_everywhere
 
@@ -84,10 +91,12 @@ class EcrLM(HFLM):
             if self.backend != "causal":
                 raise UserError("a conditioner needs a causal model; this one is an encoder-decoder")
             self.conditioner.attach(self.model)
-            if "max_length" not in kwargs:
-                self._max_length = context_window(self.model.config, self.tokenizer)
+        if self.backend == "causal":
+            self._max_length = context_window(self.model.config, self.tokenizer, kwargs.get("max_length"))
         self.last_control_tokens: dict[DocKey, list[int]] = {}
         """Control tokens of each document of the last call, by (task name, doc id)."""
+        self.last_cut: set[DocKey] = set()
+        """Documents of the last call whose context lost text on its left to fit the window."""
         self.on_progress: Callable[[int], None] | None = None
         """Called by the fast scorer with the number of requests finished since the last call."""
 
@@ -109,9 +118,10 @@ class EcrLM(HFLM):
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-likelihood in nats and greediness of each (context, continuation).
 
-        UserError for an option that adds no token, before anything is scored.
+        UserError, before anything is scored, for an option that adds no token, and for one that leaves its prompt no
+        room in the window. Of longer contexts the left is dropped (``last_cut``).
         """
-        self.last_control_tokens = {}
+        self.last_control_tokens, self.last_cut = {}, set()
         if self.backend != "causal":  # its options are no continuations: tokenised by themselves
             return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
         encoded = self.encode(requests)
@@ -154,19 +164,42 @@ class EcrLM(HFLM):
     def encode(self, requests: Sequence[Instance]) -> list[Request]:
         """Token ids of each (context, continuation), control tokens in place.
 
-        UserError for an option that adds no token to its context, or leaves it no room.
+        UserError for an option that adds no token to its context, TooLongError for one that leaves it no room.
         """
         if self.conditioner is not None:
             return self._conditioned(requests)
-        return self._encode_plain(requests)
+        encoded = self._encode_plain(requests)
+        if found := self._misfits(requests, encoded):
+            raise TooLongError(list(found.values()))
+        for request, (context, option) in zip(requests, encoded, strict=True):
+            if len(context) + len(option) > self.max_length + 1:
+                self.last_cut.add(doc_key(request))
+        return encoded
 
-    def refuse_empty_options(self, requests: Sequence[Instance]) -> None:
-        """UserError for the first option that adds no token to its context."""
-        if self.conditioner is not None:
-            asked = zip(prompts_of(requests), requests, strict=True)
-            encode_options(self.tokenizer, [Question(prompt, (r.args[1],), _name(r)) for prompt, r in asked])
-        elif self.backend == "causal":
-            self._encode_plain(requests)
+    def find_too_long(self, requests: Sequence[Instance], reserve: int = 0) -> dict[DocKey, TooLong]:
+        """Documents that the window cannot hold, whatever is cut off their contexts.
+
+        ``reserve``: control tokens that another arm puts into the prompts, where this one has none. UserError for an
+        option that adds no token.
+        """
+        if self.backend != "causal":
+            return {}
+        if self.conditioner is None:
+            return self._misfits(requests, self._encode_plain(requests), reserve)
+        groups = self._questions(requests)
+        keys = {question.name: key for (key, _), (question, _) in groups.items()}
+        found = find_too_long(self.conditioner, [question for question, _ in groups.values()], self.max_length)
+        return {keys[one.name]: one for one in found}
+
+    def _misfits(
+        self, requests: Sequence[Instance], encoded: Sequence[Request], reserve: int = 0
+    ) -> dict[DocKey, TooLong]:
+        found: dict[DocKey, TooLong] = {}
+        for request, (context, option) in zip(requests, encoded, strict=True):
+            one = too_long(_name(request), len(context) + reserve, len(option), reserve, self.max_length)
+            if one is not None:
+                found.setdefault(doc_key(request), one)
+        return found
 
     def _encode_plain(self, requests: Sequence[Instance]) -> list[Request]:
         encoded = self._encode_pairs([request.args for request in requests])
@@ -210,20 +243,29 @@ class EcrLM(HFLM):
         """Token ids with control tokens; fills ``last_control_tokens``. All options of a document and context are
         one question (``data.joint``)."""
         assert self.conditioner is not None
-        groups: dict[tuple[DocKey, Prompt], list[int]] = defaultdict(list)
-        for index, (request, prompt) in enumerate(zip(requests, prompts_of(requests), strict=True)):
-            groups[doc_key(request), prompt].append(index)
-        questions = [
-            Question(prompt, tuple(requests[i].args[1] for i in members), _name(requests[members[0]]))
-            for (_, prompt), members in groups.items()
-        ]
+        groups = self._questions(requests)
         found: dict[int, Request] = {}
-        encoded = encode_questions(self.conditioner, questions, self.max_length)
-        for members, one in zip(groups.values(), encoded, strict=True):
+        encoded = encode_questions(self.conditioner, [question for question, _ in groups.values()], self.max_length)
+        for (key, _), (_, members), one in zip(groups, groups.values(), encoded, strict=True):
             self._remember(requests[members[0]], one.context)
+            if one.cut:
+                self.last_cut.add(key)
             context = tuple(one.context.ids)
             found.update((i, Request(context, ids)) for i, ids in zip(members, one.continuations, strict=True))
         return [found[i] for i in range(len(requests))]
+
+    def _questions(self, requests: Sequence[Instance]) -> dict[tuple[DocKey, Prompt], tuple[Question, list[int]]]:
+        """Each document and context with its question and the places of its requests."""
+        groups: dict[tuple[DocKey, Prompt], list[int]] = defaultdict(list)
+        for index, (request, prompt) in enumerate(zip(requests, prompts_of(requests), strict=True)):
+            groups[doc_key(request), prompt].append(index)
+        return {
+            (key, prompt): (
+                Question(prompt, tuple(requests[i].args[1] for i in members), _name(requests[members[0]])),
+                members,
+            )
+            for (key, prompt), members in groups.items()
+        }
 
     def _remember(self, request: Instance, context: Encoded) -> None:
         if request.doc_id is not None:

@@ -71,15 +71,15 @@ class Batch:
 def window(request: Request, max_length: int) -> Request:
     """Drop tokens on the left so that context + continuation fit ``max_length`` inputs, as lm-eval does.
 
-    The last token is never an input, so ``max_length + 1`` tokens are kept. At least one token stays
-    as context: a continuation longer than the window is scored on its last ``max_length`` tokens.
+    The last token is never an input, so ``max_length + 1`` tokens are kept. ValueError for a continuation that leaves
+    no token of its context: scored on a part of itself it would seem likelier than it is.
     """
     context, continuation = request
+    if len(continuation) > max_length:
+        raise ValueError(f"a continuation of {len(continuation)} tokens does not fit a window of {max_length}")
     if len(context) + len(continuation) <= max_length + 1:
         return request
-    whole = (context + continuation)[-(max_length + 1) :]
-    split = max(1, len(whole) - len(continuation))
-    return Request(whole[:split], whole[split:])
+    return Request(context[len(continuation) - max_length - 1 :], continuation)
 
 
 def pack(requests: Sequence[Request], max_length: int) -> list[Row]:

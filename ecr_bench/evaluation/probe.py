@@ -21,6 +21,8 @@ class ProbeLM(LM):
         self.probe = probe
         self.last_control_tokens: dict[DocKey, list[int]] = {}
         """Always empty: a probe has no control tokens."""
+        self.last_cut: set[DocKey] = set()
+        """Always empty: a probe reads whole texts."""
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-probability in nats of each option among those of its document, and whether it is the likeliest.

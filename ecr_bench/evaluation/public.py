@@ -35,9 +35,9 @@ def public_tasks(
         data_dir: read ``data_dir/FAMILY/LANGUAGE/SPLIT.jsonl`` (docs/public-tasks.md) instead of the hub.
         limit: first documents of each task only.
 
-    Every document gets ``task`` (the family), ``lang`` (``languages.language``), ``grain`` and ``cluster``; fields that
-    prompts need stay as they are. Raises UserError for unknown names, a missing or malformed file or field, a data set
-    that cannot be fetched, and documents that lm-eval cannot make a prompt of.
+    Every document gets ``task`` (the family), ``lang`` (``languages.language``), ``grain``, ``cluster`` and
+    ``item_id``; fields that prompts need stay as they are. Raises UserError for unknown names, a missing or malformed
+    file or field, a data set that cannot be fetched, and documents that lm-eval cannot make a prompt of.
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit {limit}: must be 1 or more")
@@ -147,6 +147,8 @@ def _described(member: Member, docs: Dataset, limit: int | None) -> Dataset:
     family, cluster = member.family, member.family.cluster
     keys = docs.select_columns(list(cluster.fields)) if cluster.fields else [{}] * len(docs)
     columns = {key: [value] * len(docs) for key, value in _constants(member).items()}
+    # named by their place in the whole set, so that what is left out of one arm moves no name
+    columns["item_id"] = [f"{member.task_name}:{position}" for position in range(len(docs))]
     columns["cluster"] = [cluster.name(family.name, member.lang, doc, position) for position, doc in enumerate(keys)]
     docs = docs.remove_columns([key for key in columns if key in docs.column_names])
     for key, values in columns.items():

@@ -8,15 +8,15 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import lm_eval
+import lm_eval.api.task
 import lm_eval.evaluator
+import lm_eval.models.huggingface
 import lm_eval.utils
 import numpy as np
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
-from tqdm import tqdm
 
 from ecr_bench.config import shipped
 from ecr_bench.divergence import DivergedError
@@ -24,6 +24,21 @@ from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.probe import ProbeLM
 from ecr_bench.items.lmeval import task_specs
+
+
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """``owner.name`` is ``value`` inside. AttributeError where lm-eval has no such name any more."""
+    before = getattr(owner, name)
+    own = name in vars(owner)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if own:
+            setattr(owner, name, before)
+        else:  # a method: found on the class again
+            delattr(owner, name)
 
 
 @contextlib.contextmanager
@@ -36,15 +51,14 @@ def quiet(verbose: bool = False) -> Iterator[None]:
     level = log.level
     with contextlib.ExitStack() as stack:
         for name in ("add_env_info", "get_git_commit_hash"):
-            stack.enter_context(mock.patch.object(lm_eval.evaluator, name, lambda *_: None))
+            stack.enter_context(replaced(lm_eval.evaluator, name, lambda *_: None))
         compiled = functools.lru_cache(maxsize=1024)(lm_eval.utils.env.from_string)
-        stack.enter_context(mock.patch.object(lm_eval.utils.env, "from_string", compiled))
+        stack.enter_context(replaced(lm_eval.utils.env, "from_string", compiled))
         if not verbose:
             log.setLevel(logging.ERROR)
             stack.callback(log.setLevel, level)
-            silent = functools.partial(tqdm, disable=True)
-            stack.enter_context(mock.patch("lm_eval.api.task.tqdm", silent))
-            stack.enter_context(mock.patch("lm_eval.models.huggingface.tqdm", silent))
+            for module in (lm_eval.api.task, lm_eval.models.huggingface):
+                stack.enter_context(replaced(module, "tqdm", functools.partial(module.tqdm, disable=True)))
         yield
 
 
@@ -67,14 +81,6 @@ def load_item_tasks(items: Path, names: Sequence[str]) -> tuple[TaskManager, lis
     metadata = {"items": str(items)}
     manager = TaskManager(include_path=str(shipped("tasks")), include_defaults=False, metadata=metadata)
     return manager, load_tasks(task_specs(names, shipped("tasks")), manager)
-
-
-def refuse_empty_options(lm: EcrLM, tasks: Sequence[Task]) -> None:
-    """UserError for the first option of ``tasks`` that adds no token to its prompt: nothing of it could be scored."""
-    with quiet():
-        for task in tasks:
-            task.build_all_requests(limit=None, rank=0, world_size=1)
-            lm.refuse_empty_options(task.instances)
 
 
 def evaluate(

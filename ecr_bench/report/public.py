@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +16,80 @@ from rich.table import Table
 from ecr_bench.ecr.cue import cue_for
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.public_families import FAMILIES
-from ecr_bench.evaluation.records import write_records
+from ecr_bench.evaluation.records import SCHEMA, write_records
 from ecr_bench.io import read_json, write_json
-from ecr_bench.runner.public import Evaluation, Prepared, prepare, provenance_of, score
+from ecr_bench.results.eval_folder import RECORDS, SUMMARY
+from ecr_bench.runner.public import Evaluation, Prepared, Scored, prepare, provenance_of, score
 from ecr_bench.statistics.paired import accuracy
 from ecr_bench.statistics.panel import build_panel
 
-RECORDS, SUMMARY = "records.parquet", "eval.json"
 ALL = "all"
+NAMED = 3
+"""Items that are named in the terminal; eval.json names all."""
+
+
+class PartlyFailedError(UserError):
+    """Some tasks could not be scored; what could be is written."""
+
+    exit_code = 3
 
 
 def run_evaluation(asked: Evaluation, out: Path | None, console: Console) -> list[dict[str, Any]]:
     """Score, print and write ``records.parquet`` and ``eval.json``; returns the lines of the table.
 
-    ``out`` None: a folder of its own in ``runs/eval`` for each model, precision and set of documents.
-    UserError before anything is scored where ``out`` holds scores of something else.
+    ``out`` None: a folder of its own in ``runs/eval`` for each model, precision, window and set of documents.
+    UserError before anything is scored where ``out`` holds scores of something else; PartlyFailedError after all is
+    written where a task failed.
     """
     prepared = prepare(asked)
     folder = out or Path("runs") / "eval" / prepared.identity
     _check_free(folder, prepared)
-    records = score(prepared, console)
-    results = summary(records)
+    scored = score(prepared, console)
+    records = pd.DataFrame([record for task in scored for record in task.records], columns=SCHEMA.names)
+    failed = {task.name: task.failure for task in scored if task.failure}
+    results = summary(records, {_family(task) for task in scored if task.failure})
     write_records(folder / RECORDS, records)
-    write_json(folder / SUMMARY, {**provenance_of(prepared), "results": results})
+    tasks = {task.name: _told(task, prepared) for task in scored}
+    as_stock = all(told["as_stock"] for told in tasks.values())
+    told = {**provenance_of(prepared), "as_stock": as_stock, "tasks": tasks, "results": results}
+    write_json(folder / SUMMARY, told)
     print_results(results, prepared, console)
+    print_left_out(scored, prepared, console)
     console.print(f"Written to [bold]{escape(str(folder))}[/]: {RECORDS}, {SUMMARY}", highlight=False, soft_wrap=True)
+    if failed:
+        names = ", ".join(failed)
+        raise PartlyFailedError(f"{len(failed)} of {len(scored)} tasks failed ({names}); see {folder / SUMMARY}")
     return results
 
 
-def summary(records: pd.DataFrame) -> list[dict[str, Any]]:
+def _family(task: Scored) -> str:
+    return str(task.examined.task.eval_docs[0]["task"])
+
+
+def _told(task: Scored, prepared: Prepared) -> dict[str, Any]:
+    """What ``eval.json`` says of a task beside its accuracy."""
+    left_out = task.examined.left_out
+    return {
+        "items": task.examined.items,
+        "left_out": [str(one) for one in left_out],
+        "cut": task.cut,
+        "failed": task.failure or None,
+        # stock lm-eval leaves nothing out: it ends at an option that does not fit
+        "as_stock": prepared.lm.conditioner is None and not left_out and not task.failure,
+    }
+
+
+def summary(records: pd.DataFrame, incomplete: Collection[str] = ()) -> list[dict[str, Any]]:
     """Accuracy of each task by language and over all (the mean of its languages), with its 95 % interval.
 
-    The interval is over clusters of items (``statistics.paired``); it does not cover seeds.
+    The interval is over clusters of items (``statistics.paired``); it does not cover seeds. Families that are
+    ``incomplete``, because a language of them failed, have no mean over languages.
     """
     lines = []
     for task, rows in records.groupby("task", sort=False):
         parts = [(lang, part) for lang, part in rows.groupby("lang", sort=True)]
-        for lang, part in [*parts, (ALL, rows)] if len(parts) > 1 else parts:
-            lines.append(_line(str(task), str(lang), part))
+        whole = [(ALL, rows)] if len(parts) > 1 and task not in incomplete else []
+        lines += [_line(str(task), str(lang), part) for lang, part in [*parts, *whole]]
     return lines
 
 
@@ -93,6 +130,25 @@ def print_results(results: list[dict[str, Any]], prepared: Prepared, console: Co
         cue = cue_for(FAMILIES.get(task).prefix)
         if cue is not None and not cue.fields:
             console.print(f"{task}: its control tokens are null, because no text of it may be looked at")
+
+
+def print_left_out(scored: Sequence[Scored], prepared: Prepared, console: Console) -> None:
+    """Per task: items that were left out, contexts that were cut, and why it failed."""
+    window = prepared.lm.max_length
+
+    def say(text: str, style: str = "") -> None:
+        console.print(escape(text), style=style, highlight=False, soft_wrap=True)
+
+    for task in scored:
+        items = task.examined.items
+        if lost := task.examined.left_out:
+            say(f"{task.name}: {len(lost)} of {items} items are left out, the window holds {window} tokens:")
+            for one in lost[:NAMED]:
+                say(f"  {one}")
+        if task.cut:
+            say(f"{task.name}: the context of {task.cut} of {items} items was cut on its left to fit {window} tokens")
+        if task.failure:
+            say(f"{task.name}: failed: {task.failure}", "red")
 
 
 def against_chance(line: dict[str, Any]) -> str:

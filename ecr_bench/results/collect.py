@@ -110,7 +110,7 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
         f"Corpus {card['name']}: {card['rows']} rows; duplicates dropped within splits "
         f"{card['duplicates_dropped']}, across splits {card['cross_split_duplicates_dropped']}."
     )
-    notes += [_dropout_note(plan), *_memory_note(plan, store)]
+    notes += [_dropout_note(plan), *_cut_note(plan, store), *_memory_note(plan, store)]
     return notes
 
 
@@ -169,6 +169,17 @@ def _memory_note(plan: Plan, store: Store) -> list[str]:
         f"{arm} stores {side:,} numbers (projection and anchors) beside the {model:,} of its model; they count."
         for arm, (side, model) in beside.items()
     ]
+
+
+def _cut_note(plan: Plan, store: Store) -> list[str]:
+    """Of how many items the context did not fit whole, in the worst seed of each arm."""
+    found: dict[Arm, tuple[int, int]] = {}
+    for cell in plan.cells:
+        scored = store.result(cell.score)
+        if lost := sum(scored.get("cut", {}).values()):
+            found[cell.arm] = max((lost, scored["items"]), found.get(cell.arm, (0, 0)))
+    listed = ", ".join(f"{arm} in {lost} of {items} items" for arm, (lost, items) in found.items())
+    return [f"Prompts were cut on their left to fit the window: {listed}."] if found else []
 
 
 def collect_surface(plan: Plan, store: Store) -> Baselines:

@@ -104,6 +104,14 @@ def differences_between(records_a: pd.DataFrame, records_b: pd.DataFrame, a: Pic
     return _differences(pd.concat(frames, ignore_index=True), _units(a, sides[0]), _units(b, sides[1]))
 
 
+def unpaired(records_a: pd.DataFrame, records_b: pd.DataFrame) -> tuple[int, int]:
+    """How many items of each side the other side does not have: they are left out of the comparison."""
+    keys = [*ITEM, *CONTENT, "group"]
+    items = [records[keys].drop_duplicates() for records in (records_a, records_b)]
+    shared = len(items[0].merge(items[1], on=keys))
+    return len(items[0]) - shared, len(items[1]) - shared
+
+
 def _named(records: pd.DataFrame, side: str) -> pd.DataFrame:
     """Arms of two runs kept apart: the same arm may be in both."""
     return records.assign(arm=side + records["arm"].astype(str))

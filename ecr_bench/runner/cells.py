@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from ecr_bench.config import ControlTokensConfig, FinetuneConfig, TeacherConfig
 from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.cutting import TextRow, cut_texts
-from ecr_bench.data.encode import Example, encode_items, encode_texts, refuse_empty_options
+from ecr_bench.data.encode import Example, encode_items, encode_texts, refuse_empty_options, refuse_too_long
 from ecr_bench.data.module import ExamplesDataModule, Mixture
 from ecr_bench.data.parallel import parallel_rows
 from ecr_bench.data.tokenizer import context_window, load_tokenizer
@@ -98,6 +99,7 @@ def train_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
     if conditioner.tokens is not None:
         conditioner.tokens.add_to(model, given.control_tokens.init_std, seed)
     window = context_window(model.config, given.tokenizer)
+    refuse_too_long(conditioner, read_items(inputs["items"] / "test"), window)
     parameters = count_parameters(model)  # before quantisation, which packs several into one number
     if recipe.base_precision is not None:
         from ecr_bench.precision.adapted import quantise_into
@@ -162,7 +164,8 @@ def _snapshots(
 def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, report: Any) -> dict[str, Any]:
     """Score a trained cell on all test items at each precision; per-item records as Parquet.
 
-    A precision at which log-likelihoods are not finite has no records; the result says why.
+    A precision at which log-likelihoods are not finite has no records; the result says why. It also says of how many
+    items of a task the context was cut on its left to fit the window.
     """
     from ecr_bench.evaluation.records import SCHEMA, write_records
     from ecr_bench.evaluation.run import evaluate, load_item_tasks
@@ -175,6 +178,7 @@ def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
     metadata = {"cell": "", "arm": "", "seed": 0, "seen_languages": spec["seen"]}
     records: list[dict[str, Any]] = []
     costs: dict[str, Any] = {}
+    cut: Counter[str] = Counter()
     for index, precision in enumerate(spec["precisions"]):
         report(index, len(spec["precisions"]))
         reset_peak_memory()
@@ -186,6 +190,7 @@ def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
             scored, failed = [], {KEY: str(error)}
         seconds = time.perf_counter() - started
         records += scored
+        cut = Counter(name for name, _ in scorer.lm.last_cut)  # the same at every precision
         costs[precision] = {
             **failed,
             "bytes": scorer.bytes,
@@ -194,4 +199,4 @@ def score_stage(spec: dict[str, Any], inputs: dict[str, Path], folder: Path, rep
             "ms_per_item": round(1000 * seconds / len(scored), 3) if scored else None,
         }
     write_records(folder / "records.parquet", pd.DataFrame(records, columns=SCHEMA.names))
-    return {"items": sum(len(task.eval_docs) for task in tasks), "precisions": costs}
+    return {"items": sum(len(task.eval_docs) for task in tasks), "cut": dict(cut), "precisions": costs}

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 from rich.console import Console
@@ -16,10 +15,11 @@ from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.divergence import check_finite
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
+from ecr_bench.evaluation.fitting import Examined, examine
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.public import check_conditioning, public_tasks
 from ecr_bench.evaluation.public_families import FAMILIES
-from ecr_bench.evaluation.run import evaluate, refuse_empty_options
+from ecr_bench.evaluation.run import evaluate
 from ecr_bench.io import fingerprint
 from ecr_bench.precision import PRECISIONS
 from ecr_bench.precision.adapted import has_adapter, load_adapted
@@ -42,18 +42,24 @@ class Evaluation:
     ecr: bool = True
     seen: tuple[str, ...] = ()
     """Languages that had labelled training rows."""
+    max_length: int | None = None
+    """Window in tokens; None: what the model reads."""
+    skip_long: bool = False
+    """Leave out items that the window cannot hold instead of failing their task."""
 
 
 @dataclass
 class Prepared:
-    """Model and tasks, loaded and checked."""
+    """Model and tasks, loaded and looked at."""
 
     asked: Evaluation
     lm: EcrLM
-    tasks: list[Task]
+    tasks: list[Examined]
     manager: TaskManager
+    documents: dict[str, Any]
+    """Task -> number and hash of all its documents."""
     identity: str = field(init=False)
-    """Hash of what decides the scores: model files, precision, conditioning, documents."""
+    """Hash of what decides the scores: model files, precision, conditioning, window, documents."""
     made_from: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,36 +67,60 @@ class Prepared:
             "model": _contents(self.asked.model),
             "precision": self.asked.precision,
             "control_tokens": self.lm.conditioner.count if self.lm.conditioner else 0,
-            "as_stock": self.lm.conditioner is None,
+            "window": self.lm.max_length,
+            "skip_long": self.asked.skip_long,
             "seen": sorted(self.asked.seen),
-            "documents": {task.task_name: _documents(task) for task in self.tasks},
+            "documents": self.documents,
         }
         self.identity = fingerprint(self.made_from)
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What became of one task."""
+
+    examined: Examined
+    records: list[dict[str, Any]]
+    cut: int
+    """Items whose context lost text on its left."""
+    failure: str
+    """Why it has no records; empty where it has."""
+
+    @property
+    def name(self) -> str:
+        return self.examined.name
+
+
 def prepare(asked: Evaluation) -> Prepared:
-    """Load everything; UserError before anything is scored or written."""
+    """Load everything; UserError before anything is scored or written.
+
+    A task whose items cannot all be scored is no error here: it is kept with the reason, and the others are scored.
+    """
     if not asked.names:
         raise UserError(f"name at least one public task: allowed are {', '.join(FAMILIES)}")
     PRECISIONS.get(asked.precision)
     _check_model(asked.model)
     tasks, manager = public_tasks(asked.names, asked.data_dir, asked.limit)
-    lm = open_model(asked.model, asked.precision, asked.ecr)
+    lm = open_model(asked.model, asked.precision, asked.ecr, asked.max_length)
     check_conditioning(tasks, lm.conditioner)
-    refuse_empty_options(lm, tasks)
-    return Prepared(asked, lm, tasks, manager)
+    documents = {task.task_name: _documents(task) for task in tasks}
+    # the same model with its control tokens leaves out the same items as without
+    reserve = _control_tokens(asked.model) if asked.skip_long and not asked.ecr else 0
+    examined = [examine(lm, task, asked.skip_long, reserve) for task in tasks]
+    return Prepared(asked, lm, examined, manager, documents)
 
 
-def open_model(folder: Path, precision: str, ecr: bool = True) -> EcrLM:
-    """A saved model as lm-eval scores it.
+def open_model(folder: Path, precision: str, ecr: bool = True, max_length: int | None = None) -> EcrLM:
+    """A saved model as lm-eval scores it, with a window of ``max_length`` tokens (None: what it reads).
 
     With a ``conditioner/`` in ``folder`` prompts are built by it, as in training; ``ecr`` False, or none there,
-    scores exactly as lm-eval's ``hf`` does. UserError when there is no model, tokenizer or language model in it.
+    scores exactly as lm-eval's ``hf`` does. UserError when there is no model, tokenizer or language model in it, or a
+    shorter window.
     """
     _check_model(folder)
     where = device()
     tokenizer = _tokenizer(folder)
-    there = (folder / "conditioner" / "conditioner.json").is_file()
+    there = _has_conditioner(folder)
     try:
         conditioner = Conditioner.load(folder / "conditioner", tokenizer) if ecr and there else None
         model = load_adapted(folder, where) if has_adapter(folder) else PRECISIONS.get(precision)(folder, where)
@@ -102,14 +132,11 @@ def open_model(folder: Path, precision: str, ecr: bool = True) -> EcrLM:
         raise UserError(f"{folder}: cannot load this model in {precision}: {reason:.200}") from error
     if conditioner is None:
         model.name_or_path = ""  # or EcrLM would find the conditioner beside the model by itself
-    return EcrLM(model, tokenizer=tokenizer, conditioner=conditioner)
+    return EcrLM(model, tokenizer=tokenizer, conditioner=conditioner, max_length=max_length)
 
 
-def score(prepared: Prepared, console: Console) -> pd.DataFrame:
-    """One record per item (``evaluation.records``), with a progress bar over requests.
-
-    UserError naming the task when an option leaves no room for control tokens in the model's window.
-    """
+def score(prepared: Prepared, console: Console) -> list[Scored]:
+    """Score each task that can be, with a progress bar over requests. What fails in one leaves the others alone."""
     asked, lm = prepared.asked, prepared.lm
     source = lm.conditioner.source if lm.conditioner else None
     metadata = {
@@ -119,20 +146,33 @@ def score(prepared: Prepared, console: Console) -> pd.DataFrame:
         "seed": 0,
         "seen_languages": list(asked.seen),
     }
-    options = [FAMILIES.get(task.eval_docs[0]["task"]).options * len(task.eval_docs) for task in prepared.tasks]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    records: list[dict[str, Any]] = []
+    result = []
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=sum(options))
+        bar = progress.add_task("", total=sum(map(_requests, prepared.tasks)))
         lm.on_progress = lambda done: progress.advance(bar, done)
-        for task in prepared.tasks:
-            progress.update(bar, description=task.task_name)
-            try:
-                records += evaluate(lm, [task], metadata=metadata, task_manager=prepared.manager)
-            except UserError as error:
-                raise UserError(f"task {task.task_name}: {error}") from error
+        for examined in prepared.tasks:
+            progress.update(bar, description=examined.name)
+            result.append(_score(prepared, examined, metadata))
         lm.on_progress = None
-    return pd.DataFrame(records)
+    return result
+
+
+def _requests(examined: Examined) -> int:
+    docs = examined.task.eval_docs
+    return 0 if examined.failure else FAMILIES.get(docs[0]["task"]).options * len(docs)
+
+
+def _score(prepared: Prepared, examined: Examined, metadata: dict[str, Any]) -> Scored:
+    if examined.failure:
+        return Scored(examined, [], 0, examined.failure)
+    try:
+        records = evaluate(prepared.lm, [examined.task], metadata=metadata, task_manager=prepared.manager)
+    except UserError as error:
+        return Scored(examined, [], 0, str(error))
+    except Exception as error:  # whatever it is: the scores of other tasks must not be lost to it
+        return Scored(examined, [], 0, f"{type(error).__name__}: {' '.join(str(error).split()):.200}")
+    return Scored(examined, records, len(prepared.lm.last_cut), "")
 
 
 def provenance_of(prepared: Prepared) -> dict[str, Any]:
@@ -146,6 +186,15 @@ def provenance_of(prepared: Prepared) -> dict[str, Any]:
         **prepared.made_from,
         **environment(),
     }
+
+
+def _has_conditioner(folder: Path) -> bool:
+    return (folder / "conditioner" / "conditioner.json").is_file()
+
+
+def _control_tokens(folder: Path) -> int:
+    """How many the model in ``folder`` was trained with."""
+    return Conditioner.load(folder / "conditioner", _tokenizer(folder)).count if _has_conditioner(folder) else 0
 
 
 def _check_model(folder: Path) -> None:
