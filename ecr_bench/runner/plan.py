@@ -73,7 +73,3 @@ def _check_names(experiment: Experiment, recipe: Recipe) -> None:
         registry.check(name)
     for task in experiment.tasks:
         TASKS.check(task)
-    if (k := experiment.anchors.k) > (rows := experiment.teacher.rows):
-        raise UserError(f"anchors.k: {k} anchors cannot be derived from teacher.rows = {rows} texts: lower the one")
-    if (named := experiment.corpus.languages) and (odd := set(experiment.seen_languages) - set(named)):
-        raise UserError(f"seen_languages: {', '.join(sorted(odd))} not in corpus.languages: {', '.join(named)}")
