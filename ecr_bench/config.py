@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
+from ecr_bench.consistency import check_data, check_overrides, check_sizes
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
 from ecr_bench.section import Distinct, Filled, Language, RunName, Section, Seed, SizeName
@@ -223,24 +224,9 @@ class Experiment(Section):
     cells: tuple[CellGroup, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _sizes_fit(self) -> Experiment:
-        least = 2 * (self.control_tokens.count + 2)
-        for name, size in self.sizes.items():
-            if size.max_length < least:
-                raise ValueError(
-                    f"sizes.{name}.max_length: a window of {size.max_length} has no room for "
-                    f"{self.control_tokens.count} control tokens, text and answer: at least {least}"
-                )
-            if not self.pretrain.steps and isinstance(size, SizeConfig):
-                raise ValueError(f"pretrain.steps: size {name} is from scratch and needs 1 or more")
-        return self
-
-    @model_validator(mode="after")
-    def _sizes_exist(self) -> Experiment:
-        for group in self.cells:
-            for size in group.sizes:
-                if size not in self.sizes:
-                    raise ValueError(f"cells name size {size!r}; 'sizes' defines {', '.join(self.sizes) or 'none'}")
+    def _consistent(self) -> Experiment:
+        for check in (check_sizes, check_data, check_overrides):
+            check(self)
         return self
 
     def with_overrides(self, overrides: dict[str, Any], source: str = "--set") -> Experiment:
@@ -294,9 +280,13 @@ def one_line(error: ValidationError, root: type[BaseModel]) -> str:
     """The first complaint about a ``root``: the key, what is allowed, what was given."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"] if part not in SIZES)
+    reason = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"unknown key {key!r}: allowed here are {', '.join(_fields_at(root, first['loc'][:-1]))}"
-    return f"{key or root.__name__.lower()}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r:.80})"
+    given = (
+        "" if isinstance(first["input"], dict) and first["type"] == "value_error" else f" (got {first['input']!r:.80})"
+    )
+    return f"{key}: {reason}{given}" if key else f"{reason}{given}"
 
 
 def _fields_at(root: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

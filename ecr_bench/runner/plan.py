@@ -104,10 +104,6 @@ def _check_names(experiment: Experiment, recipe: Recipe) -> None:
         registry.get(name)
     for task in experiment.tasks:
         TASKS.get(task)
-    if (k := experiment.anchors.k) > (rows := experiment.teacher.rows):
-        raise UserError(f"anchors.k: {k} anchors cannot be derived from teacher.rows = {rows} texts: lower the one")
-    if (named := experiment.corpus.languages) and (odd := set(experiment.seen_languages) - set(named)):
-        raise UserError(f"seen_languages: {', '.join(sorted(odd))} not in corpus.languages: {', '.join(named)}")
 
 
 def _add(stages: dict[str, Stage], stage: Stage) -> str:
