@@ -9,11 +9,12 @@ from statistics import mean
 from ecr_bench.arm import Arm
 from ecr_bench.formats import number
 from ecr_bench.metrics.registry import GROUPS, METRICS
+from ecr_bench.names import file_name
 from ecr_bench.report.drawing import COLOURS, Drawing, Key, shape_of
 from ecr_bench.report.figures import Styles, arm_styles, figure, keys_of
 from ecr_bench.report.measure_tables import CAPTION, language_tables, measure_table
 from ecr_bench.report.plots import Curve, DotRow, Level, Mark, Scale, curves, dots
-from ecr_bench.report.tensorboard import Points, read_curves, run_name
+from ecr_bench.report.tensorboard import Points, read_curves
 from ecr_bench.run import Run
 from ecr_bench.table import Table
 from ecr_bench.types import Measure
@@ -146,7 +147,7 @@ def curves_of(run: Run) -> dict[str, dict[str, Points]]:
 @figure("training")
 def training(run: Run) -> Drawing:
     """Loss and gradient norm of every cell over the steps of fine-tuning."""
-    styles, arms = arm_styles(run.board), {run_name(cell.cell): cell.arm for cell in run.cells}
+    styles, arms = arm_styles(run.board), {file_name(cell.cell): cell.arm for cell in run.cells}
     found = {cell: by_tag for cell, by_tag in curves_of(run).items() if cell in arms}
     colours = {cell: styles.get(arms[cell], 0) for cell in found}
     keys = _line_keys(styles, list(dict.fromkeys(arms[cell] for cell in found)))
@@ -156,7 +157,7 @@ def training(run: Run) -> Drawing:
 @figure("pretraining")
 def pretraining(run: Run) -> Drawing:
     """Loss and gradient norm of the shared base models over the steps of pre-training."""
-    cells = {run_name(cell.cell) for cell in run.cells}
+    cells = {file_name(cell.cell) for cell in run.cells}
     found = {name: by_tag for name, by_tag in curves_of(run).items() if name not in cells}
     colours = {name: i + 1 if i < COLOURS else 0 for i, name in enumerate(found)}
     keys = tuple(Key(name, style, line=True) for name, style in colours.items() if style)

@@ -51,7 +51,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plan, pd.Da
     corpus = from_rows(rows, config=config, source="test", licence="none")
     first = plan.cells[0]
     corpus.save(store.path(plan.stages[first.train].inputs["corpus"]) / "corpus")
-    n = len(parallel_rows(corpus.dataset.to_pandas(), plan.stages[first.train].spec["geometry"]["per_language"]))
+    n = len(parallel_rows(corpus.dataset.to_pandas(), plan.stages[first.train].settings.pooling.per_language))
     states = np.arange(n * DIMENSIONS, dtype=np.float16).reshape(n, DIMENSIONS)
     save_file({"step-000002": states * 0, "step-000004": states}, store.path(first.train) / "snapshots.safetensors")
     frames, cells = [], []

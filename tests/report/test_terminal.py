@@ -32,7 +32,8 @@ def test_the_terminal_ends_with_verdict_the_one_table_and_the_page() -> None:
     text = " ".join(printed(run, Path("runs/quick/report.html")).split())
     marks = [
         "Geometry of the finished cells", "by precision", "Seen languages, fp32", "Claims (claims.yaml)",
-        run.board.verdict.question, "all tasks: not attributable to anchors.", "Unseen languages, fp32", "Page: runs/quick/report.html",
+        run.board.verdict.question, "all tasks: not attributable to anchors.",
+        "Unseen languages, fp32", "Page: runs/quick/report.html",
     ]  # fmt: skip
     places = [text.index(mark) for mark in marks]
     assert places == sorted(places) and text.endswith("board.md beside it")
