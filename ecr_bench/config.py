@@ -14,7 +14,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
 from ecr_bench.section import Distinct, Filled, Language, RunName, Section, Seed, SizeName
 from ecr_bench.sizes import SIZES, Size, SizeConfig
-from ecr_bench.yaml_files import locate, parse_set, read, shipped
+from ecr_bench.yaml_files import CHOOSERS, drop_options, locate, parse_set, read, shipped
 
 __all__ = ["Experiment", "Section", "SizeConfig", "load", "parse", "parse_set", "read", "shipped"]
 
@@ -67,16 +67,10 @@ class AnchorsConfig(Section):
 
 
 class ProjectionConfig(Section):
-    kind: Literal["token-table", "hidden", "mlp"] = "token-table"
-    """How the student's text reaches teacher space."""
-    rank: int = Field(default=64, ge=1)
-    """``token-table``: rank of the table; its size in memory counts against ECR on the board."""
-    ridge: float = Field(default=1.0, gt=0)
-    """Strength of the L2 penalty of the linear fits."""
-    layer: int = -1
-    """``hidden`` and ``mlp``: which hidden state of the base model is pooled (-1: the last)."""
-    mlp_width: int = Field(default=256, ge=1)
-    """``mlp``: width of the one hidden layer."""
+    kind: str = "token-table"
+    """How the student's text reaches teacher space (ecr/projection_kinds.py)."""
+    options: dict[str, Any] = {}
+    """Of the kind: ``rank`` of a ``token-table``, ``layer`` of ``hidden`` and ``mlp``, …"""
 
 
 class ControlTokensConfig(Section):
@@ -244,8 +238,12 @@ class Experiment(Section):
         return self
 
     def with_overrides(self, overrides: dict[str, Any], source: str = "--set") -> Experiment:
-        """A copy with dotted keys replaced, validated again."""
+        """A copy with dotted keys replaced, validated again; options of a corpus, teacher or projection go with it."""
         raw = self.model_dump(mode="json")
+        for section, key in CHOOSERS.items():
+            if (chosen := f"{section}.{key}") in overrides:
+                drop_options(raw, section, overrides[chosen])
+                raw[section].setdefault("options", {})
         for key, value in overrides.items():
             _assign(raw, key, value, source)
         return parse(raw, source)

@@ -57,7 +57,7 @@ def test_every_shipped_ablation_plans_and_shares_its_stages(name: str) -> None:
         layers = getattr(
             ablation.experiment.sizes[place.arm.size], "layers", None
         )  # a pretrained model is not read here
-        assert layers is None or dict(place.arm.settings).get("projection.layer", -1) <= layers
+        assert layers is None or dict(place.arm.settings).get("projection.options.layer", -1) <= layers
 
 
 def test_sizes_hold_a_tenfold_number_of_parameters() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from ecr_bench.arm import Arm
 from ecr_bench.config import Experiment
 from ecr_bench.corpora.registry import CORPORA
+from ecr_bench.ecr.projection import PROJECTIONS
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.io import fingerprint
 from ecr_bench.items.registry import TASKS
@@ -311,7 +312,7 @@ def _anchor_stage(
     exp: Experiment, dump: dict[str, Any], corpus: str, tokenizer: str, base: str, own: dict[str, str]
 ) -> Stage:
     inputs = {"corpus": corpus, "tokenizer": tokenizer, **own}
-    if exp.projection.kind != "token-table":
+    if PROJECTIONS.get(exp.projection.kind).reads_model:
         inputs["base"] = base
     spec = {name: dump[name] for name in ("teacher", "anchors", "projection")} | code_of(TEACHERS.get(exp.teacher.name))
     spec["count"] = max(1, exp.control_tokens.count)
