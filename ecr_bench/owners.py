@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ecr_bench.config import Experiment
+from ecr_bench.corpora.registry import CORPORA
 from ecr_bench.ecr.projection import PROJECTIONS
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.methods.registry import METHODS, MODIFIERS
 from ecr_bench.options import options_of, read_options
 from ecr_bench.registry import Registry
+from ecr_bench.teachers.registry import TEACHERS
 
 
 def check_options(experiment: Experiment, source: str) -> None:
@@ -21,6 +23,9 @@ def check_options(experiment: Experiment, source: str) -> None:
             if registry is None:
                 raise UserError(f"options: {unknown('method or modifier', name, (*METHODS, *MODIFIERS))}")
             _check(registry, name, given, f"options.{name}")
+        corpus, teacher = experiment.corpus, experiment.teacher
+        _check(CORPORA, corpus.name, corpus.options, "corpus.options")
+        _check(TEACHERS, teacher.name, teacher.options, "teacher.options")
         _check(PROJECTIONS, experiment.projection.kind, experiment.projection.options, "projection.options")
     except UserError as error:
         raise UserError(f"{source}: {error}") from None

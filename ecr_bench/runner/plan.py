@@ -15,7 +15,7 @@ from ecr_bench.arm import Arm
 from ecr_bench.config import Experiment
 from ecr_bench.corpora.registry import CORPORA
 from ecr_bench.ecr.projection import PROJECTIONS
-from ecr_bench.errors import UserError, unknown
+from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
 from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.distill import Distill
@@ -295,8 +295,7 @@ def _own_teacher(exp: Experiment, recipe: Recipe, stages: dict[str, Stage]) -> d
         return {}
     if options["size"] not in exp.sizes:
         raise UserError(f"teacher.options.size: no size {options['size']!r}: 'sizes' defines {', '.join(exp.sizes)}")
-    if (state := options.get("state", "finetuned")) not in ("base", "finetuned"):
-        raise unknown("teacher.options.state", str(state), ("base", "finetuned"))
+    state = options.get("state", "finetuned")
     if recipe.uses_teacher:
         raise UserError("teacher.options.size: a method that asks the teacher at test time needs 'path' instead")
     needed: dict[str, Stage] = {}
