@@ -6,6 +6,7 @@ A stage that ends so says why in its result under ``KEY``; whatever is made from
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,6 +56,13 @@ def check_finite(model: torch.nn.Module, source: str) -> None:
     """DivergedError naming ``source`` and the parameter unless all of ``model`` is finite."""
     if problem := broken_parameter(model):
         raise DivergedError(f"{source}: {problem}: this model diverged, nothing can be scored with it")
+
+
+def check_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """DivergedError naming the file and the tensor unless all numbers in ``tensors`` are finite."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise DivergedError(f"{path}: {name} is not finite: what it was fitted on diverged")
 
 
 def _scales(parameter: Any) -> list[torch.Tensor]:

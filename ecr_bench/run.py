@@ -29,6 +29,7 @@ from ecr_bench.results.files import (
     MEASURES,
     RECORDS,
     RUN,
+    TIMINGS,
     check_files,
     read_manifest,
     read_model,
@@ -36,14 +37,15 @@ from ecr_bench.results.files import (
     write_manifest,
 )
 from ecr_bench.results.schema import Board
+from ecr_bench.results.timings import Timing
 from ecr_bench.types import Measure
 
-DATA = (RECORDS, CELLS, MEASURES, BOARD, CLAIMS, ABLATION)
+DATA = (RECORDS, CELLS, MEASURES, TIMINGS, BOARD, CLAIMS, ABLATION)
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """Records, cells, measures, board, claims and provenance of one experiment.
+    """Records, cells, measures, timings, board, claims and provenance of one experiment.
 
     ``Run.load("runs/quick")`` reads one; ``run.compare("ecr-1x", "finetune-3x")`` asks it.
     """
@@ -54,6 +56,8 @@ class Run:
     board: Board
     cells: Sequence[CellCosts] = ()
     measures: Sequence[Measure] = ()
+    timings: Sequence[Timing] = ()
+    """Times that were measured to be compared, where any were."""
     claims: ClaimsReport | None = None
     ablation: AblationResult | None = None
     folder: Path | None = None
@@ -86,6 +90,7 @@ class Run:
             read_model(folder / BOARD, Board, arms),
             read_models(folder / CELLS, CellCosts, arms) if there(CELLS) else [],
             read_measures(folder / MEASURES, arms) if there(MEASURES) else [],
+            read_models(folder / TIMINGS, Timing, arms) if there(TIMINGS) else [],
             read_model(folder / CLAIMS, ClaimsReport, with_bare_forms(arms)) if there(CLAIMS) else None,
             read_model(folder / ABLATION, AblationResult, arms) if there(ABLATION) else None,
             folder,
@@ -105,6 +110,8 @@ class Run:
             write_records(folder / RECORDS, self.own_records)
         write_json(folder / CELLS, [cell.model_dump(mode="json") for cell in self.cells])
         write_measures(folder / MEASURES, self.measures, named=True)
+        if self.timings:
+            write_json(folder / TIMINGS, [timing.model_dump(mode="json") for timing in self.timings])
         write_json(folder / BOARD, self.board.model_dump(mode="json"))
         for name, part in ((CLAIMS, self.claims), (ABLATION, self.ablation)):
             if part is not None:
@@ -142,7 +149,9 @@ class Run:
     @property
     def facts(self) -> Facts:
         """What claims are judged by."""
-        return Facts.of(self.records(), self.arms, self.cells, self.measures, self.experiment)
+        return Facts.of(
+            self.records(), self.arms, self.cells, self.measures, self.experiment, self.timings, self.board.contrasts
+        )
 
     def arm(self, name: str) -> Arm:
         """The arm that prints as ``name``; UserError lists them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ecr_bench.results.files import (
     CLAIMS,
     MEASURES,
     RECORDS,
+    TIMINGS,
     DamagedError,
     check_files,
     read_manifest,
@@ -30,7 +32,7 @@ from ecr_bench.results.files import (
 from ecr_bench.results.record_checks import first_fault
 from ecr_bench.run import Run
 
-GIVEN = f"taken as given: notes, provenance, surface baselines, {CELLS} and {MEASURES}"
+GIVEN = f"taken as given: notes, provenance, surface baselines, {CELLS}, {MEASURES} and {TIMINGS}"
 """What the records cannot tell."""
 
 
@@ -76,7 +78,8 @@ def _recomputed(run: Run, records: pd.DataFrame) -> Iterator[tuple[str, BaseMode
     yield BOARD, board, again
     if run.claims:
         claims = ClaimSet(claims=tuple(result.claim for result in run.claims.results))
-        yield CLAIMS, run.claims, judge_claims(run.name, run.facts, claims, run.claims.source)
+        facts = replace(run, board=again).facts
+        yield CLAIMS, run.claims, judge_claims(run.name, facts, claims, run.claims.source)
     if run.ablation:
         yield ABLATION, run.ablation, build_result(Layout.of(run.ablation), again, records, run.measures)
 

@@ -72,7 +72,7 @@ def sample_ablation() -> AblationResult:
         for label, mean in (("0", 0.4), ("4", 0.6))
     ]
     return AblationResult(
-        name="ablation", label="control tokens", log=False, numeric=False, by_size=False, precision="fp32",
+        name="ablation", label="control tokens", log=False, numeric=False, by_size=False, precision="fp32", places=[],
         points=points,
         references=[points[0].model_copy(update={"series": "finetune-3x", "label": "", "arm": arm("finetune-3x")})],
         chance={"unseen/all": 0.25}, differences=[], equal_sizes=[], findings=[], notes=[], provenance={},
@@ -85,7 +85,7 @@ def sample_extras() -> Extras:
     small = {"b": "finetune-1x", "direction": "higher", "smallest_effect": 0.01, "controls": []}
     claims = [
         {"id": "evil", "says": f"ECR wins {EVIL}.", "a": "ecr-1x", **shared},
-        {"id": "worse", "says": "Shuffled wins.", "a": "shuffled-1x", **shared, "b": "ecr-1x", "controls": []},
+        {"id": "worse", "says": "Plain wins.", "a": "finetune-1x", **shared, "b": "ecr-1x", "controls": []},
         {"id": "drifts-less", "says": "ECR drifts less.", "a": "ecr-1x", "metric": "cka_base", **small},
         {"id": "no-distill", "says": "ECR beats distillation.", "a": "ecr-1x", **shared, "b": "finetune+distill-1x"},
     ]

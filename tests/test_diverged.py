@@ -10,16 +10,19 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from ecr_bench.bundle.export import export
 from ecr_bench.bundle.files import write_meta
 from ecr_bench.bundle.use import open_bundle
 from ecr_bench.cli import main
-from ecr_bench.config import load
+from ecr_bench.config import ProjectionConfig, load
 from ecr_bench.divergence import KEY, DivergedError, after_training, broken_parameter, check_finite, inherited
 from ecr_bench.ecr.conditioner import Conditioner
+from ecr_bench.ecr.projection import fit_projection, load_projection
 from ecr_bench.errors import UserError
+from ecr_bench.evaluation import scorers
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.evaluation.run import evaluate, load_item_tasks
@@ -31,11 +34,11 @@ from ecr_bench.publish import publish
 from ecr_bench.quiet import quiet_libraries
 from ecr_bench.report.terminal import print_board
 from ecr_bench.run import Run
-from ecr_bench.runner import cells
+from ecr_bench.runner.perform import run_stage
 from ecr_bench.runner.plan import make_plan
-from ecr_bench.runner.stages import run_stage
 from ecr_bench.runner.store import Store
 from ecr_bench.sizes import PretrainedSize
+from ecr_bench.stages.score import ScoreInputs, ScoreSettings, ScoreStage
 from ecr_bench.types import Item
 from ecr_bench.verify import verify
 from tests.public_sets import write_set
@@ -195,7 +198,7 @@ def test_sound_weights_pass_at_every_precision(model: Any, tmp_path: Path) -> No
     assert not any(broken_parameter(PRECISIONS.get(name)(tmp_path / "m", "cpu")) for name in PRECISIONS)
 
 
-@pytest.mark.parametrize("way", ["size", "distill.model", "bundle"])
+@pytest.mark.parametrize("way", ["size", "distill.model", "bundle", "lm-eval"])
 def test_a_given_model_with_broken_weights_is_one_line(
     way: str, folder: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
@@ -208,10 +211,26 @@ def test_a_given_model_with_broken_weights_is_one_line(
         "size": lambda: load_pretrained(PretrainedSize(model=str(folder), max_length=32), tokenizer),
         "distill.model": lambda: load_teacher(folder, tokenizer, 16),
         "bundle": bundle,
+        "lm-eval": lambda: EcrLM(str(folder), device="cpu"),
     }
     with pytest.raises(DivergedError, match=r"not finite.*diverged") as caught:
         ways[way]()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["token-table", "hidden"])
+def test_a_projection_with_broken_numbers_is_one_line(
+    kind: str, model: Any, tokenizer: PreTrainedTokenizerFast, sentences: list[str], tmp_path: Path
+) -> None:
+    ids = tokenizer(sentences[:60], add_special_tokens=False)["input_ids"]
+    config = ProjectionConfig(kind=kind, rank=4, layer=1)
+    fit_projection(config, ids, torch.randn(60, 6), len(tokenizer), model, 0).save(tmp_path / "p")
+    load_projection(tmp_path / "p")
+    tensors = load_file(tmp_path / "p" / "projection.safetensors")
+    next(iter(tensors.values())).fill_(torch.nan)
+    save_file(tensors, tmp_path / "p" / "projection.safetensors")
+    with pytest.raises(DivergedError, match=r"projection\.safetensors: \w+ is not finite"):
+        load_projection(tmp_path / "p")
 
 
 def test_eval_of_broken_weights_is_one_line(folder: Path, tmp_path: Path, capsys: Any) -> None:
@@ -256,11 +275,6 @@ def test_a_precision_that_cannot_hold_a_model_is_marked_alone(
     tokenizer.save_pretrained(target)
     Conditioner(tokenizer).save(target / "conditioner")
     (tmp_path / "out").mkdir()
-    opened = cells.open_scorer if hasattr(cells, "open_scorer") else None
-    assert opened is None  # imported where it is used: patched there
-
-    from ecr_bench.runner import scorers
-
     plain = scorers.open_scorer
 
     def overflowing(folder: Path, precision: str, *rest: Any) -> Any:
@@ -271,11 +285,11 @@ def test_a_precision_that_cannot_hold_a_model_is_marked_alone(
         return scorer
 
     monkeypatch.setattr(scorers, "open_scorer", overflowing)
-    spec = {"precisions": ["fp32", "bf16"], "batch_tokens": 512, "seen": ["de"]}
-    inputs = {"train": tmp_path / "train", "items": tmp_path / "items"}
-    result = cells.score_stage(spec, inputs, tmp_path / "out", lambda done, total: None)
-    assert "are not finite" in result["precisions"]["bf16"][KEY] and KEY not in result["precisions"]["fp32"]
-    assert result["precisions"]["bf16"]["ms_per_item"] is None and result["precisions"]["bf16"]["bytes"] > 0
+    settings = ScoreSettings(precisions=("fp32", "bf16"), batch_tokens=512, seen=("de",))
+    inputs = ScoreInputs(train=tmp_path / "train", items=tmp_path / "items")
+    costs = ScoreStage.run(settings, inputs, tmp_path / "out", lambda done, total: None).precisions
+    assert "are not finite" in costs["bf16"].diverged and not costs["fp32"].diverged
+    assert costs["bf16"].ms_per_item is None and costs["bf16"].bytes > 0
     assert set(read_records(tmp_path / "out" / "records.parquet")["precision"]) == {"fp32"}
 
 

@@ -14,9 +14,10 @@ from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 
 from benchmarks.intervals import World, power_at_detectable, simulate, simulate_wider
+from ecr_bench.results.ties import tied_with_best
 from ecr_bench.statistics.by_seed import exact_difference, mean_difference
 from ecr_bench.statistics.interval import Covers, Part, estimate_from, never_seen, proportion, reach
-from ecr_bench.statistics.paired import Comparison, accuracy, compare, seed_variance, tied_with_leader
+from ecr_bench.statistics.paired import Comparison, accuracy, compare, seed_variance
 from ecr_bench.statistics.panel import Panel, Unit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -307,9 +308,9 @@ def test_seed_variance_is_recovered_without_the_part_of_items() -> None:
 def test_tie_groups() -> None:
     rng = np.random.default_rng(3)
     world = World(levels=(0.8, 0.8, 0.0), seed_sd=(0.0,) * 3, seeds=(3,) * 3, per_language=150)
-    tied = tied_with_leader(world.panel(rng), ["0/0", "0/1", "0/2"], "fp32", "all")
+    tied = tied_with_best(world.panel(rng), ["0/0", "0/1", "0/2"], "fp32", "all", {})
     assert tied == {"0/0": True, "0/1": True, "0/2": False}
-    assert tied_with_leader(world.panel(rng), [], "fp32", "all") == {}
+    assert tied_with_best(world.panel(rng), [], "fp32", "all", {}) == {}
 
 
 # --- what can be detected ------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -86,8 +87,9 @@ def test_every_part_is_there_and_says_what_it_shows(text: str) -> None:
 
 def test_verdict_words_come_from_the_board(board: Board, text: str) -> None:
     top = text[: text.index('id="leaderboard"')]
-    assert board.verdict.question in top and board.verdict.by_task["fine"].sentence in top
-    assert board.verdict.answer == "supported" and '<p class="answer second">Yes.</p>' in top
+    assert board.verdict.question in top and escape(board.verdict.by_task["fine"].sentence) in top
+    assert board.verdict.answer == "not attributable to anchors"
+    assert '<p class="answer second">Not attributable to anchors.</p>' in top
     assert board.verdict.attributable is False and "controls speak against" in top
 
 
@@ -96,7 +98,7 @@ def test_claims_come_first_in_plain_words(text: str) -> None:
     assert "Do the claims hold in this run?" in top and "ECR drifts less." in top
     for verdict in ("not attributable to anchors", "refuted", "supported", "not tested"):
         assert f'<p class="badge">{verdict}</p>' in top
-    assert "as good: random" in top and "Not tested in this run (1)" in top
+    assert "not beaten: random" in top and "Not tested in this run (1)" in top
     assert "measures.json (ecr-1x-s0, cka_base" in top and "finetune+distill-1x is not in this run" in top
 
 

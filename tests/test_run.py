@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,6 +19,8 @@ from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import build_panel
 from tests.world import Made, arm, make, measured, run_of
 
+README = Path(__file__).resolve().parent.parent / "README.md"
+
 
 @pytest.fixture(scope="module")
 def made() -> Made:
@@ -27,8 +31,8 @@ def made() -> Made:
 
 @pytest.fixture
 def folder(made: Made, tmp_path: Path) -> Path:
-    run_of(made, measured("mexa", {"ecr-1x": [0.5, 0.6]})).write(tmp_path / "quick")
-    return tmp_path / "quick"
+    run_of(made, measured("mexa", {"ecr-1x": [0.5, 0.6]})).write(tmp_path / "here" / "quick")
+    return tmp_path / "here" / "quick"
 
 
 def test_a_run_reads_back_as_it_was_written(made: Made, folder: Path) -> None:
@@ -61,6 +65,18 @@ def test_arms_and_figures_are_looked_up_by_name(folder: Path) -> None:
     assert run.figure("splits").panels
     with pytest.raises(UserError, match=r"unknown figure 'pie': allowed are .*headline"):
         run.figure("pie")
+
+
+def test_the_readme_shows_what_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = re.search(r"## In Python\n\n```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    assert code and 'eb.Run.load("runs/quick")' in code[1]
+    folder.parent.rename(folder.parent.parent / "runs")
+    monkeypatch.chdir(folder.parent.parent)
+    names: dict[str, Any] = {}
+    exec(code[1], names)
+    assert list(names["run"].compare("ecr-1x", "finetune-3x").columns) == [
+        "split", "task", "a", "b", "difference", "low", "high", "p", "mcnemar_p", "mdd",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["board.json", "cells.json", "measures.json", "records.parquet", "run.json"])

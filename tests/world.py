@@ -56,7 +56,8 @@ class Made(NamedTuple):
 
     def facts(self, measures: list[Measure] | None = None) -> Facts:
         arms = self.arms | by_name(m.arm for m in measures or [])
-        return Facts.of(self.records, arms, self.cells, measures or [], QUICK)
+        contrasts = board_of(self).contrasts
+        return Facts.of(self.records, arms, self.cells, measures or [], QUICK, contrasts=contrasts)
 
 
 def make(

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecr_bench.config import CorpusConfig
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, read_json
+from ecr_bench.sections import CorpusConfig
 from ecr_bench.types import CORPUS_COLUMNS, Split
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import Any
 from datasets import ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
 from pydantic import Field
 
-from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import SPLITS, Corpus, from_rows
 from ecr_bench.corpora.columns import ColumnOptions, Columns
 from ecr_bench.errors import UserError
+from ecr_bench.sections import CorpusConfig
 
 
 class Options(ColumnOptions):

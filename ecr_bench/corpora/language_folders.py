@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import Field
 
-from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import RawRow, chosen_languages
 from ecr_bench.errors import UserError
 from ecr_bench.names import language_code
 from ecr_bench.reading import json_lines
 from ecr_bench.section import Section
+from ecr_bench.sections import CorpusConfig
 
 Kinds = tuple[type, ...]
 TEXT: Kinds = (str,)

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ecr_bench.config import ProjectionConfig
 from ecr_bench.errors import UserError
 from ecr_bench.io import read_json
 from ecr_bench.options import read_options
 from ecr_bench.registry import Registry
+from ecr_bench.sections import ProjectionConfig
 
 if TYPE_CHECKING:
     import torch

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.functional import cosine_similarity, gelu, normalize
 from transformers import AutoModel, PreTrainedModel
 
+from ecr_bench.divergence import check_finite, check_tensors
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, write_json
 from ecr_bench.teachers.hidden import HiddenStates
@@ -84,7 +85,10 @@ class HiddenProjection:
             model = read_folder(AutoModel, folder / "encoder")
             states = HiddenStates(model, -1)
             states.layer, states.total = meta["layer"], meta["layers"]
-            return cls(_on_device(states), load_file(folder / FILE), meta)
+            check_finite(model, str(folder / "encoder"))
+            tensors = load_file(folder / FILE)
+            check_tensors(tensors, folder / FILE)
+            return cls(_on_device(states), tensors, meta)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise UserError(f"{folder}: not a projection folder: {' '.join(str(error).split()):.160}") from error
 

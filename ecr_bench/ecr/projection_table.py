@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import embedding_bag, normalize
 
+from ecr_bench.divergence import check_tensors
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, write_json
 
@@ -83,6 +84,7 @@ class TokenTable:
         """Read what ``save`` wrote."""
         try:
             tensors = load_file(folder / FILE)
+            check_tensors(tensors, folder / FILE)
             return cls(tensors["idf"], tensors["table"], tensors["basis"], float(meta["norm"]))
         except (OSError, SafetensorError, KeyError) as error:
             raise UserError(f"{folder / FILE}: not a token table: {' '.join(str(error).split()):.160}") from error

@@ -29,6 +29,7 @@ from ecr_bench.data.joint import (
     too_long,
 )
 from ecr_bench.data.tokenizer import context_window
+from ecr_bench.divergence import check_finite
 from ecr_bench.ecr.conditioner import Conditioner, Encoded
 from ecr_bench.ecr.cue import prompt_for
 from ecr_bench.errors import UserError
@@ -66,13 +67,15 @@ class EcrLM(HFLM):
             batch_tokens: padded tokens per forward of the fast scorer; ``batch_size`` has no effect on it.
             kwargs: everything HFLM takes.
 
-        Raises UserError when ``conditioner`` names a folder that holds none, for weights that are no safetensors, and
-        for a ``max_length`` above what the model reads.
+        Raises UserError when ``conditioner`` names a folder that holds none, for weights that are no safetensors or not
+        finite, and for a ``max_length`` above what the model reads.
         """
         if isinstance(pretrained, str):
             kwargs = safe_options(pretrained, kwargs)
         with _without_object_warning():
             super().__init__(pretrained, **kwargs)
+        if isinstance(pretrained, str):
+            check_finite(self.model, pretrained)
         if getattr(self.model, "is_quantized", False):
             from ecr_bench.precision.quantised import same_everywhere
 

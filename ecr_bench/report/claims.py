@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ecr_bench.report.tables import DASH, Table, short_p
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
-from ecr_bench.results.words import amount, arms, with_unit
+from ecr_bench.results.words import amount, arms, correction, with_unit
 
 
 def numbers(result: ClaimResult) -> tuple[str, str, str]:
@@ -22,9 +22,6 @@ def numbers(result: ClaimResult) -> tuple[str, str, str]:
 def claims_table(report: ClaimsReport) -> Table:
     """One line per claim."""
     lines = tuple((r.claim.id, r.verdict, f"{arms(r)}, {r.claim.metric}", *numbers(r)) for r in report.results)
-    caption = (
-        f"p: after Holm's correction over the {report.tested} tested claims of {report.source}; "
-        "MDD: minimum detectable difference (80 % power)"
-    )
+    caption = f"p: after {correction(report)}; MDD: minimum detectable difference (80 % power)"
     columns = ("claim", "verdict", "a - b", "difference (95 %)", "p (Holm)", "MDD")
     return Table("Claims", columns, (lines,), caption)

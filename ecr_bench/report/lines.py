@@ -12,7 +12,7 @@ from markupsafe import Markup
 from ecr_bench.arm import Arm
 from ecr_bench.report.tables import DASH, splits, with_side
 from ecr_bench.results.arms import ordered_precisions
-from ecr_bench.results.contrasts import TASKS
+from ecr_bench.results.contrasts import ordered_means
 from ecr_bench.results.schema import Board, LanguageRow, Row
 
 UNIT = 1_000_000
@@ -101,7 +101,7 @@ def kind_of(arm: Arm) -> str:
 def build_leaderboard(board: Board, commands: dict[Arm, str]) -> Leaderboard:
     """Pivot the rows of a board: coarse, fine and all side by side."""
     present = {row.task for row in board.rows}
-    grains = [task for task in TASKS if task in present]
+    grains = ordered_means(present)
     tasks = (*grains, *sorted(present - set(grains)))
     groups: dict[tuple[Arm, str, str], dict[str, Row]] = {}
     chance: dict[str, dict[str, int]] = {}

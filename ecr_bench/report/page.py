@@ -28,19 +28,17 @@ from ecr_bench.report.measure_figures import measure_figures
 from ecr_bench.report.tables import Table
 from ecr_bench.results.ablation_schema import AblationResult
 from ecr_bench.results.cells import CellCosts
-from ecr_bench.results.claim_schema import ClaimsReport, Verdict
+from ecr_bench.results.claim_schema import ClaimsReport
 from ecr_bench.results.commands import arm_commands
 from ecr_bench.results.contrasts import HEADLINE, LOW, MIXED, SAME, SCALE, TASKS
-from ecr_bench.results.schema import Board
-from ecr_bench.results.verdict import WORD
-from ecr_bench.results.words import arms, interval, points
+from ecr_bench.results.schema import Board, Word
+from ecr_bench.results.words import arms, controls_sentence, correction, interval, points
 from ecr_bench.run import Run
 from ecr_bench.types import Measure
 
 FILE = "report.html"
 MOST_LINES = 300
 """Lines of a table that is not built by the browser; board.json and cells.json hold them all."""
-ANSWERS = {**WORD, "not tested": "Not tested"}
 
 Curves = dict[str, dict[str, Curve]]
 
@@ -81,6 +79,8 @@ def render_page(board: Board, cells: Sequence[CellCosts], curves: Curves, extras
         "millionths": percent_of,
         "numbers": numbers,
         "arms": arms,
+        "controls": controls_sentence,
+        "correction": correction,
     }
     style, script = (_source(environment, name) for name in ("style.css", "script.js"))
     commands = arm_commands(board)
@@ -90,7 +90,6 @@ def render_page(board: Board, cells: Sequence[CellCosts], curves: Curves, extras
         style=Markup(style),
         script=Markup(script),
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'",
-        answers=ANSWERS,
         claims=extras.claims,
         tally=_tally(extras.claims),
         measures=_cut_figures(measure_figures(extras.measures, figures.arm_styles(board))),
@@ -113,7 +112,7 @@ def render_page(board: Board, cells: Sequence[CellCosts], curves: Curves, extras
 def _tally(report: ClaimsReport | None) -> list[tuple[str, int]]:
     """Verdicts that occur, from supported to not tested, with the number of claims."""
     found = Counter(result.verdict for result in report.results) if report else Counter()
-    return [(verdict, found[verdict]) for verdict in get_args(Verdict) if found[verdict]]
+    return [(verdict, found[verdict]) for verdict in get_args(Word) if found[verdict]]
 
 
 def _source(environment: Environment, name: str) -> str:
@@ -208,7 +207,7 @@ def cost_table(cells: Sequence[CellCosts]) -> Table:
             _number(cell.peak_memory, 0, 1e6),
             _number(cell.val_loss, 3),
             _number(cell.grad_norm_max, 2),
-            {True: "no", False: "yes", None: tables.DASH}[cell.finite],
+            "yes" if cell.diverged else {True: "no", False: "yes", None: tables.DASH}[cell.finite],
         )
         for name, cell in reversed(first.items())
     )
@@ -216,7 +215,10 @@ def cost_table(cells: Sequence[CellCosts]) -> Table:
         "cell", "params", "training s", "tokens", "tokens/s", "peak MB",
         "validation loss", "largest gradient", "diverged",
     )  # fmt: skip
-    caption = "params: model + projection and anchors; peak MB: of the training process; losses in nats per token"
+    caption = (
+        "training s: wall clock beside whatever else ran, not for comparison; params: model + projection and anchors; "
+        "peak MB: of the training process; losses in nats per token"
+    )
     return Table("Cost of each cell", columns, (lines,), caption)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ecr_bench.arm import Arm, Role
 from ecr_bench.results.arms import ordered_precisions
-from ecr_bench.results.contrasts import CONTROL, TASKS, UPPER
+from ecr_bench.results.contrasts import CONTROL, UPPER, ordered_means
 from ecr_bench.results.schema import Board, Contrast, LanguageRow, Row
 from ecr_bench.results.words import covered, interval, points
 
@@ -64,9 +64,14 @@ def splits(board: Board) -> list[str]:
 
 
 def tasks(board: Board) -> list[str]:
-    """``coarse``, ``fine``, ``all``: those the board has."""
-    present = {row.task for row in board.rows}
-    return [task for task in TASKS if task in present]
+    """``coarse``, ``fine``, ``all``: those the board has; then the same without the tasks at the floor."""
+    return ordered_means(row.task for row in board.rows)
+
+
+def floor_in_words(board: Board, split: str) -> str:
+    """What a caption says of tasks on which no reader is above chance; empty where there are none."""
+    names = board.floors.get(split)  # type: ignore[call-overload]
+    return f"at the floor, where no arm that reads is above chance: {', '.join(names)}; " if names else ""
 
 
 def _arms(rows: Iterable[Row], order: str = "all") -> list[Arm]:
@@ -100,7 +105,8 @@ def leaderboard(board: Board, split: str, precision: str) -> Table:
             bound,
             _surface_lines(board, split, columns),
         ),
-        f"± half of the 95 % interval over {covered(row.covers for row in rows)}; {TIED} tied with the best; "
+        floor_in_words(board, split)
+        + f"± half of the 95 % interval over {covered(row.covers for row in rows)}; {TIED} tied with the best; "
         "tokens: control tokens per item; params: model + projection and anchors; "
         "last rows: chance and surface baselines" + ("; oracle needs the teacher at test time" if bound else "")
         if rows
@@ -140,7 +146,10 @@ def precision_table(board: Board, split: str) -> Table:
                 time = DASH if row.ms_per_item is None else f"{row.ms_per_item:.2f}"
                 lines.append((str(arm), precision, *scores, with_side(row.bytes, row.side_bytes), time))
         sections.append(tuple(lines))
-    caption = f"bytes: weights + projection and anchors; {TIED} tied with the best at that precision"
+    caption = (
+        f"bytes: weights + projection and anchors; ms/item: wall clock beside whatever else ran, not for comparison; "
+        f"{TIED} tied with the best at that precision"
+    )
     columns_ = ("arm", "precision", *columns, "bytes", "ms/item")
     return Table(f"Precision, {split} languages", columns_, tuple(sections), caption)
 

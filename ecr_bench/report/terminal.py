@@ -15,8 +15,9 @@ from ecr_bench.report.measure_tables import short_table
 from ecr_bench.report.tables import DASH, TIED, Table, accuracy_cell, leaderboard, reference_precision, splits
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
-from ecr_bench.results.schema import Board, Verdict
-from ecr_bench.results.words import arms
+from ecr_bench.results.contrasts import TASKS
+from ecr_bench.results.schema import ABOVE_FLOOR, Board, Verdict
+from ecr_bench.results.words import arms, controls_sentence, correction
 from ecr_bench.types import Measure
 
 
@@ -39,13 +40,18 @@ def print_board(board: Board, console: Console | None = None) -> None:
         console.print(escape(f"- {note}"), style="dim", highlight=False)
 
 
-NARROW = {"seeds": "n", "tokens": "tok"}
+NARROW = {"seeds": "n", "tokens": "tok", **{task + ABOVE_FLOOR: f"{task}^" for task in TASKS}}
 """Short heads, so that names of arms stay on one line in 80 columns."""
 
 
 def _narrow(table: Table) -> Table:
     columns = tuple(NARROW.get(column, column) for column in table.columns)
-    return replace(table, columns=columns, caption=table.caption.replace("tokens: ", "n: seeds; tok: "))
+    return replace(table, columns=columns, caption=_legend(table))
+
+
+def _legend(table: Table) -> str:
+    above = "^: without tasks at the floor; " if any(name.endswith(ABOVE_FLOOR) for name in table.columns) else ""
+    return above + table.caption.replace("tokens: ", "n: seeds; tok: ")
 
 
 STYLES = {"supported": "green", "refuted": "red"}
@@ -63,14 +69,14 @@ def print_claims(report: ClaimsReport, console: Console | None = None) -> None:
     for r in (r for r in report.results if not r.finding):
         table.add_row(r.verdict, escape(f"{r.claim.id}: {r.sentence.removeprefix('Not tested: ')}"), style="dim")
     console.print(table, highlight=False)
-    console.print(f"[dim]p after Holm's correction over {report.tested} tested claims; reasons in board.md[/]\n")
+    console.print(f"[dim]p after {correction(report)}; reasons in board.md[/]\n")
 
 
 def _claim_numbers(result: ClaimResult) -> str:
     difference, p, mdd = numbers(result)
     text = f"{arms(result)}: {difference}"
     text += "" if p == DASH else f", p {p}, detectable {mdd}"
-    return text + (f"; as good: {', '.join(result.as_good)}" if result.as_good else "")
+    return text + (f"; {said}" if (said := controls_sentence(result)) else "")
 
 
 def print_measures(measures: Sequence[Measure], console: Console) -> None:

@@ -15,8 +15,10 @@ from ecr_bench.results.contrasts import build_contrasts
 from ecr_bench.results.roles import Cast
 from ecr_bench.results.schema import Board, Contrast, Diverged, LanguageRow, Row, Split
 from ecr_bench.results.verdict import build_verdict
+from ecr_bench.results.floors import define_means_above, floors_of
+from ecr_bench.results.ties import tied_with_best, told_apart
 from ecr_bench.statistics.multiple import above_chance
-from ecr_bench.statistics.paired import accuracy, tied_with_leader
+from ecr_bench.statistics.paired import accuracy
 from ecr_bench.statistics.panel import Panel, build_panel
 
 Baselines = dict[str, dict[str, dict[str, float]]]
@@ -56,20 +58,26 @@ def build_board(
     languages: list[LanguageRow] = []
     contrasts: list[Contrast] = []
     grains: dict[str, str] = {}
+    floors: dict[Split, tuple[str, ...]] = {}
     for split in (s for s in SPLITS if (records["group"] == s).any()):
         part = records[records["group"] == split]
         panel = build_panel(part)
+        if below := floors_of(panel, present, precisions[0]):
+            floors[split] = below
+            define_means_above(panel, below)
+        mine = build_contrasts(panel, split, cast, precisions)
         extra = _extra_tokens(part)
         for precision in precisions:
-            rows += _rows(panel, split, precision, present, cells, extra)
+            rows += _rows(panel, split, precision, present, cells, extra, mine)
         languages += _language_rows(panel, split, precisions[0], present)
-        contrasts += build_contrasts(panel, split, cast, precisions)
+        contrasts += mine
         grains |= panel.grain_of
     return Board(
         name=name,
         rows=rows,
         by_language=languages,
         baselines=aggregate_baselines(baselines, grains),
+        floors=floors,
         contrasts=contrasts,
         verdict=build_verdict(contrasts, cast),
         diverged=diverged,
@@ -99,12 +107,14 @@ def _rows(
     arms: Sequence[Arm],
     cells: Sequence[CellCosts],
     extra: Mapping[tuple[str, str, str], tuple[int, int]],
+    contrasts: Sequence[Contrast],
 ) -> list[Row]:
     present = [arm for arm in arms if panel.has(str(arm), precision)]
-    ranked = [str(arm) for arm in present if arm.role is not Role.UPPER_BOUND]
+    ranked = [arm for arm in present if arm.role is not Role.UPPER_BOUND]
+    apart = told_apart(contrasts, precision)
     result = []
     for task in panel.tasks:
-        tied = tied_with_leader(panel, ranked, precision, task)
+        tied = tied_with_best(panel, ranked, precision, task, apart)
         families = [panel.families[i] for i in panel.families_of(task)]
         chance = panel.chance(task)
         for arm in present:
@@ -125,7 +135,7 @@ def _rows(
                     covers=estimate.covers,
                     chance=chance,
                     above_chance=above_chance(estimate.value, chance),
-                    tied_with_leader=tied.get(str(arm)),
+                    tied_with_leader=tied.get(arm),
                     extra_tokens_per_item=sum(total for total, _ in tokens) / sum(count for _, count in tokens),
                     **costs,
                 )

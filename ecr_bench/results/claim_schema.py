@@ -10,23 +10,16 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from ecr_bench.arm import NamedArm
+from ecr_bench.results.schema import Word
+from ecr_bench.results.timings import TIMES
 from ecr_bench.section import Section
 
 ACCURACY = "accuracy"
-COSTS = ("train_seconds", "ms_per_item", "peak_memory", "scoring_memory", "parameters", "bytes")
-"""Numbers of cells.json that a claim may compare; parameters and bytes include projection and anchors."""
+COSTS = (*TIMES, "peak_memory", "scoring_memory", "parameters", "bytes")
+"""Costs that a claim may compare: times from timings.json, the rest from cells.json; parameters and bytes include
+projection and anchors."""
 EXACT_COSTS = ("parameters", "bytes")
 """The same in every run, so one seed is enough and there is no interval to draw."""
-
-Verdict = Literal[
-    "supported",
-    "refuted",
-    "inconclusive",
-    "not attributable to anchors",
-    "not attributable to the language model",
-    "not tested",
-]
-
 
 class ArmReference(Section):
     """An arm by the part it plays, so that a claim holds for any run: ``{role: main, at: small}``; or, as plain text, as
@@ -130,7 +123,7 @@ class ClaimSet(Section):
 class Evidence(Section):
     """A row that the verdict rests on: its file in the run's folder and the keys that find it there."""
 
-    file: Literal["board.json", "cells.json", "measures.json"]
+    file: Literal["board.json", "cells.json", "measures.json", "timings.json"]
     row: dict[str, str | int]
 
 
@@ -170,18 +163,23 @@ class ClaimResult(Section):
     a: NamedArm | None
     """The arms that the claim's names stand for in this run; null where it has none."""
     b: NamedArm | None
-    verdict: Verdict
+    verdict: Word
     sentence: str
     """Verdict and reason in plain words."""
     finding: Finding | None
     """None where the claim is not tested."""
     p_holm: float | None
-    """``finding.p`` after Holm's correction over all tested claims of the file."""
+    """``finding.p`` after Holm's correction: that of the board where the two arms meet there, else over the claims of
+    the file that are not on the board."""
+    on_board: bool = False
+    """The two arms meet on the board, whose p this is."""
     p_smaller_holm: float | None
     """The same for the test that the effect is below the smallest effect of interest: it is what refutes."""
     controls: tuple[ControlFinding, ...]
-    as_good: tuple[str, ...]
-    """Controls that a is not shown to beat."""
+    not_beaten: tuple[str, ...]
+    """Controls that a is not shown to beat, without those that are better."""
+    better: tuple[str, ...]
+    """Controls that are shown to be better than a."""
     untested_controls: tuple[str, ...]
     """Controls the claim names that were not run, or not with two seeds where a measure needs them."""
     evidence: tuple[Evidence, ...]
@@ -195,5 +193,6 @@ class ClaimsReport(Section):
     """The claims file, and its fingerprint."""
     fingerprint: str
     tested: int
-    """Claims that Holm's correction ran over."""
+    corrected: int
+    """Of those, the ones that are not on the board: Holm's correction ran over them."""
     results: tuple[ClaimResult, ...]

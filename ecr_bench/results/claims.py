@@ -1,38 +1,33 @@
 """From claims and a run's evidence to verdicts (docs/claims.md has the rule in full).
 
-Let e be the difference in the claim's direction. Two tests, each corrected by Holm over the tested claims of the file:
+Let e be the difference in the claim's direction. Two tests, each corrected by Holm: with the board's own family where
+the two arms meet there, so that one comparison has one p, else over the claims that are not on the board:
 
 * against no effect (non-inferiority: against the margin): significant and e on the claim's side: *supported*;
 * against the smallest effect of interest: significant and e below it: *refuted*, as when the opposite is significant.
 
-Anything else is *inconclusive*: a wide interval refutes nothing. A supported claim whose effect a control reaches as
+Anything else is *inconclusive*: a wide interval refutes nothing; so is what rests on one seed or on an arm at chance. A
+supported claim whose effect a control reaches as
 well is *not attributable*; controls are not corrected for, since every one must be beaten (intersection-union test,
 Berger 1982, Technometrics 24).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecr_bench.arm import Arm, Role
 from ecr_bench.results.claim_names import check_names, resolve, setting
-from ecr_bench.results.claim_schema import (
-    Claim,
-    ClaimResult,
-    ClaimSet,
-    ControlFinding,
-    Finding,
-    Verdict,
-)
-from ecr_bench.statistics.decision import decide
+from ecr_bench.results.claim_schema import ACCURACY, Claim, ClaimResult, ClaimSet, ControlFinding, Finding
 from ecr_bench.results.evidence import Facts, Found, NotTestedError, Side, difference
-from ecr_bench.statistics.multiple import holm
-from ecr_bench.statistics.interval import ALPHA
+from ecr_bench.results.judgement import SMALLEST_EFFECT, Judged, Standing, Thresholds, judge_difference, word_of
 from ecr_bench.results.roles import REQUIRED_CONTROLS, attribute
+from ecr_bench.results.schema import Attribution, Contrast
 from ecr_bench.results.words import controls_in_words, result_in_words, with_unit
-
-FALLBACK_PRECISION = "fp32"
-"""Where a control was not run in the claim's precision (a probe is never quantised)."""
+from ecr_bench.statistics.by_seed import MIN_SEEDS
+from ecr_bench.statistics.interval import ALPHA, Estimate
+from ecr_bench.statistics.multiple import holm
 
 
 @dataclass(frozen=True)
@@ -63,16 +58,63 @@ def evaluate(claims: ClaimSet, facts: Facts, source: str) -> tuple[ClaimResult, 
             found[claim.id] = _test(asked[claim.id], facts)
         except NotTestedError as error:
             reasons[claim.id] = str(error)
-    tested = [claim for claim in claims.claims if claim.id in found]
-    against = holm([found[c.id].estimate.p_against(_null(c)) for c in tested])
-    smaller = holm([found[c.id].estimate.p_against(_smallest(c)) for c in tested])
-    corrected = {c.id: (p, q) for c, p, q in zip(tested, against, smaller, strict=True)}
+    corrected = _corrected([(asked[name], estimate.estimate) for name, estimate in found.items()], facts)
     return tuple(
-        _judge(asked[claim.id], facts, found[claim.id], *corrected[claim.id], len(tested))
+        _judge(asked[claim.id], facts, found[claim.id], corrected[claim.id])
         if claim.id in found
         else _not_tested(claim, asked.get(claim.id), reasons[claim.id])
         for claim in claims.claims
     )
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """P-values after Holm's correction, and what the rule that uses them can detect."""
+
+    p: float
+    p_smaller: float
+    mdd: float
+    on_board: bool
+    """The board's own; else over the claims that are not on it."""
+
+
+def _corrected(tested: Sequence[tuple[Question, Estimate]], facts: Facts) -> dict[str, Corrected]:
+    """Claim -> its p-values. Who meets on the board has one p there and here; the board's p of the smallest effect is
+    taken where the claim's smallest effect is the board's."""
+    boards = {question.claim.id: on_board(question, facts) for question, _ in tested}
+    own = [(question.claim, found) for question, found in tested if boards[question.claim.id] is None]
+    against = dict(zip((c.id for c, _ in own), holm([e.p_against(_null(c)) for c, e in own]), strict=True))
+    asked = [(q.claim, e) for q, e in tested if not same_question(q, boards[q.claim.id])]
+    smaller = dict(zip((c.id for c, _ in asked), holm([e.p_against(_smallest(c)) for c, e in asked]), strict=True))
+    result = {}
+    for question, estimate in tested:
+        name = question.claim.id
+        contrast = boards[name]
+        if contrast is None:
+            result[name] = Corrected(against[name], smaller[name], estimate.detectable(len(own)), False)
+        else:
+            p_smaller = smaller.get(name, contrast.p_smaller_holm)
+            assert p_smaller is not None
+            result[name] = Corrected(contrast.p_holm, p_smaller, contrast.mdd, True)
+    return result
+
+
+def on_board(question: Question, facts: Facts) -> Contrast | None:
+    """The board's test of the same two arms, if it has one that is corrected."""
+    claim = question.claim
+    if claim.metric != ACCURACY or claim.test != "superiority":
+        return None
+    found = facts.contrast(*question.sides, claim.split, claim.task)
+    return found if found and found.p_smaller_holm is not None else None
+
+
+def same_question(question: Question, contrast: Contrast | None) -> bool:
+    """Whether the board asks the very same: same direction, same smallest effect."""
+    if contrast is None:
+        return False
+    a, claim = Side(contrast.a, contrast.precision), question.claim
+    forward = (question.sides[0] == a) == (claim.direction == "higher")
+    return forward and claim.smallest_effect == SMALLEST_EFFECT
 
 
 def _sign(claim: Claim) -> int:
@@ -100,38 +142,63 @@ def _test(question: Question, facts: Facts) -> Found:
     return found
 
 
-def _judge(question: Question, facts: Facts, found: Found, p: float, p_smaller: float, tests: int) -> ClaimResult:
+def _judge(question: Question, facts: Facts, found: Found, corrected: Corrected) -> ClaimResult:
     claim = question.claim
     sign, estimate = _sign(claim), found.estimate
-    thresholds = {"null": sign * _null(claim), "smallest": sign * _smallest(claim)}
-    verdict: Verdict = decide(sign * estimate.value, p, **thresholds, p_smaller=p_smaller)
-    if found.within_null and verdict == "supported":
-        verdict = "inconclusive"
+    thresholds = Thresholds(null=sign * _null(claim), smallest=sign * _smallest(claim))
+    standings = _standings(question, facts, estimate)
+    judged = judge_difference(sign * estimate.value, corrected.p, corrected.p_smaller, thresholds, *standings)
+    if found.within_null and judged.answer == "supported":
+        judged = Judged("inconclusive", "both lie inside the permutation null, so there is nothing to compare")
     controls = tuple(_controls(question, facts))
-    required = [name for name in REQUIRED_CONTROLS if claim.controls is None or name in claim.controls]
-    shown = attribute({c.arm: min(sign * c.low, sign * c.high) for c in controls}, required)
-    if verdict == "supported" and (shown.anchors or shown.model):
-        verdict = "not attributable to anchors" if shown.anchors else "not attributable to the language model"
+    shown = _attribution(question, facts, controls)
     finding = Finding(
         difference=estimate.value, low=estimate.low, high=estimate.high, mean_a=found.mean_a, mean_b=found.mean_b,
-        p=estimate.p_against(_null(claim)), mdd=estimate.detectable(tests), n_seeds=estimate.n_seeds,
-        covers=estimate.covers, n_items=estimate.n_items, n_clusters=estimate.n_clusters,
+        p=estimate.p_against(_null(claim)), mdd=corrected.mdd, n_seeds=estimate.n_seeds, covers=estimate.covers,
+        n_items=estimate.n_items, n_clusters=estimate.n_clusters,
     )  # fmt: skip
+    held = (*shown.anchors, *shown.model) if shown else ()
+    better = shown.better if shown else ()
     result = ClaimResult(
-        claim=claim, a=question.a, b=question.b, verdict=verdict, sentence="", finding=finding, p_holm=p, p_smaller_holm=p_smaller,
-        controls=controls, as_good=(*shown.anchors, *shown.model), untested_controls=shown.untested, evidence=found.evidence,
+        claim=claim, a=question.a, b=question.b, verdict=word_of(judged.answer, shown), sentence="", finding=finding,
+        p_holm=corrected.p, on_board=corrected.on_board, p_smaller_holm=corrected.p_smaller, controls=controls,
+        not_beaten=tuple(name for name in held if name not in better), better=better,
+        untested_controls=shown.untested if shown else (), evidence=found.evidence,
     )  # fmt: skip
-    reason = _reason(result, found)
-    return result.model_copy(update={"sentence": f"{result_in_words(result, finding, p)} {reason}".strip()})
+    reason = _reason(result, judged)
+    return result.model_copy(update={"sentence": f"{result_in_words(result, finding, corrected.p)} {reason}".strip()})
+
+
+def _standings(question: Question, facts: Facts, estimate: Estimate) -> tuple[Standing, Standing]:
+    """Who is ahead if the claim holds, and the other. Accuracies need two seeds and arms above chance; what is measured
+    by seed or round, or counted, brings its own."""
+    if question.claim.metric != ACCURACY:
+        return Standing(question.a, MIN_SEEDS), Standing(question.b, MIN_SEEDS)
+    known, claim = facts.standings[question.claim.split], question.claim
+    a, b = (known.of(side.arm, side.precision, claim.task) for side in question.sides)
+    return (a, b) if claim.direction == "higher" else (b, a)
+
+
+def _attribution(question: Question, facts: Facts, controls: Sequence[ControlFinding]) -> Attribution | None:
+    """None where no control applies: the claim says so, or names none and is not about ECR."""
+    claim = question.claim
+    if claim.controls == () or (claim.controls is None and not facts.cast.is_main(question.a)):
+        return None
+    required = [name for name in REQUIRED_CONTROLS if claim.controls is None or name in claim.controls]
+    ends = {c.arm: sorted((_sign(claim) * c.low, _sign(claim) * c.high)) for c in controls}
+    return attribute({arm: (low, high) for arm, (low, high) in ends.items()}, required)
 
 
 def _controls(question: Question, facts: Facts) -> list[ControlFinding]:
+    """a minus each control it must beat, in a's precision, or the run's first where a control was not run in it."""
     claim, a = question.claim, question.sides[0]
+    if claim.controls is None and not facts.cast.is_main(question.a):
+        return []
     result = []
     for control in facts.cast.controls(question.a.size):
-        if claim.controls is not None and control.name not in claim.controls:
+        if (claim.controls is not None and control.name not in claim.controls) or control == question.a:
             continue
-        for precision in dict.fromkeys((claim.precision, FALLBACK_PRECISION)):
+        for precision in dict.fromkeys((claim.precision, facts.reference)):
             try:
                 estimate = difference(facts, claim, a, Side(control, precision)).estimate
             except NotTestedError:
@@ -143,27 +210,28 @@ def _controls(question: Question, facts: Facts) -> list[ControlFinding]:
     return result
 
 
-def _reason(result: ClaimResult, found: Found) -> str:
+def _reason(result: ClaimResult, judged: Judged) -> str:
     """Why the verdict is what it is, beyond the numbers."""
-    claim, sign, estimate = result.claim, _sign(result.claim), found.estimate
+    claim, sign, finding = result.claim, _sign(result.claim), result.finding
+    assert finding is not None and result.p_holm is not None
     smallest = with_unit(claim, _smallest(claim))
-    low, high = sorted((sign * estimate.low, sign * estimate.high))
-    if result.verdict == "refuted":
-        if sign * estimate.value < sign * _null(claim) and result.p_holm is not None and result.p_holm < ALPHA:
+    low, high = sorted((sign * finding.low, sign * finding.high))
+    if judged.obstacle:
+        return f"Nothing is concluded: {judged.obstacle}."
+    if judged.answer == "refuted":
+        if sign * finding.difference < sign * _null(claim) and result.p_holm < ALPHA:
             return "The opposite holds." if claim.test == "superiority" else f"It exceeds the margin, {smallest}."
         return f"Any effect is smaller than the smallest of interest, {smallest}."
-    if result.verdict == "inconclusive":
-        if found.within_null:
-            return "Both arms lie inside the permutation null: there is nothing to compare."
+    if judged.answer == "inconclusive":
         if low > sign * _null(claim) or high < sign * _smallest(claim):
-            return "Not significant after correction for the other claims."
+            return "Not significant after correction for the other tests."
         both = "no effect" if claim.test == "superiority" else "less"
         other = f"the smallest effect of interest, {smallest}" if both == "no effect" else f"more than {smallest}"
         return f"The interval holds both {both} and {other}."
     parts = []
     for role, what in ((Role.ANCHOR_CONTROL, "anchors"), (Role.MODEL_CONTROL, "the language model")):
-        if as_good := [c for c in result.controls if c.arm.role is role and not c.beaten]:
-            parts.append(f"Not attributable to {what}: {controls_in_words(result, as_good)}.")
+        if held := [c for c in result.controls if c.arm.role is role and not c.beaten]:
+            parts.append(f"Not attributable to {what}: {controls_in_words(result, held)}.")
     if result.untested_controls:
         parts.append(f"Attribution is untested for lack of {', '.join(result.untested_controls)}.")
     return " ".join(parts)
@@ -173,5 +241,5 @@ def _not_tested(claim: Claim, question: Question | None, reason: str) -> ClaimRe
     arms = {"a": question.a, "b": question.b} if question else {"a": None, "b": None}
     return ClaimResult(
         claim=claim, **arms, verdict="not tested", sentence=f"Not tested: {reason}.", finding=None, p_holm=None,
-        p_smaller_holm=None, controls=(), as_good=(), untested_controls=(), evidence=(),
+        p_smaller_holm=None, controls=(), not_beaten=(), better=(), untested_controls=(), evidence=(),
     )  # fmt: skip

@@ -59,5 +59,6 @@ def judge_claims(name: str, facts: Facts, claims: ClaimSet, source: str, shown: 
         source=source,
         fingerprint=claims_identity(claims),
         tested=sum(result.finding is not None for result in results),
+        corrected=sum(result.finding is not None and not result.on_board for result in results),
         results=results,
     )

@@ -1,15 +1,17 @@
-"""The paired comparisons of a board: which arms meet, Holm's correction, and each result in words."""
+"""The paired comparisons of a board: which arms meet, Holm's correction, and what the controls leave of each result."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ecr_bench.arm import Arm, Role
+from ecr_bench.results.controls import ControlTests
+from ecr_bench.results.judgement import SMALLEST_EFFECT, Standing, Thresholds, judge_difference, word_of
 from ecr_bench.results.roles import Cast
-from ecr_bench.results.schema import Contrast, Split
-from ecr_bench.results.words import interval, points
-from ecr_bench.statistics.decision import Answer, decide
+from ecr_bench.results.schema import ABOVE_FLOOR, Contrast, Split
+from ecr_bench.results.sentences import contrast_in_words
+from ecr_bench.results.standings import Standings
 from ecr_bench.statistics.multiple import holm
 from ecr_bench.statistics.paired import Comparison, compare
 from ecr_bench.statistics.panel import Panel
@@ -17,12 +19,20 @@ from ecr_bench.statistics.wider import compare_wider
 
 TASKS = ("coarse", "fine", "all")
 """Means over task families, which every comparison is made on."""
+
 HEADLINE, SAME, SCALE = "headline", "same size", "scale"
 LOW, MIXED = "low precision", "low against full precision"
 CONTROL, UPPER = "controls", "upper bound"
-
+GAINS = (HEADLINE, SAME, LOW, MIXED)
+"""Families whose first arm is the main one, so that its controls say what a gain is due to."""
 Wider = dict[str, tuple[float, float]]
 """What an interval generalises to beyond new sentences -> its limits."""
+
+
+def ordered_means(present: Iterable[str]) -> list[str]:
+    """Those of ``TASKS`` that are there, then the same without the tasks at the floor."""
+    found = set(present)
+    return [task for end in ("", ABOVE_FLOOR) for task in (name + end for name in TASKS) if task in found]
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,20 @@ class Pair:
         if self.precision_a == self.precision_b:
             return f"{self.a} - {self.b}"
         return f"{self.a} ({self.precision_a}) - {self.b} ({self.precision_b})"
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A pair on one task with its p-values, corrected over the tests of its question."""
+
+    pair: Pair
+    task: str
+    found: Comparison
+    p: float
+    p_smaller: float
+    """Of a difference equal to the smallest that matters; 1 where the question has no such difference."""
+    tests: int
+    """Tests of the question."""
 
 
 def pairs(panel: Panel, cast: Cast, precisions: Sequence[str]) -> list[Pair]:
@@ -70,46 +94,54 @@ def _at(cast: Cast, precision: str, reference: str) -> Iterator[Pair]:
 
 
 def build_contrasts(panel: Panel, split: Split, cast: Cast, precisions: Sequence[str]) -> list[Contrast]:
-    """Every pair on coarse, fine and all (where present), with p-values corrected over each family of tests."""
-    tasks = [task for task in TASKS if task in panel.tasks]
+    """Every pair on coarse, fine and all (where present, and without tasks at the floor where there are any), with
+    p-values corrected over each family of tests."""
+    means = ordered_means(panel.tasks)
+    controls, standings = ControlTests(panel, cast, precisions[0]), Standings(panel)
     found = [
         (pair, task, compare(panel, str(pair.a), str(pair.b), pair.precision_a, pair.precision_b, task))
         for pair in pairs(panel, cast, precisions)
-        for task in tasks
+        for task in means
     ]
-    families: dict[tuple[str, str], list[int]] = {}
+    return [_contrast(tested, panel, split, controls, standings) for tested in _corrected(found)]
+
+
+def _corrected(found: Sequence[tuple[Pair, str, Comparison]]) -> list[Tested]:
+    families: dict[tuple[str, str, bool], list[int]] = {}
     for i, (pair, task, _) in enumerate(found):
         families.setdefault(_tested_together(pair, task, i), []).append(i)
-    adjusted: dict[int, tuple[float, float]] = {}
+    result: dict[int, Tested] = {}
     for members in families.values():
-        for i, p_holm in zip(members, holm([found[i][2].p for i in members]), strict=True):
-            adjusted[i] = (p_holm, found[i][2].detectable(len(members)))
-    return [
-        _contrast(*entry, split, *adjusted[i], _wider(panel, entry[0], entry[1])) for i, entry in enumerate(found)
-    ]
+        against = holm([found[i][2].p for i in members])
+        smaller = holm([found[i][2].p_against(SMALLEST_EFFECT) for i in members])
+        for i, p, p_smaller in zip(members, against, smaller, strict=True):
+            is_control = found[i][0].family == CONTROL
+            result[i] = Tested(*found[i], p, 1.0 if is_control else p_smaller, len(members))
+    return [result[i] for i in range(len(found))]
 
 
-def _wider(panel: Panel, pair: Pair, task: str) -> Wider:
-    rows_a, rows_b = panel.rows(str(pair.a), pair.precision_a), panel.rows(str(pair.b), pair.precision_b)
-    return {str(found.covers): (found.low, found.high) for found in compare_wider(panel, rows_a, rows_b, task)}
-
-
-def _tested_together(pair: Pair, task: str, index: int) -> tuple[str, str]:
-    """Key of the Holm family: lower precisions are one question, controls stand alone (Contrast.p_holm)."""
+def _tested_together(pair: Pair, task: str, index: int) -> tuple[str, str, bool]:
+    """Key of the Holm family: lower precisions are one question, controls stand alone (Contrast.p_holm), and means
+    without the tasks at the floor, which the data chose, do not make the others harder."""
     if pair.family == CONTROL:
-        return CONTROL, str(index)
-    return pair.family, "" if pair.family in (LOW, MIXED) else pair.precision_a
+        return CONTROL, str(index), False
+    return pair.family, "" if pair.family in (LOW, MIXED) else pair.precision_a, task.endswith(ABOVE_FLOOR)
 
 
 def _contrast(
-    pair: Pair, task: str, found: Comparison, split: Split, p_holm: float, mdd: float, wider: Wider
+    tested: Tested, panel: Panel, split: Split, controls: ControlTests, standings: Standings
 ) -> Contrast:
-    answer = decide(found.value, p_holm)
-    a, b = str(pair.a), str(pair.b)
-    if pair.precision_a != pair.precision_b:
-        a, b = f"{a} in {pair.precision_a}", f"{b} in {pair.precision_b}"
-    ci = (found.low, found.high)
-    return Contrast(
+    pair, task, found = tested.pair, tested.task, tested.found
+    a = standings.of(pair.a, pair.precision_a, task)
+    b = standings.of(pair.b, pair.precision_b, task)
+    if pair.family == CONTROL:  # a bar to clear: one seed of it is enough, and there is no smallest effect
+        b = Standing(b.arm, max(a.seeds, b.seeds), b.reaches_chance)
+    thresholds = Thresholds(smallest=float("-inf")) if pair.family == CONTROL else Thresholds()
+    judged = judge_difference(found.value, tested.p, tested.p_smaller, thresholds, a, b)
+    shown = controls.attribution(pair.a, pair.precision_a, task) if pair.family in GAINS else None
+    rows_a, rows_b = panel.rows(str(pair.a), pair.precision_a), panel.rows(str(pair.b), pair.precision_b)
+    wider = {str(w.covers): (w.low, w.high) for w in compare_wider(panel, rows_a, rows_b, task)}
+    contrast = Contrast(
         name=pair.name,
         a=pair.a,
         b=pair.b,
@@ -119,35 +151,21 @@ def _contrast(
         task=task,
         family=pair.family,
         difference=found.value,
-        ci=ci,
+        ci=(found.low, found.high),
+        wider=wider,
         df=found.df,
         p=found.p,
-        p_holm=p_holm,
+        p_holm=tested.p,
+        p_smaller_holm=None if pair.family == CONTROL else tested.p_smaller,
         mcnemar_p=found.mcnemar_p,
         mcnemar_by_seed=found.mcnemar_by_seed,
-        mdd=mdd,
-        wider=wider,
+        mdd=found.detectable(tested.tests),
         n_items=found.n_items,
         n_seeds=found.n_seeds,
         n_clusters=found.n_clusters,
         covers=found.covers,
-        verdict=answer,
-        sentence=in_words(a, b, answer, found.value, ci, wider, mdd, p_holm),
+        verdict=word_of(judged.answer, shown),
+        attribution=shown,
+        sentence="",
     )
-
-
-def in_words(
-    a: str, b: str, answer: Answer, difference: float, ci: tuple[float, float], wider: Wider, mdd: float, p_holm: float
-) -> str:
-    """One plain sentence with estimate, intervals and minimum detectable difference."""
-    size = f"{abs(100 * difference):.1f} points"
-    beyond = ", ".join(f"for {covers} {interval(limits)}" for covers, limits in wider.items())
-    limits = f"95 % interval {interval(ci)}" + (f" ({beyond})" if beyond else "")
-    detectable = f"this run can detect differences from {100 * mdd:.1f} points"
-    side = "above" if difference > 0 else "below"
-    if answer == "inconclusive" and ci[0] * ci[1] > 0:
-        doubt = f"not significant after correction for the other tests (p = {p_holm:.2f})"
-        return f"{a} is {size} {side} {b}, but {doubt}: {limits}; {detectable}."
-    if answer == "inconclusive":
-        return f"{a} and {b} cannot be told apart: {points(difference)} points, {limits}; {detectable}."
-    return f"{a} is {size} {side} {b}: {limits}; {detectable}."
+    return contrast.model_copy(update={"sentence": contrast_in_words(contrast, judged)})

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from ecr_bench.arm import Arm, Setting
-from ecr_bench.results.arms import SPLITS
+from ecr_bench.results.arms import SPLITS, ordered_precisions
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.claim_schema import ACCURACY, COSTS, EXACT_COSTS, Claim, Evidence
 from ecr_bench.results.roles import Cast
-from ecr_bench.statistics.by_seed import exact_difference, mean_difference
+from ecr_bench.results.schema import Contrast
+from ecr_bench.results.standings import Standings
+from ecr_bench.results.timings import TIMES, Timing, obstacle
+from ecr_bench.statistics.by_seed import ROUNDS, SEEDS, Draws, exact_difference, mean_difference
 from ecr_bench.statistics.interval import Estimate
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import Panel, build_panel
@@ -33,6 +37,9 @@ class Facts:
     cells: Sequence[CellCosts]
     measures: Sequence[Measure] = ()
     experiment: Mapping[str, Any] = field(default_factory=dict)
+    timings: Sequence[Timing] = ()
+    contrasts: Sequence[Contrast] = ()
+    """Of the board: who meets there is not tested again."""
 
     @classmethod
     def of(
@@ -42,15 +49,36 @@ class Facts:
         cells: Sequence[CellCosts],
         measures: Sequence[Measure] = (),
         experiment: Mapping[str, Any] | None = None,
+        timings: Sequence[Timing] = (),
+        contrasts: Sequence[Contrast] = (),
     ) -> Facts:
         """See ``build_board`` for ``records``, ``arms`` and ``cells``."""
         groups = {split: records[records["group"] == split] for split in SPLITS}
         panels: dict[str, Panel] = {split: build_panel(part) for split, part in groups.items() if len(part)}
-        return cls(dict(arms), panels, cells, measures, experiment or {})
+        return cls(dict(arms), panels, cells, measures, experiment or {}, timings, contrasts)
 
-    @property
+    @cached_property
     def cast(self) -> Cast:
         return Cast.of(self.arms.values(), self.cells)
+
+    @cached_property
+    def standings(self) -> dict[str, Standings]:
+        """Split -> seeds and chance of its arms."""
+        return {split: Standings(panel) for split, panel in self.panels.items()}
+
+    @cached_property
+    def reference(self) -> str:
+        """The highest precision of the run."""
+        return ordered_precisions(unit.precision for panel in self.panels.values() for unit in panel.units)[0]
+
+    def contrast(self, a: Side, b: Side, split: str, task: str) -> Contrast | None:
+        """The board's own comparison of two arms, whichever way round; None where they do not meet there."""
+        wanted = {(a, b), (b, a)}
+        for c in self.contrasts:
+            pair = Side(c.a, c.precision), Side(c.b, c.precision_b)
+            if pair in wanted and (c.split, c.task) == (split, task):
+                return c
+        return None
 
 
 @dataclass(frozen=True)
@@ -75,6 +103,8 @@ def difference(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
     """``a`` minus ``b`` in what the claim is about; NotTestedError says what is missing."""
     if claim.metric == ACCURACY:
         return _accuracy(facts, claim, a, b)
+    if claim.metric in TIMES:
+        return _time(facts, claim, a, b)
     return _cost(facts, claim, a, b) if claim.metric in COSTS else _measure(facts, claim, a, b)
 
 
@@ -113,6 +143,33 @@ def _mean(values: Iterable[float]) -> float:
     return sum(known) / len(known)
 
 
+def _time(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
+    """Shares of b's time, paired by round."""
+    of_a, of_b = (_timing(facts, claim.metric, side) for side in (a, b))
+    if reason := obstacle(of_a, of_b):
+        raise NotTestedError(f"{claim.metric}: {reason}")
+    rounds = [dict(enumerate(timing.rounds)) for timing in (of_a, of_b)]
+    estimate = _paired(rounds[0], rounds[1], claim, relative=True, what=ROUNDS)
+    rows = tuple(
+        Evidence(
+            file="timings.json",
+            row={"arm": str(t.arm), "metric": t.metric, "precision": t.precision, "session": t.session},
+        )
+        for t in (of_a, of_b)
+    )
+    return Found(estimate, _mean(of_a.rounds), _mean(of_b.rounds), rows)
+
+
+def _timing(facts: Facts, metric: str, side: Side) -> Timing:
+    for timing in facts.timings:
+        if (timing.metric, timing.arm, timing.precision) == (metric, side.arm, side.precision):
+            return timing
+    raise NotTestedError(
+        f"{metric} of {side.arm} in {side.precision} was not measured to be compared "
+        "(one machine, arms in turn, repeated: timings.json)"
+    )
+
+
 def _cost(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
     of_a, rows_a = _costs(facts, claim.metric, a)
     of_b, rows_b = _costs(facts, claim.metric, b)
@@ -121,7 +178,7 @@ def _cost(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
         raise NotTestedError(f"{claim.metric} of {b.arm} is 0, so there is no share of it")
     if claim.metric in EXACT_COSTS:
         return Found(exact_difference(mean_a, mean_b), mean_a, mean_b, (*rows_a, *rows_b))
-    return Found(_by_seed(of_a, of_b, claim, relative=True), mean_a, mean_b, (*rows_a, *rows_b))
+    return Found(_paired(of_a, of_b, claim, relative=True), mean_a, mean_b, (*rows_a, *rows_b))
 
 
 def _costs(facts: Facts, metric: str, side: Side) -> tuple[dict[int, float], list[Evidence]]:
@@ -149,9 +206,11 @@ def _cost_of(cell: CellCosts, metric: str) -> float | None:
     return getattr(cell, metric)
 
 
-def _by_seed(a: dict[int, float], b: dict[int, float], claim: Claim, n: int = 0, relative: bool = False) -> Estimate:
+def _paired(
+    a: dict[int, float], b: dict[int, float], claim: Claim, n: int = 0, relative: bool = False, what: Draws = SEEDS
+) -> Estimate:
     try:
-        return mean_difference(a, b, n, relative)
+        return mean_difference(a, b, n, relative, what)
     except ValueError as error:
         raise NotTestedError(f"{claim.metric}: {error}") from None
 
@@ -170,7 +229,7 @@ def _measure(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
     rows_a, rows_b = [of_a[key] for key in common], [of_b[key] for key in common]
     if any(x.n != y.n for x, y in zip(rows_a, rows_b, strict=True)):
         raise NotTestedError(f"{claim.metric} of {a.arm} and {b.arm} rests on different numbers of texts")
-    estimate = _by_seed(_per_seed(rows_a), _per_seed(rows_b), claim, n=rows_a[0].n)
+    estimate = _paired(_per_seed(rows_a), _per_seed(rows_b), claim, n=rows_a[0].n)
     rows = (*rows_a, *rows_b)
     mean_a, mean_b = _mean(map(_value, rows_a)), _mean(map(_value, rows_b))
     return Found(estimate, mean_a, mean_b, tuple(_row(m) for m in rows), all(_within_null(m) for m in rows))

@@ -19,7 +19,7 @@ from ecr_bench.io import fingerprint, read_json, write_json
 FORMAT = 2
 """Version of the files of a run. 1: before arms were values, without run.json."""
 RUN, BOARD, CELLS, CLAIMS, RECORDS = "run.json", "board.json", "cells.json", "claims.json", "records.parquet"
-MEASURES, ABLATION = "measures.json", "ablation.json"
+MEASURES, TIMINGS, ABLATION = "measures.json", "timings.json", "ablation.json"
 Model = TypeVar("Model", bound=BaseModel)
 
 

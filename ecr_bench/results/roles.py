@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ecr_bench.arm import Arm, Role
 from ecr_bench.methods.registry import METHODS, SHIPPED
 from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.schema import Attribution
 
 _KINDS = {name: METHODS.get(name) for name in SHIPPED}
 REQUIRED_CONTROLS = tuple(name for name, kind in _KINDS.items() if kind.role.is_control and kind.trains_model)
@@ -49,6 +50,10 @@ class Cast:
     def sizes(self) -> list[str]:
         """From small to large by parameters, then those without a count."""
         return list(dict.fromkeys([*self.parameters, *sorted(arm.size for arm in self.arms)]))
+
+    def is_main(self, arm: Arm) -> bool:
+        """Whether controls speak to a gain of ``arm``: it is the main method, with whatever modifiers and settings."""
+        return any(main.method == arm.method for main in self.arms if main.role is Role.MAIN)
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -91,27 +96,16 @@ def parameters_of_sizes(cells: Iterable[CellCosts]) -> dict[str, int]:
     return {size: count for size, (_, count) in best.items()}
 
 
-@dataclass(frozen=True)
-class Attribution:
-    """What the controls of a comparison show, as names of methods."""
-
-    anchors: tuple[str, ...]
-    """Anchor controls that the main arm is not shown to beat: the gain is not attributable to anchors."""
-    model: tuple[str, ...]
-    """Model controls that it is not shown to beat: the gain is not attributable to the language model."""
-    beaten: tuple[str, ...]
-    untested: tuple[str, ...]
-    """Required controls that were not run."""
-
-
-def attribute(lower_ends: Mapping[Arm, float], required: Iterable[str] = REQUIRED_CONTROLS) -> Attribution:
-    """``lower_ends``: control -> lower end of the 95 % interval of (main minus control), in the direction in which more
-    is better."""
-    as_good = {arm for arm, low in lower_ends.items() if low <= 0}
-    run = {arm.name for arm in lower_ends}
+def attribute(
+    intervals: Mapping[Arm, tuple[float, float]], required: Iterable[str] = REQUIRED_CONTROLS
+) -> Attribution:
+    """``intervals``: control -> 95 % limits of (main minus control), in the direction in which more is better."""
+    held = [arm for arm, (low, _) in intervals.items() if low <= 0]
+    run = {arm.name for arm in intervals}
     return Attribution(
-        anchors=tuple(arm.name for arm in lower_ends if arm in as_good and arm.role is Role.ANCHOR_CONTROL),
-        model=tuple(arm.name for arm in lower_ends if arm in as_good and arm.role is Role.MODEL_CONTROL),
-        beaten=tuple(arm.name for arm in lower_ends if arm not in as_good),
+        anchors=tuple(arm.name for arm in held if arm.role is Role.ANCHOR_CONTROL),
+        model=tuple(arm.name for arm in held if arm.role is Role.MODEL_CONTROL),
+        better=tuple(arm.name for arm in held if intervals[arm][1] < 0),
+        beaten=tuple(arm.name for arm in intervals if arm not in held),
         untested=tuple(name for name in required if name not in run),
     )

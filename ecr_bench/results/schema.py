@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from ecr_bench.arm import NamedArm
-from ecr_bench.statistics.decision import Answer
 
 Split = Literal["unseen", "seen"]
 
@@ -24,6 +23,36 @@ Count = Annotated[int | None, BeforeValidator(_finite)]
 
 class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+Word = Literal[
+    "supported",
+    "supported, not attributed",
+    "refuted",
+    "inconclusive",
+    "not attributable to anchors",
+    "not attributable to the language model",
+    "not tested",
+]
+"""The verdict on 'a exceeds b'. ``supported, not attributed``: a is better, but controls that could explain it were not
+run. ``not attributable to ...``: a is better, but a control is not shown to be worse than a."""
+
+ABOVE_FLOOR = " above floor"
+"""Ends the name of a mean without the tasks at the floor."""
+
+
+class Attribution(Record):
+    """What the controls of a comparison show, as names of methods."""
+
+    anchors: tuple[str, ...]
+    """Anchor controls that the main arm is not shown to beat: the gain is not attributable to anchors."""
+    model: tuple[str, ...]
+    """Model controls that it is not shown to beat: the gain is not attributable to the language model."""
+    better: tuple[str, ...]
+    """Of both, those that are shown to be better."""
+    beaten: tuple[str, ...]
+    untested: tuple[str, ...]
+    """Required controls that were not run."""
 
 
 class Row(Record):
@@ -105,6 +134,9 @@ class Contrast(Record):
     p_holm: float
     """Corrected within family and split. Controls are not corrected: ECR must beat every one of them
     (intersection-union test, Berger 1982, Technometrics 24), so no chance of a lucky pass is added."""
+    p_smaller_holm: float | None = None
+    """The same for a difference of the smallest size that matters (one point): it is what refutes a small gain. Null
+    for controls."""
     mcnemar_p: float
     """Exact McNemar over items and seeds pooled; treats answers as independent, hence optimistic."""
     mcnemar_by_seed: tuple[float, ...]
@@ -117,8 +149,10 @@ class Contrast(Record):
     n_clusters: int
     covers: str
     """As in a row."""
-    verdict: Answer
-    """a > b: supported or refuted (the opposite holds) at p_holm < .05, else inconclusive."""
+    verdict: Word
+    """Of a > b, by the one rule for all (results/judgement.py)."""
+    attribution: Attribution | None = None
+    """What the controls of ``a`` say of a gain; null where ``a`` is not the main arm or ``b`` is a control."""
     sentence: str
     """The same in words."""
 
@@ -127,17 +161,13 @@ class TaskVerdict(Record):
     """The headline question on one task."""
 
     task: str
-    answer: Answer
+    answer: Word
     difference: float
     ci: tuple[float, float]
     mdd: float
+    p_holm: float
     sentence: str
-    not_attributable_to_anchors: tuple[str, ...]
-    """Controls (random, constant, language, shuffled) that ECR does not demonstrably beat."""
-    not_attributable_to_language_model: tuple[str, ...]
-    """Controls without text (codes-only, teacher-probe) that ECR does not demonstrably beat."""
-    ruled_out: tuple[str, ...]
-    """Controls that ECR beats (interval above 0)."""
+    attribution: Attribution
     qualification: str
     """What the controls say, in words."""
 
@@ -146,7 +176,13 @@ class Verdict(Record):
     """Does the small model with ECR beat the plain large one on unseen languages?"""
 
     question: str
-    answer: Literal["supported", "refuted", "inconclusive", "not tested"]
+    small: NamedArm | None
+    """The main arm at the smallest size it was run at; null where it was not."""
+    large: NamedArm | None
+    """The plain arm at the size nearest three times as many parameters; null where there is none."""
+    ratio: float | None
+    """Parameters of ``large`` as a multiple of those of ``small``."""
+    answer: Word
     """On ``all`` tasks; see ``by_task`` for coarse and fine."""
     attributable: bool | None
     """No control does as well on any task; null if a control is missing."""
@@ -174,6 +210,9 @@ class Board(Record):
     by_language: list[LanguageRow]
     baselines: dict[str, dict[str, dict[str, float]]]
     """split -> task -> surface baseline (copy, length, majority, chance) -> accuracy."""
+    floors: dict[Split, tuple[str, ...]] = {}
+    """Split -> task families on which the interval of every arm that reads text with a language model reaches chance.
+    Beside each mean that holds one stands the mean without them, ``all above floor``."""
     contrasts: list[Contrast]
     verdict: Verdict
     diverged: list[Diverged] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ecr_bench.results.claim_schema import ACCURACY, COSTS, Claim, ClaimResult, ControlFinding, Finding
+from ecr_bench.results.claim_schema import ACCURACY, COSTS, Claim, ClaimResult, ClaimsReport, ControlFinding, Finding
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -76,12 +76,23 @@ def result_in_words(result: ClaimResult, found: Finding, p_holm: float) -> str:
     )
 
 
-def controls_in_words(result: ClaimResult, as_good: list[ControlFinding]) -> str:
-    """``random does as well (ecr-1x - random: +0.1 points, -0.9 to +1.1)``, joined."""
+def controls_sentence(result: ClaimResult) -> str:
+    """``better: codes-only; not beaten: random``; empty where every control is beaten or none applies."""
+    groups = (("better", result.better), ("not beaten", result.not_beaten))
+    return "; ".join(f"{word}: {', '.join(names)}" for word, names in groups if names)
+
+
+def correction(report: ClaimsReport) -> str:
+    """What the corrected p of a claim is corrected over."""
+    return f"Holm's correction, over the tests of its question on the board or over the {report.corrected} other claims"
+
+
+def controls_in_words(result: ClaimResult, held: list[ControlFinding]) -> str:
+    """``random is not shown to be worse (ecr-1x - random: +0.1 points, -0.9 to +1.1)``, joined."""
     claim = result.claim
     sign = 1 if claim.direction == "higher" else -1
     parts = []
-    for c in as_good:
+    for c in held:
         better = max(sign * c.low, sign * c.high) < 0
         word = "does better" if better else "is not shown to be worse"
         ends = f"{amount(claim, c.low)} to {amount(claim, c.high)}"

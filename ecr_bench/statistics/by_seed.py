@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,8 +12,22 @@ from ecr_bench.statistics.interval import Covers, Estimate, Part, estimate_from,
 MIN_SEEDS = 2
 
 
-def mean_difference(a: Mapping[int, float], b: Mapping[int, float], n: int = 0, relative: bool = False) -> Estimate:
-    """Mean over common seeds of a minus b, or of a / b - 1 if ``relative``.
+@dataclass(frozen=True)
+class Draws:
+    """What two arms are paired by, in words, and what the interval then covers."""
+
+    one: str
+    covers: Covers
+
+
+SEEDS = Draws("seed", Covers.SEEDS)
+ROUNDS = Draws("round", Covers.ROUNDS)
+
+
+def mean_difference(
+    a: Mapping[int, float], b: Mapping[int, float], n: int = 0, relative: bool = False, draws: Draws = SEEDS
+) -> Estimate:
+    """Mean over common seeds (or what else ``draws`` says) of a minus b, or of a / b - 1 if ``relative``.
 
     ``a``, ``b``: seed -> number of that cell; ``n``: what each rests on (Estimate.n_items). ValueError with the
     reason in words where there is no interval: fewer than two common seeds, or the same difference in every seed,
@@ -20,21 +35,21 @@ def mean_difference(a: Mapping[int, float], b: Mapping[int, float], n: int = 0, 
     """
     seeds = sorted(set(a) & set(b))
     if len(seeds) < MIN_SEEDS:
-        raise ValueError(f"{len(seeds) or 'no'} seed{'s' * (len(seeds) != 1)} in common, two are needed")
+        raise ValueError(f"{len(seeds) or 'no'} {draws.one}{'s' * (len(seeds) != 1)} in common, two are needed")
     d = np.array([a[seed] / b[seed] - 1 if relative else a[seed] - b[seed] for seed in seeds])
-    found = mean_over_seeds(d, n)
+    found = mean_over_seeds(d, n, draws.covers)
     if found.se <= 1e-12 * max(1.0, abs(found.value)):
         raise ValueError(
-            f"the difference is {found.value:.4g} in each of {len(seeds)} seeds, so no interval can be drawn"
+            f"the difference is {found.value:.4g} in each of {len(seeds)} {draws.one}s, so no interval can be drawn"
         )
     return found
 
 
-def mean_over_seeds(values: Sequence[float] | np.ndarray, n: int = 0) -> Estimate:
+def mean_over_seeds(values: Sequence[float] | np.ndarray, n: int = 0, covers: Covers = Covers.SEEDS) -> Estimate:
     """Mean of one number a seed, of two or more; ``n``: what each rests on."""
     variance = float(np.var(values, ddof=1)) / len(values)
     part = Part(variance, len(values) - 1)
-    return estimate_from(float(np.mean(values)), [part], Covers.SEEDS, n_seeds=len(values), n_items=n)
+    return estimate_from(float(np.mean(values)), [part], covers, n_seeds=len(values), n_items=n)
 
 
 def exact_difference(a: float, b: float) -> Estimate:

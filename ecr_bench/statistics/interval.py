@@ -31,6 +31,8 @@ class Covers(StrEnum):
     TOPICS = "new topics"
     """Beside that, topics (intents, say) that were not asked about."""
     SEEDS = "seeds"
+    ROUNDS = "rounds"
+    """Repetitions of a measurement on one machine."""
     RUNS = "runs"
     NOTHING = "nothing"
     """A count that is the same in every run."""

@@ -26,8 +26,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ecr_bench.statistics.interval import ALPHA, Covers, Estimate, Part, estimate_from, variance_of_few
-from ecr_bench.statistics.multiple import holm, mcnemar
+from ecr_bench.statistics.interval import Covers, Estimate, Part, estimate_from, variance_of_few
+from ecr_bench.statistics.multiple import mcnemar
 from ecr_bench.statistics.panel import Panel
 
 
@@ -185,15 +185,3 @@ def _seed_pairs(panel: Panel, rows_a: list[int], rows_b: list[int]) -> list[tupl
     by_seed = {panel.units[row].seed: row for row in rows_b}
     same = [(row, by_seed[panel.units[row].seed]) for row in rows_a if panel.units[row].seed in by_seed]
     return same or list(zip(rows_a, rows_b, strict=False))
-
-
-def tied_with_leader(panel: Panel, arms: list[str], precision: str, task: str) -> dict[str, bool]:
-    """Which of ``arms`` cannot be told from the best of them (paired difference, Holm over the comparisons)."""
-    if not arms:
-        return {}
-    rows = {arm: panel.rows(arm, precision) for arm in arms}
-    means = {arm: np.mean([panel.mean(row, task) for row in rows[arm]]) for arm in arms}
-    leader = max(arms, key=lambda arm: means[arm])
-    others = [arm for arm in arms if arm != leader]
-    adjusted = holm([_difference(panel, rows[leader], rows[arm], task).p for arm in others])
-    return {leader: True} | {arm: p >= ALPHA for arm, p in zip(others, adjusted, strict=True)}

@@ -9,6 +9,7 @@ Macro mean: items -> mean over the items of a language (a language pair, where o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -41,8 +42,12 @@ class Panel:
     units: list[Unit]
     correct: np.ndarray
     items: pd.DataFrame
+    means: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Further means that can be asked for: name -> task families. May grow (:meth:`define`)."""
     row_of: dict[Unit, int] = field(init=False)
     _influence: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
+    _items: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
+    _clusters: dict[str, int] = field(default_factory=dict, init=False, repr=False)
     _covariance: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -53,16 +58,22 @@ class Panel:
         self.families = list(grains.index)
         self.grain_of = dict(grains["first"])
 
-    @cached_property
+    @property
     def tasks(self) -> list[str]:
-        """What can be asked for: ``coarse`` and ``fine`` where present, each task family, ``all``."""
+        """What can be asked for: ``coarse`` and ``fine`` where present, each task family, ``all``, further means."""
         present = [grain for grain in GRAINS if grain in self.grain_of.values()]
-        return [*present, *self.families, "all"]
+        return [*present, *self.families, "all", *self.means]
+
+    def define(self, name: str, families: Iterable[str]) -> None:
+        """Let ``name`` be asked for: the mean over some task families."""
+        self.means[name] = tuple(families)
 
     def families_of(self, task: str) -> list[int]:
         """Columns of ``family_means`` that the mean called ``task`` averages."""
         if task == "all":
             return list(range(len(self.families)))
+        if task in self.means:
+            return [i for i, name in enumerate(self.families) if name in self.means[task]]
         chosen = [i for i, name in enumerate(self.families) if task in (name, self.grain_of[name])]
         if not chosen:
             raise unknown("task", task, self.tasks)
@@ -126,22 +137,17 @@ class Panel:
             self._covariance[task] = influence @ influence.T
         return self._covariance[task]
 
-    @cached_property
-    def _task_items(self) -> dict[str, np.ndarray]:
-        names = self.items["task"]
-        chosen = {task: [self.families[i] for i in self.families_of(task)] for task in self.tasks}
-        return {task: np.flatnonzero(names.isin(families).to_numpy()) for task, families in chosen.items()}
-
-    @cached_property
-    def _task_clusters(self) -> dict[str, int]:
-        return {task: int(self.items["cluster"].iloc[rows].nunique()) for task, rows in self._task_items.items()}
-
     def item_rows(self, task: str) -> np.ndarray:
         """Positions of the items behind ``task``."""
-        return self._task_items[task]
+        if task not in self._items:
+            families = [self.families[i] for i in self.families_of(task)]
+            self._items[task] = np.flatnonzero(self.items["task"].isin(families).to_numpy())
+        return self._items[task]
 
     def n_clusters(self, task: str) -> int:
-        return self._task_clusters[task]
+        if task not in self._clusters:
+            self._clusters[task] = int(self.items["cluster"].iloc[self.item_rows(task)].nunique())
+        return self._clusters[task]
 
     def chance(self, task: str) -> float:
         """Macro mean of 1 / number of options."""

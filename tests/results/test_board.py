@@ -40,16 +40,16 @@ def test_rows_cover_the_grid_and_hold_the_facts(board: Board) -> None:
     assert (ecr.chance, ecr.extra_tokens_per_item, ecr.parameters, ecr.side_parameters) == (0.25, 4, 990_000, 400_000)
     assert ecr.ms_per_item == 1.5 and ecr.bytes is None
     assert ecr.above_chance == pytest.approx((ecr.mean - 0.25) / 0.75)
-    assert ecr.tied_with_leader and not row(board, "finetune").tied_with_leader
+    assert ecr.tied_with_leader is row(board, "finetune").tied_with_leader is False  # far ahead: nobody is tied
     assert board.baselines["unseen"]["all"] == pytest.approx({"copy": 0.3, "chance": 0.25})
 
 
 def test_contrasts_find_the_known_differences(board: Board) -> None:
     found = {(c.name, c.split, c.task, c.precision, c.precision_b): c for c in board.contrasts}
     main = found["ecr-1x - finetune-3x", "unseen", "all", "fp32", "fp32"]
-    assert main.difference == pytest.approx(0.25, abs=0.06) and main.verdict == "supported"
+    assert main.difference == pytest.approx(0.25, abs=0.06) and main.verdict == "supported, not attributed"
     assert main.p <= main.p_holm and main.family == "headline" and len(main.mcnemar_by_seed) == 3
-    assert found["ecr-1x (nf4) - finetune-3x (fp32)", "unseen", "all", "nf4", "fp32"].verdict == "supported"
+    assert found["ecr-1x (nf4) - finetune-3x (fp32)", "unseen", "all", "nf4", "fp32"].verdict == main.verdict
     assert found["finetune-3x - finetune-1x", "unseen", "fine", "nf4", "nf4"].family == "scale"
     control = found["ecr-1x - shuffled-1x", "unseen", "coarse", "fp32", "fp32"]
     assert control.family == "controls" and control.p_holm == control.p
@@ -58,10 +58,11 @@ def test_contrasts_find_the_known_differences(board: Board) -> None:
 
 def test_supported_but_controls_missing(board: Board) -> None:
     verdict = board.verdict
-    assert verdict.question == "Does ecr-1x beat finetune-3x on unseen languages (fp32)?"
-    assert verdict.answer == "supported" and verdict.attributable is None
+    asked = "Does ecr-1x beat finetune-3x, a plain model 3.0 times as large, on unseen languages (fp32)?"
+    assert verdict.question == asked
+    assert verdict.answer == "supported, not attributed" and verdict.attributable is None
     assert "untested for lack of random, constant, language" in verdict.by_task["all"].qualification
-    assert len(verdict.low_precision) == 2 and all("yes" in s for s in verdict.low_precision)
+    assert len(verdict.low_precision) == 2 and all("supported, not attributed" in s for s in verdict.low_precision)
 
 
 def test_attributable_when_every_control_is_beaten() -> None:
@@ -74,11 +75,12 @@ def test_a_control_that_does_as_well_qualifies_the_verdict_by_grain() -> None:
     levels = LEVELS | ALL_CONTROLS | {"random-1x": 0.75, "codes-only-1x": 0.9, "oracle-1x": 0.8}
     board = board_of(make(levels, fine={"codes-only-1x": 0.3, "random-1x": 0.3}, precisions=("fp32",), items=500))
     coarse, fine = board.verdict.by_task["coarse"], board.verdict.by_task["fine"]
-    assert coarse.not_attributable_to_anchors == ("random",)
-    assert coarse.not_attributable_to_language_model == ("codes-only",)
+    assert coarse.attribution.anchors == ("random",)
+    assert coarse.attribution.model == coarse.attribution.better == ("codes-only",)
+    assert coarse.answer == "not attributable to anchors" and fine.answer == "supported"
     assert "codes-only does better" in coarse.qualification
-    assert not fine.not_attributable_to_anchors and not fine.not_attributable_to_language_model
-    assert board.verdict.answer == "supported" and board.verdict.attributable is False
+    assert not fine.attribution.anchors and not fine.attribution.model
+    assert board.verdict.attributable is False
     assert row(board, "oracle").tied_with_leader is None
 
 
@@ -106,7 +108,7 @@ def test_missing_cells_are_simply_absent() -> None:
     board = board_of(made._replace(records=kept))
     left = {(str(r.arm), r.precision) for r in board.rows}
     assert ("ecr-1x", "fp32") in left and not left & {("ecr-1x", "nf4"), ("shuffled-1x", "fp32")}
-    assert board.verdict.answer == "supported" and board.verdict.low_precision == ()
+    assert board.verdict.answer == "supported, not attributed" and board.verdict.low_precision == ()
     alone = board_of(make({"finetune-1x": 0.5}, precisions=("int8",)), baselines={})
     assert alone.verdict.answer == "not tested" and "Not tested" in to_markdown(alone)
 
