@@ -190,9 +190,7 @@ def collect_surface(plan: Plan, store: Store) -> Baselines:
     if len(_seen_sets(plan)) > 1:
         return {}
     by_task: Baselines = read_json(store.path(plan.cells[0].items) / "surface.json")
-    return {
-        split: {task: groups[split] for task, groups in by_task.items() if split in groups} for split in SPLITS
-    }
+    return {split: {task: groups[split] for task, groups in by_task.items() if split in groups} for split in SPLITS}
 
 
 def _corpus_folder(plan: Plan, store: Store) -> Path:

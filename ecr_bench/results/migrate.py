@@ -35,7 +35,13 @@ def migrate(folder: Path) -> list[str]:
         raise UserError(f"{folder}: no run here (neither {BOARD} nor {ABLATION})")
     first = read_json(folder / present[0])
     known = arms_of(first["provenance"]["experiment"])
-    steps: dict[str, Callable[[Any, Known], Any]] = {BOARD: _board, CELLS: _cells, MEASURES: _measures, CLAIMS: _claims, ABLATION: _ablation}
+    steps: dict[str, Callable[[Any, Known], Any]] = {
+        BOARD: _board,
+        CELLS: _cells,
+        MEASURES: _measures,
+        CLAIMS: _claims,
+        ABLATION: _ablation,
+    }
     for name, step in steps.items():
         if (path := folder / name).is_file():
             write_json(path, step(read_json(path), known))
