@@ -12,6 +12,7 @@ from rich.text import Text
 from ecr_bench.corpora.base import SPLITS, Corpus
 
 EXAMPLE_LANGUAGES, EXAMPLES = 4, 2
+UNALIGNED = "without `meaning` the split cannot keep translations apart"
 
 
 def print_card(corpus: Corpus, console: Console) -> None:
@@ -25,11 +26,13 @@ def print_card(corpus: Corpus, console: Console) -> None:
     for lang, counts in card.languages.items():
         table.add_row(lang, *(f"{counts[split]:,}" for split in SPLITS), f"{sum(counts.values()):,}")
     console.print(table)
+    alone = "" if card.aligned else f"; {UNALIGNED}"
     facts = {
         "source": card.source,
         "licence": card.licence,
         "labels": f"{card.labels:,}",
         "meanings": f"{card.meanings:,}",
+        "translations by meaning": f"{card.aligned:,} of {card.rows:,} rows" + alone,
         "duplicates dropped": f"{card.duplicates_dropped:,} within a split, "
         f"{card.cross_split_duplicates_dropped:,} across splits",
         "fingerprint": card.fingerprint,
