@@ -24,6 +24,7 @@ from ecr_bench.arm import Arm
 from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.parallel import parallel_rows
 from ecr_bench.io import atomic_dir
+from ecr_bench.names import file_name
 from ecr_bench.results.arms import SPLITS
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.run import Run
@@ -59,7 +60,7 @@ def write_tensorboard(folder: Path, plan: Plan, store: Store, run: Run) -> None:
         first = _first_seeds(plan.cells)
         names = headline_first({name for found in metrics.values() for name in found})
         for cell in plan.cells:
-            events = temporary / run_name(cell.label)
+            events = temporary / file_name(cell.label)
             if (
                 logged := store.path(cell.train) / "tensorboard"
             ).is_dir():  # not of what rests on a model that diverged
@@ -69,11 +70,6 @@ def write_tensorboard(folder: Path, plan: Plan, store: Store, run: Run) -> None:
                 add_measures(writer, [m for m in run.measures if m.cell == cell.label])
                 if cell in first:
                     _project(writer, plan, store, cell)
-
-
-def run_name(label: str) -> str:
-    """A cell's folder; a slash would make TensorBoard nest it."""
-    return label.replace("/", "_")
 
 
 def cell_settings(cells: Iterable[Cell]) -> dict[str, dict[str, str]]:
@@ -152,7 +148,7 @@ def _project(writer: SummaryWriter, plan: Plan, store: Store, cell: Cell) -> Non
     stage = plan.stages[cell.train]
     last = max(states, default="")
     if last and np.isfinite(states[last]).all():
-        rows = _held_out(store.path(stage.inputs["corpus"]) / "corpus", stage.spec["geometry"]["per_language"])
+        rows = _held_out(store.path(stage.inputs["corpus"]) / "corpus", stage.settings.pooling.per_language)
         add_projection(writer, states[last].astype(np.float32), rows, int(last.removeprefix("step-")))
 
 

@@ -1,0 +1,67 @@
+"""Values of an experiment that are sound each by itself and impossible together. Each check raises ValueError."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ecr_bench.sizes import SizeConfig
+
+if TYPE_CHECKING:
+    from ecr_bench.config import Experiment
+
+OF_THE_WHOLE = ("name", "cells", "device")
+"""Keys that hold for a whole run and that no cell can have its own value of."""
+
+
+def check_sizes(experiment: Experiment) -> None:
+    """Cells name sizes that are there; windows have room; layers that are looked at exist; batches can be parted."""
+    for group in experiment.cells:
+        if odd := [name for name in group.sizes if name not in experiment.sizes]:
+            raise ValueError(f"cells name size {odd[0]!r}; 'sizes' defines {', '.join(experiment.sizes) or 'none'}")
+    count = experiment.control_tokens.count
+    least = 2 * (count + 2)
+    for name, size in experiment.sizes.items():
+        if size.max_length < least:
+            raise ValueError(
+                f"sizes.{name}.max_length: a window of {size.max_length} has no room for {count} control tokens, text "
+                f"and answer: at least {least}"
+            )
+        if size.accumulate > (rows := experiment.finetune.batch_size):
+            raise ValueError(f"sizes.{name}.accumulate: {size.accumulate} parts of a batch of {rows} rows")
+        if isinstance(size, SizeConfig):
+            _check_layers(experiment, name, size.layers)
+            if not experiment.pretrain.steps:
+                raise ValueError(f"pretrain.steps: size {name} is from scratch and needs 1 or more")
+
+
+def _check_layers(experiment: Experiment, name: str, layers: int) -> None:
+    looked_at = {"geometry.layer": experiment.geometry.layer}
+    if experiment.projection.kind != "token-table":
+        looked_at["projection.layer"] = experiment.projection.layer
+    for key, layer in looked_at.items():
+        if not -layers - 1 <= layer <= layers:
+            raise ValueError(f"{key}: {layer} is no layer of size {name}: allowed are {-layers - 1} to {layers}")
+
+
+def check_data(experiment: Experiment) -> None:
+    """Seen languages are loaded; batches have labelled rows; there are texts and anchors enough for the codes."""
+    named = experiment.corpus.languages
+    if named and (odd := sorted(set(experiment.seen_languages) - set(named))):
+        raise ValueError(f"seen_languages: {', '.join(odd)} not in corpus.languages: {', '.join(named)}")
+    batch, share = experiment.finetune.batch_size, experiment.finetune.text_share
+    if round(share * batch) >= batch:
+        raise ValueError(f"finetune.text_share: {share} of batch_size {batch} leaves no labelled row: lower it")
+    k, rows = experiment.anchors.k, experiment.teacher.rows
+    if k > rows:
+        raise ValueError(f"anchors.k: {k} anchors cannot be derived from teacher.rows = {rows} texts: lower the one")
+    count = experiment.control_tokens.count
+    if experiment.anchors.assignment == "nearest" and count > k:
+        raise ValueError(f"control_tokens.count: {count} of {k} semantic anchors (anchors.k) is more than there are")
+
+
+def check_overrides(experiment: Experiment) -> None:
+    """No cell sets what holds for the whole run."""
+    for group in experiment.cells:
+        for key in group.set:
+            if key.partition(".")[0] in OF_THE_WHOLE:
+                raise ValueError(f"cells.set: {key} holds for a whole run: set it in the experiment")
