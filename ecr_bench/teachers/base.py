@@ -5,22 +5,24 @@ from __future__ import annotations
 import importlib.metadata
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Literal, Protocol
 
 import numpy as np
-from pydantic import ValidationError
 
 from ecr_bench.errors import UserError
-from ecr_bench.section import Section
 
 Progress = Callable[[int], None]
 """Called with the number of texts done so far."""
 
-OptionsT = TypeVar("OptionsT", bound=Section)
+
+Pooling = Literal["mean", "cls", "last"]
 
 
 class Teacher(Protocol):
-    """A frozen text encoder. Built cheaply: weights are read on the first ``embed``."""
+    """A frozen text encoder. Built cheaply: weights are read on the first ``embed``.
+
+    The class may declare what it takes as ``Options``; it is called with one of those.
+    """
 
     name: str
     dim: int
@@ -30,25 +32,6 @@ class Teacher(Protocol):
     def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
         """Return (N, dim) float32, unit L2 norm, rows in the order of ``texts``."""
         ...
-
-
-def read_options(kind: type[OptionsT], teacher: str, raw: dict[str, Any]) -> OptionsT:
-    """Validate ``teacher.options``; UserError names the key and lists what is allowed."""
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        allowed = ", ".join(sorted(kind.model_fields)) or "none"
-        if first["type"] == "extra_forbidden":
-            raise UserError(
-                f"teacher.options: unknown key {key!r} for teacher {teacher!r}: allowed are {allowed}"
-            ) from None
-        if first["type"] == "missing":
-            raise UserError(
-                f"teacher.options.{key} must be given for teacher {teacher!r} (its options: {allowed})"
-            ) from None
-        raise UserError(f"teacher.options.{key}: {first['msg']} (got {first['input']!r:.80})") from None
 
 
 def installed_version(teacher: str, distribution: str, command: str) -> str:
