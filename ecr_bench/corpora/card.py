@@ -11,6 +11,7 @@ from ecr_bench.corpora.base import SPLITS, Corpus
 from ecr_bench.table import Table, print_table
 
 EXAMPLE_LANGUAGES, EXAMPLES = 4, 2
+UNALIGNED = "without `meaning` the split cannot keep translations apart"
 
 
 def print_card(corpus: Corpus, console: Console) -> None:
@@ -23,11 +24,13 @@ def print_card(corpus: Corpus, console: Console) -> None:
     totals = (f"{sum(counts[split] for counts in card.languages.values()):,}" for split in SPLITS)
     sections = (lines, (("all", *totals, f"{card.rows:,}"),))
     print_table(Table(f"corpus {card.name}", ("language", *SPLITS, "rows"), sections), console)
+    alone = "" if card.aligned else f"; {UNALIGNED}"
     facts = {
         "source": card.source,
         "licence": card.licence,
         "labels": f"{card.labels:,}",
         "meanings": f"{card.meanings:,}",
+        "translations by meaning": f"{card.aligned:,} of {card.rows:,} rows" + alone,
         "duplicates dropped": f"{card.duplicates_dropped:,} within a split, "
         f"{card.cross_split_duplicates_dropped:,} across splits",
         "fingerprint": card.fingerprint,

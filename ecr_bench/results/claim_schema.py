@@ -31,7 +31,7 @@ class ArmReference(Section):
     role: Literal["main", "plain"] | None = None
     """``main``: ECR; ``plain``: fine-tuning without control tokens."""
     method: str | None = None
-    """In place of a role: a method with its modifiers, such as ``distill`` or ``ecr+dropout``."""
+    """In place of a role: a method with its modifiers, such as ``finetune+distill`` or ``ecr+dropout``."""
     at: Literal["small", "large"] | None = None
     """``small``: the smallest size that ECR was run at; ``large``: the plain one nearest three times that many
     parameters."""
