@@ -24,7 +24,7 @@ from ecr_bench.io import atomic_path
 from ecr_bench.report.svg import to_svg
 from ecr_bench.table import Table
 
-WIDTH, ROW, FOOT, HEAD = 360, 19, 36, 22
+WIDTH, ROW, FOOT, HEAD = 360, 19, 36, 28
 """Pixels: width of a panel, height of a line of a dot plot, room for ticks and axis title, room for a panel's title."""
 CHARACTER = 6.8
 """Mean advance of a letter of a label, in pixels."""
@@ -127,18 +127,19 @@ class Drawing:
             raise UserError(f"figure {self.title!r}: this run has nothing to draw")
         rows = [self.panels[i : i + columns] for i in range(0, len(self.panels), columns)]
         heights = [HEAD + max(panel.height for panel in row) for row in rows]
-        legend = FOOT if self.keys else 0
+        across = 2 * len(rows[0])
+        legend = 10 + ROW * -(-len(self.keys) // across) if self.keys else 0
         with _style():
             figure, total = _canvas(WIDTH * len(rows[0]), sum(heights) + legend)
             top = total - legend
             for row, height in zip(rows, heights, strict=True):
                 for column, panel in enumerate(row):
                     axes = _place(figure, panel, column * WIDTH, top - HEAD)
-                    axes.set_title(panel.title, x=-panel.left / _room(panel))
+                    axes.set_title(panel.title, x=(6 - panel.left) / _room(panel), pad=9)
                 top -= height
             if self.keys:
                 handles = [key.artist for key in self.keys]
-                figure.legend(handles=handles, loc="upper left", ncols=max(1, len(rows[0]) * 2), handlelength=1)
+                figure.legend(handles=handles, loc="upper left", ncols=across, handlelength=1)
         return figure
 
     def svgs(self, name: str) -> Iterator[tuple[str, Markup]]:

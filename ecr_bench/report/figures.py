@@ -265,16 +265,15 @@ def precision(run: Run) -> Drawing:
             if not mine:
                 continue
             groups: dict[Arm, list[tuple[float, Mark]]] = {}
-            for x, r in sorted(mine, key=lambda pair: order.index(pair[1].precision)):
-                title = f"{r.arm} {r.precision}: {percent(r.mean)} % at {number(x)} {unit}"
+            for cost, r in sorted(mine, key=lambda pair: order.index(pair[1].precision)):
+                title = f"{r.arm} {r.precision}: {percent(r.mean)} % at {number(cost)} {unit}"
                 mark = Mark(r.mean, styles[r.arm], r.ci, False, title, order.index(r.precision))
-                groups.setdefault(r.arm, []).append((x, mark))
+                groups.setdefault(r.arm, []).append((cost, mark))
             words = f"{_titled(task)} against {label}. " + "; ".join(m.title for g in groups.values() for _, m in g)
-            x_axis, y_axis = (
-                Scale.around_logs([x for x, _ in mine]),
-                Scale.of_shares([v for _, r in mine for v in r.ci]),
-            )
-            panels.append(scatter(f"{_titled(task)} by {kind}", words, list(groups.values()), x_axis, y_axis, label))
+            across = Scale.around_logs([x for x, _ in mine])
+            shares = Scale.of_shares([v for _, r in mine for v in r.ci])
+            title = f"{_titled(task)} by {kind}"
+            panels.append(scatter(title, words, list(groups.values()), across, shares, label, up="accuracy in %"))
     arms = dict.fromkeys(r.arm for r in rows)
     keys = (*(Key(str(a), styles[a]) for a in arms), *(Key(p, 0, i) for i, p in enumerate(order)))
     caption = "Accuracy in % on unseen languages with 95 % intervals. Up and to the left is better."
@@ -325,8 +324,11 @@ def _axis_panel(result: AblationResult, split: str, task: str, series: list[str]
     ticks = sorted({(float(p.at or 0), p.label) for p in mine})
     places = [at for at, _ in ticks]
     x = Scale.around_logs(places) if result.log else Scale.around(places)
-    groups = [[(float(p.at or 0), _point(p, series)) for p in mine if p.series == name] for name in series]
-    return scatter(title, words, groups, x, y, result.label, levels, ticks)
+    groups = []
+    for place, name in enumerate(series):  # a little apart, so that their intervals do not hide each other
+        off = 0.013 * (place - (len(series) - 1) / 2)
+        groups.append([(x.beside(float(p.at or 0), off), _point(p, series)) for p in mine if p.series == name])
+    return scatter(title, words, groups, x, y, result.label, levels, ticks, "accuracy in %")
 
 
 def _said(point: Point) -> str:

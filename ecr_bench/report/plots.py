@@ -79,6 +79,12 @@ class Scale:
     def label(self, value: float, _: int | None = None) -> str:
         return f"{100 * value if self.percent else value:.6g}".replace("-", MINUS)
 
+    def beside(self, at: float, share: float) -> float:
+        """``at``, moved by a share of the axis."""
+        if self.log:
+            return at * (self.high / self.low) ** share
+        return at + share * (self.high - self.low)
+
     def scale(self, axes: Axes, which: str) -> None:
         """Give limits, scale, ticks and labels to the ``x`` or ``y`` axis of a plot."""
         ruler = getattr(axes, f"{which}axis")
@@ -156,30 +162,32 @@ def dots(title: str, words: str, rows: Sequence[DotRow], axis: Scale, label: str
 
 def scatter(
     title: str, words: str, groups: Sequence[Sequence[tuple[float, Mark]]], x: Scale, y: Scale, label: str,
-    levels: Sequence[Level] = (), ticks: Sequence[tuple[float, str]] = (),
+    levels: Sequence[Level] = (), ticks: Sequence[tuple[float, str]] = (), up: str = "",
 ) -> Plot:  # fmt: skip
     """Groups of (x, mark), each joined by a thin line in the order given; marks carry y and its interval.
 
-    ``ticks``: places on the x axis and what stands there, instead of numbers.
+    ``label`` and ``up`` say what the axes show. ``ticks``: places on the x axis and what stands there instead of
+    numbers.
     """
     crowded = sum(len(name) + 1 for _, name in ticks) > 46
 
     def draw(axes: Axes) -> None:
         _two_axes(axes, x, y, label, levels)
+        axes.set_ylabel(up)
         if ticks:
             names = [short(name, 16) for _, name in ticks]
             turn, side = (25, "right") if crowded else (0, "center")
             axes.set_xticks([at for at, _ in ticks], names, rotation=turn, ha=side)
         for group in groups:
-            across, up = [at for at, _ in group], [mark.value for _, mark in group]
+            places, values = [at for at, _ in group], [mark.value for _, mark in group]
             if len(group) > 1:
-                axes.add_artist(Line2D(across, up, color=colour(group[0][1].style), linewidth=1, alpha=0.55))
+                axes.add_artist(Line2D(places, values, color=colour(group[0][1].style), linewidth=1, alpha=0.55))
             for at, mark in group:
                 if mark.ci:
                     _interval(axes, mark.ci, at, mark.style, upright=True, width=1)
                 _mark(axes, mark, at, mark.value)
 
-    return Plot(title, words, 230, 46, draw)
+    return Plot(title, words, 230, 62 if up else 46, draw)
 
 
 def curves(
