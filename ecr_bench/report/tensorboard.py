@@ -10,10 +10,9 @@ the corpus stay in the run's folder.
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Iterable, Sequence
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,7 @@ from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.parallel import parallel_rows
 from ecr_bench.io import atomic_dir
 from ecr_bench.names import file_name
-from ecr_bench.results.arms import SPLITS
+from ecr_bench.results.arms import SPLITS, ordered_precisions
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.run import Run
 from ecr_bench.runner.plan import Cell, Plan
@@ -66,20 +65,20 @@ def write_tensorboard(folder: Path, plan: Plan, store: Store, run: Run) -> None:
             if (temporary / name).exists():  # the same size pre-trained otherwise
                 name = f"{name}-{base.rpartition('/')[2][:8]}"
             if (events := store.path(base) / "tensorboard").is_dir():  # a pretrained base may be taken as it is
-                shutil.copytree(events, temporary / name)
+                copy_curves(events, temporary / name)
         with SummaryWriter(str(temporary / CONFIG)) as writer:
             text = yaml.safe_dump(plan.experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
             writer.add_text("configuration", "    " + text.replace("\n", "\n    "))
         first = _first_seeds(plan.cells)
-        names = headline_first({name for found in metrics.values() for name in found})
+        found = {name for numbers in metrics.values() for name in numbers}
+        columns = ordered_columns(found, ordered_precisions(cell.precision for cell in run.cells))
         for cell in plan.cells:
             events = temporary / file_name(cell.label)
-            if (
-                logged := store.path(cell.train) / "tensorboard"
-            ).is_dir():  # not of what rests on a model that diverged
-                shutil.copytree(logged, events)
+            logged = store.path(cell.train) / "tensorboard"
+            if logged.is_dir():  # not of what rests on a model that diverged
+                copy_curves(logged, events)
             with SummaryWriter(str(events)) as writer:
-                add_cell(writer, settings[cell.label], metrics.get(cell.label, {}), names)
+                add_cell(writer, settings[cell.label], metrics.get(cell.label, {}), columns)
                 add_measures(writer, [m for m in run.measures if m.cell == cell.label])
                 if cell in first:
                     _project(writer, plan, store, cell)
@@ -113,7 +112,7 @@ def cell_metrics(records: pd.DataFrame, cells: Sequence[CellCosts], measures: Se
         for row, unit in enumerate(panel.units):
             found = result.setdefault(labels[unit.arm, unit.precision, unit.seed], {})
             for task in ("all", *(grain for grain in GRAINS if grain in panel.tasks)):
-                found[f"accuracy/{split}_{task}_{unit.precision}"] = panel.mean(row, task)
+                found[_accuracy(split, task, unit.precision)] = panel.mean(row, task)
     for cell in reversed(cells):  # the first precision of a cell is written last, so it stays
         for name in FINAL:
             if (value := getattr(cell, name)) is not None:
@@ -124,22 +123,45 @@ def cell_metrics(records: pd.DataFrame, cells: Sequence[CellCosts], measures: Se
     return result
 
 
-def headline_first(names: Iterable[str]) -> list[str]:
-    """The HPARAMS tab shows the first few columns only: accuracy on unseen languages, other accuracies, the rest."""
-    groups = ("accuracy/unseen_all_", "accuracy/unseen_", "accuracy/", "")
-    return sorted(names, key=lambda name: (next(i for i, group in enumerate(groups) if name.startswith(group)), name))
+def _accuracy(split: str, task: str, precision: str) -> str:
+    return f"accuracy/{split}_{task}_{precision}"
 
 
-def add_cell(writer: SummaryWriter, settings: dict[str, str], numbers: Metrics, names: list[str]) -> None:
-    """One row of the HPARAMS tab: settings, then what came out. ``names``: the numbers of all cells, so that the tab
-    has one set of columns. Its metrics are the last points of the loss curves: a metric has to be a scalar."""
+def ordered_columns(names: set[str], precisions: Sequence[str]) -> dict[str, str]:
+    """Name -> its column in the HPARAMS tab. The tab sorts columns by name and shows the first few only, so they are
+    numbered: accuracy on unseen languages, all tasks, in full precision comes first."""
+    wanted = [_accuracy(*key) for key in product(SPLITS, ("all", *GRAINS), precisions)]
+    ordered = [*(name for name in wanted if name in names), *sorted(names - set(wanted))]
+    return {name: f"result {number:03} {name}" for number, name in enumerate(ordered, 1)}
+
+
+def add_cell(writer: SummaryWriter, settings: dict[str, str], numbers: Metrics, columns: dict[str, str]) -> None:
+    """One row of the HPARAMS tab: settings, then what came out. ``columns``: those of all cells, so that the tab has
+    one set. Its metrics are the last points of the loss curves: a metric has to be a scalar."""
     from torch.utils.tensorboard.summary import hparams
 
     losses = dict.fromkeys(TAGS[:2], 0.0)
-    experiment, _, _ = hparams({**settings, **dict.fromkeys(names, 0.0)}, losses)
-    _, start, end = hparams({**settings, **{name: numbers[name] for name in names if name in numbers}}, losses)
+    given: dict[str, str | float] = {f"arm/{key}": value for key, value in settings.items()}
+    experiment, _, _ = hparams(given | dict.fromkeys(columns.values(), 0.0), losses)
+    _, start, end = hparams(given | {columns[name]: numbers[name] for name in columns if name in numbers}, losses)
     for summary in (experiment, start, end):
         writer._get_file_writer().add_summary(summary)  # the public call writes to a run of its own
+
+
+def copy_curves(source: Path, target: Path) -> None:
+    """Copy event files without what Lightning adds to every point, the number of the epoch."""
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+    from torch.utils.tensorboard import SummaryWriter
+
+    target.mkdir(parents=True)
+    with SummaryWriter(str(target)) as writer:
+        for path in sorted(source.glob("events.*")):
+            for event in LegacyEventFileLoader(str(path)).Load():
+                kept = [value for value in event.summary.value if value.tag != "epoch"]
+                if kept:
+                    del event.summary.value[:]
+                    event.summary.value.extend(kept)
+                    writer._get_file_writer().event_writer.add_event(event)  # as it is, with its own time
 
 
 def add_measures(writer: SummaryWriter, measures: Sequence[Measure]) -> None:

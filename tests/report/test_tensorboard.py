@@ -20,7 +20,7 @@ from ecr_bench.report.tensorboard import (
     CONFIG,
     MOST_POINTS,
     add_projection,
-    headline_first,
+    ordered_columns,
     read_curves,
     thin,
     write_tensorboard,
@@ -45,6 +45,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plan, pd.Da
         with SummaryWriter(str(store.path(stage_id) / "tensorboard")) as writer:
             for step in (0, 10):
                 writer.add_scalar("train/loss", 2.0 - step / 10, step)
+                writer.add_scalar("epoch", 0, step)
     texts = [(lang, i) for lang in ("en", "de", "ja") for i in range(40)]
     rows = [RawRow(f"{lang}\t{i}", lang, f"m{i}", f"label{i % 3}", f"u{i}", split="test") for lang, i in texts]
     config = CorpusConfig(name="files", options={"path": "x"})
@@ -98,24 +99,24 @@ def test_hparams_hold_settings_and_what_came_out_of_all_cells(written: tuple[Pat
         found = events(folder / cell.label)
         given = hparams_of(found, "_hparams_/session_start_info").session_start_info.hparams
         settings = {name: value.string_value for name, value in given.items()}
-        assert (settings["method"], settings["size"], settings["seed"]) == (
+        assert (settings["arm/method"], settings["arm/size"], settings["arm/seed"]) == (
             cell.arm.name,
             cell.arm.size,
             str(cell.seed),
         )
         count = dict(cell.arm.settings).get("control_tokens.count", "as the experiment")
-        assert settings["control_tokens.count"] == str(count)
+        assert settings["arm/control_tokens.count"] == str(count)
         experiment = hparams_of(found, "_hparams_/experiment").experiment
         columns.add(tuple(info.name for info in experiment.hparam_infos))
         metrics.add(tuple(info.name.tag for info in experiment.metric_infos))
         mine = records[(records["cell"] == cell.label) & (records["group"] == "unseen")]
         expected = mine.groupby("task")["correct"].mean().mean()
-        assert given["accuracy/unseen_all_fp32"].number_value == pytest.approx(expected)
-        assert given["final/val_loss"].number_value == 1.5
-        assert ("final/cka_base" in given) == (cell is plan.cells[0])
+        assert given["result 001 accuracy/unseen_all_fp32"].number_value == pytest.approx(expected)
+        results = {name[len("result 000 ") :]: value.number_value for name, value in given.items()}
+        assert results["final/val_loss"] == 1.5 and ("final/cka_base" in results) == (cell is plan.cells[0])
     (names,), (curves,) = columns, metrics  # one set of columns for all cells
-    numbers = [name for name in names if "/" in name]
-    assert numbers[0] == "accuracy/unseen_all_fp32" and {"final/val_loss", "final/cka_base"} <= set(numbers)
+    assert all(name.startswith("arm/") for name in sorted(names)[:3])  # settings first, as the tab sorts them
+    assert {"final/val_loss", "final/cka_base"} <= {name[len("result 000 ") :] for name in names}
     assert curves == ("train/loss", "val/loss")
 
 
@@ -153,10 +154,12 @@ def test_projection_is_capped_in_whole_pairs(tmp_path: Path) -> None:
     assert len(numbers) == MOST_POINTS and numbers[::2] == numbers[1::2] and numbers[-1] == pairs - 1
 
 
-def test_headline_columns_come_first() -> None:
-    names = {"final/x", "accuracy/seen_all_fp32", "accuracy/unseen_fine_fp32", "accuracy/unseen_all_nf4"}
-    assert headline_first(names) == sorted(names, key=["accuracy/unseen_all_nf4", "accuracy/unseen_fine_fp32",
-                                                       "accuracy/seen_all_fp32", "final/x"].index)  # fmt: skip
+def test_columns_are_numbered_headline_first_reference_precision_first() -> None:
+    names = ["accuracy/unseen_all_fp32", "accuracy/unseen_all_bf16", "accuracy/unseen_fine_fp32",
+             "accuracy/seen_all_fp32", "final/x"]  # fmt: skip
+    columns = ordered_columns(set(names), ["fp32", "bf16"])
+    assert list(columns) == names and sorted(columns.values()) == list(columns.values())
+    assert columns["accuracy/unseen_all_fp32"] == "result 001 accuracy/unseen_all_fp32"
 
 
 def test_thin_keeps_ends_and_spikes() -> None:
