@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 from rich.text import Text
 
 from ecr_bench.config import TeacherConfig
 from ecr_bench.corpora.base import Corpus
 from ecr_bench.stages.translations import find_translations
+from ecr_bench.table import Table, print_table
 from ecr_bench.teachers.registry import create
 
 
@@ -27,7 +27,6 @@ def print_translations(corpus: Corpus, teacher: str, console: Console) -> None:
     for note in found.notes():
         console.print(Text(note))
     if found.retrieval:
-        table = Table("language", "pairs", f"translations found ({found.pivot}, {teacher})", box=None, pad_edge=False)
-        for one in found.retrieval:
-            table.add_row(one.lang, f"{one.pairs:,}", f"{one.accuracy:.0%}")
-        console.print(table)
+        lines = tuple((one.lang, f"{one.pairs:,}", f"{one.accuracy:.0%}") for one in found.retrieval)
+        columns = ("language", "pairs", f"translations found ({found.pivot})")
+        print_table(Table(f"What {teacher} knows", columns, (lines,)), console)
