@@ -12,7 +12,7 @@ from tests.world import arm, board_of, make
 
 
 def test_commands_run_what_they_say() -> None:
-    changed = load("quick").with_overrides({"finetune.steps": 7, "corpus.languages": ["en", "de"]})
+    changed = load("quick").with_overrides({"finetune.steps": 7, "corpus.languages": ["en", "de", "fr", "zh", "ja"]})
     more = {"method": "ecr", "sizes": ("1x",), "seeds": (3,), "set": {"control_tokens.count": 8, "anchors.k": 16}}
     dump = changed.model_dump(mode="json")
     dump["cells"].append(more | {"sizes": ["1x"], "seeds": [3]})
@@ -20,7 +20,7 @@ def test_commands_run_what_they_say() -> None:
     words = shlex.split(commands[Arm.of("ecr", "1x", {"anchors.k": 16, "control_tokens.count": 8})])
     assert words[:4] == ["ecr-bench", "run", "quick", "--set"]
     experiment = load(words[2]).with_overrides(parse_set(words[4:]))
-    assert experiment.finetune.steps == 7 and experiment.corpus.languages == ("en", "de")
+    assert experiment.finetune.steps == 7 and experiment.corpus.languages == ("en", "de", "fr", "zh", "ja")
     assert [cell.model_dump() for cell in experiment.cells] == [more | {"with": (), "options": {}}]
     assert experiment.name == "quick-ecr-1x-anchors.k-16-control_tokens.count-8"
     assert [word.split("=")[0] for word in words[4:]] == ["corpus.languages", "finetune.steps", "name", "cells"]
