@@ -26,14 +26,14 @@ from ecr_bench.data.module import IGNORED, collate
 from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.evaluation.scorer import loglikelihoods
 from ecr_bench.io import write_json, write_text
+from ecr_bench.memory import peak_memory, reset_peak_memory
 from ecr_bench.methods.distill import Distill
 from ecr_bench.methods.models import count_parameters
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.precision import PRECISIONS, describe
 from ecr_bench.quiet import quiet_libraries
-from ecr_bench.runner.identity import installed_version
-from ecr_bench.runner.memory import peak_memory, reset_peak_memory
 from ecr_bench.runner.provenance import PACKAGES, cpu, gpu
+from ecr_bench.source_code import installed_version
 
 Row = dict[str, Any]
 # hidden size, layers, heads, key-value heads, intermediate size, vocabulary: those of Llama 3.2

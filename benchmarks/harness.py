@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ecr_bench.runner.memory import peak_memory, reset_peak_memory
+from ecr_bench.memory import peak_memory, reset_peak_memory
 
 
 @dataclass(frozen=True)

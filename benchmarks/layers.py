@@ -23,6 +23,7 @@ from rich.table import Table
 from ecr_bench.config import AnchorsConfig, CorpusConfig, ProjectionConfig, TeacherConfig
 from ecr_bench.corpora.registry import build
 from ecr_bench.data.parallel import parallel_rows
+from ecr_bench.data.sampling import balanced_sample
 from ecr_bench.data.tokenizer import own_tokenizer
 from ecr_bench.ecr.anchors import Anchors, fit_anchors
 from ecr_bench.ecr.projection import fit_projection
@@ -32,10 +33,9 @@ from ecr_bench.io import write_json
 from ecr_bench.methods.packaged import local_source
 from ecr_bench.methods.pretrained import load_pretrained
 from ecr_bench.quiet import quiet_libraries
-from ecr_bench.runner.anchoring import balanced_sample
-from ecr_bench.runner.identity import installed_version
 from ecr_bench.runner.provenance import cpu, gpu
 from ecr_bench.sizes import PretrainedSize
+from ecr_bench.source_code import installed_version
 from ecr_bench.teachers.cache import embed_cached
 from ecr_bench.teachers.registry import create
 

@@ -20,7 +20,7 @@ def run(options: Options) -> Iterator[Result]:
     new = both.stages.keys() - first.stages.keys()
     again = Counter(both.stages[stage].kind for stage in new)
     # a stage has reason to run where the seed is among its settings, or where it reads a stage that has
-    idle = [both.stages[name] for name in new if "seed" not in both.stages[name].spec]
+    idle = [both.stages[name] for name in new if not hasattr(both.stages[name].settings, "seed")]
     shared = sum(not new & set(stage.inputs.values()) for stage in idle)
     yield Result(
         "second seed: stages run again that it does not change",

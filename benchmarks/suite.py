@@ -14,8 +14,8 @@ from rich.console import Console
 
 from benchmarks.harness import Options, Result
 from benchmarks.table import Printer, Report, circumstances
+from ecr_bench.memory import keep_freed_memory
 from ecr_bench.quiet import quiet_libraries
-from ecr_bench.runner.memory import keep_freed_memory
 
 NAMES = (
     "scoring", "public", "conditioner", "loop", "steps", "losses", "distillation", "compiled", "threads", "anchors",

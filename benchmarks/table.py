@@ -11,8 +11,8 @@ from rich.console import Console
 
 from benchmarks.harness import Result
 from ecr_bench.io import read_json, write_json, write_text
-from ecr_bench.runner.identity import installed_version
 from ecr_bench.runner.provenance import environment
+from ecr_bench.source_code import installed_version
 
 PEERS = ("faiss-cpu", "liger-kernel")
 WIDTHS = (54, 30, 8, 15, 10, 6)

@@ -281,8 +281,8 @@ def export(cell: str, folder: Path, run: str = "quick", out: Path = Path("runs")
         precision: one of those the cell was scored at; default the first.
     """
     from ecr_bench.bundle.export import export as write_bundle
+    from ecr_bench.evaluation.scorers import disk_bytes
     from ecr_bench.quiet import quiet_libraries
-    from ecr_bench.runner.scorers import disk_bytes
 
     quiet_libraries()
     meta = write_bundle(out, run, cell, folder, precision)
@@ -323,8 +323,8 @@ def score(folder: Path, task: str, items: Path | None = None, records: Path | No
     from ecr_bench.bundle.use import open_bundle
     from ecr_bench.bundle.use import score as score_bundle
     from ecr_bench.evaluation.records import write_records
+    from ecr_bench.memory import peak_memory
     from ecr_bench.quiet import quiet_libraries
-    from ecr_bench.runner.memory import peak_memory
 
     quiet_libraries()
     bundle = open_bundle(folder)

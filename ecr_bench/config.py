@@ -1,7 +1,7 @@
 """The typed experiment: what a YAML in ``baselines/`` may say, and nothing else.
 
-Every field that can change a result is here, with the choice we made where the ECR paper
-(arXiv 2601.00543) is silent. A wrong key or value is a UserError that names the allowed ones.
+Every field that can change a result is here or in ``sections``. A wrong key or value is a UserError that names the
+allowed ones.
 """
 
 from __future__ import annotations
@@ -14,115 +14,36 @@ from ecr_bench.consistency import check_data, check_overrides, check_sizes
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
 from ecr_bench.section import Distinct, Filled, Language, RunName, Section, Seed, SizeName
+from ecr_bench.sections import (
+    AnchorsConfig,
+    ControlTokensConfig,
+    CorpusConfig,
+    FinetuneConfig,
+    OptimiserConfig,
+    Placement,
+    Precision,
+    PretrainConfig,
+    ProjectionConfig,
+    TeacherConfig,
+    TokenizerConfig,
+)
 from ecr_bench.sizes import SIZES, Size, SizeConfig
 from ecr_bench.yaml_files import locate, parse_set, read, shipped
 
 __all__ = ["Experiment", "Section", "SizeConfig", "load", "parse", "parse_set", "read", "shipped"]
-
-Precision = Literal["fp32", "bf16", "int8", "nf4"]
-Placement = Literal["prefix", "infix", "suffix", "interleaved"]
-
-
-class CorpusConfig(Section):
-    name: str = "intents"
-    """Registered corpus: see ``ecr-bench data``."""
-    languages: Annotated[tuple[Language, ...], Distinct] = ()
-    """Languages to load; empty means all that the corpus ships."""
-    rows: int = Field(default=60_000, ge=1)
-    """Upper bound on the rows built (all languages and splits together)."""
-    seed: Seed = 0
-    """Seed of the sampling and of the split draw."""
-    options: dict[str, Any] = {}
-    """Passed to the corpus, e.g. ``path`` for ``files``."""
-
-
-class TokenizerConfig(Section):
-    vocab_size: int = Field(default=6000, ge=300)
-    """Size of the byte-level BPE vocabulary trained on the training split, special tokens included."""
-
-
-class TeacherConfig(Section):
-    name: str = "usem3"
-    """Registered teacher: see ``ecr-bench teachers``."""
-    rows: int = Field(default=20_000, ge=1)
-    """Training texts embedded to derive anchors and to fit the projection (balanced over languages)."""
-    options: dict[str, Any] = {}
-    """Passed to the teacher, e.g. ``model``, ``layer`` and ``pooling`` for ``hf``."""
-
-
-class AnchorsConfig(Section):
-    k: int = Field(default=256, ge=2)
-    """Semantic anchors per level (the paper does not publish its number)."""
-    assignment: Literal["nearest", "residual"] = "nearest"
-    """``nearest``: the m nearest anchors in order of distance; ``residual``: level i quantises what level i-1 left."""
-    selection: Literal["kmeans", "random", "farthest"] = "kmeans"
-    """How anchors are found among the embeddings (ecr/selection.py). Never from labels: they would carry answers."""
-    centre: bool = True
-    """Subtract each language's mean before clustering, so that anchors are not language clusters."""
-    seed: Seed = 0
-    """Seed of the selection."""
-    seed_per_cell: bool = False
-    """Draw anchors anew for each fine-tuning seed, with that seed instead (the intervals then cover the draw)."""
-    iterations: int = Field(default=25, ge=1)
-    """``kmeans``: Lloyd iterations at most."""
-
-
-class ProjectionConfig(Section):
-    kind: Literal["token-table", "hidden", "mlp"] = "token-table"
-    """How the student's text reaches teacher space."""
-    rank: int = Field(default=64, ge=1)
-    """``token-table``: rank of the table; its size in memory counts against ECR on the board."""
-    ridge: float = Field(default=1.0, gt=0)
-    """Strength of the L2 penalty of the linear fits."""
-    layer: int = -1
-    """``hidden`` and ``mlp``: which hidden state of the base model is pooled (-1: the last)."""
-    mlp_width: int = Field(default=256, ge=1)
-    """``mlp``: width of the one hidden layer."""
-
-
-class ControlTokensConfig(Section):
-    count: int = Field(default=4, ge=0)
-    """Control tokens per text, m. 0 is the plain model."""
-    placement: Placement = "prefix"
-    """Where they stand: after BOS, before the question, at the end of the prompt, or spread through it."""
-    init_std: float = Field(default=0.02, gt=0)
-    """Standard deviation of the new embedding rows (transformers' own default makes them identical)."""
-
-
-class OptimiserConfig(Section):
-    steps: int = Field(ge=1)
-    batch_size: int = Field(default=64, ge=1)
-    learning_rate: float = Field(default=3e-3, gt=0)
-    warmup: float = Field(default=0.1, ge=0, le=1)
-    """Share of the steps with a rising learning rate; a cosine brings it to a tenth afterwards."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    optimiser: Literal["muon", "adamw"] = "muon"
-    """Muon on hidden matrices with AdamW on the rest, or AdamW alone; one learning rate for both parts."""
-    loss: Literal["token", "row"] = "token"
-    """Cross-entropy averaged over tokens, or over rows first: then a long answer counts as much as a short one."""
-    clip: float | None = Field(default=None, gt=0)
-    """Gradient norm clipping; off by default because 'stable without clipping' is one of the claims."""
-    dropout: Literal["none", "model"] = "none"
-    """Dropout inside the model in training: none, or what its own configuration says. The same for every arm and size,
-    however a model was loaded and whatever else is set."""
-
-
-class PretrainConfig(OptimiserConfig):
-    steps: int = Field(default=400, ge=0)
-    """0 (for pretrained sizes only) takes the model as it is."""
-    seed: Seed = 0
-    """Seed of the base model. One base per size is shared by all arms."""
-    seed_per_cell: bool = False
-    """Pre-train one base per fine-tuning seed instead (dearer; the intervals then cover it)."""
-
-
-class FinetuneConfig(OptimiserConfig):
-    steps: int = Field(default=300, ge=1)
-    loss: Literal["token", "row"] = "row"
-    items: int = Field(default=8000, ge=1)
-    """Labelled training items drawn from the seen languages, per task."""
-    text_share: float = Field(default=0.25, ge=0, lt=1)
-    """Share of each batch that is unlabelled text of all languages (loss on the text after the cue)."""
+__all__ += [
+    "AnchorsConfig",
+    "ControlTokensConfig",
+    "CorpusConfig",
+    "FinetuneConfig",
+    "OptimiserConfig",
+    "Placement",
+    "Precision",
+    "PretrainConfig",
+    "ProjectionConfig",
+    "TeacherConfig",
+    "TokenizerConfig",
+]
 
 
 class ScoringConfig(Section):

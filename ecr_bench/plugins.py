@@ -155,11 +155,3 @@ def _callable_problem(value: Any, kind: str) -> str:
     except TypeError as error:
         return f"must be callable with ({', '.join(wanted)}): {error}"
     return ""
-
-
-def code_of(value: Any) -> dict[str, str]:
-    """``{"code": hash of the file}`` for what a plugin registered, nothing for what this package ships."""
-    module = inspect.getmodule(value)
-    if module is None or module.__name__.partition(".")[0] == "ecr_bench" or not getattr(module, "__file__", None):
-        return {}
-    return {"code": hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()[:16]}

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ecr_bench import __version__
 from ecr_bench.config import Experiment
+from ecr_bench.device import check_device
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint, write_text
 from ecr_bench.report.ablation import draw_ablation
@@ -39,7 +40,6 @@ from ecr_bench.results.eval_folder import EvalFolder
 from ecr_bench.results.files import RUN, read_manifest
 from ecr_bench.run import Run
 from ecr_bench.runner.ablation import Ablation
-from ecr_bench.runner.device import check_device
 from ecr_bench.runner.execute import default_workers, execute
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.preflight import check_data

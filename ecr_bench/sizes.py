@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, FieldSerializationInfo, Tag, field_serializer, model_validator
 
+from ecr_bench.outside import as_identity, model_counts
 from ecr_bench.section import Section
 
 
@@ -44,6 +45,15 @@ class PretrainedSize(Fitting):
 
     model: str = Field(min_length=1)
     """Hub id, folder of a transformers model, or ``package:NAME`` (methods/packaged.py)."""
+
+    revision: str = ""
+    """Branch, tag or commit, for a hub id; empty: ``main``. The commit it is at counts, not its name."""
+
+    @field_serializer("model", "revision")
+    def _by_content(self, value: str, info: FieldSerializationInfo) -> str:
+        if not as_identity(info):
+            return value
+        return model_counts(self.model, self.revision) if info.field_name == "model" else ""
 
 
 SIZES: dict[Any, type[SizeConfig] | type[PretrainedSize]] = {

@@ -17,7 +17,7 @@ from ecr_bench.methods.models import count_parameters, create_model
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ecr_bench"
 ORDER = [
-    "corpora", "teachers", "items", "ecr", "data", "methods", "precision", "evaluation", "metrics", "runner",
+    "corpora", "teachers", "items", "ecr", "data", "methods", "precision", "evaluation", "metrics", "stages", "runner",
     "statistics", "results", "run", "verify", "report", "publish", "bundle", "cli",
 ]  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))

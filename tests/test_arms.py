@@ -281,6 +281,6 @@ def test_arms_are_scored_at_the_precisions_they_exist_in():
     given += [{"method": "finetune", "with": ["lora"]}, {"method": "ecr"}]
     cells = {"cells": given, "precisions": ["fp32", "bf16"]}
     plan = make_plan(config.load("tiny").with_overrides(cells))
-    assert {cell.arm.name: plan.stages[cell.score].spec["precisions"] for cell in plan.cells} == arms
+    assert {cell.arm.name: list(plan.stages[cell.score].settings.precisions) for cell in plan.cells} == arms
     without = make_plan(config.load("tiny").with_overrides({**cells, "control_tokens.count": 0}))
     assert {cell.arm.name for cell in without.cells if cell.anchors} == {"teacher-probe"}

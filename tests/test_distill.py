@@ -355,4 +355,6 @@ def test_missing_teachers_are_named_before_anything_runs(tmp_path, teacher_folde
     with pytest.raises(UserError, match=r"options\.distill\.model: no weights"):
         planned(**{"options.distill.model": str(tmp_path)})
     outside = by_label(planned(**{"options.distill.model": str(teacher_folder)}))["finetune+distill-1x-s0"]
-    assert "larger" not in outside.inputs and outside.spec["larger"]
+    assert "larger" not in outside.inputs
+    options = outside.identity.settings["recipe"]["options"]
+    assert options["distill"]["model"].startswith("content ")

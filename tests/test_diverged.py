@@ -22,6 +22,7 @@ from ecr_bench.divergence import KEY, DivergedError, after_training, broken_para
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.projection import fit_projection, load_projection
 from ecr_bench.errors import UserError
+from ecr_bench.evaluation import scorers
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.evaluation.run import evaluate, load_item_tasks
@@ -33,11 +34,11 @@ from ecr_bench.publish import publish
 from ecr_bench.quiet import quiet_libraries
 from ecr_bench.report.terminal import print_board
 from ecr_bench.run import Run
-from ecr_bench.runner import cells
+from ecr_bench.runner.perform import run_stage
 from ecr_bench.runner.plan import make_plan
-from ecr_bench.runner.stages import run_stage
 from ecr_bench.runner.store import Store
 from ecr_bench.sizes import PretrainedSize
+from ecr_bench.stages.score import ScoreInputs, ScoreSettings, ScoreStage
 from ecr_bench.types import Item
 from ecr_bench.verify import verify
 from tests.public_sets import write_set
@@ -274,11 +275,6 @@ def test_a_precision_that_cannot_hold_a_model_is_marked_alone(
     tokenizer.save_pretrained(target)
     Conditioner(tokenizer).save(target / "conditioner")
     (tmp_path / "out").mkdir()
-    opened = cells.open_scorer if hasattr(cells, "open_scorer") else None
-    assert opened is None  # imported where it is used: patched there
-
-    from ecr_bench.runner import scorers
-
     plain = scorers.open_scorer
 
     def overflowing(folder: Path, precision: str, *rest: Any) -> Any:
@@ -289,11 +285,11 @@ def test_a_precision_that_cannot_hold_a_model_is_marked_alone(
         return scorer
 
     monkeypatch.setattr(scorers, "open_scorer", overflowing)
-    spec = {"precisions": ["fp32", "bf16"], "batch_tokens": 512, "seen": ["de"]}
-    inputs = {"train": tmp_path / "train", "items": tmp_path / "items"}
-    result = cells.score_stage(spec, inputs, tmp_path / "out", lambda done, total: None)
-    assert "are not finite" in result["precisions"]["bf16"][KEY] and KEY not in result["precisions"]["fp32"]
-    assert result["precisions"]["bf16"]["ms_per_item"] is None and result["precisions"]["bf16"]["bytes"] > 0
+    settings = ScoreSettings(precisions=("fp32", "bf16"), batch_tokens=512, seen=("de",))
+    inputs = ScoreInputs(train=tmp_path / "train", items=tmp_path / "items")
+    costs = ScoreStage.run(settings, inputs, tmp_path / "out", lambda done, total: None).precisions
+    assert "are not finite" in costs["bf16"].diverged and not costs["fp32"].diverged
+    assert costs["bf16"].ms_per_item is None and costs["bf16"].bytes > 0
     assert set(read_records(tmp_path / "out" / "records.parquet")["precision"]) == {"fp32"}
 
 

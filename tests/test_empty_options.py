@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 from lm_eval.api.instance import Instance
@@ -21,8 +20,8 @@ from ecr_bench.evaluation.records import read_records
 from ecr_bench.evaluation.run import evaluate, load_item_tasks
 from ecr_bench.io import read_json
 from ecr_bench.items.files import write_items
-from ecr_bench.methods.recipe import Recipe
-from ecr_bench.runner.cells import train_stage
+from ecr_bench.sizes import Fitting
+from ecr_bench.stages.train import RecipeSettings, TrainInputs, TrainSettings, TrainStage
 from ecr_bench.types import Item
 from tests.public_sets import documents, tiny_model, write
 from tests.test_joint import conditioner_of, llama
@@ -93,26 +92,17 @@ def test_items_of_a_folder_as_run_and_bundle_score_them(tmp_path: Path, monkeypa
 
 def test_a_run_finds_it_in_test_items_before_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_items(tmp_path / "items" / "test", items_with_an_empty_option())
-    monkeypatch.setattr("ecr_bench.runner.cells._ingredients", lambda *_: Given())
-    monkeypatch.setattr("ecr_bench.runner.cells.Corpus.load", lambda folder: Rows())
-
-    class Rows:
-        dataset: Any = property(lambda self: self)
-        lang: Any = property(lambda self: self)
-
-        def to_pandas(self) -> Any:
-            return self
-
-        def unique(self) -> list[str]:
-            return ["en"]
+    monkeypatch.setattr("ecr_bench.stages.train._ingredients", lambda *_: Given())
 
     class Given:
         tokenizer = tokenizer_of("wordpiece")
 
-    finetune = config.load("tiny").finetune.model_dump()
-    spec = {"finetune": finetune, "seed": 0, "recipe": Recipe.of("finetune").to_json()}
+    settings = TrainSettings(
+        finetune=config.load("tiny").finetune, seed=0, recipe=RecipeSettings(method="finetune"), fitting=Fitting()
+    )
+    inputs = TrainInputs(corpus=tmp_path, tokenizer=tmp_path, items=tmp_path / "items", base=tmp_path)
     with pytest.raises(UserError, match="task ecr_intent_en, item i1"):
-        train_stage(spec, {"items": tmp_path / "items", "corpus": tmp_path}, tmp_path, None)
+        TrainStage.run(settings, inputs, tmp_path, lambda done, total: None)
 
 
 @pytest.mark.parametrize("ecr", [True, False])

@@ -30,13 +30,15 @@ from ecr_bench.metrics.files import FILE, read_measures, write_measures
 from ecr_bench.metrics.options import aligned_scores
 from ecr_bench.metrics.registry import METRICS
 from ecr_bench.metrics.suite import Rows
-from ecr_bench.runner.geometry import geometry_stage, parallel_stage
 from ecr_bench.runner.plan import make_plan
+from ecr_bench.stages.geometry import GeometryInputs, GeometrySettings, GeometryStage
+from ecr_bench.stages.parallel import ParallelInputs, ParallelSettings, ParallelStage
+from ecr_bench.stages.teacher import TeacherSettings
 from ecr_bench.types import NOBODY, Item, Measure
 from tests.conftest import WORDS
 
 LANGS = ["de", "en", "ru"]
-SPEC = {"layer": -1, "precision": "fp32", "batch_tokens": 2048, "sts": {"path": "", "pairs": 50, "content": ""}}
+SETTINGS = GeometrySettings(layer=-1, precision="fp32", batch_tokens=2048, sts_path="", sts_pairs=50)
 
 
 def quiet(done: int, total: int) -> None:
@@ -105,8 +107,9 @@ def save_cell(folder, method: str, model, tokenizer, anchors_and_projection, kin
     conditioner.save(folder / "model" / "conditioner")
 
 
-def measured(inputs, **spec) -> dict[tuple[str, int | None, str], Measure]:
-    geometry_stage({**SPEC, **spec}, inputs, inputs["out"], quiet)
+def measured(inputs, **changed) -> dict[tuple[str, int | None, str], Measure]:
+    folders = GeometryInputs(**{role: folder for role, folder in inputs.items() if role != "out"})
+    GeometryStage.run(SETTINGS.model_copy(update=changed), folders, inputs["out"], quiet)
     return {(m.metric, m.step, m.lang): m for m in read_measures(inputs["out"] / FILE)}
 
 
@@ -260,11 +263,11 @@ def test_the_parallel_rows_are_embedded_once_with_the_teacher(tmp_path, monkeypa
     config = load("tiny").corpus
     from_rows(raw, config=config, source="here", licence="none").save(tmp_path / "corpus" / "corpus")
     (tmp_path / "out").mkdir()
-    spec = {"per_language": 5, "teacher": {"name": "bag", "rows": 10, "options": {}}}
-    result = parallel_stage(spec, {"corpus": tmp_path / "corpus"}, tmp_path / "out", quiet)
+    settings = ParallelSettings(per_language=5, teacher=TeacherSettings(name="bag"))
+    result = ParallelStage.run(settings, ParallelInputs(tmp_path / "corpus"), tmp_path / "out", quiet)
     rows = pd.read_parquet(tmp_path / "out" / "rows.parquet")
     vectors = load_file(tmp_path / "out" / "teacher.safetensors")["vectors"]
-    assert result["rows"] == len(rows) == len(vectors) == 2 * 5 * 2
+    assert result.rows == len(rows) == len(vectors) == 2 * 5 * 2
     assert json.loads((tmp_path / "out" / "languages.json").read_text()) == LANGS
 
 
@@ -291,7 +294,7 @@ def test_every_cell_is_measured_once_and_training_does_not_know():
     assert all(cell.geometry is None for cell in off.cells)
     lora = [c for c in make_plan(load("standard")).cells if ("lora.base", "int8") in c.arm.settings]
     stages = make_plan(load("standard")).stages
-    assert lora and all(stages[cell.geometry].spec["precision"] == "int8" for cell in lora)
+    assert lora and all(stages[cell.geometry].settings.precision == "int8" for cell in lora)
 
 
 def test_a_teacher_that_is_a_cell_of_the_experiment_is_an_input():
@@ -383,7 +386,7 @@ def test_similarity_is_measured_with_and_without_control_tokens(
     for lang in ("de", "en"):
         (tmp_path / "sts" / lang).mkdir(parents=True)
         (tmp_path / "sts" / lang / "test.jsonl").write_text("\n".join(json.dumps(row) for row in PAIRS))
-    found = measured(inputs, sts={"path": str(tmp_path / "sts"), "pairs": 30, "content": ""})
+    found = measured(inputs, sts_path=str(tmp_path / "sts"), sts_pairs=30)
     mean, de, en = (found["sts_spearman", None, lang] for lang in ("", "de", "en"))
     assert mean.n == 60 and de.n == en.n == 30
     assert mean.value == pytest.approx((de.value + en.value) / 2) and mean.null[1] < 0 < mean.null[2]

@@ -18,8 +18,8 @@ from ecr_bench.methods.finetune import Finetune
 from ecr_bench.methods.models import fit_to_machine
 from ecr_bench.methods.pretrained import load_pretrained
 from ecr_bench.precision import PRECISIONS, describe
-from ecr_bench.runner.training import fit
 from ecr_bench.sizes import Fitting, PretrainedSize
+from ecr_bench.stages.fitting import fit
 from tests.test_pretrained import some_items
 
 pytestmark = pytest.mark.gpu
@@ -77,7 +77,7 @@ def test_training_in_bf16_with_accumulation_and_checkpointing_lowers_the_loss(gp
     rows = encode_items(Conditioner(tokenizer), some_items(6), 64)
     data = ExamplesDataModule(Mixture(rows, [], 0.0), rows, tokenizer.pad_token_id, 4, 12, 0)
     stats = fit(Finetune(model, settings), data, settings, 0, tmp_path, lambda done, total: None, dtype=fitting.dtype)
-    assert stats["finite"] and stats["val_loss"] < 4.0 < torch.log(torch.tensor(float(len(tokenizer))))
+    assert stats.finite and stats.val_loss < 4.0 < torch.log(torch.tensor(float(len(tokenizer))))
 
 
 def test_teacher_on_the_cpu_and_projection_on_the_gpu_meet(gpu, tiny_folders, tmp_path):

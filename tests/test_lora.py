@@ -11,13 +11,13 @@ from ecr_bench.config import ControlTokensConfig, OptimiserConfig
 from ecr_bench.data.encode import encode_items
 from ecr_bench.data.module import collate
 from ecr_bench.evaluation.lm import EcrLM
+from ecr_bench.evaluation.scorers import disk_bytes, open_scorer
 from ecr_bench.methods.base import cross_entropy
 from ecr_bench.methods.method import Ingredients, Training
 from ecr_bench.methods.models import count_parameters
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.precision.adapted import has_adapter, load_adapted, quantise_into
 from ecr_bench.precision.quantised import same_everywhere
-from ecr_bench.runner.scorers import disk_bytes, open_scorer
 from ecr_bench.types import Item
 
 ARMS = [(method, base) for method in ("finetune", "ecr") for base in ("int8", "nf4")]

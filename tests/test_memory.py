@@ -11,7 +11,7 @@ import pytest
 
 BLOCKS = """
 import resource, sys, torch
-from ecr_bench.runner.memory import keep_freed_memory
+from ecr_bench.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def work():

@@ -14,7 +14,7 @@ from ecr_bench.methods.method import Method
 from ecr_bench.methods.models import create_model
 from ecr_bench.methods.optimisers import create_optimiser, hidden_matrices
 from ecr_bench.methods.registry import METHODS
-from ecr_bench.runner.training import fit
+from ecr_bench.stages.fitting import fit
 from tests.architectures import build
 
 
@@ -39,8 +39,8 @@ def test_training_lowers_the_loss_and_logs_without_clipping(optimiser, tmp_path,
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     _, stats = train(tmp_path, size, tokenizer, sentences, steps=40, optimiser=optimiser)
-    assert stats["val_loss"] < 0.8 * torch.log(torch.tensor(float(len(tokenizer)))) and stats["finite"]
-    assert stats["steps"] == 40 and stats["grad_norm_max"] >= stats["grad_norm_median"] > 0
+    assert stats.val_loss < 0.8 * torch.log(torch.tensor(float(len(tokenizer)))) and stats.finite
+    assert stats.steps == 40 and stats.grad_norm_max >= stats.grad_norm_median > 0
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert {"train/loss", "train/grad_norm", "train/lr", "val/loss"} <= set(events.Tags()["scalars"])

@@ -29,8 +29,8 @@ from ecr_bench.methods.models import fit_to_machine
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.results.collect import _dropout_note
 from ecr_bench.runner.plan import make_plan
-from ecr_bench.runner.training import fit
 from ecr_bench.sizes import Fitting
+from ecr_bench.stages.fitting import fit
 from tests.architectures import ARCHITECTURES, build
 from tests.test_logits import batch, gradients
 from tests.test_pretrained import some_items

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from ecr_bench.runner.store import Store
+from ecr_bench.stages.base_model import BaseStage
 from tests.tiny_models import run_here
 
 
@@ -60,5 +59,5 @@ def test_qwen3_pretrained_on_with_the_larger_models_states_as_teacher_and_text_f
     )
     assert {row.arm.name for row in board.rows} == {"finetune", "ecr", "finetune+distill"}
     store = Store(tmp_path)
-    bases = {cell.size: store.result(cell.base) for cell in plan.cells}
-    assert all(base["steps"] == 2 and math.isfinite(base["train_loss"]) for base in bases.values())
+    bases = [store.read(BaseStage, cell.base).training for cell in plan.cells]
+    assert all(base.steps == 2 and base.train_loss is not None for base in bases)

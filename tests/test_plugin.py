@@ -84,7 +84,7 @@ def test_an_edited_plugin_is_run_again_and_nothing_else(tmp_path: Path) -> None:
     one, two = plan_with(tmp_path / "one.py"), plan_with(tmp_path / "two.py")
     assert one.stages.keys() & two.stages.keys() == set()
     tiny = make_plan(load("tiny"))
-    assert not any("code" in key for stage in tiny.stages.values() for key in stage.spec)
+    assert not any(name.startswith("plugin") for stage in tiny.stages.values() for name in stage.identity.files)
 
 
 METHOD = "from ecr_bench.methods.method import Method, Modifier\n"

@@ -18,7 +18,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.evaluation.pooled import pooled_states
 from ecr_bench.methods.base import CausalLMModule
 from ecr_bench.methods.models import create_model
-from ecr_bench.runner.training import Snapshots, fit
+from ecr_bench.stages.fitting import Snapshots, fit
 from ecr_bench.types import Prompt
 
 
@@ -107,7 +107,7 @@ def test_training_keeps_its_trace_and_snapshots_and_is_the_same_without(tmp_path
     assert all(torch.equal(p, q) for p, q in zip(seen.parameters(), unseen.parameters(), strict=True))
     trace = load_file(tmp_path / "a" / "trace.safetensors")
     assert trace["loss"].shape == trace["grad_norm"].shape == (6,)
-    assert float(trace["grad_norm"].max()) == pytest.approx(stats["grad_norm_max"], abs=1e-4)
+    assert float(trace["grad_norm"].max()) == pytest.approx(stats.grad_norm_max, abs=1e-4)
     taken[0].save(tmp_path / "a")
     kept = load_file(tmp_path / "a" / "snapshots.safetensors")
     assert sorted(kept) == ["step-000000", "step-000002", "step-000004", "step-000006"]

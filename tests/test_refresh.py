@@ -14,7 +14,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.methods.method import Ingredients, Training
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.runner.plan import make_plan
-from ecr_bench.runner.training import fit
+from ecr_bench.stages.fitting import fit
 from ecr_bench.types import Item
 
 STEPS = 8

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import io
-import json
 
 import pytest
 from rich.console import Console
@@ -12,10 +12,13 @@ from rich.console import Console
 from ecr_bench.config import load
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, atomic_path, fingerprint, read_json, write_json, write_text
-from ecr_bench.runner.execute import _work, critical_path, execute
+from ecr_bench.runner.execute import critical_path, execute
+from ecr_bench.runner.perform import perform, run_stage
 from ecr_bench.runner.plan import Stage, make_plan
-from ecr_bench.runner.stages import run_stage
+from ecr_bench.runner.ran import Ran
 from ecr_bench.runner.store import Store
+from ecr_bench.stages.corpus import CorpusSettings, CorpusStage
+from ecr_bench.stages.items import ItemsStage
 
 
 def test_an_interrupted_write_leaves_nothing_behind(tmp_path):
@@ -63,15 +66,15 @@ def test_fingerprints_do_not_depend_on_key_order():
 def test_a_stage_counts_only_when_its_marker_is_there(tmp_path):
     store = Store(tmp_path)
     with pytest.raises(ValueError, match="boom"):
-        store.write("corpus/x", {}, lambda folder: (_ for _ in ()).throw(ValueError("boom")))
+        store.write("corpus/x", lambda folder: (_ for _ in ()).throw(ValueError("boom")))
     assert not store.done("corpus/x") and not list((tmp_path / "store" / "corpus").iterdir())
-    store.write("corpus/x", {"a": 1}, lambda folder: {"rows": 3})
+    store.write("corpus/x", lambda folder: {"spec": {"a": 1}, "result": {"rows": 3}})
     assert store.done("corpus/x") and store.result("corpus/x") == {"rows": 3}
 
 
 def test_a_stage_that_is_done_does_not_run_again(tmp_path):
-    stage = Stage("corpus", "corpus", {"corpus": {"name": "no-such-corpus"}})
-    Store(tmp_path).write(stage.id, {}, lambda folder: {"rows": 1})
+    stage = Stage(CorpusStage, "corpus", CorpusSettings(options={"no": "such"}))
+    Store(tmp_path).write(stage.id, lambda folder: {"result": {"rows": 1}})
     assert run_stage(stage, Store(tmp_path), lambda done, total: None) == {"rows": 1}
 
 
@@ -85,20 +88,22 @@ def test_long_chains_go_first():
 
 @pytest.mark.slow
 def test_a_failing_stage_ends_the_run_with_its_own_line(tmp_path):
-    experiment = load("tiny").with_overrides({"teacher.options": {"speed": 1}, "cells": [{"method": "ecr"}]})
-    plan = make_plan(experiment)
-    anchors = {s.id: s for s in plan.stages.values() if s.kind in ("corpus", "tokenizer", "anchors")}
+    kinds = ("corpus", "tokenizer", "items")
+    experiment = load("tiny").with_overrides({"corpus.languages": [], "seen_languages": ["en", "xx"]})
+    broken = {s.id: s for s in make_plan(experiment).stages.values() if s.kind in kinds}
     output = io.StringIO()
-    with pytest.raises(UserError, match="speed"):
-        execute(anchors, Store(tmp_path), Console(file=output), workers=2)
-    assert {path.parent.parent.name for path in tmp_path.rglob("done.json")} == {"corpus", "tokenizer"}
+    with pytest.raises(UserError, match="seen_languages: no text in xx"):
+        execute(broken, Store(tmp_path), Console(file=output), workers=1)
+    assert {path.parent.parent.name for path in tmp_path.rglob("done.json")} == {"corpus"}
     # what was finished is kept, and the next run says so
-    fixed = make_plan(experiment.with_overrides({"teacher.options": {}}))
-    stages = {s.id: s for s in fixed.stages.values() if s.kind in ("corpus", "tokenizer", "anchors")}
+    fixed = make_plan(experiment.with_overrides({"seen_languages": ["en"]}))
+    stages = {s.id: s for s in fixed.stages.values() if s.kind in kinds}
     execute(stages, Store(tmp_path), Console(file=output), workers=1)
-    assert "3 stages: 2 cached, 1 to run" in output.getvalue()
-    done = next((tmp_path / "store" / "anchors").glob("*/done.json"))
-    assert json.loads(done.read_text())["result"]["quality"]["rows"] > 0
+    assert "3 stages: 1 cached, 2 to run" in output.getvalue()
+    items = next(s for s in stages.values() if s.kind == "items")
+    assert Store(tmp_path).read(ItemsStage, items.id).test > 0
+    ran = Ran.model_validate(Store(tmp_path).record(items.id)["ran"])
+    assert ran.host and ran.cpu and ran.device is None and ran.seconds > 0 and ran.packages["pandas"]
 
 
 def test_a_size_may_have_a_learning_rate_of_its_own():
@@ -107,16 +112,27 @@ def test_a_size_may_have_a_learning_rate_of_its_own():
     plan = make_plan(experiment)
     stages = {"pretrain": "base", "finetune": "train"}
     rates = {
-        cell.size: [plan.stages[getattr(cell, role)].spec[stage]["learning_rate"] for stage, role in stages.items()]
+        cell.arm.size: [
+            getattr(plan.stages[getattr(cell, role)].settings, stage).learning_rate for stage, role in stages.items()
+        ]
         for cell in plan.cells
     }
     assert rates == {"1x": [experiment.pretrain.learning_rate, experiment.finetune.learning_rate], "3x": [0.5, 0.5]}
 
 
 def test_code_that_changes_under_a_run_is_named_and_nothing_is_stored(tmp_path):
-    stage = Stage("corpus", "corpus", {})
-    with pytest.raises(UserError, match="the code behind this run was changed while it ran"):
-        _work(stage, Store(tmp_path), "corpus/another")
+    stage = Stage(CorpusStage, "corpus", CorpusSettings())
+    planned = dataclasses.replace(
+        stage.identity,
+        files={**stage.identity.files, "ecr_bench.corpora.base": "0", "ecr_bench.new": "1"},
+        packages={**stage.identity.packages, "hassil": "1.0"},
+        device="cuda",
+    )
+    message = (
+        r"file ecr_bench.corpora.base, file ecr_bench.new, package hassil \(1.0, now .*\), device \(cuda, now None"
+    )
+    with pytest.raises(UserError, match=message):
+        perform(stage, planned, Store(tmp_path), lambda done, total: None)
     assert not list(tmp_path.iterdir())
 
 
@@ -125,6 +141,6 @@ def test_anchors_are_drawn_anew_for_each_seed_when_asked() -> None:
     shared = make_plan(load("tiny").with_overrides({"cells": cells}, "here"))
     own = make_plan(load("tiny").with_overrides({"cells": cells, "anchors.seed_per_cell": True}, "here"))
     assert len({cell.anchors for cell in shared.cells}) == 1
-    assert [own.stages[str(cell.anchors)].spec["anchors"]["seed"] for cell in own.cells] == [0, 1]
+    assert [own.stages[str(cell.anchors)].settings.anchors.seed for cell in own.cells] == [0, 1]
     # the first draw is the shared one: the same stage, computed once
     assert own.cells[0].anchors == shared.cells[0].anchors

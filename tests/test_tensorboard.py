@@ -43,7 +43,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plan, pd.Da
     corpus = from_rows(rows, config=config, source="test", licence="none")
     first = plan.cells[0]
     corpus.save(store.path(plan.stages[first.train].inputs["corpus"]) / "corpus")
-    n = len(parallel_rows(corpus.dataset.to_pandas(), plan.stages[first.train].spec["geometry"]["per_language"]))
+    n = len(parallel_rows(corpus.dataset.to_pandas(), plan.stages[first.train].settings.pooling.per_language))
     states = np.arange(n * DIMENSIONS, dtype=np.float16).reshape(n, DIMENSIONS)
     save_file({"step-000002": states * 0, "step-000004": states}, store.path(first.train) / "snapshots.safetensors")
     frames, cells = [], []
@@ -86,14 +86,9 @@ def test_hparams_hold_settings_and_headline_metrics_of_all_cells(written: tuple[
         content = found.summary_metadata["_hparams_/session_start_info"].plugin_data.content
         start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
         settings = {name: value.string_value for name, value in start.hparams.items()}
-        assert (settings["method"], settings["size"], settings["seed"]) == (
-            cell.arm.name,
-            cell.arm.size,
-            str(cell.seed),
-        )
-        assert settings["control_tokens.count"] == str(
-            dict(cell.arm.settings).get("control_tokens.count", "as the experiment")
-        )
+        arm, changed = cell.arm, dict(cell.arm.settings)
+        assert (settings["method"], settings["size"], settings["seed"]) == (arm.name, arm.size, str(cell.seed))
+        assert settings["control_tokens.count"] == str(changed.get("control_tokens.count", "as the experiment"))
         content = found.summary_metadata["_hparams_/experiment"].plugin_data.content
         experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
         domains.add(tuple(info.name.tag for info in experiment.metric_infos))

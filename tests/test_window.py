@@ -31,8 +31,8 @@ from ecr_bench.items.files import read_items
 from ecr_bench.items.registry import document, task_name
 from ecr_bench.publish import publish
 from ecr_bench.quiet import quiet_libraries
+from ecr_bench.runner.perform import run_stage
 from ecr_bench.runner.plan import make_plan
-from ecr_bench.runner.stages import run_stage
 from ecr_bench.runner.store import Store
 from ecr_bench.types import Item
 from tests.conftest import WORDS

@@ -28,8 +28,8 @@ from ecr_bench.config import load, parse_set
 from ecr_bench.publish import publish
 from ecr_bench.quiet import quiet_libraries
 from ecr_bench.results.schema import Board
+from ecr_bench.runner.perform import run_stage
 from ecr_bench.runner.plan import Plan, make_plan
-from ecr_bench.runner.stages import run_stage
 from ecr_bench.runner.store import Store
 
 SHAPE = {

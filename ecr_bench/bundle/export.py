@@ -11,6 +11,7 @@ from ecr_bench import __version__
 from ecr_bench.bundle.card import model_card
 from ecr_bench.bundle.files import META, write_meta
 from ecr_bench.data.tokenizer import load_tokenizer
+from ecr_bench.device import device
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir
 from ecr_bench.precision import PRECISIONS
@@ -18,7 +19,6 @@ from ecr_bench.precision.adapted import has_adapter
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.schema import Board
 from ecr_bench.run import Run
-from ecr_bench.runner.device import device
 from ecr_bench.runner.store import Store
 
 

@@ -13,16 +13,16 @@ import torch
 from ecr_bench.bundle.files import read_meta
 from ecr_bench.data.joint import encode_contexts
 from ecr_bench.data.tokenizer import context_window, load_tokenizer
+from ecr_bench.device import device
 from ecr_bench.divergence import check_finite
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.run import evaluate, load_item_tasks
+from ecr_bench.evaluation.scorers import disk_bytes
 from ecr_bench.items.files import read_index
+from ecr_bench.memory import peak_memory, reset_peak_memory
 from ecr_bench.precision import PRECISIONS
-from ecr_bench.runner.device import device
-from ecr_bench.runner.memory import peak_memory, reset_peak_memory
-from ecr_bench.runner.scorers import disk_bytes
 from ecr_bench.types import Prompt
 
 

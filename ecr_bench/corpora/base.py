@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 
-from ecr_bench.config import CorpusConfig
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, read_json
+from ecr_bench.sections import CorpusConfig
 from ecr_bench.types import CORPUS_COLUMNS, Split
 
 SPLITS: tuple[str, ...] = get_args(Split)

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import SPLITS, RawRow
 from ecr_bench.errors import UserError
 from ecr_bench.names import language_code
+from ecr_bench.sections import CorpusConfig
 
 ROLES = ("text", "lang", "meaning", "label", "unit", "split")
 OPTIONS = (*ROLES, "language")

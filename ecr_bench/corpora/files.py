@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import Corpus, from_rows, no_options
 from ecr_bench.corpora.columns import OPTIONS, Columns
 from ecr_bench.errors import UserError
 from ecr_bench.names import repeated
 from ecr_bench.reading import json_lines, read_bytes, read_text
+from ecr_bench.sections import CorpusConfig
 
 Record = tuple[str, dict[str, Any]]
 

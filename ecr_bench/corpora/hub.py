@@ -8,10 +8,10 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
 
-from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import SPLITS, Corpus, from_rows, no_options
 from ecr_bench.corpora.columns import OPTIONS, Columns
 from ecr_bench.errors import UserError
+from ecr_bench.sections import CorpusConfig
 
 
 def build(config: CorpusConfig) -> Corpus:

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from importlib import metadata, resources
 from typing import Any
 
-from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora import words
 from ecr_bench.corpora.base import Corpus, Deduplicator, RawRow, chosen_languages, draw_splits, finish, no_options
 from ecr_bench.corpora.grammar import Conflict, Draw, Grammar, Words, Writer, tidy
 from ecr_bench.errors import UserError
+from ecr_bench.sections import CorpusConfig
 
 LANGUAGES = ("en", "de", "fr", "zh", "es", "it", "nl", "pt", "pl", "ru", "uk", "cs", "sv", "tr", "ja", "ko")
 _FILES = {"zh": "zh-CN", "pt": "pt-BR"}

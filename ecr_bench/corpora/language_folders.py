@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import RawRow, chosen_languages, no_options
 from ecr_bench.errors import UserError
 from ecr_bench.names import language_code
 from ecr_bench.reading import json_lines
+from ecr_bench.sections import CorpusConfig
 
 Kinds = tuple[type, ...]
 TEXT: Kinds = (str,)

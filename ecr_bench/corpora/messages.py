@@ -17,11 +17,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import Corpus, RawRow, chosen_languages, from_rows, no_options, normalise
 from ecr_bench.corpora.wheel import Wheel
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_path, cache_dir
+from ecr_bench.sections import CorpusConfig
 
 WHEEL = Wheel("homeassistant", "2026.2.3", "3.14", "8167820cac4b8defe895fd2c36ac23402a445d1fe6028e8cde24caabb935282c")
 FILES = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from ecr_bench.config import CorpusConfig
 from ecr_bench.errors import UserError
 from ecr_bench.names import language_code
 from ecr_bench.registry import Registry
+from ecr_bench.sections import CorpusConfig
 
 if TYPE_CHECKING:
     from ecr_bench.corpora.base import Corpus

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import Corpus, RawRow, from_rows
 from ecr_bench.corpora.language_folders import TEXT, read_languages
+from ecr_bench.sections import CorpusConfig
 
 FILES = {"train": "train", "dev": "validation", "test": "test"}
 KEYS = {"text": TEXT, "category": TEXT, "index_id": (str, int)}

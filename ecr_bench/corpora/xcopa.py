@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.base import Corpus, RawRow, from_rows
 from ecr_bench.corpora.language_folders import TEXT, WHOLE, read_languages
 from ecr_bench.errors import UserError
+from ecr_bench.sections import CorpusConfig
 
 KEYS = {"premise": TEXT, "choice1": TEXT, "choice2": TEXT, "question": TEXT, "label": WHOLE, "idx": WHOLE}
 QUESTIONS = ("cause", "effect")

@@ -9,9 +9,9 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ecr_bench.config import TokenizerConfig
 from ecr_bench.errors import UserError
 from ecr_bench.hub import read_pretrained
+from ecr_bench.sections import TokenizerConfig
 
 DEFAULT_WINDOW = 2048
 """Where neither model nor tokenizer says, as in lm-eval."""
@@ -47,14 +47,16 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 PROBE = "Ein Test, 测试 123.\n  проба"
 
 
-def own_tokenizer(source: str, max_length: int) -> PreTrainedTokenizerBase:
+def own_tokenizer(source: str, max_length: int, revision: str = "") -> PreTrainedTokenizerBase:
     """The tokenizer of a pretrained model, made uniform: ``bos_token`` is what it really puts before a text (None
     for one that puts nothing, whatever it declares), padding exists, ``model_max_length`` is ``max_length``.
 
     UserError for one that cannot be read, is not a fast tokenizer or has no EOS token.
     """
     who = f"model {source!r}"
-    tokenizer: PreTrainedTokenizerBase = read_pretrained(AutoTokenizer, source, who, model_max_length=max_length)
+    tokenizer: PreTrainedTokenizerBase = read_pretrained(
+        AutoTokenizer, source, who, revision, model_max_length=max_length
+    )
     if not tokenizer.is_fast:
         raise UserError(f"{who}: needs a fast tokenizer (tokenizer.json); convert it with transformers and save it")
     if tokenizer.eos_token_id is None:

@@ -11,10 +11,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ecr_bench.config import AnchorsConfig
 from ecr_bench.ecr.selection import select
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, fingerprint, read_json, write_json
+from ecr_bench.sections import AnchorsConfig
 
 CHUNK = 4096
 LANGUAGE = "language/"

@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
-from ecr_bench.config import TeacherConfig
 from ecr_bench.ecr.anchors import Anchors
 from ecr_bench.ecr.projection import Projection, load_projection
 from ecr_bench.errors import UserError
 from ecr_bench.registry import Registry
+from ecr_bench.sections import TeacherConfig
 
 
 class CodeSource(Protocol):

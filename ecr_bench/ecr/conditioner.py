@@ -13,11 +13,11 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ecr_bench.config import Placement
 from ecr_bench.ecr.codes import SOURCES, CodeSource
 from ecr_bench.ecr.control_tokens import ControlTokens, place
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, read_json, write_json
+from ecr_bench.sections import Placement
 from ecr_bench.types import Prompt
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from ecr_bench.config import Placement
+from ecr_bench.sections import Placement
 
 
 @dataclass(frozen=True)

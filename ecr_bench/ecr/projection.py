@@ -12,10 +12,10 @@ from typing import Protocol
 import torch
 from transformers import PreTrainedModel
 
-from ecr_bench.config import ProjectionConfig
 from ecr_bench.errors import UserError
 from ecr_bench.io import read_json
 from ecr_bench.registry import Registry
+from ecr_bench.sections import ProjectionConfig
 
 
 class Projection(Protocol):

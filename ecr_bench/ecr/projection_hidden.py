@@ -14,10 +14,10 @@ from torch import nn
 from torch.nn.functional import cosine_similarity, gelu, normalize
 from transformers import AutoModel, PreTrainedModel
 
-from ecr_bench.config import ProjectionConfig
 from ecr_bench.divergence import check_finite, check_tensors
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, write_json
+from ecr_bench.sections import ProjectionConfig
 from ecr_bench.teachers.hidden import HiddenStates
 from ecr_bench.weight_files import read_folder
 

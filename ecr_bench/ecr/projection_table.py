@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import embedding_bag, normalize
 from transformers import PreTrainedModel
 
-from ecr_bench.config import ProjectionConfig
 from ecr_bench.divergence import check_tensors
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, write_json
+from ecr_bench.sections import ProjectionConfig
 
 FILE = "projection.safetensors"
 

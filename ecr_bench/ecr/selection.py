@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import torch
 
-from ecr_bench.config import AnchorsConfig
 from ecr_bench.ecr.kmeans import kmeans
+from ecr_bench.sections import AnchorsConfig
 
 
 def select(vectors: torch.Tensor, config: AnchorsConfig, seed: int) -> torch.Tensor:

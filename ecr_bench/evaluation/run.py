@@ -18,12 +18,12 @@ import numpy as np
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 
-from ecr_bench.config import shipped
 from ecr_bench.divergence import DivergedError
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.probe import ProbeLM
 from ecr_bench.items.lmeval import task_specs
+from ecr_bench.yaml_files import shipped
 
 
 @contextlib.contextmanager

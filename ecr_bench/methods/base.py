@@ -13,12 +13,12 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from ecr_bench.config import OptimiserConfig
 from ecr_bench.data.module import IGNORED
 from ecr_bench.methods.chunked import Terms, chunked_loss
 from ecr_bench.methods.logits import AfterHead, after_head
 from ecr_bench.methods.optimisers import create_optimiser
 from ecr_bench.methods.unpadded import first_places, goes_unpadded, kept_states, needed_lengths, padded_states
+from ecr_bench.sections import OptimiserConfig
 
 
 def hidden_states(model: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tensor:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializationInfo, field_serializer, model_validator
 
 from ecr_bench.methods.method import Modifier, Training
+from ecr_bench.outside import as_identity, model_counts
 from ecr_bench.section import Section
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class Distill(Modifier):
         """Ask the teacher once and keep this many token probabilities a position; null: ask in every step."""
         tail: Literal["rest", "drop", "sample"] = "rest"
         """Probability outside the kept ids: one outcome of its own, ignored, or unbiased draws instead of the top k."""
+
+        @field_serializer("model")
+        def _by_content(self, model: str | None, info: SerializationInfo) -> str | None:
+            return model_counts(model) if model and as_identity(info) else model
 
         @model_validator(mode="after")
         def _sampling_is_unbiased(self) -> Distill.Options:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-    from ecr_bench.config import ControlTokensConfig, Experiment, Section, TeacherConfig
+    from ecr_bench.config import Experiment
     from ecr_bench.data.cutting import TextRow
     from ecr_bench.data.encode import Example
     from ecr_bench.data.module import Variation
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ecr_bench.methods.distill import Distill
     from ecr_bench.methods.module import ArmModule
     from ecr_bench.methods.recipe import Recipe
+    from ecr_bench.section import Section
+    from ecr_bench.sections import ControlTokensConfig, TeacherConfig
     from ecr_bench.types import Item
 
 Encode = Callable[["Conditioner"], Sequence["Example"]]

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from ecr_bench.config import OptimiserConfig
 from ecr_bench.data.encode import Example
 from ecr_bench.data.module import Variation
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.methods.base import CausalLMModule
 from ecr_bench.methods.method import Encode, Training
 from ecr_bench.methods.recipe import Recipe
+from ecr_bench.sections import OptimiserConfig
 
 
 class Rows:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecr_bench.config import OptimiserConfig
 from ecr_bench.errors import UserError
+from ecr_bench.sections import OptimiserConfig
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ def load_pretrained(size: PretrainedSize, tokenizer: PreTrainedTokenizerBase, dt
     ``size.max_length``.
     """
     who = f"model {size.model!r}"
-    model = text_part(read_model(AutoModelForCausalLM, local_source(size.model), who, dtype=dtype))
+    model = text_part(read_model(AutoModelForCausalLM, local_source(size.model), who, size.revision, dtype=dtype))
     check_finite(model, who)
     config = model.config
     if (room := config.max_position_embeddings) < size.max_length:

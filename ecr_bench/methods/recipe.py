@@ -18,10 +18,11 @@ from ecr_bench.registry import Registry
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from ecr_bench.config import ArmGroup, CellGroup, Experiment, OptimiserConfig
+    from ecr_bench.config import ArmGroup, CellGroup, Experiment
     from ecr_bench.ecr.conditioner import Conditioner
     from ecr_bench.methods.distill import Distill
     from ecr_bench.methods.module import ArmModule
+    from ecr_bench.sections import OptimiserConfig
 
 ONE_OWNER = {
     "loss": "brings a loss of its own",

@@ -44,8 +44,8 @@ class Refresh(Modifier):
             raise UserError("projection.kind: refresh needs hidden or mlp; a token-table does not follow the model")
 
     def prepare(self, module: ArmModule, training: Training) -> None:
-        from ecr_bench.config import ProjectionConfig
         from ecr_bench.ecr.targets import load_targets
+        from ecr_bench.sections import ProjectionConfig
 
         self.projection = ProjectionConfig(**training.settings["projection"])
         self.seed = training.seed

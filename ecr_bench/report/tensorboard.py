@@ -148,7 +148,7 @@ def _project(writer: SummaryWriter, plan: Plan, store: Store, cell: Cell) -> Non
     stage = plan.stages[cell.train]
     last = max(states, default="")
     if last and np.isfinite(states[last]).all():
-        rows = _held_out(store.path(stage.inputs["corpus"]) / "corpus", stage.spec["geometry"]["per_language"])
+        rows = _held_out(store.path(stage.inputs["corpus"]) / "corpus", stage.settings.pooling.per_language)
         add_projection(writer, states[last].astype(np.float32), rows, int(last.removeprefix("step-")))
 
 

@@ -20,6 +20,8 @@ from ecr_bench.results.board import Baselines
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.store import Store
+from ecr_bench.stages.base_model import BaseSettings
+from ecr_bench.stages.train import TrainSettings
 from ecr_bench.types import Measure
 
 
@@ -37,7 +39,7 @@ def collect_records(plan: Plan, store: Store) -> pd.DataFrame:
 
 
 def _seen_sets(plan: Plan) -> set[tuple[str, ...]]:
-    return {tuple(sorted(plan.stages[cell.score].spec["seen"])) for cell in plan.cells}
+    return {tuple(sorted(plan.stages[cell.score].settings.seen)) for cell in plan.cells}
 
 
 def _comparable(records: pd.DataFrame) -> pd.DataFrame:
@@ -57,7 +59,7 @@ def collect_cells(plan: Plan, store: Store) -> list[CellCosts]:
     rows = []
     for cell in plan.cells:
         trained, scored = store.result(cell.train), store.result(cell.score)
-        for precision in plan.stages[cell.score].spec["precisions"]:
+        for precision in plan.stages[cell.score].settings.precisions:
             cost = scored.get("precisions", {}).get(precision, {})
             # what the stage of its scores has inherited holds for each precision
             numbers = {**trained, **cost, KEY: reason_of(cost) or reason_of(scored)}
@@ -149,8 +151,9 @@ def _sound_anchors(plan: Plan, store: Store) -> list[dict[str, Any]]:
 
 def _dropout_note(plan: Plan) -> str:
     """What happened to dropout inside the models, in pre-training and in every arm."""
-    specs = [stage.spec for stage in plan.stages.values()]
-    said = {spec[part]["dropout"] for spec in specs for part in ("pretrain", "finetune") if part in spec}
+    settings = [stage.settings for stage in plan.stages.values()]
+    said = {given.pretrain.dropout for given in settings if isinstance(given, BaseSettings)}
+    said |= {given.finetune.dropout for given in settings if isinstance(given, TrainSettings)}
     if said <= {"none"}:
         return "Dropout inside models: none, in base models and in every arm."
     if said == {"model"}:

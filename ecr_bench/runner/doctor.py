@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ecr_bench.io import cache_dir
-from ecr_bench.runner.identity import installed_version
 from ecr_bench.runner.provenance import PACKAGES, cpu, gpu
+from ecr_bench.source_code import installed_version
 
 
 def examine() -> dict[str, str]:

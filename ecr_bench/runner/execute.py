@@ -22,10 +22,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from ecr_bench.ecr.quality import Quality
 from ecr_bench.errors import UserError
-from ecr_bench.runner.plan import Stage
+from ecr_bench.runner.perform import perform
 from ecr_bench.runner.store import Store
+from ecr_bench.stages.identity import Identity
+from ecr_bench.stages.stage import Stage
 from ecr_bench.teachers.base import usable_cores
 
 _progress_queue: Any = None
@@ -38,7 +39,7 @@ def default_workers() -> int:
     return 1 if torch.cuda.is_available() else max(1, min(8, usable_cores()))
 
 
-def critical_path(stages: dict[str, Stage]) -> dict[str, float]:
+def critical_path(stages: dict[str, Stage[Any]]) -> dict[str, float]:
     """For each stage, its cost plus that of the dearest chain of stages that wait for it."""
     waiting: dict[str, list[str]] = {stage_id: [] for stage_id in stages}
     for stage in stages.values():
@@ -65,9 +66,9 @@ def _start_worker(threads: int, progress_queue: Any, plugins: tuple[str, ...]) -
     os.environ.update(OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="false")
     import torch
 
+    from ecr_bench.memory import keep_freed_memory
     from ecr_bench.plugins import load_plugins
     from ecr_bench.quiet import quiet_libraries
-    from ecr_bench.runner.memory import keep_freed_memory
 
     torch.set_num_threads(threads)
     keep_freed_memory()
@@ -83,24 +84,20 @@ def _leave_with(parent: int) -> None:
     os._exit(1)
 
 
-def _work(stage: Stage, store: Store, planned: str) -> None:
-    """Run ``stage``; UserError when its identity is not the ``planned`` one: a source file or package has changed."""
-    from ecr_bench.runner.stages import run_stage
-
-    if stage.id != planned:
-        raise UserError("the code behind this run was changed while it ran: give the same command again")
+def _work(stage: Stage[Any], store: Store, planned: Identity) -> None:
+    """Run ``stage`` in a worker; UserError when its identity here is not the ``planned`` one."""
 
     def report(done: int, total: int) -> None:
-        _progress_queue.put((stage.id, done, total))
+        _progress_queue.put((planned.stage_id, done, total))
 
-    _progress_queue.put((stage.id, 0, 0))
-    run_stage(stage, store, report)
+    report(0, 0)
+    perform(stage, planned, store, report)
 
 
 class _Display:
     """One line for the whole run and one for each running stage; plain lines when not on a terminal."""
 
-    def __init__(self, console: Console, stages: dict[str, Stage], cached: int):
+    def __init__(self, console: Console, stages: dict[str, Stage[Any]], cached: int):
         self.console, self.stages, self.live = console, stages, console.is_terminal
         self.progress = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"),
@@ -130,7 +127,7 @@ class _Display:
 
 
 def execute(
-    stages: dict[str, Stage], store: Store, console: Console, workers: int, plugins: tuple[str, ...] = ()
+    stages: dict[str, Stage[Any]], store: Store, console: Console, workers: int, plugins: tuple[str, ...] = ()
 ) -> None:
     """Run what is not done yet. UserError of a stage ends the run; finished stages stay."""
     missing = {stage_id: stage for stage_id, stage in stages.items() if not store.done(stage_id)}
@@ -166,7 +163,7 @@ def execute(
 
 
 def _drain(
-    missing: dict[str, Stage], order: dict[str, float], store: Store, pool: ProcessPoolExecutor,
+    missing: dict[str, Stage[Any]], order: dict[str, float], store: Store, pool: ProcessPoolExecutor,
     progress_queue: Any, display: _Display, workers: int,
 ) -> None:  # fmt: skip
     """Keep ``workers`` stages running, the one with the longest way ahead first."""
@@ -174,17 +171,17 @@ def _drain(
     while waiting or running:
         ready = [s for s in waiting.values() if all(n not in missing for n in s.inputs.values())]
         for stage in sorted(ready, key=lambda s: -order[s.id])[: workers - len(running)]:
-            running[pool.submit(_work, stage, store, stage.id)] = stage.id
+            running[pool.submit(_work, stage, store, stage.identity)] = stage.id
             del waiting[stage.id]
         finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
         _show(progress_queue, display)
         for future in finished:
             stage_id = running.pop(future)
             future.result()
-            del missing[stage_id]
+            work = missing.pop(stage_id).work
             display.finish(stage_id)
-            if quality := store.result(stage_id).get("quality"):
-                display.console.print(f"        [dim]projection: {Quality(**quality).summary()}[/]")
+            if summary := work.summary(store.read(work, stage_id)):
+                display.console.print(f"        [dim]{summary}[/]")
 
 
 def _show(progress_queue: Any, display: _Display) -> None:

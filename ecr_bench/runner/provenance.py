@@ -11,7 +11,7 @@ from typing import Any
 
 from ecr_bench import __version__
 from ecr_bench.config import Experiment
-from ecr_bench.runner.identity import installed_version
+from ecr_bench.source_code import installed_version
 
 PACKAGES = (
     "torch", "lightning", "transformers", "tokenizers", "datasets", "lm_eval", "torchmetrics", "bitsandbytes",

@@ -11,7 +11,9 @@ from lm_eval.tasks import TaskManager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ecr_bench.content import content_of
 from ecr_bench.data.tokenizer import load_tokenizer
+from ecr_bench.device import device
 from ecr_bench.divergence import check_finite
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
@@ -24,8 +26,6 @@ from ecr_bench.io import fingerprint
 from ecr_bench.precision import PRECISIONS
 from ecr_bench.precision.adapted import has_adapter, load_adapted
 from ecr_bench.precision.dense import check_folder
-from ecr_bench.runner.device import device
-from ecr_bench.runner.identity import content_of
 from ecr_bench.runner.provenance import environment
 from ecr_bench.weight_files import check_weights
 

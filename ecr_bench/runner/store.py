@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ecr_bench.divergence import KEY, DivergedError
 from ecr_bench.io import atomic_dir, read_json, write_json
+from ecr_bench.stages.work import ResultT, Work
 
 DONE = "done.json"
-
-
-def stage_result(folder: Path) -> dict[str, Any]:
-    """What the stage that filled ``folder`` reported; nothing for a folder that no stage has filled."""
-    path = folder / DONE
-    return read_json(path)["result"] if path.is_file() else {}
 
 
 @dataclass(frozen=True)
@@ -31,11 +28,21 @@ class Store:
         return (self.path(stage_id) / DONE).is_file()
 
     def result(self, stage_id: str) -> dict[str, Any]:
-        """What the stage reported when it finished."""
-        return stage_result(self.path(stage_id))
+        """What the stage reported when it finished, as plain JSON."""
+        return self.record(stage_id)["result"]
 
-    def write(self, stage_id: str, spec: dict[str, Any], build: Any) -> None:
-        """Run ``build(folder) -> result`` in a temporary folder that takes its place only when whole."""
+    def read(self, work: type[Work[Any, Any, ResultT]], stage_id: str) -> ResultT:
+        """What the stage reported when it finished; DivergedError where it was not run for a model that diverged."""
+        result = self.result(stage_id)
+        if set(result) == {KEY}:
+            raise DivergedError(f"{stage_id}: {result[KEY]}")
+        return work.Result.model_validate(result)  # type: ignore[return-value]
+
+    def record(self, stage_id: str) -> dict[str, Any]:
+        """All of ``done.json``: what decided the result, the result, and the circumstances it was made in."""
+        return read_json(self.path(stage_id) / DONE)
+
+    def write(self, stage_id: str, build: Callable[[Path], Mapping[str, Any]]) -> None:
+        """Run ``build(folder) -> record`` in a temporary folder that takes its place only when whole."""
         with atomic_dir(self.path(stage_id)) as folder:
-            result = build(folder)
-            write_json(folder / DONE, {"spec": spec, "result": result})
+            write_json(folder / DONE, build(folder))

@@ -12,8 +12,8 @@ from pydantic import Field
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.random_projection import SparseRandomProjection
 
-from ecr_bench.config import Section
 from ecr_bench.io import fingerprint
+from ecr_bench.section import Section
 from ecr_bench.teachers.base import Progress, in_chunks, read_options
 
 FEATURES = 2**16

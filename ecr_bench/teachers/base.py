@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from ecr_bench.config import Section
 from ecr_bench.errors import UserError
+from ecr_bench.section import Section
 
 Progress = Callable[[int], None]
 """Called with the number of texts done so far."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,14 +11,13 @@ import torch
 from pydantic import Field
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from ecr_bench.config import Section
 from ecr_bench.errors import UserError
 from ecr_bench.hub import read_model, read_pretrained
 from ecr_bench.io import fingerprint
+from ecr_bench.outside import model_counts
+from ecr_bench.section import Section
 from ecr_bench.teachers.base import Progress, read_options
 from ecr_bench.teachers.hidden import HiddenStates, Pooling, resolve_layer
-
-IDENTITY_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "*.model", "*.safetensors")
 
 
 class CheckpointOptions(Section):
@@ -36,6 +34,8 @@ class CheckpointOptions(Section):
 class HFOptions(Section):
     model: str
     """Folder of a transformers model, or a hub id."""
+    revision: str = ""
+    """Branch, tag or commit, for a hub id; empty: ``main``."""
     layer: int = -1
     """Hidden state to pool, as in transformers' ``hidden_states``: 0 embeddings, -1 last."""
     pooling: Pooling = "mean"
@@ -60,23 +60,23 @@ class HFTeacher:
 
     def _setup(self, options: HFOptions, bos: bool) -> None:
         self.options, self._bos = options, bos
-        config = read_pretrained(AutoConfig, options.model, f"teacher {self.name!r}")
+        config = read_pretrained(AutoConfig, options.model, f"teacher {self.name!r}", options.revision)
         text_config = config.get_text_config()
         resolve_layer(options.layer, text_config.num_hidden_layers)
         self.dim = int(text_config.hidden_size)
-        identity = options.model_dump(exclude={"model", "batch_size"})
-        source = Path(options.model)
-        weights = _hash_folder(source) if source.is_dir() else [options.model, getattr(config, "_commit_hash", None)]
-        self.fingerprint = f"{self.name}-{fingerprint({'name': self.name, 'bos': bos, 'weights': weights, **identity})}"
+        identity = options.model_dump(exclude={"model", "revision", "batch_size"})
+        self.source = model_counts(options.model, options.revision, f"teacher {self.name!r}")
+        made_from = {"name": self.name, "bos": bos, "weights": self.source, **identity}
+        self.fingerprint = f"{self.name}-{fingerprint(made_from)}"
         self._states: HiddenStates | None = None
         self._tokenizer: Any = None
 
     def _open(self) -> HiddenStates:
         if self._states is None:
             who = f"teacher {self.name!r}"
-            self._tokenizer = read_pretrained(AutoTokenizer, self.options.model, who)
+            self._tokenizer = read_pretrained(AutoTokenizer, self.options.model, who, self.options.revision)
             dtype = getattr(torch, self.options.dtype)
-            model = read_model(AutoModel, self.options.model, who, dtype=dtype)
+            model = read_model(AutoModel, self.options.model, who, self.options.revision, dtype=dtype)
             self._states = HiddenStates(model.to("cuda" if torch.cuda.is_available() else "cpu"), self.options.layer)
         return self._states
 
@@ -108,13 +108,3 @@ class CheckpointTeacher(HFTeacher):
             raise UserError(f"teacher.options.path: no such folder: {chosen.path}")
         fields = chosen.model_dump(exclude={"path"})
         self._setup(HFOptions(model=chosen.path, **fields), bos=True)
-
-
-def _hash_folder(folder: Path) -> list[str]:
-    """SHA-256 of each file that decides an embedding."""
-    files = sorted({path for pattern in IDENTITY_FILES for path in folder.glob(pattern)})
-    result = []
-    for path in files:
-        with path.open("rb") as handle:
-            result.append(f"{path.name}:{hashlib.file_digest(handle, 'sha256').hexdigest()}")
-    return result

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from ecr_bench.config import Section
 from ecr_bench.io import fingerprint
+from ecr_bench.section import Section
 from ecr_bench.teachers.base import Progress, in_chunks, installed_version, read_options, usable_cores
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ecr_bench.config import TeacherConfig
 from ecr_bench.errors import UserError
 from ecr_bench.registry import Registry
+from ecr_bench.sections import TeacherConfig
 from ecr_bench.teachers.base import Teacher
 
 TEACHERS = Registry(

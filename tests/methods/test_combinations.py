@@ -14,12 +14,12 @@ from ecr_bench.data.module import ExamplesDataModule, Mixture
 from ecr_bench.ecr.projection import fit_projection
 from ecr_bench.ecr.targets import save_targets
 from ecr_bench.evaluation.lm import EcrLM
+from ecr_bench.evaluation.scorers import open_scorer
 from ecr_bench.methods.method import Ingredients, Training
 from ecr_bench.methods.models import create_model
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.precision.adapted import quantise_into
-from ecr_bench.runner.scorers import open_scorer
-from ecr_bench.runner.training import fit
+from ecr_bench.stages.fitting import fit
 from ecr_bench.types import Item
 
 STEPS, WINDOW = 6, 64

@@ -16,11 +16,12 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import save_file
 
-from ecr_bench.config import OptimiserConfig
 from ecr_bench.data.module import ExamplesDataModule
 from ecr_bench.divergence import after_training
+from ecr_bench.memory import peak_memory, reset_peak_memory
 from ecr_bench.methods.base import CausalLMModule
-from ecr_bench.runner.memory import peak_memory, reset_peak_memory
+from ecr_bench.sections import OptimiserConfig
+from ecr_bench.stages.fitted import Fitted
 
 
 class Track(Callback):
@@ -87,13 +88,9 @@ def fit(
     report: Callable[[int, int], None],
     callbacks: Sequence[Callback] = (),
     dtype: str = "fp32",
-) -> dict[str, Any]:
+) -> Fitted:
     """Train for ``optimiser.steps``, log to ``folder/tensorboard`` and write ``folder/trace.safetensors``: ``loss``
     (nats per token) and ``grad_norm`` of every step, float32 (steps,). ``dtype`` bf16: autocast, weights stay float32.
-
-    Returns plain numbers: seconds, tokens seen, last training and validation loss (nats per token),
-    gradient norm (median, largest), whether the loss stayed finite, peak memory in bytes; where it ended in numbers
-    that are not finite, why (``divergence.KEY``).
     """
     L.seed_everything(seed, verbose=False)
     reset_peak_memory()
@@ -123,18 +120,18 @@ def fit(
     losses, norms = torch.stack(track.losses).cpu(), torch.stack(track.norms).cpu()
     save_file({"loss": losses.float(), "grad_norm": norms.float()}, folder / "trace.safetensors")
     val_loss = trainer.callback_metrics.get("val/loss")
-    return {
-        "train_seconds": round(time.perf_counter() - started, 2),
-        "steps": optimiser.steps,
-        "tokens": sum(len(data.rows[i].ids) for batch in data.batches for i in batch),
-        "train_loss": _number(losses[-20:].mean()),
-        "val_loss": _number(val_loss) if val_loss is not None else None,
-        "grad_norm_median": _number(norms.median()),
-        "grad_norm_max": _number(norms.max()),
-        "finite": bool(torch.isfinite(losses).all()),
+    return Fitted(
+        train_seconds=round(time.perf_counter() - started, 2),
+        steps=optimiser.steps,
+        tokens=sum(len(data.rows[i].ids) for batch in data.batches for i in batch),
+        train_loss=_number(losses[-20:].mean()),
+        val_loss=_number(val_loss) if val_loss is not None else None,
+        grad_norm_median=_number(norms.median()),
+        grad_norm_max=_number(norms.max()),
+        finite=bool(torch.isfinite(losses).all()),
+        peak_memory=peak_memory(),
         **after_training(module.model, losses[-1]),
-        "peak_memory": peak_memory(),
-    }
+    )
 
 
 def _number(value: torch.Tensor) -> float | None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
-from ecr_bench.config import Experiment
 from ecr_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from ecr_bench.config import Experiment
 
 
 def device() -> str:

@@ -1,0 +1,61 @@
+"""What settings name that lies outside: files and folders count by what is in them, wherever they lie.
+
+A section that holds such a name gives it with a serializer that asks ``as_identity`` whether it is written for an
+identity: then it writes what the name stands for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SerializationInfo
+from pydantic_core import PydanticSerializationError
+
+from ecr_bench.content import content_of
+from ecr_bench.errors import UserError
+from ecr_bench.hub import commit_of
+
+PACKAGED = "package:"
+"""Prefix of models that come by pip, whose code names their hash (methods/packaged.py)."""
+_CONTEXT = {"identity": True}
+
+
+def identity_json(settings: BaseModel) -> dict[str, Any]:
+    """``settings`` as plain JSON, with what lies outside by its content. UserError where something is not there."""
+    try:
+        return settings.model_dump(mode="json", context=_CONTEXT)
+    except PydanticSerializationError as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
+
+
+def as_identity(info: SerializationInfo) -> bool:
+    """Whether a section is being written by ``identity_json``."""
+    return bool(info.context and info.context.get("identity"))
+
+
+def data_counts(path: str) -> str:
+    """What a file or folder of data stands for; empty for none."""
+    return f"content {content_of(Path(path).expanduser())}" if path else ""
+
+
+def model_counts(model: str, revision: str = "", who: str = "") -> str:
+    """What a model stands for: the content of a folder, or a name on the hub at a commit.
+
+    UserError that names ``who`` where there is neither.
+    """
+    if model.startswith(PACKAGED):
+        return model
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return f"content {content_of(folder)}"
+    return f"{model}@{commit_of(model, revision, who=who or f'model {model!r}')}"
+
+
+def data_set_counts(path: str, revision: str = "", who: str = "") -> str:
+    """The same for a data set; a file counts as well."""
+    if not path or Path(path).expanduser().exists():
+        return data_counts(path)
+    return f"{path}@{commit_of(path, revision, 'dataset', who or f'data set {path!r}')}"

@@ -1,0 +1,234 @@
+"""The stages of one cell of an experiment, and of whatever it learns from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ecr_bench.arm import Arm
+from ecr_bench.config import Experiment, FinetuneConfig, PretrainConfig
+from ecr_bench.errors import UserError, unknown
+from ecr_bench.methods.distill import Distill
+from ecr_bench.methods.recipe import Recipe
+from ecr_bench.methods.weights import weight_files
+from ecr_bench.sizes import Fitting, PretrainedSize
+from ecr_bench.stages.anchors import AnchorsSettings, AnchorsStage
+from ecr_bench.stages.base_model import BaseSettings, BaseStage
+from ecr_bench.stages.corpus import CorpusSettings, CorpusStage
+from ecr_bench.stages.geometry import GeometrySettings, GeometryStage
+from ecr_bench.stages.items import ItemsSettings, ItemsStage
+from ecr_bench.stages.logits import LogitsSettings, LogitsStage
+from ecr_bench.stages.parallel import ParallelSettings, ParallelStage
+from ecr_bench.stages.score import ScoreSettings, ScoreStage
+from ecr_bench.stages.stage import Stage
+from ecr_bench.stages.teacher import TeacherSettings
+from ecr_bench.stages.tokenizer import OwnTokenizer, TokenizerSettings, TokenizerStage
+from ecr_bench.stages.train import CodeShape, Pooling, RecipeSettings, TrainSettings, TrainStage
+
+OptimiserT = TypeVar("OptimiserT", PretrainConfig, FinetuneConfig)
+
+
+@dataclass(frozen=True)
+class CellStages:
+    """Ids of a cell's stages."""
+
+    train: str
+    score: str
+    anchors: str | None
+    items: str
+    base: str
+    geometry: str | None
+    """The stage that measures it beside accuracy; None where ``geometry.measure`` is off."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Lays stages of ``experiment`` out in ``stages`` (id -> stage), each once."""
+
+    experiment: Experiment
+    stages: dict[str, Stage[Any]]
+
+    def cell(self, recipe: Recipe, arm: Arm, seed: int) -> CellStages:
+        """All stages of an arm at a seed; ``experiment`` has the arm's settings already."""
+        name = f"{arm.without_settings} seed {seed}" + "".join(f" {key}={value}" for key, value in arm.settings)
+        train = self.train(recipe, arm.size, seed, f"train {name}")
+        exp, inputs = self.experiment, self.stages[train].inputs
+        scoring = ScoreSettings(
+            precisions=recipe.precisions or exp.precisions,
+            batch_tokens=exp.scoring.batch_tokens,
+            seen=exp.seen_languages,
+        )
+        reads = {"train": train, "items": inputs["items"]}
+        score = self._add(Stage(ScoreStage, f"score {name}", scoring, reads, cost=20))
+        anchors = inputs.get("anchors")
+        geometry = self._geometry(recipe, train, score, name) if exp.geometry.measure else None
+        return CellStages(train, score, anchors, inputs["items"], inputs["base"], geometry)
+
+    def train(self, recipe: Recipe, size: str, seed: int, label: str) -> str:
+        """The stage that trains an arm, and all it rests on."""
+        exp = self.experiment
+        corpus, tokenizer, items = self._corpus(), self._tokenizer(size), self._items()
+        base = self._base(size, seed)
+        inputs = {"corpus": corpus, "tokenizer": tokenizer, "items": items, "base": base}
+        if recipe.uses_anchors and (exp.control_tokens.count or not recipe.uses_control_tokens):
+            inputs["anchors"] = self._anchors(recipe, tokenizer, base, seed)
+        if recipe.larger is not None:
+            inputs |= self._larger(recipe.larger, size, seed)
+        cost = self._cost(size, exp.finetune.steps * exp.finetune.batch_size * 2)
+        return self._add(Stage(TrainStage, label, self._train_settings(recipe, size, seed), inputs, cost))
+
+    def _train_settings(self, recipe: Recipe, size: str, seed: int) -> TrainSettings:
+        exp, shape = self.experiment, self.experiment.sizes[size]
+        given: dict[str, Any] = {}
+        if recipe.uses_control_tokens:
+            levels = exp.control_tokens.count if exp.anchors.assignment == "residual" else 1
+            given["control_tokens"] = exp.control_tokens
+            given["codes"] = CodeShape(k=exp.anchors.k, levels=max(1, levels))
+        if recipe.uses_teacher:
+            given["teacher"] = TeacherSettings(name=exp.teacher.name, options=exp.teacher.options)
+        if recipe.trains_model:
+            how = {name: getattr(shape, name) for name in ("dtype", "accumulate", "checkpointing")}
+            given["fitting"] = Fitting(**how)
+            kept = {name: getattr(exp.geometry, name) for name in Pooling.model_fields}
+            given["pooling"] = Pooling(**kept)
+        return TrainSettings(
+            recipe=RecipeSettings.of(recipe),
+            seed=seed,
+            finetune=self._at_own_rate(exp.finetune, size),
+            sections={name: getattr(exp, name).model_dump(mode="json") for name in recipe.sections},
+            **given,
+        )
+
+    def _corpus(self) -> str:
+        corpus = self.experiment.corpus
+        settings = CorpusSettings.model_validate(corpus.model_dump())
+        return self._add(Stage(CorpusStage, f"corpus {corpus.name}", settings, cost=10))
+
+    def _tokenizer(self, size: str) -> str:
+        """The shared BPE for models from scratch; a pretrained model's own, which needs no corpus."""
+        shape = self.experiment.sizes[size]
+        if isinstance(shape, PretrainedSize):
+            own = OwnTokenizer(model=shape.model, revision=shape.revision, max_length=shape.max_length)
+            settings, label = TokenizerSettings(own=own), f"tokenizer of {shape.model}"
+            return self._add(Stage(TokenizerStage, label, settings, cost=5))
+        settings = TokenizerSettings(trained=self.experiment.tokenizer)
+        return self._add(Stage(TokenizerStage, "tokenizer", settings, {"corpus": self._corpus()}, cost=5))
+
+    def _items(self) -> str:
+        exp = self.experiment
+        settings = ItemsSettings(
+            tasks=exp.tasks,
+            test_items=exp.scoring.items,
+            train_items=exp.finetune.items,
+            pairs=exp.scoring.pairs,
+            seen=exp.seen_languages,
+        )
+        label = "items " + ", ".join(exp.tasks)
+        return self._add(Stage(ItemsStage, label, settings, {"corpus": self._corpus()}, cost=15))
+
+    def _base(self, size: str, seed: int) -> str:
+        exp = self.experiment
+        pretrain = self._at_own_rate(exp.pretrain, size)
+        label = f"pre-train base {size}"
+        if pretrain.seed_per_cell:
+            pretrain = pretrain.model_copy(update={"seed": seed, "seed_per_cell": False})
+            label += f" seed {seed}"
+        settings = BaseSettings(size=exp.sizes[size].model_copy(update={"learning_rate": None}), pretrain=pretrain)
+        inputs = {"corpus": self._corpus(), "tokenizer": self._tokenizer(size)}
+        cost = self._cost(size, pretrain.steps * pretrain.batch_size)
+        return self._add(Stage(BaseStage, label, settings, inputs, cost))
+
+    def _anchors(self, recipe: Recipe, tokenizer: str, base: str, seed: int) -> str:
+        exp = self.experiment
+        teacher, own = self._teacher(recipe)
+        label = f"anchors {exp.anchors.k} from {exp.teacher.name}"
+        anchors = exp.anchors
+        if anchors.seed_per_cell:
+            anchors = anchors.model_copy(update={"seed": seed, "seed_per_cell": False})
+            label += f" seed {seed}"
+        settings = AnchorsSettings(
+            teacher=teacher,
+            rows=exp.teacher.rows,
+            anchors=anchors,
+            projection=exp.projection,
+            count=max(1, exp.control_tokens.count),
+        )
+        inputs = {"corpus": self._corpus(), "tokenizer": tokenizer, **own}
+        if exp.projection.kind != "token-table":
+            inputs["base"] = base
+        return self._add(Stage(AnchorsStage, label, settings, inputs, cost=exp.teacher.rows / 500))
+
+    def _teacher(self, recipe: Recipe) -> tuple[TeacherSettings, dict[str, str]]:
+        """The teacher, and the stage of the experiment's own plain model that teacher ``checkpoint`` names by
+        ``size`` (seed 0)."""
+        teacher = self.experiment.teacher
+        options = dict(teacher.options)
+        if teacher.name != "checkpoint" or "size" not in options:
+            return TeacherSettings(name=teacher.name, options=options), {}
+        size, state, sizes = options.pop("size"), options.pop("state", "finetuned"), self.experiment.sizes
+        if size not in sizes:
+            raise UserError(f"teacher.options.size: no size {size!r}: 'sizes' defines {', '.join(sizes)}")
+        if state not in ("base", "finetuned"):
+            raise unknown("teacher.options.state", str(state), ("base", "finetuned"))
+        if recipe.uses_teacher:
+            raise UserError("teacher.options.size: a method that asks the teacher at test time needs 'path' instead")
+        own = self._base(size, 0) if state == "base" else self._plain(size, 0)
+        return TeacherSettings(name=teacher.name, options=options, own=True), {"teacher": own}
+
+    def _plain(self, size: str, seed: int) -> str:
+        """The plain arm that others learn from: trained, not scored."""
+        return self.train(Recipe.of("finetune"), size, seed, f"train finetune-{size} seed {seed}")
+
+    def _larger(self, distill: Distill.Options, size: str, seed: int) -> dict[str, str]:
+        """Stages that give a student its teacher: the larger plain cell, and its cache."""
+        exp = self.experiment
+        inputs: dict[str, str] = {}
+        if distill.model:
+            weight_files(Path(distill.model), "options.distill.model")
+        elif distill.size not in exp.sizes:
+            raise UserError(f"options.distill.size: no size {distill.size!r}: 'sizes' defines {', '.join(exp.sizes)}")
+        else:
+            inputs["larger"] = self._plain(distill.size, seed)
+        if distill.cache_top_k is None:
+            return inputs
+        read = distill.model_copy(update={"size": "", "weight": 1.0, "divergence": "forward-kl", "beta": 0.5})
+        window = exp.sizes[size].max_length
+        settings = LogitsSettings(distill=read, seed=seed, items=exp.finetune.items, window=window)
+        needs = {"corpus": self._corpus(), "tokenizer": self._tokenizer(size), "items": self._items(), **inputs}
+        label = f"logits of {distill.model or 'finetune-' + distill.size} seed {seed}"
+        return {**inputs, "logits": self._add(Stage(LogitsStage, label, settings, needs, cost=20))}
+
+    def _geometry(self, recipe: Recipe, train: str, score: str, name: str) -> str:
+        """The stage that measures a cell, and the teacher's view of the parallel rows for all cells."""
+        exp, inputs = self.experiment, self.stages[train].inputs
+        teacher, own = self._teacher(recipe)
+        drawn = ParallelSettings(per_language=exp.geometry.per_language, teacher=teacher)
+        reads = {"corpus": inputs["corpus"], **own}
+        parallel = self._add(Stage(ParallelStage, f"parallel rows through {teacher.name}", drawn, reads, cost=5))
+        settings = GeometrySettings(
+            layer=exp.geometry.layer,
+            precision=(*recipe.precisions, "fp32")[0],
+            batch_tokens=exp.scoring.batch_tokens,
+            sts_path=exp.geometry.sts_path,
+            sts_pairs=exp.geometry.sts_pairs,
+        )
+        needs = {role: inputs[role] for role in ("base", "items", "anchors") if role in inputs}
+        needs |= {"parallel": parallel, "train": train, "score": score}
+        return self._add(Stage(GeometryStage, f"geometry {name}", settings, needs, cost=3))
+
+    def _at_own_rate(self, stage: OptimiserT, size: str) -> OptimiserT:
+        """``stage`` with the learning rate of ``size``, where it has one."""
+        rate = self.experiment.sizes[size].learning_rate
+        return stage.model_copy(update={"learning_rate": rate}) if rate else stage
+
+    def _cost(self, size: str, rows: int) -> float:
+        """Core-seconds at some 50 GFLOP/s: 6 FLOP per parameter and token, 20 tokens a row."""
+        shape = self.experiment.sizes[size]
+        if isinstance(shape, PretrainedSize):
+            return float(rows)  # unknown before it is read; only the order of execution depends on it
+        body = shape.layers * (4 * shape.hidden_size**2 + 3 * shape.hidden_size * shape.intermediate_size)
+        return 6 * body * rows * 20 / 50e9
+
+    def _add(self, stage: Stage[Any]) -> str:
+        return self.stages.setdefault(stage.id, stage).id
