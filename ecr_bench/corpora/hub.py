@@ -11,16 +11,18 @@ from datasets import ClassLabel, Dataset, DatasetDict, load_dataset, load_from_d
 from ecr_bench.corpora.base import SPLITS, Corpus, from_rows, no_options
 from ecr_bench.corpora.columns import OPTIONS, Columns
 from ecr_bench.errors import UserError
+from ecr_bench.hub import commit_of
+from ecr_bench.outside import data_set_counts
 from ecr_bench.sections import CorpusConfig
 
 
 def build(config: CorpusConfig) -> Corpus:
-    """Read ``options.path`` (and ``config``, ``take``: one of its splits); the other options name columns.
+    """Read ``options.path`` (and ``revision``, ``config``, ``take``: one of its splits); the other options name columns.
 
     Splits called train, validation and test are kept as ours; anything else is drawn anew. Raises UserError
     for a data set that cannot be found or reached, a missing column and a language without text.
     """
-    no_options(config, ("path", "config", "take", *OPTIONS))
+    no_options(config, ("path", "revision", "config", "take", *OPTIONS))
     path = config.options.get("path")
     if not isinstance(path, str) or not path:
         raise UserError("corpus.options.path: name a data set on the hub (OWNER/NAME) or a folder saved by datasets")
@@ -40,13 +42,27 @@ def build(config: CorpusConfig) -> Corpus:
     return from_rows(rows, config=config, source=path, licence=", ".join(sorted(licences)) or "see its data card")
 
 
+def options_identity(config: CorpusConfig) -> dict[str, Any]:
+    """The options, with the data set by its content, or by the commit it is at on the hub."""
+    counts = data_set_counts(str(config.options.get("path", "")), _revision(config), "corpus.options.path")
+    return {key: value for key, value in config.options.items() if key != "revision"} | {"path": counts}
+
+
+def _revision(config: CorpusConfig) -> str:
+    revision = config.options.get("revision", "")
+    if not isinstance(revision, str):
+        raise UserError(f"corpus.options.revision: a branch, tag or commit (got {revision!r:.60})")
+    return revision
+
+
 def _parts(config: CorpusConfig, path: str) -> dict[str, Dataset]:
     """Split name -> data set, only ``options.take`` if that is given."""
     try:
         if (Path(path) / "state.json").is_file() or (Path(path) / "dataset_dict.json").is_file():
             loaded: Any = load_from_disk(path)
         else:
-            loaded = load_dataset(path, config.options.get("config"))
+            commit = None if Path(path).exists() else commit_of(path, _revision(config), "dataset")
+            loaded = load_dataset(path, config.options.get("config"), revision=commit)
     except Exception as error:  # each storage back end raises its own kind
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"cannot load data set {path!r}: {reason:.200}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from pydantic import ValidationError
@@ -32,6 +32,14 @@ class Teacher(Protocol):
         ...
 
 
+@runtime_checkable
+class HasSource(Protocol):
+    """A teacher that is read from a folder or from the hub."""
+
+    source: str
+    """What it is read from: content of the folder, or name and commit."""
+
+
 def read_options(kind: type[OptionsT], teacher: str, raw: dict[str, Any]) -> OptionsT:
     """Validate ``teacher.options``; UserError names the key and lists what is allowed."""
     try:
@@ -52,9 +60,9 @@ def read_options(kind: type[OptionsT], teacher: str, raw: dict[str, Any]) -> Opt
 
 
 def installed_version(teacher: str, distribution: str, command: str) -> str:
-    """Version of ``distribution``; UserError gives the pip ``command`` when it is not installed."""
+    """Version of ``distribution`` without its local part; UserError gives the pip ``command`` when it is not installed."""
     try:
-        return importlib.metadata.version(distribution)
+        return importlib.metadata.version(distribution).partition("+")[0]
     except importlib.metadata.PackageNotFoundError:
         raise UserError(f"teacher {teacher!r} needs the package {distribution}: {command}") from None
 
