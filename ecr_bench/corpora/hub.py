@@ -17,7 +17,7 @@ from ecr_bench.sections import CorpusConfig
 
 
 def build(config: CorpusConfig) -> Corpus:
-    """Read ``options.path`` (and ``revision``, ``config``, ``take``: one of its splits); the other options name columns.
+    """Read ``options.path`` (and ``revision``, ``config``, ``take``: one of its splits); the others name columns.
 
     Splits called train, validation and test are kept as ours; anything else is drawn anew. Raises UserError
     for a data set that cannot be found or reached, a missing column and a language without text.

@@ -21,7 +21,10 @@ PACKAGES = (
 
 
 def provenance(experiment: Experiment, pinned: Sequence[str] = ()) -> dict[str, Any]:
-    """Plain JSON: config and its hash, what was read from the hub (``pinned``: ``NAME@COMMIT``), code version and commit, package versions, hardware, date (UTC)."""
+    """Plain JSON: config and its hash, code version and commit, package versions, hardware, date (UTC).
+
+    ``pinned``: what was read from the hub, as ``NAME@COMMIT``.
+    """
     return {
         "experiment": experiment.model_dump(mode="json"),
         "identity": experiment.identity,

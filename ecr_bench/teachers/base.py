@@ -60,7 +60,7 @@ def read_options(kind: type[OptionsT], teacher: str, raw: dict[str, Any]) -> Opt
 
 
 def installed_version(teacher: str, distribution: str, command: str) -> str:
-    """Version of ``distribution`` without its local part; UserError gives the pip ``command`` when it is not installed."""
+    """Version of ``distribution`` without local part; UserError gives the pip ``command`` if it is not installed."""
     try:
         return importlib.metadata.version(distribution).partition("+")[0]
     except importlib.metadata.PackageNotFoundError:
