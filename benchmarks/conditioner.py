@@ -59,9 +59,8 @@ def run(options: Options) -> Iterator[Result]:
     anchors = fit_anchors(vectors, ["en"] * len(texts), config, 1, "noise")
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
     centred = anchors.centre(vectors, ["en"] * len(texts))
-    projection = fit_projection(
-        ProjectionConfig(kind="token-table", rank=options.pick(64, 8)), ids, centred, len(tokenizer), None, 0
-    )
+    table = ProjectionConfig(kind="token-table", options={"rank": options.pick(64, 8)})
+    projection = fit_projection(table, ids, centred, len(tokenizer), None, 0)
     tokens = ControlTokens(len(tokenizer), config.k)
     source = ProjectionCodes(tokenizer, projection, anchors, COUNT)
     conditioner = Conditioner(tokenizer, source, tokens, COUNT)

@@ -127,7 +127,7 @@ def main() -> None:
         return {k: round(getattr(found, k), 4) for k in ("cosine", "agreement", "top1", "ami_label", "ami_lang")}
 
     fit_ids = ids[: len(train)]
-    table_config = ProjectionConfig(kind="token-table", rank=64)
+    table_config = ProjectionConfig(kind="token-table", options={"rank": 64})
     table = fit_projection(table_config, fit_ids, targets[: len(train)], len(tokenizer), None, 0)
     rows: list[dict[str, Any]] = [{"projection": "token-table", **quality(table(ids[: len(texts)])), "retrieval": None}]
     for layer, state in enumerate(states):

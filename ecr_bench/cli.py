@@ -153,11 +153,12 @@ def report(experiment: str = "quick", out: Path = Path("runs"), plugin: list[str
 
 
 def methods(plugin: list[str] | None = None) -> None:
-    """List methods and modifiers with their options.
+    """List methods, modifiers and projections with their options.
 
     Args:
         plugin: Python file that registers more.
     """
+    from ecr_bench.ecr.projection import PROJECTIONS
     from ecr_bench.methods.registry import METHODS, MODIFIERS
     from ecr_bench.options import listing
     from ecr_bench.plugins import load_plugins
@@ -166,7 +167,9 @@ def methods(plugin: list[str] | None = None) -> None:
     _list("method", listing(METHODS))
     print()
     _list("modifier", listing(MODIFIERS))
-    print("\nOptions: --set options.NAME.OPTION=VALUE, or in cells: {method: ecr, with: [{lora: {rank: 8}}]}")
+    print("\nOptions: --set options.NAME.OPTION=VALUE, or in cells: {method: ecr, with: [{lora: {rank: 8}}]}\n")
+    _list("projection", listing(PROJECTIONS))
+    print("\nOptions: --set projection.kind=KIND projection.options.OPTION=VALUE")
 
 
 def teachers(plugin: list[str] | None = None) -> None:
@@ -181,6 +184,7 @@ def teachers(plugin: list[str] | None = None) -> None:
 
     load_plugins(tuple(plugin or ()))
     _list("teacher", listing(TEACHERS))
+    print("\nOptions: --set teacher.name=NAME teacher.options.OPTION=VALUE")
 
 
 def data(

@@ -28,7 +28,7 @@ from ecr_bench.sections import (
     TokenizerConfig,
 )
 from ecr_bench.sizes import SIZES, Size, SizeConfig
-from ecr_bench.yaml_files import locate, parse_set, read, shipped
+from ecr_bench.yaml_files import CHOOSERS, drop_options, locate, parse_set, read, shipped
 
 __all__ = ["Experiment", "Section", "SizeConfig", "load", "parse", "parse_set", "read", "shipped"]
 __all__ += [
@@ -153,8 +153,12 @@ class Experiment(Section):
         return self
 
     def with_overrides(self, overrides: dict[str, Any], source: str = "--set") -> Experiment:
-        """A copy with dotted keys replaced, validated again."""
+        """A copy with dotted keys replaced, validated again; options of a corpus, teacher or projection go with it."""
         raw = self.model_dump(mode="json")
+        for section, key in CHOOSERS.items():
+            if (chosen := f"{section}.{key}") in overrides:
+                drop_options(raw, section, overrides[chosen])
+                raw[section].setdefault("options", {})
         for key, value in overrides.items():
             _assign(raw, key, value, source)
         return parse(raw, source)

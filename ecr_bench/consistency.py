@@ -36,8 +36,8 @@ def check_sizes(experiment: Experiment) -> None:
 
 def _check_layers(experiment: Experiment, name: str, layers: int) -> None:
     looked_at = {"geometry.layer": experiment.geometry.layer}
-    if experiment.projection.kind != "token-table":
-        looked_at["projection.layer"] = experiment.projection.layer
+    if isinstance(layer := experiment.projection.options.get("layer"), int):
+        looked_at["projection.options.layer"] = layer
     for key, layer in looked_at.items():
         if not -layers - 1 <= layer <= layers:
             raise ValueError(f"{key}: {layer} is no layer of size {name}: allowed are {-layers - 1} to {layers}")

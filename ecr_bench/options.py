@@ -47,10 +47,11 @@ def read_options(kind: type[OptionsT], raw: Mapping[str, Any], key: str, owner: 
         raise UserError(f"{at}: {reason} (got {first['input']!r:.80})") from None
 
 
-def options_of(owner: Any) -> type[Section]:
-    """What ``owner`` takes: its ``Options``, else nothing."""
-    kind: type[Section] = getattr(owner, "Options", NoOptions)
-    return kind
+def options_of(owner: Any) -> Any:
+    """The ``Section`` that ``owner`` takes: a class's ``Options``, the type of a function's parameter ``options``."""
+    if isinstance(owner, type) or not hasattr(owner, "__annotations__"):
+        return getattr(owner, "Options", NoOptions)
+    return typing.get_type_hints(owner).get("options", NoOptions)
 
 
 def listing(registry: Registry) -> Iterator[tuple[str, str]]:

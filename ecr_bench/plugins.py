@@ -130,7 +130,10 @@ def _options_problem(value: Any) -> str:
     from ecr_bench.options import options_of
     from ecr_bench.section import Section
 
-    kind = options_of(value)
+    try:
+        kind = options_of(value)
+    except Exception as error:
+        return f"must have an annotation of 'options' that can be read: {_reason(error)}"
     if not (isinstance(kind, type) and issubclass(kind, Section)):
         return "must declare its Options as a subclass of ecr_bench.section.Section"
     bare = [name for name, field in kind.model_fields.items() if not field.description]
@@ -147,11 +150,13 @@ PARAMETERS = {
 
 def _callable_problem(value: Any, kind: str) -> str:
     wanted = PARAMETERS[kind]
+    if kind == "corpus" and callable(value) and "options" in inspect.signature(value).parameters:
+        wanted = (*wanted, "options")
     if not callable(value):
         return f"must be callable with ({', '.join(wanted)})"
     by_name = dict.fromkeys(wanted) if kind == "task" else {}
     try:
-        inspect.signature(value).bind(*([] if by_name else [None]), **by_name)
+        inspect.signature(value).bind(*([] if by_name else [None] * len(wanted)), **by_name)
     except TypeError as error:
         return f"must be callable with ({', '.join(wanted)}): {error}"
     return ""

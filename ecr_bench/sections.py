@@ -59,16 +59,10 @@ class AnchorsConfig(Section):
 
 
 class ProjectionConfig(Section):
-    kind: Literal["token-table", "hidden", "mlp"] = "token-table"
-    """How the student's text reaches teacher space."""
-    rank: int = Field(default=64, ge=1)
-    """``token-table``: rank of the table; its size in memory counts against ECR on the board."""
-    ridge: float = Field(default=1.0, gt=0)
-    """Strength of the L2 penalty of the linear fits."""
-    layer: int = -1
-    """``hidden`` and ``mlp``: which hidden state of the base model is pooled (-1: the last)."""
-    mlp_width: int = Field(default=256, ge=1)
-    """``mlp``: width of the one hidden layer."""
+    kind: str = "token-table"
+    """How the student's text reaches teacher space (ecr/projection_kinds.py)."""
+    options: dict[str, Any] = {}
+    """Of the kind: ``rank`` of a ``token-table``, ``layer`` of ``hidden`` and ``mlp``, …"""
 
 
 class ControlTokensConfig(Section):

@@ -10,6 +10,8 @@ from ecr_bench.errors import UserError, unknown
 from ecr_bench.reading import read_text
 from ecr_bench.strict_yaml import parse_yaml
 
+CHOOSERS = {"corpus": "name", "teacher": "name", "projection": "kind"}
+"""Section -> the key by which it names who its ``options`` are for: another one starts from its own defaults."""
 CLAIMS = "claims.yaml"
 """Beside the experiments in ``baselines/``, and none of them."""
 
@@ -31,7 +33,10 @@ def read_yaml(path: Path) -> Any:
 
 
 def read(name_or_file: str, children: tuple[Path, ...] = ()) -> Any:
-    """The raw YAML, put on top of the file it ``extends``: mappings are merged, other values replaced."""
+    """The raw YAML, put on top of the file it ``extends``: mappings are merged, other values replaced.
+
+    Options of a corpus, teacher or projection are not merged into those of another one.
+    """
     path = locate(name_or_file)
     if path.resolve() in children:
         raise UserError(f"{path}: extends itself")
@@ -42,8 +47,20 @@ def read(name_or_file: str, children: tuple[Path, ...] = ()) -> Any:
             raise UserError(f"{path}: extends: name a shipped experiment or a file (got {parent!r:.60})")
         beside = path.parent / parent
         named = str(beside) if beside.is_file() else parent
-        return _merge(read(named, (*children, path.resolve())), raw)
+        base = read(named, (*children, path.resolve()))
+        if isinstance(base, dict):
+            for section, key in CHOOSERS.items():
+                if isinstance(top := raw.get(section), dict) and key in top:
+                    drop_options(base, section, top[key])
+        return _merge(base, raw)
     return raw
+
+
+def drop_options(raw: dict[str, Any], section: str, chosen: Any) -> None:
+    """Forget the options in ``raw[section]`` where ``chosen`` is another owner than the one they are for."""
+    before = raw.get(section)
+    if isinstance(before, dict) and before.get(CHOOSERS[section]) != chosen:
+        before.pop("options", None)
 
 
 def _merge(base: Any, top: Any) -> Any:

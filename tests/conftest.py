@@ -55,7 +55,7 @@ def anchors_and_projection(tokenizer, sentences):
     languages = ["en"] * len(sentences)
     anchors = fit_anchors(vectors, languages, AnchorsConfig(k=8), 1, "toy")
     ids = tokenizer(sentences, add_special_tokens=False)["input_ids"]
-    config = ProjectionConfig(kind="token-table", rank=8)
+    config = ProjectionConfig(kind="token-table", options={"rank": 8})
     projection = fit_projection(config, ids, anchors.centre(vectors, languages), len(tokenizer), None, 0)
     return anchors, projection
 

@@ -58,7 +58,7 @@ def test_every_shipped_ablation_plans_and_shares_its_stages(name: str, monkeypat
         layers = getattr(
             ablation.experiment.sizes[place.arm.size], "layers", None
         )  # a pretrained model is not read here
-        assert layers is None or dict(place.arm.settings).get("projection.layer", -1) <= layers
+        assert layers is None or dict(place.arm.settings).get("projection.options.layer", -1) <= layers
 
 
 def test_sizes_hold_a_tenfold_number_of_parameters() -> None:
@@ -156,13 +156,17 @@ def test_anchors_follow_their_selection() -> None:
 
 
 def test_the_own_model_is_a_teacher_by_size() -> None:
-    base = config.load("tiny").with_overrides({"cells": [{"method": "ecr"}], "teacher.name": "checkpoint"})
+    own = {"cells": [{"method": "ecr"}], "teacher.name": "checkpoint", "teacher.options.size": "3x"}
+    base = config.load("tiny").with_overrides(own)
     for state, kind in (("finetuned", "train"), ("base", "base")):
         plan = make_plan(base.with_overrides({"teacher.options": {"size": "3x", "state": state}}))
         anchors = next(stage for stage in plan.stages.values() if stage.kind == "anchors")
         assert plan.stages[anchors.inputs["teacher"]].kind == kind
         assert sum(stage.kind == "train" for stage in plan.stages.values()) == (2 if kind == "train" else 1)
-    for options, message in (({"size": "9x"}, "no size '9x'"), ({"size": "3x", "state": "raw"}, "state 'raw'")):
+    for options, message in (
+        ({"size": "9x"}, "no size '9x'"),
+        ({"size": "3x", "state": "raw"}, "teacher.options.state: .*'base' or 'finetuned'"),
+    ):
         with pytest.raises(UserError, match=message):
             make_plan(base.with_overrides({"teacher.options": options}))
     with pytest.raises(UserError, match="needs 'path' instead"):

@@ -173,7 +173,7 @@ def test_fingerprint_follows_the_rows() -> None:
     [
         ({"name": "intent"}, "unknown corpus 'intent': allowed are files, hub, intents, messages"),
         ({"languages": ("en", "xx")}, "no language 'xx': allowed are cs, de"),
-        ({"options": {"path": "x"}}, "no option 'path': allowed are none"),
+        ({"options": {"path": "x"}}, "corpus.options.path: corpus 'intents' has no such option: allowed are none"),
         ({"rows": 3}, "corpus.rows: 3"),
         ({"name": "messages", "languages": ("tlh",)}, "no language 'tlh'"),
     ],

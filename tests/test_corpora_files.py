@@ -116,7 +116,9 @@ def test_missing_file_wrong_encoding_and_unknown_option(tmp_path: Path) -> None:
     assert "no such file" in _error(tmp_path / "none.csv")
     (tmp_path / "a.csv").write_bytes(b"text,lang\n\xff\xfe,en\n")
     assert "not UTF-8" in _error(tmp_path / "a.csv")
-    assert "no option 'column': allowed are label, lang" in _error(tmp_path / "a.csv", column="x")
+    assert "corpus.options.column: corpus 'files' has no such option: allowed are text, lang" in _error(
+        tmp_path / "a.csv", column="x"
+    )
     with pytest.raises(UserError, match=r"corpus\.options\.path"):
         build(CorpusConfig(name="files"))
 

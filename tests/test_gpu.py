@@ -86,7 +86,9 @@ def test_teacher_on_the_cpu_and_projection_on_the_gpu_meet(gpu, tiny_folders, tm
     model = torch.nn.Module.to(model, gpu)
     ids = tokenizer([f"alarmde{i} lampfr{i}" for i in range(9)], add_special_tokens=False)["input_ids"]
     targets = torch.nn.functional.normalize(torch.randn(9, 12, generator=torch.Generator().manual_seed(0)), dim=-1)
-    projection = fit_projection(ProjectionConfig(kind="hidden", layer=1), ids, targets, len(tokenizer), model, 0)
+    projection = fit_projection(
+        ProjectionConfig(kind="hidden", options={"layer": 1}), ids, targets, len(tokenizer), model, 0
+    )
     assert projection(ids).device.type == "cpu" and torch.isfinite(projection(ids)).all()
     projection.save(tmp_path / "p")
     torch.testing.assert_close(load_projection(tmp_path / "p")(ids), projection(ids), atol=1e-4, rtol=1e-4)

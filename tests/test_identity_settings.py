@@ -74,6 +74,10 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]
 LEAVES = dict(leaves(Experiment))
 
 
+GIVEN: dict[str, list[Any]] = {"projection.kind": ["mlp"], "projection.options": [{"ridge": 2.0}]}
+"""Other values where the type does not say them."""
+
+
 def others(annotation: Any, value: Any) -> Iterator[Any]:
     """Values of the same type that are not ``value``, likely ones first."""
     if get_origin(annotation) is Literal:
@@ -107,7 +111,7 @@ def with_another(exp: Experiment, key: str) -> Experiment:
     """``exp`` with the first other value that it takes at ``key``."""
     reasons = []
     now = value_at(exp, key)
-    for value in others(LEAVES[key], now):
+    for value in GIVEN[key] if key in GIVEN else others(LEAVES[key], now):
         if value == now:
             continue
         try:

@@ -115,7 +115,6 @@ def test_a_meaning_task_says_what_pairs_it_lacks(tmp_path):
     [
         ({"corpus.languages": [], "seen_languages": ["en", "hu"]}, ["seen_languages: no text in hu", "uk"]),
         ({"corpus.languages": ["en", "xx"], "seen_languages": ["en"]}, ["no language 'xx'", "allowed are cs"]),
-        ({"corpus.options": {"colour": 1}}, ["no option 'colour'"]),
         ({"corpus.rows": 3}, ["corpus.rows: 3"]),
         ({"corpus.name": "messages", "corpus.languages": [], "seen_languages": ["tlh"]}, ["no text in tlh"]),
     ],

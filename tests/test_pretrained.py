@@ -252,11 +252,11 @@ def test_missing_and_gated_models_name_the_remedy():
 
     class Gated:
         @staticmethod
-        def from_pretrained(source):
+        def from_pretrained(source, revision):
             raise OSError("You are trying to access a gated repo.\nMake sure to have access")
 
     with pytest.raises(UserError, match=r"is gated: accept its licence at .*google/gemma.*'hf auth login'"):
-        read_pretrained(Gated, "google/gemma-3-1b-pt", "model")
+        read_pretrained(Gated, "google/gemma-3-1b-pt", "model", "0" * 40)
 
 
 def test_models_that_do_not_fit_are_one_line(tiny_folders, tmp_path):

@@ -15,9 +15,9 @@ from ecr_bench.errors import UserError
 VOCAB, DIM = 120, 12
 KINDS = ["token-table", "hidden", "mlp"]
 CONFIGS = {
-    "token-table": ProjectionConfig(rank=DIM, ridge=0.01),
-    "hidden": ProjectionConfig(kind="hidden", layer=1),
-    "mlp": ProjectionConfig(kind="mlp", layer=-1, mlp_width=64),
+    "token-table": ProjectionConfig(options={"rank": DIM, "ridge": 0.01}),
+    "hidden": ProjectionConfig(kind="hidden", options={"layer": 1}),
+    "mlp": ProjectionConfig(kind="mlp", options={"layer": -1, "width": 64}),
 }
 
 
@@ -111,7 +111,9 @@ def test_hidden_is_the_affine_map_of_the_layer_transformers_shows(encoder, fitte
 def test_table_equals_ridge_in_closed_form_both_ways() -> None:
     for count in (400, 60):  # more rows than tokens, and fewer
         texts, targets = rows(count, 5)
-        found = fit_projection(ProjectionConfig(rank=DIM, ridge=0.5), texts, targets, VOCAB, None, 0)(texts)
+        found = fit_projection(ProjectionConfig(options={"rank": DIM, "ridge": 0.5}), texts, targets, VOCAB, None, 0)(
+            texts
+        )
         counts = torch.zeros(count, VOCAB, dtype=torch.float64)
         for row, text in enumerate(texts):
             counts[row].index_add_(0, torch.tensor(text), torch.ones(len(text), dtype=torch.float64))
@@ -126,7 +128,9 @@ def test_table_equals_ridge_in_closed_form_both_ways() -> None:
 def test_rank_trades_size_for_quality() -> None:
     texts, targets = rows(1000, 0)
     held_out, wanted = rows(200, 1)
-    made = [fit_projection(ProjectionConfig(rank=r), texts, targets, VOCAB, None, 0) for r in (2, 6, 12, 99)]
+    made = [
+        fit_projection(ProjectionConfig(options={"rank": r}), texts, targets, VOCAB, None, 0) for r in (2, 6, 12, 99)
+    ]
     cosines = [float(cosine_similarity(one(held_out), wanted).mean()) for one in made]
     assert cosines[0] < cosines[1] < cosines[2] and cosines[3] == pytest.approx(cosines[2], abs=1e-6)
     assert [one.parameters for one in made[:2]] == [VOCAB + r * (VOCAB + DIM) for r in (2, 6)]
@@ -162,7 +166,7 @@ def test_bad_input_is_a_user_error(encoder, tmp_path) -> None:
     with pytest.raises(UserError, match="needs a base model"):
         fit_projection(CONFIGS["hidden"], texts, targets, VOCAB, None, 0)
     with pytest.raises(UserError, match="layer 9 does not exist"):
-        fit_projection(ProjectionConfig(kind="hidden", layer=9), texts, targets, VOCAB, encoder, 0)
+        fit_projection(ProjectionConfig(kind="hidden", options={"layer": 9}), texts, targets, VOCAB, encoder, 0)
     with pytest.raises(UserError, match="not finite"):
         fit_projection(CONFIGS["token-table"], texts, targets / 0.0, VOCAB, None, 0)
     with pytest.raises(UserError, match="no such file"):

@@ -35,7 +35,7 @@ def folder(tmp_path, tokenizer, sentences, anchors_and_projection):
 
 def make(recipe, model, tokenizer, sentences, anchors_and_projection, folder):
     anchors, _ = anchors_and_projection
-    config = ProjectionConfig(kind="hidden", layer=-1)
+    config = ProjectionConfig(kind="hidden", options={"layer": -1})
     ids, targets = load_targets(folder / "targets.safetensors")
     projection = fit_projection(config, ids, targets, len(tokenizer), model, 0)
     given = Ingredients(tokenizer, ControlTokensConfig(count=2), ("en",), 8, 1, 32, anchors, projection)

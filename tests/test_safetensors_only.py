@@ -149,12 +149,12 @@ def test_a_folder_without_weights_says_so(pickled: Path) -> None:
 def test_a_model_on_the_hub_without_safetensors_names_the_remedy() -> None:
     class OnHub:
         @staticmethod
-        def from_pretrained(source: str, use_safetensors: bool) -> None:
+        def from_pretrained(source: str, revision: str, use_safetensors: bool) -> None:
             assert use_safetensors
             raise OSError(f"{source} does not appear to have a file named model.safetensors")
 
     with pytest.raises(UserError, match=r"model 'old/bert': 'old/bert' has no \.safetensors weights.*convert"):
-        read_model(OnHub, "old/bert", "model 'old/bert'")
+        read_model(OnHub, "old/bert", "model 'old/bert'", "0" * 40)
 
 
 # --- nobody goes around it ---------------------------------------------------------------------------

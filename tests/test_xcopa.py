@@ -70,7 +70,7 @@ def test_items_do_not_depend_on_the_order_of_rows(folder):
 
 
 def test_bad_input_is_one_line(folder, tmp_path):
-    with pytest.raises(UserError, match=r"corpus\.options\.path: name the folder of XCOPA"):
+    with pytest.raises(UserError, match=r"corpus\.options\.path must be given for corpus 'xcopa'"):
         build(CorpusConfig(name="xcopa"))
     write(folder, "it", [line(0, "x", label=2)], [])
     with pytest.raises(UserError, match="XCOPA it val-0: question must be one of cause, effect and label 0 or 1"):

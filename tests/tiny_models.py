@@ -144,7 +144,7 @@ def save_all(root: Path) -> dict[str, Path]:
 
 
 # what makes the shipped budgets a matter of seconds; everything else is run as it is in the file
-SMALL = ["device=auto", "teacher.rows=300", "anchors.k=96", "projection.rank=8", "finetune.steps=3"]
+SMALL = ["device=auto", "teacher.rows=300", "anchors.k=96", "projection.options.rank=8", "finetune.steps=3"]
 SMALL += ["finetune.batch_size=8", "finetune.items=24", "scoring.items=2", "geometry.per_language=2"]
 SMALL += ["geometry.snapshots=1", "options.lora.rank=2"]
 

@@ -70,15 +70,19 @@ class LetterTeacher:
     """How often each of 64 letters occurs: a poor teacher, but quick."""
 
     name, dim = "letters", 64
-    fingerprint = "letters-1"  # change it whenever an embedding changes
 
-    def __init__(self, options: dict[str, object]):
-        pass  # this one has no options
+    class Options(Section):
+        lower: bool = False
+        """Count capital letters as small ones."""
+
+    def __init__(self, options: Options):
+        self.lower = options.lower
+        self.fingerprint = f"letters-1-{options.lower}"  # change it whenever an embedding changes
 
     def embed(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> np.ndarray:
         counts = np.ones((len(texts), self.dim), dtype=np.float32)
         for row, text in enumerate(texts):
-            for letter in text:
+            for letter in text.lower() if self.lower else text:
                 counts[row, ord(letter) % self.dim] += 1
         return counts / np.linalg.norm(counts, axis=1, keepdims=True)
 
@@ -92,12 +96,18 @@ ROOMS = {"en": ("kitchen", "hall", "cellar", "attic"), "de": ("Küche", "Flur", 
 VERBS = {"en": ("open", "close", "find", "clean"), "de": ("öffne", "schließe", "finde", "putze")}
 
 
-def build_corpus(config: CorpusConfig) -> Corpus:
+class RoomOptions(Section):
+    polite: bool = False
+    """Say please."""
+
+
+def build_corpus(config: CorpusConfig, options: RoomOptions) -> Corpus:
     """``meaning`` is the same in both languages; a ``unit`` never occurs in two splits."""
     rows = []
     for lang in ("en", "de"):
+        please = {"en": " please", "de": " bitte"}[lang] if options.polite else ""
         for (v, verb), (t, thing), (r, room) in product(*(enumerate(part[lang]) for part in (VERBS, THINGS, ROOMS))):
-            rows.append(RawRow(f"{verb} {thing} {room}", lang, f"{v}-{t}-{r}", VERBS["en"][v], unit=f"{t}-{r}"))
+            rows.append(RawRow(f"{verb} {thing} {room}{please}", lang, f"{v}-{t}-{r}", VERBS["en"][v], unit=f"{t}-{r}"))
     return from_rows(rows, config=config, source="docs/examples/my_plugin.py", licence="CC0")
 
 

@@ -10,16 +10,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, read_json
 from ecr_bench.sections import CorpusConfig
 from ecr_bench.types import CORPUS_COLUMNS, Split
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SPLITS: tuple[str, ...] = get_args(Split)
 TEST_SHARE, VALIDATION_SHARE = 0.15, 0.05
@@ -89,6 +91,8 @@ class Corpus:
             raise UserError(f"{path}: not a readable Parquet file; build the corpus again") from error
         if tuple(table.column_names) != CORPUS_COLUMNS or table.num_rows != raw["rows"]:
             raise UserError(f"{path}: does not match its card.json; build the corpus again")
+        from datasets import Dataset
+
         return Corpus(Dataset(table), CorpusCard(**raw))
 
 
@@ -243,6 +247,8 @@ def finish(rows: list[RawRow], dropped: Deduplicator, *, config: CorpusConfig, s
         cross_split_duplicates_dropped=dropped.across,
         fingerprint=digest.hexdigest()[:16],
     )
+    from datasets import Dataset
+
     return Corpus(Dataset(table), card)
 
 
@@ -267,13 +273,3 @@ def chosen_languages(config: CorpusConfig, allowed: Iterable[str]) -> tuple[str,
                 f"corpus.languages: {config.name!r} has no language {lang!r}: allowed are {', '.join(sorted(allowed))}"
             )
     return tuple(dict.fromkeys(config.languages)) or allowed
-
-
-def no_options(config: CorpusConfig, allowed: Iterable[str] = ()) -> None:
-    """UserError for an option the corpus does not know."""
-    allowed = sorted(allowed)
-    for key in config.options:
-        if key not in allowed:
-            raise UserError(
-                f"corpus.options: {config.name!r} has no option {key!r}: allowed are {', '.join(allowed) or 'none'}"
-            )

@@ -9,10 +9,28 @@ from typing import Any
 from ecr_bench.corpora.base import SPLITS, RawRow
 from ecr_bench.errors import UserError
 from ecr_bench.names import language_code
-from ecr_bench.sections import CorpusConfig
+from ecr_bench.section import Section
 
 ROLES = ("text", "lang", "meaning", "label", "unit", "split")
-OPTIONS = (*ROLES, "language")
+
+
+class ColumnOptions(Section):
+    """Which column is what; a role that is not named uses the column of its own name, if there is one."""
+
+    text: str | None = None
+    """Column of the text."""
+    lang: str | None = None
+    """Column of the language code."""
+    meaning: str | None = None
+    """Column of what rows of different languages share that say the same."""
+    label: str | None = None
+    """Column of the label."""
+    unit: str | None = None
+    """Column of what splits are drawn by; without one a row's meaning is its unit."""
+    split: str | None = None
+    """Column of the split."""
+    language: str = ""
+    """The language of all rows, where no column says it."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +42,20 @@ class Columns:
     """The language of all rows where no column says it."""
 
     @staticmethod
-    def choose(config: CorpusConfig, present: Iterable[str], source: str) -> Columns:
-        """Read the column options; a role not named uses the column of its own name, if there is one.
+    def choose(options: ColumnOptions, present: Iterable[str], source: str) -> Columns:
+        """The columns that ``options`` name among those that are there.
 
         Raises UserError, listing the columns ``source`` has, when one that is needed or named is missing.
         """
         present = list(present)
-        language = _text_option(config, "language")
+        language = options.language
         names: dict[str, str] = {}
         for role in ROLES:
-            name = _text_option(config, role) or role
+            named: str | None = getattr(options, role)
+            name = named or role
             if name in present:
                 names[role] = name
-            elif role in config.options or role == "text" or (role == "lang" and not language):
+            elif named or role == "text" or (role == "lang" and not language):
                 raise UserError(
                     f"{source}: no column {name!r} (corpus.options.{role}): columns here are {', '.join(present)}"
                 )
@@ -86,10 +105,3 @@ class Columns:
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             raise UserError(f"{where}: {self.names[role]!r} holds half of a character (a lone surrogate)")
         return text
-
-
-def _text_option(config: CorpusConfig, key: str) -> str:
-    value = config.options.get(key, "")
-    if not isinstance(value, str):
-        raise UserError(f"corpus.options.{key}: must be text (got {value!r:.60})")
-    return value

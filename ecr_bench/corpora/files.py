@@ -10,9 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
-from ecr_bench.corpora.base import Corpus, from_rows, no_options
-from ecr_bench.corpora.columns import OPTIONS, Columns
+from ecr_bench.corpora.base import Corpus, from_rows
+from ecr_bench.corpora.columns import ColumnOptions, Columns
 from ecr_bench.errors import UserError
 from ecr_bench.names import repeated
 from ecr_bench.reading import json_lines, read_bytes, read_text
@@ -21,19 +22,27 @@ from ecr_bench.sections import CorpusConfig
 Record = tuple[str, dict[str, Any]]
 
 
-def build(config: CorpusConfig) -> Corpus:
-    """Read ``options.path``; the other options name its columns (see ``Columns``).
+class Options(ColumnOptions):
+    """The file and its columns."""
+
+    path: str = Field(min_length=1)
+    """JSONL, CSV or Parquet file."""
+
+
+def build(config: CorpusConfig, options: Options) -> Corpus:
+    """Read ``options.path``; the other options name its columns.
 
     Raises UserError ``FILE:LINE: reason`` for a malformed line, and for an empty file, a missing column,
     a language without text or a requested language that is not there.
     """
-    no_options(config, ("path", *OPTIONS))
-    path = _path(config)
+    path = Path(options.path).expanduser()
+    if path.suffix.lower() not in READERS:
+        raise UserError(f"{path}: unknown ending {path.suffix!r}: allowed are {', '.join(sorted(READERS))}")
     records = list(READERS[path.suffix.lower()](path))
     if not records:
         raise UserError(f"{path}: empty; give at least one row")
     present = dict.fromkeys(key for _, record in records for key in record)
-    columns = Columns.choose(config, present, str(path))
+    columns = Columns.choose(options, present, str(path))
     rows = columns.rows(records, str(path))
     found = {row.lang for row in rows}
     for lang in config.languages:
@@ -41,16 +50,6 @@ def build(config: CorpusConfig) -> Corpus:
             raise UserError(f"corpus.languages: {path} has no text in {lang!r}: allowed are {', '.join(sorted(found))}")
     rows = [row for row in rows if not config.languages or row.lang in config.languages]
     return from_rows(rows, config=config, source=str(path), licence="the user's own")
-
-
-def _path(config: CorpusConfig) -> Path:
-    value = config.options.get("path")
-    if not isinstance(value, str) or not value:
-        raise UserError(f"corpus.options.path: name a file with one of the endings {', '.join(sorted(READERS))}")
-    path = Path(value).expanduser()
-    if path.suffix.lower() not in READERS:
-        raise UserError(f"{path}: unknown ending {path.suffix!r}: allowed are {', '.join(sorted(READERS))}")
-    return path
 
 
 def _jsonl(path: Path) -> Iterator[Record]:

@@ -7,29 +7,41 @@ from pathlib import Path
 from typing import Any
 
 from datasets import ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
+from pydantic import Field
 
-from ecr_bench.corpora.base import SPLITS, Corpus, from_rows, no_options
-from ecr_bench.corpora.columns import OPTIONS, Columns
+from ecr_bench.corpora.base import SPLITS, Corpus, from_rows
+from ecr_bench.corpora.columns import ColumnOptions, Columns
 from ecr_bench.errors import UserError
 from ecr_bench.hub import commit_of
+from ecr_bench.options import read_options
 from ecr_bench.outside import data_set_counts
 from ecr_bench.sections import CorpusConfig
 
 
-def build(config: CorpusConfig) -> Corpus:
-    """Read ``options.path`` (and ``revision``, ``config``, ``take``: one of its splits); the others name columns.
+class Options(ColumnOptions):
+    """The data set and its columns."""
+
+    path: str = Field(min_length=1)
+    """Data set on the hub (OWNER/NAME), or a folder saved by datasets."""
+    revision: str = ""
+    """Branch, tag or commit, for a data set on the hub; empty: ``main``. The commit it is at counts, not its name."""
+    config: str | None = None
+    """Configuration of the data set."""
+    take: str | None = None
+    """Only this split of it."""
+
+
+def build(config: CorpusConfig, options: Options) -> Corpus:
+    """Read ``options.path``.
 
     Splits called train, validation and test are kept as ours; anything else is drawn anew. Raises UserError
     for a data set that cannot be found or reached, a missing column and a language without text.
     """
-    no_options(config, ("path", "revision", "config", "take", *OPTIONS))
-    path = config.options.get("path")
-    if not isinstance(path, str) or not path:
-        raise UserError("corpus.options.path: name a data set on the hub (OWNER/NAME) or a folder saved by datasets")
-    parts = _parts(config, path)
+    path = options.path
+    parts = _parts(options)
     rows = []
     for name, part in parts.items():
-        columns = Columns.choose(config, part.column_names, f"{path} [{name}]")
+        columns = Columns.choose(options, part.column_names, f"{path} [{name}]")
         own = name if len(parts) > 1 and name in SPLITS and "split" not in columns.names else ""
         rows += [
             row._replace(meaning=f"{name}/{row.meaning}", unit=f"{name}/{row.unit}", split=row.split or own)
@@ -44,30 +56,25 @@ def build(config: CorpusConfig) -> Corpus:
 
 def options_identity(config: CorpusConfig) -> dict[str, Any]:
     """The options, with the data set by its content, or by the commit it is at on the hub."""
-    counts = data_set_counts(str(config.options.get("path", "")), _revision(config), "corpus.options.path")
+    options = read_options(Options, config.options, "corpus.options", "corpus 'hub'")
+    counts = data_set_counts(options.path, options.revision, "corpus.options.path")
     return {key: value for key, value in config.options.items() if key != "revision"} | {"path": counts}
 
 
-def _revision(config: CorpusConfig) -> str:
-    revision = config.options.get("revision", "")
-    if not isinstance(revision, str):
-        raise UserError(f"corpus.options.revision: a branch, tag or commit (got {revision!r:.60})")
-    return revision
-
-
-def _parts(config: CorpusConfig, path: str) -> dict[str, Dataset]:
+def _parts(options: Options) -> dict[str, Dataset]:
     """Split name -> data set, only ``options.take`` if that is given."""
+    path = options.path
     try:
         if (Path(path) / "state.json").is_file() or (Path(path) / "dataset_dict.json").is_file():
             loaded: Any = load_from_disk(path)
         else:
-            commit = None if Path(path).exists() else commit_of(path, _revision(config), "dataset")
-            loaded = load_dataset(path, config.options.get("config"), revision=commit)
+            commit = None if Path(path).exists() else commit_of(path, options.revision, "dataset")
+            loaded = load_dataset(path, options.config, revision=commit)
     except Exception as error:  # each storage back end raises its own kind
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"cannot load data set {path!r}: {reason:.200}") from error
     parts = dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
-    take = config.options.get("take")
+    take = options.take
     if take is not None and take not in parts:
         raise UserError(f"corpus.options.take: {path!r} has no split {take!r}: allowed are {', '.join(parts)}")
     return {take: parts[take]} if take is not None else parts

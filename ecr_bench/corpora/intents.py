@@ -21,7 +21,7 @@ from importlib import metadata, resources
 from typing import Any
 
 from ecr_bench.corpora import words
-from ecr_bench.corpora.base import Corpus, Deduplicator, RawRow, chosen_languages, draw_splits, finish, no_options
+from ecr_bench.corpora.base import Corpus, Deduplicator, RawRow, chosen_languages, draw_splits, finish
 from ecr_bench.corpora.grammar import Conflict, Draw, Grammar, Words, Writer, tidy
 from ecr_bench.errors import UserError
 from ecr_bench.sections import CorpusConfig
@@ -68,7 +68,6 @@ class Template:
 
 def check_config(config: CorpusConfig) -> tuple[str, ...]:
     """The languages it will have; UserError as for ``build``."""
-    no_options(config)
     languages = chosen_languages(config, LANGUAGES)
     if config.rows < len(languages):
         raise UserError(
@@ -80,7 +79,7 @@ def check_config(config: CorpusConfig) -> tuple[str, ...]:
 def build(config: CorpusConfig) -> Corpus:
     """Write at most ``config.rows`` distinct sentences, evenly over the languages.
 
-    Raises UserError for an unknown language or option, or fewer rows than languages.
+    Raises UserError for an unknown language, or fewer rows than languages.
     """
     languages = check_config(config)
     dropped = Deduplicator()

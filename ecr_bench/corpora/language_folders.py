@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ecr_bench.corpora.base import RawRow, chosen_languages, no_options
+from pydantic import Field
+
+from ecr_bench.corpora.base import RawRow, chosen_languages
 from ecr_bench.errors import UserError
 from ecr_bench.names import language_code
 from ecr_bench.reading import json_lines
+from ecr_bench.section import Section
 from ecr_bench.sections import CorpusConfig
 
 Kinds = tuple[type, ...]
@@ -19,17 +22,26 @@ NAMES = {str: "text", int: "a whole number"}
 """What a message calls a type."""
 
 
+class FolderOptions(Section):
+    """Where the folder is."""
+
+    path: str = Field(min_length=1)
+    """Folder of LANG/*.jsonl."""
+
+
 def read_languages(
     config: CorpusConfig,
+    path: str,
     title: str,
     files: Sequence[str],
     keys: Mapping[str, Kinds],
     rows: Callable[..., Sequence[RawRow]],
 ) -> tuple[list[RawRow], Path]:
-    """Rows of the chosen languages under ``options.path``, and that folder.
+    """Rows of the chosen languages under ``path``, and that folder.
 
     Args:
-        config: of the corpus; its only option is ``path``.
+        config: of the corpus.
+        path: the folder.
         title: what a message calls the data, e.g. ``SIB-200``.
         files: names without ``.jsonl``; a folder with the first of them is a language.
         keys: what every line must hold, and of which types.
@@ -37,8 +49,7 @@ def read_languages(
 
     Raises UserError for a folder without languages, a missing file, and FILE:LINE for a malformed line.
     """
-    no_options(config, ("path",))
-    root = _root(config, title)
+    root = _root(path)
     found = sorted(path.parent.name for path in root.glob(f"*/{files[0]}.jsonl"))
     if not found:
         raise UserError(f"corpus.options.path: {root} has no LANG/{files[0]}.jsonl; give the folder of {title}")
@@ -49,18 +60,15 @@ def read_languages(
         except ValueError as error:
             raise UserError(f"{root / lang}: {error}, or name the languages in corpus.languages") from None
         for name in files:
-            path = root / lang / f"{name}.jsonl"
-            if not path.is_file():
-                raise UserError(f"no such file: {path}; needed are {', '.join(f'{n}.jsonl' for n in files)}")
-            for record in _records(path, keys):
+            file = root / lang / f"{name}.jsonl"
+            if not file.is_file():
+                raise UserError(f"no such file: {file}; needed are {', '.join(f'{n}.jsonl' for n in files)}")
+            for record in _records(file, keys):
                 result += rows(record, lang, name)
     return result, root
 
 
-def _root(config: CorpusConfig, title: str) -> Path:
-    value = config.options.get("path")
-    if not isinstance(value, str) or not value:
-        raise UserError(f"corpus.options.path: name the folder of {title}, for example --set corpus.options.path=DIR")
+def _root(value: str) -> Path:
     path = Path(value).expanduser()
     if not path.is_dir():
         raise UserError(f"corpus.options.path: no such folder: {path}")

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecr_bench.corpora.base import Corpus, RawRow, chosen_languages, from_rows, no_options, normalise
+from ecr_bench.corpora.base import Corpus, RawRow, chosen_languages, from_rows, normalise
 from ecr_bench.corpora.wheel import Wheel
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_path, cache_dir
@@ -67,13 +67,12 @@ _KINDS = {
 
 
 def check_config(config: CorpusConfig) -> tuple[str, ...]:
-    """The languages it will have; UserError for an unknown language or option."""
-    no_options(config)
+    """The languages it will have; UserError for an unknown language."""
     return chosen_languages(config, LANGUAGES)
 
 
 def build(config: CorpusConfig) -> Corpus:
-    """At most ``config.rows`` messages; UserError for an unknown language or option or a wheel out of reach."""
+    """At most ``config.rows`` messages; UserError for an unknown language or a wheel out of reach."""
     languages = check_config(config)
     rows, repeated = drop_repeated(_extracted())
     rows = [row for row in rows if row.lang in languages]

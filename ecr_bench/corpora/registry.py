@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecr_bench.errors import UserError
 from ecr_bench.names import language_code
+from ecr_bench.options import NoOptions, options_of, read_options
 from ecr_bench.outside import data_counts
 from ecr_bench.registry import Registry
 from ecr_bench.sections import CorpusConfig
@@ -52,7 +53,9 @@ def build(config: CorpusConfig) -> Corpus:
     """
     from ecr_bench.corpora.base import Corpus
 
-    corpus = CORPORA.get(config.name)(config)
+    builder = CORPORA.get(config.name)
+    options = read_options(options_of(builder), config.options, "corpus.options", f"corpus {config.name!r}")
+    corpus = builder(config) if options_of(builder) is NoOptions else builder(config, options)
     if not isinstance(corpus, Corpus):
         raise UserError(f"corpus {config.name!r} must give an ecr_bench.corpora.base.Corpus, not {corpus!r:.60}")
     found = corpus.card.languages

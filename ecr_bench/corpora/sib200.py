@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from ecr_bench.corpora.base import Corpus, RawRow, from_rows
-from ecr_bench.corpora.language_folders import TEXT, read_languages
+from ecr_bench.corpora.language_folders import TEXT, FolderOptions, read_languages
 from ecr_bench.sections import CorpusConfig
 
 FILES = {"train": "train", "dev": "validation", "test": "test"}
 KEYS = {"text": TEXT, "category": TEXT, "index_id": (str, int)}
 
 
-def build(config: CorpusConfig) -> Corpus:
+def build(config: CorpusConfig, options: FolderOptions) -> Corpus:
     """Read ``options.path`` in its own splits; ``meaning`` and ``unit`` are the sentence's ``index_id``."""
-    rows, root = read_languages(config, "SIB-200", list(FILES), KEYS, _rows)
+    rows, root = read_languages(config, options.path, "SIB-200", list(FILES), KEYS, _rows)
     return from_rows(rows, config=config, source=str(root), licence="CC BY-SA 4.0")
 
 

@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from ecr_bench.corpora.base import Corpus, RawRow, from_rows
-from ecr_bench.corpora.language_folders import TEXT, WHOLE, read_languages
+from ecr_bench.corpora.language_folders import TEXT, WHOLE, FolderOptions, read_languages
 from ecr_bench.errors import UserError
 from ecr_bench.sections import CorpusConfig
 
@@ -19,9 +19,9 @@ KEYS = {"premise": TEXT, "choice1": TEXT, "choice2": TEXT, "question": TEXT, "la
 QUESTIONS = ("cause", "effect")
 
 
-def build(config: CorpusConfig) -> Corpus:
+def build(config: CorpusConfig, options: FolderOptions) -> Corpus:
     """Three rows an item: the premise (label: the question; slots: the two choices) and each choice."""
-    rows, root = read_languages(config, "XCOPA", ("val", "test"), KEYS, _rows)
+    rows, root = read_languages(config, options.path, "XCOPA", ("val", "test"), KEYS, _rows)
     return from_rows(rows, config=config, source=str(root), licence="CC BY 4.0")
 
 

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
-
-import torch
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, Protocol
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import read_json
+from ecr_bench.options import read_options
 from ecr_bench.registry import Registry
 from ecr_bench.sections import ProjectionConfig
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from ecr_bench.ecr.projection_kinds import ProjectionKind
 
 
 class Projection(Protocol):
@@ -40,14 +44,9 @@ class Projection(Protocol):
 PROJECTIONS = Registry(
     "projection",
     {
-        "token-table": "ecr_bench.ecr.projection_table:TokenTable",
-        "hidden": "ecr_bench.ecr.projection_hidden:HiddenProjection",
-        "mlp": "ecr_bench.ecr.projection_hidden:HiddenProjection",
-    },
-    {
-        "token-table": "weighted bag of token ids times a low-rank table; no forward pass",
-        "hidden": "affine map of a mean-pooled hidden state of the frozen base model",
-        "mlp": "one hidden layer over the same pooled state",
+        "token-table": "ecr_bench.ecr.projection_kinds:TokenTableKind",
+        "hidden": "ecr_bench.ecr.projection_kinds:HiddenKind",
+        "mlp": "ecr_bench.ecr.projection_kinds:MlpKind",
     },
 )
 
@@ -63,24 +62,26 @@ def fit_projection(
     """Fit the projection ``config.kind`` names on N training rows.
 
     Args:
-        config: kind and its strength, rank, layer or width.
+        config: kind and its options.
         token_ids: N lists of the student's token ids, without BOS.
         targets: (N, d) float32, the teacher's embeddings after ``Anchors.centre``.
         vocab_size: ids at or above it are skipped.
-        encoder: frozen causal LM for ``hidden`` and ``mlp``; left untouched, a cut copy is kept.
+        encoder: frozen causal LM for kinds that read one; left untouched, a cut copy is kept.
         seed: of the training of ``mlp``.
 
     Raises:
         UserError: no encoder where one is needed, a layer it lacks, or targets that are not finite.
     """
+    import torch
+
     targets = targets.float()
     if len(token_ids) != len(targets) or not len(targets):
         raise ValueError(f"{len(token_ids)} texts and {len(targets)} targets: they must match and not be empty")
     if not torch.isfinite(targets).all():
         raise UserError("projection: the teacher's targets hold values that are not finite")
-    kind = PROJECTIONS.get(config.kind)
-    fitted: Projection = kind.fit(config, token_ids, targets, vocab_size, encoder, seed)
-    return fitted
+    kind: type[ProjectionKind] = PROJECTIONS.get(config.kind)
+    options = read_options(kind.Options, config.options, "projection.options", f"projection {config.kind!r}")
+    return kind(config.kind, options).fit(token_ids, targets, vocab_size, encoder, seed)
 
 
 def load_projection(folder: Path) -> Projection:
@@ -89,5 +90,5 @@ def load_projection(folder: Path) -> Projection:
     meta = read_json(path)
     if not isinstance(meta, dict) or str(meta.get("kind")) not in PROJECTIONS:
         raise UserError(f"{path}: 'kind' must be one of {', '.join(PROJECTIONS)}")
-    loaded: Projection = PROJECTIONS.get(meta["kind"]).load(folder, meta)
-    return loaded
+    kind: type[ProjectionKind] = PROJECTIONS.get(meta["kind"])
+    return kind.load(folder, meta)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from transformers import AutoModel, PreTrainedModel
 from ecr_bench.divergence import check_finite, check_tensors
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, write_json
-from ecr_bench.sections import ProjectionConfig
 from ecr_bench.teachers.hidden import HiddenStates
 from ecr_bench.weight_files import read_folder
 
@@ -29,7 +28,7 @@ class HiddenProjection:
     """Standardise the mean-pooled hidden state, map it (affine, or one GELU layer between), set the norm.
 
     BOS (the encoder's ``bos_token_id``) is read first where it exists, as in pre-training, but not
-    pooled. Only the layers up to ``config.layer`` are kept. The norm is the mean norm of the targets,
+    pooled. Only the layers up to the one that is asked for are kept. The norm is the mean norm of the targets,
     so that vectors are comparable with the teacher's.
     """
 
@@ -52,27 +51,24 @@ class HiddenProjection:
     @classmethod
     def fit(
         cls,
-        config: ProjectionConfig,
+        kind: str,
         token_ids: Sequence[Sequence[int]],
         targets: torch.Tensor,
-        vocab_size: int,
-        encoder: PreTrainedModel | None,
-        seed: int,
+        encoder: PreTrainedModel,
+        layer: int,
+        fit_map: Callable[[torch.Tensor], dict[str, torch.Tensor]],
     ) -> HiddenProjection:
-        """Fit on N rows: ridge for ``hidden``; AdamW on the cosine loss, stopped early, for ``mlp``."""
-        if encoder is None:
-            raise UserError(f"projection.kind {config.kind!r} needs a base model; 'token-table' does not")
-        states = _on_device(HiddenStates(_copy_of_base(encoder), config.layer))
+        """Fit on N rows; ``fit_map`` takes their standardised states (N, h) and gives the tensors of the map.
+
+        ``kind``: as which it is saved.
+        """
+        states = _on_device(HiddenStates(_copy_of_base(encoder), layer))
         pooled = states(_readable(token_ids, states), skip=_skip(states))
         mean, std = pooled.mean(0), pooled.std(0, unbiased=False).clamp(min=1e-6)
         tensors = {"mean": mean, "std": std}
         x = (pooled - mean) / std
-        fitted = (
-            _fit_mlp(x, targets, config.mlp_width, seed)
-            if config.kind == "mlp"
-            else _fit_affine(x, targets, config.ridge)
-        )
-        meta = {"kind": config.kind, "layer": states.layer, "layers": states.total}
+        fitted = fit_map(x)
+        meta = {"kind": kind, "layer": states.layer, "layers": states.total}
         return cls(states, tensors | fitted, meta | {"norm": float(targets.norm(dim=1).mean())})
 
     def save(self, folder: Path) -> None:
@@ -131,7 +127,7 @@ def _apply(tensors: dict[str, torch.Tensor], pooled: torch.Tensor) -> torch.Tens
     return x @ tensors["weight"] + tensors["bias"]
 
 
-def _fit_affine(x: torch.Tensor, targets: torch.Tensor, strength: float) -> dict[str, torch.Tensor]:
+def fit_affine(x: torch.Tensor, targets: torch.Tensor, strength: float) -> dict[str, torch.Tensor]:
     """Ridge with a free intercept; ``x`` (N, h) has zero mean. In float64: h is small."""
     x, y = x.double(), targets.double()
     bias = y.mean(0)
@@ -140,7 +136,7 @@ def _fit_affine(x: torch.Tensor, targets: torch.Tensor, strength: float) -> dict
     return {"weight": weight.float(), "bias": bias.float()}
 
 
-def _fit_mlp(x: torch.Tensor, targets: torch.Tensor, width: int, seed: int) -> dict[str, torch.Tensor]:
+def fit_mlp(x: torch.Tensor, targets: torch.Tensor, width: int, seed: int) -> dict[str, torch.Tensor]:
     """Best epoch, by cosine on a tenth of the rows, of at most 100."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(x), generator=generator)

@@ -13,12 +13,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import embedding_bag, normalize
-from transformers import PreTrainedModel
 
 from ecr_bench.divergence import check_tensors
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, write_json
-from ecr_bench.sections import ProjectionConfig
 
 FILE = "projection.safetensors"
 
@@ -58,24 +56,18 @@ class TokenTable:
 
     @classmethod
     def fit(
-        cls,
-        config: ProjectionConfig,
-        token_ids: Sequence[Sequence[int]],
-        targets: torch.Tensor,
-        vocab_size: int,
-        encoder: PreTrainedModel | None,
-        seed: int,
+        cls, token_ids: Sequence[Sequence[int]], targets: torch.Tensor, vocab_size: int, rank: int, ridge: float
     ) -> TokenTable:
-        """Fit on N rows; memory is 8 min(N, tokens in use)² bytes. ``encoder`` and ``seed`` are not needed."""
+        """Fit on N rows; memory is 8 min(N, tokens in use)² bytes."""
         counts = _bags(token_ids, vocab_size)
         frequency = np.bincount(counts.indices, minlength=vocab_size)
         idf = np.where(frequency > 0, np.log((1 + len(token_ids)) / (1 + frequency)) + 1, 0)
         used = np.flatnonzero(frequency)
         x = _weighted(counts[:, used], idf[used])
         y = targets.double().numpy()
-        solution = _ridge(x, y, config.ridge)
+        solution = _ridge(x, y, ridge)
         _, vectors = np.linalg.eigh((x.T @ y).T @ solution)
-        basis = vectors[:, ::-1][:, : config.rank]
+        basis = vectors[:, ::-1][:, :rank]
         table = np.zeros((vocab_size, basis.shape[1]), dtype=np.float16)
         table[used] = solution @ basis
         halves = [torch.from_numpy(np.ascontiguousarray(part, dtype=np.float16)) for part in (idf, table, basis.T)]

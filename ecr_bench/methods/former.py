@@ -24,6 +24,10 @@ FORMER: dict[str, dict[str, Any]] = {
 SECTIONS = ("distill", "relational", "dropout", "refresh", "lora")
 """Former sections of an experiment, which are options of these methods and modifiers now."""
 
+PROJECTION = {"rank": "rank", "ridge": "ridge", "layer": "layer", "mlp_width": "width"}
+"""Former key of the section ``projection`` -> option of its kind."""
+TAKES = {"token-table": ("rank", "ridge"), "hidden": ("layer", "ridge"), "mlp": ("layer", "width")}
+
 
 def modern_group(group: Mapping[str, Any]) -> dict[str, Any]:
     """A cell group of a published experiment as it would be written now."""
@@ -42,10 +46,25 @@ def modern_experiment(experiment: Mapping[str, Any]) -> dict[str, Any]:
     given, cells = experiment.get("options") or {}, experiment.get("cells") or []
     if moved:
         kept["options"] = {**moved, **given} if isinstance(given, Mapping) else given
+    if isinstance(projection := experiment.get("projection"), Mapping):
+        kept["projection"] = _modern_projection(projection)
     if isinstance(cells, list | tuple):
         kept["cells"] = [modern_group(group) if isinstance(group, Mapping) else group for group in cells]
     return kept
 
 
+def _modern_projection(section: Mapping[str, Any]) -> dict[str, Any]:
+    """What stood beside ``kind`` for all kinds are the options of the kind that is chosen."""
+    flat = {new: section[old] for old, new in PROJECTION.items() if old in section}
+    if not flat:
+        return dict(section)
+    kept = {key: value for key, value in section.items() if key not in PROJECTION}
+    taken = TAKES.get(section.get("kind", "token-table"), ())
+    return {**kept, "options": {key: value for key, value in flat.items() if key in taken}}
+
+
 def _modern_key(dotted: str) -> str:
-    return f"options.{dotted}" if dotted.split(".")[0] in SECTIONS else dotted
+    section, _, key = dotted.partition(".")
+    if section == "projection" and key in PROJECTION:
+        return f"projection.options.{PROJECTION[key]}"
+    return f"options.{dotted}" if section in SECTIONS else dotted

@@ -40,8 +40,11 @@ class Refresh(Modifier):
         return "" if saver is recipe.method else f"the projection keeps a copy of the model, which {saver.name} wraps"
 
     def check(self, experiment: Experiment) -> None:
-        if experiment.projection.kind == "token-table":
-            raise UserError("projection.kind: refresh needs hidden or mlp; a token-table does not follow the model")
+        from ecr_bench.ecr.projection import PROJECTIONS
+
+        if not PROJECTIONS.get(kind := experiment.projection.kind).reads_model:
+            fit = [name for name in PROJECTIONS if PROJECTIONS.get(name).reads_model]
+            raise UserError(f"projection.kind: refresh needs {' or '.join(fit)}; {kind} does not follow the model")
 
     def prepare(self, module: ArmModule, training: Training) -> None:
         from ecr_bench.ecr.targets import load_targets

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from ecr_bench.arm import Arm
 from ecr_bench.config import Experiment, FinetuneConfig, PretrainConfig
+from ecr_bench.ecr.projection import PROJECTIONS
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.methods.distill import Distill
 from ecr_bench.methods.recipe import Recipe
@@ -156,7 +157,7 @@ class Grid:
             count=max(1, exp.control_tokens.count),
         )
         inputs = {"corpus": self._corpus(), "tokenizer": tokenizer, **own}
-        if exp.projection.kind != "token-table":
+        if PROJECTIONS.get(exp.projection.kind).reads_model:
             inputs["base"] = base
         return self._add(Stage(AnchorsStage, label, settings, inputs, cost=exp.teacher.rows / 500))
 

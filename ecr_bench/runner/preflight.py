@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora.registry import build, languages_of
 from ecr_bench.errors import UserError
 from ecr_bench.items.enough import Asked, check_enough, check_languages
 from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.store import Store
+from ecr_bench.sections import CorpusConfig
 
 DATA_STAGES = ("corpus", "items")
 

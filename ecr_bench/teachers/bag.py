@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import sklearn
 from pydantic import Field
-from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.random_projection import SparseRandomProjection
 
 from ecr_bench.io import fingerprint
 from ecr_bench.section import Section
-from ecr_bench.teachers.base import Progress, in_chunks, read_options
+from ecr_bench.teachers.base import Progress, in_chunks
+
+if TYPE_CHECKING:
+    from sklearn.random_projection import SparseRandomProjection
 
 FEATURES = 2**16
 NGRAMS = (1, 4)
-
-
-class BagOptions(Section):
-    dim: int = Field(default=256, ge=2)
-    """Dimensions of the random projection."""
-    seed: int = 0
-    """Seed of the random projection."""
 
 
 class BagTeacher:
@@ -35,11 +28,21 @@ class BagTeacher:
     anchors are worth without knowledge from outside.
     """
 
+    class Options(Section):
+        """The random projection."""
+
+        dim: int = Field(default=256, ge=2)
+        """Dimensions of the random projection."""
+        seed: int = 0
+        """Seed of the random projection."""
+
     name = "bag"
 
-    def __init__(self, options: dict[str, Any]):
-        chosen = read_options(BagOptions, self.name, options)
-        self.dim, self.seed = chosen.dim, chosen.seed
+    def __init__(self, options: Options):
+        import sklearn
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        self.dim, self.seed = options.dim, options.seed
         identity = [self.name, self.dim, self.seed, FEATURES, NGRAMS, sklearn.__version__]
         self.fingerprint = f"{self.name}-{fingerprint(identity)}"
         self._counts = HashingVectorizer(
@@ -48,6 +51,8 @@ class BagTeacher:
 
     @cached_property
     def _projection(self) -> SparseRandomProjection:
+        from sklearn.random_projection import SparseRandomProjection
+
         shape = np.zeros((1, FEATURES))
         return SparseRandomProjection(n_components=self.dim, random_state=self.seed).fit(shape)
 

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from pydantic import ValidationError
 
 from ecr_bench.errors import UserError
-from ecr_bench.section import Section
 
 Progress = Callable[[int], None]
 """Called with the number of texts done so far."""
 
-OptionsT = TypeVar("OptionsT", bound=Section)
+
+Pooling = Literal["mean", "cls", "last"]
 
 
 class Teacher(Protocol):
-    """A frozen text encoder. Built cheaply: weights are read on the first ``embed``."""
+    """A frozen text encoder. Built cheaply: weights are read on the first ``embed``.
+
+    The class may declare what it takes as ``Options``; it is called with one of those.
+    """
 
     name: str
     dim: int
@@ -40,29 +43,10 @@ class HasSource(Protocol):
     """What it is read from: content of the folder, or name and commit."""
 
 
-def read_options(kind: type[OptionsT], teacher: str, raw: dict[str, Any]) -> OptionsT:
-    """Validate ``teacher.options``; UserError names the key and lists what is allowed."""
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        allowed = ", ".join(sorted(kind.model_fields)) or "none"
-        if first["type"] == "extra_forbidden":
-            raise UserError(
-                f"teacher.options: unknown key {key!r} for teacher {teacher!r}: allowed are {allowed}"
-            ) from None
-        if first["type"] == "missing":
-            raise UserError(
-                f"teacher.options.{key} must be given for teacher {teacher!r} (its options: {allowed})"
-            ) from None
-        raise UserError(f"teacher.options.{key}: {first['msg']} (got {first['input']!r:.80})") from None
-
-
 def installed_version(teacher: str, distribution: str, command: str) -> str:
     """Version of ``distribution`` without local part; UserError gives the pip ``command`` if it is not installed."""
     try:
-        return importlib.metadata.version(distribution).partition("+")[0]
+        return re.sub(r"\+.*", "", importlib.metadata.version(distribution))
     except importlib.metadata.PackageNotFoundError:
         raise UserError(f"teacher {teacher!r} needs the package {distribution}: {command}") from None
 

@@ -4,61 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
-from pydantic import Field
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from pydantic import Field, model_validator
 
 from ecr_bench.errors import UserError
 from ecr_bench.hub import read_model, read_pretrained
 from ecr_bench.io import fingerprint
 from ecr_bench.outside import model_counts
 from ecr_bench.section import Section
-from ecr_bench.teachers.base import Progress, read_options
-from ecr_bench.teachers.hidden import HiddenStates, Pooling, resolve_layer
+from ecr_bench.teachers.base import Pooling, Progress
 
-
-class CheckpointOptions(Section):
-    path: str
-    """Folder of a trained model: transformers weights with a tokenizer."""
-    layer: int = -1
-    """Hidden state to pool, as in transformers' ``hidden_states``: 0 embeddings, -1 last."""
-    batch_size: int = Field(default=64, ge=1)
-    """Texts per forward pass. Changes speed only."""
-    max_length: int = Field(default=128, ge=2)
-    """Tokens per text; the rest is cut."""
-
-
-class HFOptions(Section):
-    model: str
-    """Folder of a transformers model, or a hub id."""
-    revision: str = ""
-    """Branch, tag or commit, for a hub id; empty: ``main``."""
-    layer: int = -1
-    """Hidden state to pool, as in transformers' ``hidden_states``: 0 embeddings, -1 last."""
-    pooling: Pooling = "mean"
-    """``mean`` over all tokens, ``cls`` (the first) or ``last``."""
-    prefix: str = ""
-    """Put before each text, for example ``query: `` for E5."""
-    batch_size: int = Field(default=64, ge=1)
-    """Texts per forward pass. Changes speed only."""
-    max_length: int = Field(default=128, ge=2)
-    """Tokens per text, special tokens included; the rest is cut."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the forward pass; embeddings are float32 either way."""
+if TYPE_CHECKING:
+    from ecr_bench.teachers.hidden import HiddenStates
 
 
 class HFTeacher:
     """Unit vectors from any encoder or causal LM; weights are read as safetensors only (no pickle)."""
 
+    class Options(Section):
+        """Which model, and what of it."""
+
+        model: str = Field(min_length=1)
+        """Folder of a transformers model, or a hub id."""
+        revision: str = ""
+        """Branch, tag or commit, for a hub id; empty: ``main``."""
+        layer: int = -1
+        """Hidden state to pool, as in transformers' ``hidden_states``: 0 embeddings, -1 last."""
+        pooling: Pooling = "mean"
+        """``mean`` over all tokens, ``cls`` (the first) or ``last``."""
+        prefix: str = ""
+        """Put before each text, for example ``query: `` for E5."""
+        batch_size: int = Field(default=64, ge=1)
+        """Texts per forward pass. Changes speed only."""
+        max_length: int = Field(default=128, ge=2)
+        """Tokens per text, special tokens included; the rest is cut."""
+        dtype: Literal["float32", "bfloat16"] = "float32"
+        """Precision of the forward pass; embeddings are float32 either way."""
+
     name = "hf"
 
-    def __init__(self, options: dict[str, Any]):
-        self._setup(read_options(HFOptions, self.name, options), bos=False)
+    def __init__(self, options: Options, bos: bool = False):
+        from transformers import AutoConfig
 
-    def _setup(self, options: HFOptions, bos: bool) -> None:
+        from ecr_bench.teachers.hidden import resolve_layer
+
         self.options, self._bos = options, bos
         config = read_pretrained(AutoConfig, options.model, f"teacher {self.name!r}", options.revision)
         text_config = config.get_text_config()
@@ -73,6 +64,11 @@ class HFTeacher:
 
     def _open(self) -> HiddenStates:
         if self._states is None:
+            import torch
+            from transformers import AutoModel, AutoTokenizer
+
+            from ecr_bench.teachers.hidden import HiddenStates
+
             who = f"teacher {self.name!r}"
             self._tokenizer = read_pretrained(AutoTokenizer, self.options.model, who, self.options.revision)
             dtype = getattr(torch, self.options.dtype)
@@ -82,6 +78,8 @@ class HFTeacher:
 
     def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
         """Return (N, dim) float32, unit L2 norm; a text without tokens gives the zero vector."""
+        from torch.nn.functional import normalize
+
         states = self._open()
         limit = min(self.options.max_length, states.max_length)
         prefixed = [self.options.prefix + text for text in texts]
@@ -94,17 +92,47 @@ class HFTeacher:
             ids = [row if row[:1] == [bos] else [bos, *row[: limit - 1]] for row in ids]
             skip = 1
         pooled = states(ids, self.options.pooling, self.options.batch_size, skip, on_progress)
-        return torch.nn.functional.normalize(pooled, dim=-1).numpy()
+        return normalize(pooled, dim=-1).numpy()
 
 
-class CheckpointTeacher(HFTeacher):
+class CheckpointTeacher:
     """One of our trained models: mean of a hidden state over the text, with BOS read but not pooled."""
+
+    class Options(Section):
+        """Which model, and what of it."""
+
+        path: str = ""
+        """Folder of a trained model: transformers weights with a tokenizer."""
+        size: str = ""
+        """In place of ``path``: the experiment's own plain model of this size, seed 0."""
+        state: Literal["base", "finetuned"] = "finetuned"
+        """With ``size``: the model after pre-training, or after fine-tuning."""
+        layer: int = -1
+        """Hidden state to pool, as in transformers' ``hidden_states``: 0 embeddings, -1 last."""
+        batch_size: int = Field(default=64, ge=1)
+        """Texts per forward pass. Changes speed only."""
+        max_length: int = Field(default=128, ge=2)
+        """Tokens per text; the rest is cut."""
+
+        @model_validator(mode="after")
+        def _one_model(self) -> CheckpointTeacher.Options:
+            if bool(self.path) == bool(self.size):
+                raise ValueError("give either path or size")
+            return self
 
     name = "checkpoint"
 
-    def __init__(self, options: dict[str, Any]):
-        chosen = read_options(CheckpointOptions, self.name, options)
-        if not Path(chosen.path).is_dir():
-            raise UserError(f"teacher.options.path: no such folder: {chosen.path}")
-        fields = chosen.model_dump(exclude={"path"})
-        self._setup(HFOptions(model=chosen.path, **fields), bos=True)
+    def __init__(self, options: Options):
+        if not Path(options.path).is_dir():
+            raise UserError(f"teacher.options.path: no such folder: {options.path}")
+        same = options.model_dump(include={"layer", "batch_size", "max_length"})
+        self._states = _Checkpoint(HFTeacher.Options(model=options.path, **same), bos=True)
+        self.dim, self.fingerprint, self.source = self._states.dim, self._states.fingerprint, self._states.source
+
+    def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
+        """Return (N, dim) float32, unit L2 norm; a text without tokens gives the zero vector."""
+        return self._states.embed(texts, on_progress)
+
+
+class _Checkpoint(HFTeacher):
+    name = "checkpoint"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from ecr_bench.errors import UserError
-
-Pooling = Literal["mean", "cls", "last"]
+from ecr_bench.teachers.base import Pooling
 
 
 def resolve_layer(layer: int, layers: int) -> int:

