@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ecr_bench.corpora.registry import CORPORA
     from ecr_bench.errors import UserError
     from ecr_bench.items.registry import TASKS
-    from ecr_bench.methods.registry import METHODS
+    from ecr_bench.methods.registry import METHODS, MODIFIERS
     from ecr_bench.metrics.registry import METRICS
     from ecr_bench.run import Run
     from ecr_bench.teachers.registry import TEACHERS
@@ -40,6 +40,7 @@ __all__ = [
     "CORPORA",
     "METHODS",
     "METRICS",
+    "MODIFIERS",
     "TASKS",
     "TEACHERS",
     "Arm",
@@ -55,6 +56,7 @@ _HOMES = {
     "CORPORA": "corpora.registry",
     "METHODS": "methods.registry",
     "METRICS": "metrics.registry",
+    "MODIFIERS": "methods.registry",
     "TASKS": "items.registry",
     "TEACHERS": "teachers.registry",
     "Arm": "arm",

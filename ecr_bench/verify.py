@@ -99,7 +99,7 @@ def _fault_of_measures(run: Run) -> str | None:
         if owners.get(m.cell) != (m.arm, m.seed):
             return f"{m.metric} of cell {m.cell}: {CELLS} has no such cell of {m.arm} with seed {m.seed}"
         # its mean may lie outside of them: a null that is nearly always 0 is skewed
-        if m.null is not None and not m.null[1] <= m.null[2]:
+        if m.null is not None and m.null[1] > m.null[2]:
             return f"{m.metric} of cell {m.cell}: the quantiles of its null are in the wrong order"
     return None
 

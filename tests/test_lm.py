@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import lm_eval
 import numpy as np
 import pandas as pd
@@ -26,7 +24,7 @@ from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.records import read_records, write_records
-from ecr_bench.evaluation.run import evaluate, load_tasks, quiet, replaced
+from ecr_bench.evaluation.run import evaluate, load_tasks
 from ecr_bench.evaluation.scorer import Request, plain
 
 WINDOW, COUNT, K = 64, 3, 16
@@ -367,50 +365,3 @@ def test_bad_input(
         read_records(tmp_path / "bad.parquet")
     with pytest.raises(UserError, match="no such file"):
         read_records(tmp_path / "none.parquet")
-
-
-def compiled_during(run: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Templates that jinja compiles while ``run`` runs."""
-    sources: list[str] = []
-    compile_ = jinja2.Environment.compile
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            jinja2.Environment, "compile", lambda self, s, *a, **k: sources.append(str(s)) or compile_(self, s, *a, **k)
-        )
-        run()
-    return sources
-
-
-def test_what_is_replaced_inside_lm_eval_is_what_it_uses(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    manager: TaskManager,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Fails when lm-eval moves what ``quiet`` relies on: its environment report, templates or progress bars."""
-    lm = EcrLM(model, tokenizer=tokenizer, max_length=WINDOW)
-    found: dict[str, Any] = {}
-
-    def run() -> None:
-        found.update(lm_eval.simple_evaluate(lm, tasks=NAMES, task_manager=manager, bootstrap_iters=0))
-
-    def run_quietly() -> None:
-        with quiet():
-            run()
-
-    loud = compiled_during(run, monkeypatch)
-    assert "pretty_env_info" in found and "git_hash" in found and capsys.readouterr().err
-    before = lm_eval.evaluator.add_env_info, lm_eval.api.task.tqdm, lm_eval.models.huggingface.tqdm
-    found.clear()
-    silent = compiled_during(run_quietly, monkeypatch)
-    assert "pretty_env_info" not in found and found["git_hash"] is None
-    assert len(silent) == len(set(silent)) < len(loud) and set(silent) == set(loud)
-    assert capsys.readouterr().err == ""
-    assert (lm_eval.evaluator.add_env_info, lm_eval.api.task.tqdm, lm_eval.models.huggingface.tqdm) == before
-    assert "from_string" not in vars(lm_eval.utils.env)
-
-
-def test_a_name_that_lm_eval_no_longer_has_is_an_error() -> None:
-    with pytest.raises(AttributeError, match="no_such_name"), replaced(lm_eval.evaluator, "no_such_name", None):
-        pass

@@ -21,6 +21,7 @@ projection and anchors."""
 EXACT_COSTS = ("parameters", "bytes")
 """The same in every run, so one seed is enough and there is no interval to draw."""
 
+
 class ArmReference(Section):
     """An arm by the part it plays, so that a claim holds for any run: ``{role: main, at: small}``; or, as plain text, as
     the run prints it: ``ecr-1x``."""
@@ -30,7 +31,7 @@ class ArmReference(Section):
     role: Literal["main", "plain"] | None = None
     """``main``: ECR; ``plain``: fine-tuning without control tokens."""
     method: str | None = None
-    """In place of a role: a method with its modifiers, such as ``distill`` or ``ecr+dropout``."""
+    """In place of a role: a method with its modifiers, such as ``finetune+distill`` or ``ecr+dropout``."""
     at: Literal["small", "large"] | None = None
     """``small``: the smallest size that ECR was run at; ``large``: the plain one nearest three times that many
     parameters."""

@@ -1,13 +1,12 @@
 """Published runs of format 1 (before arms were values) in today's format: ``python -m ecr_bench.results.migrate DIR...``
 
-Numbers stay as they were computed. The verdict in words is made anew from the differences on the board; claims keep
-theirs. Where per-item records were published they stay beside the rest; where not, ``ecr-bench verify`` says so.
+Numbers stay as they were computed. Words (of contrasts, verdict and claims) are made anew from these numbers. Where per-item records were published they stay beside the rest; where not, ``ecr-bench verify`` says so.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,22 @@ from ecr_bench.io import read_json, write_json
 from ecr_bench.methods.former import modern_group
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.results.cells import CellCosts
-from ecr_bench.results.files import ABLATION, BOARD, CELLS, CLAIMS, MEASURES, RUN, write_manifest
+from ecr_bench.results.files import (
+    ABLATION,
+    BOARD,
+    CELLS,
+    CLAIMS,
+    MEASURES,
+    RUN,
+    read_model,
+    read_models,
+    write_manifest,
+)
+from ecr_bench.results.rejudge import floors_from, rejudged, rejudged_claims, untie_the_lonely
+from ecr_bench.results.roles import Cast
+from ecr_bench.results.schema import Board, Contrast, Row
+from ecr_bench.results.timings import TIMES
+from ecr_bench.results.verdict import build_verdict
 
 Json = dict[str, Any]
 Known = Mapping[tuple[str, str], Arm]
@@ -35,13 +49,23 @@ def migrate(folder: Path) -> list[str]:
         raise UserError(f"{folder}: no run here (neither {BOARD} nor {ABLATION})")
     first = read_json(folder / present[0])
     known = arms_of(first["provenance"]["experiment"])
-    steps: dict[str, Callable[[Any, Known], Any]] = {BOARD: _board, CELLS: _cells, MEASURES: _measures, CLAIMS: _claims, ABLATION: _ablation}
-    for name, step in steps.items():
-        if (path := folder / name).is_file():
-            write_json(path, step(read_json(path), known))
+    _rewrite(folder / CELLS, lambda cells: _cells(cells, known))
+    _rewrite(folder / MEASURES, lambda measures: _with_arm(measures, known))
+    _rewrite(folder / ABLATION, lambda result: _ablation(result, known))
+    if (folder / BOARD).is_file():
+        arms = by_name(known.values())
+        cells = read_models(folder / CELLS, CellCosts, arms) if (folder / CELLS).is_file() else []
+        _rewrite(folder / BOARD, lambda board: _board(board, known, cells))
+        contrasts = read_model(folder / BOARD, Board, arms).contrasts
+        _rewrite(folder / CLAIMS, lambda report: _claims(report, known, contrasts))
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
     write_manifest(folder, first["name"], dict.fromkeys(known.values()), files)
     return files
+
+
+def _rewrite(path: Path, change: Callable[[Any], Any]) -> None:
+    if path.is_file():
+        write_json(path, change(read_json(path)))
 
 
 def arms_of(experiment: Json) -> Known:
@@ -80,10 +104,26 @@ def _with_arm(rows: Iterable[Json], known: Known) -> list[Json]:
     return [{"arm": _of(row, known), **row} for row in rows]
 
 
-def _board(board: Json, known: Known) -> Json:
+NOTE = (
+    "Brought over from format 1: intervals and minimum detectable differences are those of that version (seed variance "
+    "pooled over all arms); the words follow today's rules."
+)
+
+
+def _board(board: Json, known: Known, cells: Sequence[CellCosts]) -> Json:
+    arms = by_name(known.values())
     board["rows"] = _with_arm(board["rows"], known)
+    untie_the_lonely(board["rows"])
     board["by_language"] = _with_arm(board["by_language"], known)
-    return board
+    rows = [Row.model_validate(row, context={"arms": arms}) for row in board["rows"]]
+    contrasts = rejudged(board["contrasts"], rows, arms)
+    verdict = build_verdict(contrasts, Cast.of(arms.values(), cells))
+    return board | {
+        "floors": floors_from(rows),
+        "contrasts": [contrast.model_dump(mode="json") for contrast in contrasts],
+        "verdict": verdict.model_dump(mode="json"),
+        "notes": [*board["notes"], NOTE],
+    }
 
 
 def _cells(cells: list[Json], known: Known) -> list[Json]:
@@ -94,11 +134,7 @@ def _cells(cells: list[Json], known: Known) -> list[Json]:
     return [row.model_dump(mode="json") for row in whole]
 
 
-def _measures(measures: list[Json], known: Known) -> list[Json]:
-    return _with_arm(measures, known)
-
-
-def _claims(report: Json, known: Known) -> Json:
+def _claims(report: Json, known: Known, contrasts: Sequence[Contrast]) -> Json:
     labels = _by_label(known)
     for result in report["results"]:
         claim = result["claim"]
@@ -106,11 +142,11 @@ def _claims(report: Json, known: Known) -> Json:
         for side in ("a", "b"):
             claim[side] = {"name": labels.get(claim[side], claim[side])}
         for control in result["controls"]:
-            control["arm"] = f"{control.pop('method')}-{_size_of(result['a'], known)}"
+            control["arm"] = f"{control['method']}-{_size_of(result['a'], known)}"
         for row in (entry["row"] for entry in result["evidence"]):
             if "method" in row:
                 row["arm"] = _of(row, known)
-    return report
+    return rejudged_claims(report, contrasts, TIMES)
 
 
 def _size_of(label: str, known: Known) -> str:
@@ -124,6 +160,8 @@ def _ablation(result: Json, known: Known) -> Json:
     for row in result["differences"]:
         row["reference"] = labels[row["reference"]]
     result["by_size"] = bool(result["equal_sizes"])
+    spots = {(p["series"], p["label"]): {key: p[key] for key in ("series", "label", "at", "arm")} for p in result["points"]}
+    result["places"] = list(spots.values())
     return result
 
 
