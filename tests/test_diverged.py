@@ -285,7 +285,7 @@ def test_a_precision_that_cannot_hold_a_model_is_marked_alone(
         return scorer
 
     monkeypatch.setattr(scorers, "open_scorer", overflowing)
-    settings = ScoreSettings(precisions=("fp32", "bf16"), batch_tokens=512, seen=("de",))
+    settings = ScoreSettings(tasks=("intent",), precisions=("fp32", "bf16"), batch_tokens=512, seen=("de",))
     inputs = ScoreInputs(train=tmp_path / "train", items=tmp_path / "items")
     costs = ScoreStage.run(settings, inputs, tmp_path / "out", lambda done, total: None).precisions
     assert "are not finite" in costs["bf16"].diverged and not costs["fp32"].diverged
