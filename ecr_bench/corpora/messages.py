@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 from ecr_bench.corpora.base import Corpus, RawRow, chosen_languages, from_rows, normalise
 from ecr_bench.corpora.wheel import Wheel
 from ecr_bench.errors import UserError
-from ecr_bench.io import atomic_path, cache_dir
+from ecr_bench.io import atomic_path, cache_dir, fingerprint
 from ecr_bench.sections import CorpusConfig
+from ecr_bench.source_code import code_of
 
 WHEEL = Wheel("homeassistant", "2026.2.3", "3.14", "8167820cac4b8defe895fd2c36ac23402a445d1fe6028e8cde24caabb935282c")
 FILES = {
@@ -34,8 +35,6 @@ FILES = {
 }
 LANGUAGES = tuple(FILES)
 MIN_ENGLISH_WORDS = 4
-# Raise when a change below alters the extracted rows, so that no stale cache is read.
-_EXTRACTION = 1
 _COLUMNS = ("text", "lang", "meaning", "label", "unit")
 _PATH = re.compile(r"^homeassistant/components/([^/]+)/translations/([^/]+)\.json$")
 _PLACEHOLDER = re.compile(r"\[%key[^\]]*%\]|\{[^{}]*\}")
@@ -93,7 +92,8 @@ def drop_repeated(rows: Iterable[RawRow]) -> tuple[list[RawRow], int]:
 
 
 def _extracted() -> list[RawRow]:
-    path = cache_dir() / "corpora" / f"messages-{WHEEL.version}-{WHEEL.sha256[:8]}-{_EXTRACTION}.parquet"
+    made = fingerprint([WHEEL.sha256, sorted(code_of([__name__]).files.items())])
+    path = cache_dir() / "corpora" / f"messages-{WHEEL.version}-{made}.parquet"
     if not path.exists():
         columns = zip(*read_wheel(WHEEL.fetch()), strict=True)
         table = pa.table(dict(zip(RawRow._fields, (pa.array(column, pa.string()) for column in columns), strict=True)))

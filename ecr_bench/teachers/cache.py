@@ -1,4 +1,4 @@
-"""Embeddings on disk, by teacher fingerprint and text, so that no text is embedded twice."""
+"""Embeddings on disk, by teacher and text, so that no text is embedded twice by the same teacher."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
 from ecr_bench.errors import UserError
-from ecr_bench.io import cache_dir, disk_errors, read_json, write_json
+from ecr_bench.io import cache_dir, disk_errors, fingerprint, read_json, write_json
+from ecr_bench.source_code import code_of
 from ecr_bench.teachers.base import Progress, Teacher
 
 DIGEST = 32
@@ -91,6 +93,18 @@ def _write_at(path: Path, offset: int, data: bytes) -> None:
 _stores: dict[tuple[Path, int], EmbeddingStore] = {}
 
 
+def cache_key(teacher: Teacher) -> str:
+    """The teacher's fingerprint, and a hash of what else decides its vectors: its code, the packages this imports, and
+    the class of the device where it could use one."""
+    code = code_of([type(teacher).__module__])
+    made: dict[str, Any] = {"code": sorted(code.files.values()), "packages": dict(code.packages)}
+    if "torch" in code.packages:
+        from ecr_bench.device import device
+
+        made["device"] = device()
+    return f"{teacher.fingerprint}-{fingerprint(made)}"
+
+
 def embed_cached(
     teacher: Teacher, texts: Sequence[str], root: Path | None = None, on_progress: Progress | None = None
 ) -> np.ndarray:
@@ -99,7 +113,7 @@ def embed_cached(
     Args:
         teacher: see ``teachers.registry.create``.
         texts: N texts.
-        root: cache root; by default ``io.cache_dir()``. Vectors lie under ``embeddings/<fingerprint>``.
+        root: cache root; by default ``io.cache_dir()``. Vectors lie under ``embeddings/<what cache_key gives>``.
         on_progress: called with the number of texts done so far, cached ones included; ends at N.
 
     Returns:
@@ -108,7 +122,7 @@ def embed_cached(
     Raises:
         UserError: the cache cannot be written, or the teacher gives a vector that is not finite.
     """
-    folder = (root or cache_dir()) / "embeddings" / teacher.fingerprint
+    folder = (root or cache_dir()) / "embeddings" / cache_key(teacher)
     store = _stores.setdefault((folder.absolute(), teacher.dim), EmbeddingStore(folder.absolute(), teacher.dim))
     digests = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
     distinct = dict(zip(digests, texts, strict=True))
