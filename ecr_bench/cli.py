@@ -204,7 +204,7 @@ def data(
     from ecr_bench.corpora.card import print_card
     from ecr_bench.corpora.registry import build
     from ecr_bench.plugins import load_plugins
-    from ecr_bench.report.translations import print_translations
+    from ecr_bench.report.terminal import print_translations
     from ecr_bench.teachers.registry import TEACHERS
 
     load_plugins(tuple(plugin or ()))

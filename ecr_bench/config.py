@@ -69,6 +69,8 @@ class GeometryConfig(Section):
     """Whether finished cells are measured beside accuracy (docs/geometry.md): about two seconds a cell of ``quick``."""
     sts_path: str = ""
     """Sentence pairs with human scores: a folder of LANG/test.jsonl or a data set (evaluation/sts.py); empty: none."""
+    sts_revision: str = ""
+    """Branch, tag or commit, for a data set on the hub; empty: ``main``. The commit it is at counts, not its name."""
     sts_pairs: int = Field(default=300, ge=2)
     """Sentence pairs of each language, at most."""
 

@@ -102,10 +102,15 @@ def collect_run(plan: Plan, store: Store) -> Run:
         arms,
         cells,
         collect_surface(plan, store),
-        {**provenance(plan.experiment), "fingerprints": collect_fingerprints(plan, store)},
+        {**provenance(plan.experiment, _pinned(plan)), "fingerprints": collect_fingerprints(plan, store)},
         [*collect_notes(plan, store), *divergence_note(cells)],
     )
     return Run(board.name, arms, board, cells, collect_measures(plan, store), own_records=records)
+
+
+def _pinned(plan: Plan) -> list[str]:
+    """Names of the hub that anything of the plan rests on, with the commits that were read."""
+    return sorted(set[str]().union(*(stage.identity.pinned for stage in plan.stages.values())))
 
 
 def draw(run: Run, folder: Path) -> None:

@@ -360,5 +360,7 @@ def _facts(provenance: dict[str, Any]) -> list[tuple[str, str]]:
             continue
         if isinstance(value, dict):
             value = ", ".join(f"{k} {v}" for k, v in value.items() if v is not None)
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value))
         result.append((key.replace("_", " "), str(value)))
     return result

@@ -1,4 +1,6 @@
-"""A run in the terminal, in 80 columns. What matters stands last: the verdict in words, the one table, the page."""
+"""A run in the terminal, in 80 columns. What matters stands last: the verdict in words, the one table, the page.
+
+Also what a teacher says of a corpus."""
 
 from __future__ import annotations
 
@@ -7,8 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 
-from ecr_bench.formats import DASH
+from ecr_bench.config import TeacherConfig
+from ecr_bench.corpora.base import Corpus
+from ecr_bench.formats import DASH, percent
 from ecr_bench.report import tables
 from ecr_bench.report.measure_tables import short_table
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
@@ -16,7 +21,9 @@ from ecr_bench.results.contrasts import TASKS
 from ecr_bench.results.schema import ABOVE_FLOOR, Verdict
 from ecr_bench.results.words import arms, controls_sentence, correction
 from ecr_bench.run import Run
+from ecr_bench.stages.translations import find_translations
 from ecr_bench.table import Table, print_table
+from ecr_bench.teachers.registry import create
 
 NARROW = {"seeds": "n", "tokens": "tok", **{task + ABOVE_FLOOR: f"{task}^" for task in TASKS}}
 """Short heads, so that names of arms stay on one line in 80 columns."""
@@ -96,3 +103,21 @@ def _print_verdict(verdict: Verdict, console: Console) -> None:
         console.print(f"[bold]{task} tasks: {result.answer}.[/bold] {text}", highlight=False)
     for sentence in verdict.low_precision:
         console.print(escape(f"- {sentence}"), highlight=False)
+
+
+def print_translations(corpus: Corpus, teacher: str, console: Console) -> None:
+    """Near translations of test rows in training, and how many translations ``teacher`` finds in each language."""
+    frame = corpus.dataset.to_pandas()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"texts through {teacher}", total=None)
+        config = TeacherConfig(name=teacher)
+
+        def report(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        found = find_translations(frame, create(config), config.rows, 0, report)
+    for note in found.notes():
+        console.print(escape(note), highlight=False)
+    lines = ((one.lang, f"{one.pairs:,}", percent(one.accuracy)) for one in found.retrieval)
+    heads = ("language", "pairs", f"translations found, % ({found.pivot}, {teacher})")
+    _print(Table.of("", heads, lines), console)

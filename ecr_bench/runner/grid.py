@@ -59,6 +59,7 @@ class Grid:
         train = self.train(recipe, arm.size, seed, f"train {name}")
         exp, inputs = self.experiment, self.stages[train].inputs
         scoring = ScoreSettings(
+            tasks=exp.tasks,
             precisions=recipe.precisions or exp.precisions,
             batch_tokens=exp.scoring.batch_tokens,
             seen=exp.seen_languages,
@@ -224,6 +225,7 @@ class Grid:
             precision=(*recipe.precisions, "fp32")[0],
             batch_tokens=exp.scoring.batch_tokens,
             sts_path=exp.geometry.sts_path,
+            sts_revision=exp.geometry.sts_revision,
             sts_pairs=exp.geometry.sts_pairs,
         )
         needs = {role: inputs[role] for role in ("base", "items", "anchors") if role in inputs}
