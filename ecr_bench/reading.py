@@ -18,6 +18,14 @@ _OTHER_MARKS = {
 """Encoding -> the bytes such a file starts with; UTF-32 first, whose mark starts with that of UTF-16."""
 
 
+def user_path(given: str) -> Path:
+    """The path a user means, ``~`` being their home folder; UserError where there is no such user."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise UserError(f"{given}: there is no such user") from None
+
+
 def read_bytes(path: Path) -> bytes:
     """UserError where there is no such file, or it is a folder or cannot be read."""
     try:

@@ -16,7 +16,7 @@ from ecr_bench.corpora.base import Corpus, from_rows
 from ecr_bench.corpora.columns import ColumnOptions, Columns
 from ecr_bench.errors import UserError
 from ecr_bench.names import repeated
-from ecr_bench.reading import json_lines, read_bytes, read_text
+from ecr_bench.reading import json_lines, read_bytes, read_text, user_path
 from ecr_bench.sections import CorpusConfig
 
 Record = tuple[str, dict[str, Any]]
@@ -35,7 +35,7 @@ def build(config: CorpusConfig, options: Options) -> Corpus:
     Raises UserError ``FILE:LINE: reason`` for a malformed line, and for an empty file, a missing column,
     a language without text or a requested language that is not there.
     """
-    path = Path(options.path).expanduser()
+    path = user_path(options.path)
     if path.suffix.lower() not in READERS:
         raise UserError(f"{path}: unknown ending {path.suffix!r}: allowed are {', '.join(sorted(READERS))}")
     records = list(READERS[path.suffix.lower()](path))
