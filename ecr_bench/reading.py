@@ -19,11 +19,14 @@ _OTHER_MARKS = {
 
 
 def user_path(given: str) -> Path:
-    """The path a user means, ``~`` being their home folder; UserError where there is no such user."""
+    """The path a user means, ``~`` being their home folder; UserError where no file can have it."""
     try:
-        return Path(given).expanduser()
-    except RuntimeError:
-        raise UserError(f"{given}: there is no such user") from None
+        path = Path(given).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "there is no such user"
+        raise UserError(f"{given!r:.80}: no path of a file: {reason.lower()}") from None
+    return path
 
 
 def read_bytes(path: Path) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from ecr_bench import config
@@ -237,6 +239,12 @@ def test_labels_become_file_names_that_fit_and_differ():
 
 
 CODES = sorted({language(code) for code in FLORES} | {language(code) for code in ("deu", "jp", "zho_Hant", "acm_Arab")})
+
+
+def test_an_error_is_one_line_whatever_it_quotes():
+    error = UserError("file\r\nwith \x00, \x1b[31m, \udcff and größe 灯")
+    assert str(error) == r"file with \x00, \x1b[31m, \udcff and größe 灯"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 @pytest.mark.parametrize("code", CODES)
