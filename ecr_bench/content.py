@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+from ecr_bench.errors import UserError
 from ecr_bench.io import cache_dir, fingerprint, read_json, write_json
 
 LARGE = 8 * 2**20
@@ -14,6 +15,8 @@ LARGE = 8 * 2**20
 SETTLED = 2.0
 """Seconds a file must have been left alone for its hash to be kept: file systems count time in steps."""
 MISSING = "missing"
+MOST = 100_000
+"""Files and folders in a folder whose content is asked for: with more it is hardly the one that was meant."""
 
 
 def content_of(path: Path) -> str:
@@ -29,12 +32,14 @@ def content_of(path: Path) -> str:
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
-    files = ((file.relative_to(folder), file) for file in folder.rglob("*"))
-    return [
-        (place.as_posix(), file)
-        for place, file in files
-        if not any(part.startswith(".") for part in place.parts) and file.is_file()
-    ]
+    found: list[tuple[str, Path]] = []
+    for number, file in enumerate(folder.rglob("*"), 1):
+        if number > MOST:
+            raise UserError(f"{folder}: holds more than {MOST:,} files and folders: name the one that is meant")
+        place = file.relative_to(folder)
+        if not any(part.startswith(".") for part in place.parts) and file.is_file():
+            found.append((place.as_posix(), file))
+    return found
 
 
 def _hash(path: Path) -> str:

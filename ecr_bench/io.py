@@ -49,6 +49,27 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def check_folder(folder: Path, option: str) -> None:
+    """UserError that names ``option`` where nothing can be written in ``folder``; leaves no trace of the attempt."""
+    made: list[Path] = []
+    try:
+        for part in reversed([folder, *folder.parents]):
+            if not part.exists():
+                part.mkdir()
+                made.append(part)
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise UserError(f"{option} {folder}: cannot write there: {reason}; choose another folder") from None
+    finally:
+        for part in reversed(made):
+            with contextlib.suppress(OSError):
+                part.rmdir()
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside ``path``; it takes the name only if the block succeeds."""

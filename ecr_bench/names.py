@@ -117,3 +117,12 @@ def file_name(label: str, longest: int = 160) -> str:
     if simple == label and len(label) <= longest and label == label.lower() and label[:1] not in ("", "."):
         return label
     return f"{simple.lstrip('.')[:longest]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+
+
+def listed(names: Iterable[str], most: int = 20) -> str:
+    """``names`` from outside on one line, however odd, long and many they are."""
+    names = list(names)
+    odd = [not name.isprintable() or len(name) > LONGEST_PART for name in names]
+    shown = [f"{name!r:.{LONGEST_PART}}" if is_odd else name for name, is_odd in zip(names, odd, strict=True)]
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(shown[:most]) + more

@@ -6,7 +6,6 @@ identity: then it writes what the name stands for.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, SerializationInfo
@@ -15,6 +14,7 @@ from pydantic_core import PydanticSerializationError
 from ecr_bench.content import content_of
 from ecr_bench.errors import UserError
 from ecr_bench.hub import commit_of
+from ecr_bench.reading import user_path
 
 PACKAGED = "package:"
 """Prefix of models that come by pip, whose code names their hash (methods/packaged.py)."""
@@ -38,7 +38,7 @@ def as_identity(info: SerializationInfo) -> bool:
 
 def data_counts(path: str) -> str:
     """What a file or folder of data stands for; empty for none."""
-    return f"content {content_of(Path(path).expanduser())}" if path else ""
+    return f"content {content_of(user_path(path))}" if path else ""
 
 
 def model_counts(model: str, revision: str = "", who: str = "") -> str:
@@ -48,7 +48,7 @@ def model_counts(model: str, revision: str = "", who: str = "") -> str:
     """
     if model.startswith(PACKAGED):
         return model
-    folder = Path(model).expanduser()
+    folder = user_path(model)
     if folder.is_dir():
         return f"content {content_of(folder)}"
     return f"{model}@{commit_of(model, revision, who=who or f'model {model!r}')}"
@@ -56,6 +56,6 @@ def model_counts(model: str, revision: str = "", who: str = "") -> str:
 
 def data_set_counts(path: str, revision: str = "", who: str = "") -> str:
     """The same for a data set; a file counts as well."""
-    if not path or Path(path).expanduser().exists():
+    if not path or user_path(path).exists():
         return data_counts(path)
     return f"{path}@{commit_of(path, revision, 'dataset', who or f'data set {path!r}')}"

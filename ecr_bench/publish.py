@@ -11,7 +11,7 @@ from ecr_bench import __version__
 from ecr_bench.config import Experiment
 from ecr_bench.device import check_device
 from ecr_bench.errors import UserError
-from ecr_bench.io import fingerprint, write_text
+from ecr_bench.io import check_folder, fingerprint, write_text
 from ecr_bench.report.export import ABLATION_FIGURE, ABLATION_TEXT, to_markdown, write_ablation
 from ecr_bench.report.page import FILE as PAGE
 from ecr_bench.report.page import write_page
@@ -66,6 +66,7 @@ def finish(
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: must be 1 or more")
     check_device(experiment)
+    check_folder(out / experiment.name, "--out")
     plan, store = make_plan(experiment), Store(out)
     check_data(plan, store, console)
     execute(plan.stages, store, console, workers or default_workers(), plugins)

@@ -18,6 +18,17 @@ _OTHER_MARKS = {
 """Encoding -> the bytes such a file starts with; UTF-32 first, whose mark starts with that of UTF-16."""
 
 
+def user_path(given: str) -> Path:
+    """The path a user means, ``~`` being their home folder; UserError where no file can have it."""
+    try:
+        path = Path(given).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "there is no such user"
+        raise UserError(f"{given!r:.80}: no path of a file: {reason.lower()}") from None
+    return path
+
+
 def read_bytes(path: Path) -> bytes:
     """UserError where there is no such file, or it is a folder or cannot be read."""
     try:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from ecr_bench import config
+from ecr_bench.cli import main
 from ecr_bench.errors import UserError
+from ecr_bench.evaluation.languages import FLORES, language
 from ecr_bench.names import file_name, language_code, run_name
 from ecr_bench.results.claims_file import load_claims
 from ecr_bench.runner.plan import make_plan
@@ -232,3 +236,45 @@ def test_labels_become_file_names_that_fit_and_differ():
     assert names[0] == labels[0]
     assert len({name.lower() for name in names}) == len(labels)
     assert all(0 < len(name.encode()) < 200 and "/" not in name and not name.startswith(".") for name in names)
+
+
+CODES = sorted({language(code) for code in FLORES} | {language(code) for code in ("deu", "jp", "zho_Hant", "acm_Arab")})
+
+
+def test_an_error_is_one_line_whatever_it_quotes():
+    error = UserError("file\r\nwith \x00, \x1b[31m, \udcff and größe 灯")
+    assert str(error) == r"file with \x00, \x1b[31m, \udcff and größe 灯"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_the_codes_of_benchmarks_are_language_codes(code):
+    assert language_code(code) == code
+
+
+COMMANDS = [
+    ["run", "tiny", "--out", "FILE"], ["run", "tiny", "--out", "FILE/x"], ["run", "tiny", "--out", "n" * 300],
+    ["run", ""], ["run", "/"], ["run", "x.yaml"], ["run", "\udcff"], ["run", "tiny", "--set", ""],
+    ["run", "tiny", "--workers", "0"], ["run", "tiny", "--workers", "nan"], ["run", "tiny", "--workers", "1.5"],
+    ["run", "tiny", "--workers", "true"], ["run", "tiny", "--set", "=1"], ["run", "tiny", "--set", "name=x/y"],
+    ["run", "tiny", "--plugin", "FILE"], ["run", "tiny", "--plugin", "/"], ["ablate", ""], ["ablate", "quick"],
+    ["ablate", "count", "--set", "finetune.steps=true"], ["ablate", "count", "--set", "cells=[]"],
+    ["board", "nothing"], ["board", "quick", "--out", "FILE"], ["claims", "x", "--claims", "/"], ["compare", "a", "b"],
+    ["data", ""], ["data", "files"], ["data", "files", "--set", "path=/"], ["data", "files", "--set", "path=3"],
+    ["data", "files", "--set", "path=~nobodyhere/a.jsonl"], ["data", "sib200", "--set", "path=~nobodyhere/a"],
+    ["data", "intents", "--rows", "true"], ["data", "intents", "--languages", "EN"],
+    ["data", "intents", "--teacher", "x"], ["eval", "/", "xcopa"], ["eval", "/tmp", "xcopa", "--seen", "../x"],
+    ["export", "x", "FILE", "--run", "nothing"],
+    ["generate", "/", "x"], ["score", "FILE", "all"], ["nothing"], [], ["run", "--nothing"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda a: " ".join(a)[:60].encode("ascii", "replace").decode())
+def test_odd_command_lines_are_one_line_and_exit_2(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").write_text("x")
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    said = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 2 and len(said) == 1 and said[0].startswith("ecr-bench: error: "), said
+    assert [path.name for path in tmp_path.iterdir()] == ["FILE"]

@@ -287,6 +287,29 @@ def test_a_vector_that_is_not_finite_is_refused_and_not_kept(tmp_path) -> None:
     assert after.seen == ["good"]
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda vectors: vectors[:, :5], r"shape \(20, 5\), not \(20, 8\)"),
+        (lambda vectors: vectors[:-1], r"shape \(19, 8\), not \(20, 8\)"),
+        (lambda vectors: vectors[0], r"shape \(8,\), not"),
+        (lambda vectors: np.ones_like(vectors), "one and the same vector for 20 different texts"),
+        (lambda vectors: np.full_like(vectors, np.inf), "not finite"),
+        (lambda vectors: [[1.0], [1.0, 2.0]], "gives list, not an array"),
+        (lambda vectors: None, "gives NoneType, not an array|shape"),
+        (lambda vectors: ["a"] * 20, "gives list, not an array"),
+    ],
+)
+def test_what_is_no_embedding_is_one_line(tmp_path, change, message) -> None:
+    class Odd(HashTeacher):
+        def embed(self, texts, on_progress=None):
+            return change(super().embed(texts))
+
+    with pytest.raises(UserError, match=message) as caught:
+        embed_cached(Odd(), [f"text {i}" for i in range(20)], tmp_path)
+    assert "\n" not in str(caught.value) and "'hash'" in str(caught.value)
+
+
 def test_unwritable_cache_is_a_user_error(tmp_path) -> None:
     (tmp_path / "embeddings").write_text("a file where a folder should be")
     with pytest.raises(UserError, match="cannot write"):

@@ -8,7 +8,7 @@ from typing import Any
 
 from ecr_bench.corpora.base import SPLITS, RawRow
 from ecr_bench.errors import UserError
-from ecr_bench.names import language_code
+from ecr_bench.names import language_code, listed
 from ecr_bench.section import Section
 
 ROLES = ("text", "lang", "meaning", "label", "unit", "split")
@@ -57,7 +57,7 @@ class Columns:
                 names[role] = name
             elif named or role == "text" or (role == "lang" and not language):
                 raise UserError(
-                    f"{source}: no column {name!r} (corpus.options.{role}): columns here are {', '.join(present)}"
+                    f"{source}: no column {name!r} (corpus.options.{role}): columns here are {listed(present)}"
                 )
         if language:
             names.pop("lang", None)

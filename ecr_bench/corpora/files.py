@@ -15,8 +15,8 @@ from pydantic import Field
 from ecr_bench.corpora.base import Corpus, from_rows
 from ecr_bench.corpora.columns import ColumnOptions, Columns
 from ecr_bench.errors import UserError
-from ecr_bench.names import repeated
-from ecr_bench.reading import json_lines, read_bytes, read_text
+from ecr_bench.names import listed, repeated
+from ecr_bench.reading import json_lines, read_bytes, read_text, user_path
 from ecr_bench.sections import CorpusConfig
 
 Record = tuple[str, dict[str, Any]]
@@ -35,7 +35,7 @@ def build(config: CorpusConfig, options: Options) -> Corpus:
     Raises UserError ``FILE:LINE: reason`` for a malformed line, and for an empty file, a missing column,
     a language without text or a requested language that is not there.
     """
-    path = Path(options.path).expanduser()
+    path = user_path(options.path)
     if path.suffix.lower() not in READERS:
         raise UserError(f"{path}: unknown ending {path.suffix!r}: allowed are {', '.join(sorted(READERS))}")
     records = list(READERS[path.suffix.lower()](path))
@@ -77,16 +77,16 @@ def _parquet(path: Path) -> Iterator[Record]:
     try:
         file = pq.ParquetFile(io.BytesIO(read_bytes(path)))
         _check_header(path, file.schema_arrow.names)
-        table = file.read()
-    except pa.ArrowException as error:
-        raise UserError(f"{path}: not a Parquet file") from error
-    for number, record in enumerate(table.to_pylist(), 1):
+        records = file.read().to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # Arrow reports damage as any of these
+        raise UserError(f"{path}: not a Parquet file, or a damaged one") from error
+    for number, record in enumerate(records, 1):
         yield f"{path}:row {number}", record
 
 
 def _check_header(path: Path, names: Sequence[str]) -> None:
     if (twice := repeated(names)) is not None:
-        raise UserError(f"{path}: two columns are called {twice!r:.60}: columns here are {', '.join(names):.200}")
+        raise UserError(f"{path}: two columns are called {twice!r:.60}: columns here are {listed(names)}")
 
 
 READERS: dict[str, Callable[[Path], Iterator[Record]]] = {

@@ -11,7 +11,7 @@ from pydantic import Field
 from ecr_bench.corpora.base import RawRow, chosen_languages
 from ecr_bench.errors import UserError
 from ecr_bench.names import language_code
-from ecr_bench.reading import json_lines
+from ecr_bench.reading import json_lines, user_path
 from ecr_bench.section import Section
 from ecr_bench.sections import CorpusConfig
 
@@ -69,7 +69,7 @@ def read_languages(
 
 
 def _root(value: str) -> Path:
-    path = Path(value).expanduser()
+    path = user_path(value)
     if not path.is_dir():
         raise UserError(f"corpus.options.path: no such folder: {path}")
     return path

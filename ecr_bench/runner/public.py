@@ -23,6 +23,7 @@ from ecr_bench.evaluation.public import check_conditioning, public_tasks
 from ecr_bench.evaluation.public_families import FAMILIES
 from ecr_bench.evaluation.run import evaluate
 from ecr_bench.io import fingerprint
+from ecr_bench.names import language_code
 from ecr_bench.precision import PRECISIONS
 from ecr_bench.precision.adapted import has_adapter, load_adapted
 from ecr_bench.precision.dense import check_folder
@@ -99,6 +100,11 @@ def prepare(asked: Evaluation) -> Prepared:
     if not asked.names:
         raise UserError(f"name at least one public task: allowed are {', '.join(FAMILIES)}")
     PRECISIONS.get(asked.precision)
+    for lang in asked.seen:
+        try:
+            language_code(lang)
+        except ValueError as error:
+            raise UserError(f"--seen: {error}") from None
     _check_model(asked.model)
     tasks, manager = public_tasks(asked.names, asked.data_dir, asked.limit)
     lm = open_model(asked.model, asked.precision, asked.ecr, asked.max_length)

@@ -18,6 +18,8 @@ from ecr_bench.source_code import code_of
 from ecr_bench.teachers.base import Progress, Teacher
 
 DIGEST = 32
+SAME = 10
+"""Different texts that no teacher gives one vector for."""
 CHUNK = 2048
 """Texts embedded between two writes: what a kill can lose."""
 
@@ -120,7 +122,8 @@ def embed_cached(
         (N, teacher.dim) float32.
 
     Raises:
-        UserError: the cache cannot be written, or the teacher gives a vector that is not finite.
+        UserError: the cache cannot be written, or the teacher gives a vector that is not finite or has another
+            dimension, or one vector for all texts.
     """
     folder = (root or cache_dir()) / "embeddings" / cache_key(teacher)
     store = _stores.setdefault((folder.absolute(), teacher.dim), EmbeddingStore(folder.absolute(), teacher.dim))
@@ -139,7 +142,10 @@ def embed_cached(
                 _fill(teacher, store, {digest: distinct[digest] for digest in missing}, len(texts), on_progress)
     if on_progress is not None:
         on_progress(len(texts))
-    return store.read(digests)
+    vectors = store.read(digests)
+    if len(distinct) >= SAME and (vectors == vectors[0]).all():
+        raise UserError(f"teacher {teacher.name!r} gives one and the same vector for {len(distinct):,} different texts")
+    return vectors
 
 
 def _fill(
@@ -151,9 +157,14 @@ def _fill(
         part = digests[start : start + CHUNK]
         before = total - len(digests) + start
         progress = None if on_progress is None else partial(_shifted, on_progress, before)
-        vectors = teacher.embed([missing[digest] for digest in part], progress)
+        given = teacher.embed([missing[digest] for digest in part], progress)
+        try:
+            vectors = np.asarray(given, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"teacher {teacher.name!r} gives {type(given).__name__}, not an array: {error}") from error
         if vectors.shape != (len(part), teacher.dim):
-            raise ValueError(f"teacher {teacher.name}: shape {vectors.shape}, expected {(len(part), teacher.dim)}")
+            expected = (len(part), teacher.dim)
+            raise UserError(f"teacher {teacher.name!r} gives vectors of the shape {vectors.shape}, not {expected}")
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if bad.size:
             text = missing[part[int(bad[0])]]
