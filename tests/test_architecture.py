@@ -68,10 +68,13 @@ LANGUAGE_CODES = {"items/pairs.py"}
 """Where a hyphen is that of a language code or of a pair of them."""
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+BESIDE = [path for name in ("tests", "benchmarks", "docs", "examples") for path in sorted((ROOT / name).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", [*FILES, *BESIDE], ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_name_of_an_arm_is_cut(path):
     """An arm is a value: who wants its method or size asks it (arm.py)."""
-    if str(path.relative_to(PACKAGE)) not in LANGUAGE_CODES:
+    if (path.is_relative_to(PACKAGE) and str(path.relative_to(PACKAGE)) not in LANGUAGE_CODES) or path in BESIDE:
         assert cuts_of_names(ast.parse(path.read_text(encoding="utf-8"))) == []
 
 
