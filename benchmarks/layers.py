@@ -18,7 +18,6 @@ from typing import Any
 import pandas as pd
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from ecr_bench.config import AnchorsConfig, CorpusConfig, ProjectionConfig, TeacherConfig
 from ecr_bench.corpora.registry import build
@@ -36,6 +35,7 @@ from ecr_bench.quiet import quiet_libraries
 from ecr_bench.runner.provenance import cpu, gpu
 from ecr_bench.sizes import PretrainedSize
 from ecr_bench.source_code import installed_version
+from ecr_bench.table import Table, print_table
 from ecr_bench.teachers.cache import embed_cached
 from ecr_bench.teachers.registry import create
 
@@ -142,12 +142,9 @@ def _report(
 ) -> None:
     name = options.model.removeprefix("package:").replace("/", "_")
     english = "nearest English neighbour is the translation"
-    table = Table(title=f"{name}: {options.rows} texts fitted, {options.held_out} held out; {english} of {pairs}")
-    for column in rows[0]:
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console(width=130).print(table)
+    title = f"{name}: {options.rows} texts fitted, {options.held_out} held out; {english} of {pairs}"
+    lines = (tuple("" if value is None else str(value) for value in row.values()) for row in rows)
+    print_table(Table.of(title, rows[0], lines), Console(width=130))
     result = {
         "model": options.model, "rows": options.rows, "held_out": options.held_out, "pairs": pairs,
         "anchors": anchors.config.k, "codes": 4, "forward_seconds": seconds, "layers": rows,

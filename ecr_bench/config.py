@@ -6,7 +6,8 @@ allowed ones.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
@@ -68,6 +69,8 @@ class GeometryConfig(Section):
     """Whether finished cells are measured beside accuracy (docs/geometry.md): about two seconds a cell of ``quick``."""
     sts_path: str = ""
     """Sentence pairs with human scores: a folder of LANG/test.jsonl or a data set (evaluation/sts.py); empty: none."""
+    sts_revision: str = ""
+    """Branch, tag or commit, for a data set on the hub; empty: ``main``. The commit it is at counts, not its name."""
     sts_pairs: int = Field(default=300, ge=2)
     """Sentence pairs of each language, at most."""
 
@@ -193,12 +196,20 @@ def parse(raw: Any, source: str) -> Experiment:
         raise UserError(f"{source}: an experiment must be a mapping with keys {', '.join(Experiment.model_fields)}")
     from ecr_bench.owners import check_options  # owners declare their options with what is here
 
-    try:
-        experiment = Experiment.model_validate(raw)
-    except ValidationError as error:
-        raise UserError(f"{source}: {one_line(error, Experiment)}") from None
+    experiment = checked(Experiment, raw, source)
     check_options(experiment, source)
     return experiment
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def checked(kind: type[SectionT], raw: Mapping[str, Any], source: str) -> SectionT:
+    """A section of plain values; UserError names ``source``, the key and what is allowed."""
+    try:
+        return kind.model_validate(dict(raw))
+    except ValidationError as error:
+        raise UserError(f"{source}: {one_line(error, kind)}") from None
 
 
 def one_line(error: ValidationError, root: type[BaseModel]) -> str:

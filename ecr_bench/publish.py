@@ -12,14 +12,12 @@ from ecr_bench.config import Experiment
 from ecr_bench.device import check_device
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint, write_text
-from ecr_bench.report.ablation import draw_ablation
-from ecr_bench.report.compare import compare_table
-from ecr_bench.report.markdown import to_markdown
+from ecr_bench.report.export import ABLATION_FIGURE, ABLATION_TEXT, to_markdown, write_ablation
 from ecr_bench.report.page import FILE as PAGE
 from ecr_bench.report.page import write_page
-from ecr_bench.report.tables import Table
+from ecr_bench.report.tables import compare_table
 from ecr_bench.report.tensorboard import write_tensorboard
-from ecr_bench.report.terminal import print_board, print_claims, print_measures
+from ecr_bench.report.terminal import print_run
 from ecr_bench.results.ablation import build_result
 from ecr_bench.results.ablation_schema import Layout
 from ecr_bench.results.board import build_board
@@ -45,34 +43,33 @@ from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.preflight import check_data
 from ecr_bench.runner.provenance import provenance
 from ecr_bench.runner.store import Store
+from ecr_bench.table import Table
 
 MARKDOWN = "board.md"
-ABLATION_FILES = ("ablation.md", "ablation.png", "ablation.html")
-DRAWN = (MARKDOWN, PAGE, *ABLATION_FILES)
+DRAWN = (MARKDOWN, PAGE, ABLATION_TEXT, ABLATION_FIGURE)
 """What is drawn from a run and stands beside its data."""
 
 
 def run_and_publish(
     experiment: Experiment, out: Path, console: Console, workers: int | None = None, plugins: tuple[str, ...] = ()
 ) -> Run:
-    """Run what is missing, then write ``out/<name>/`` and print the leaderboard."""
+    """Run what is missing, then write ``out/<name>/`` and print it."""
+    run = finish(experiment, out, console, workers, plugins)
+    print_run(run, console, out / experiment.name / PAGE)
+    return run
+
+
+def finish(
+    experiment: Experiment, out: Path, console: Console, workers: int | None = None, plugins: tuple[str, ...] = ()
+) -> Run:
+    """Run what is missing, then write ``out/<name>/``."""
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: must be 1 or more")
     check_device(experiment)
     plan, store = make_plan(experiment), Store(out)
     check_data(plan, store, console)
     execute(plan.stages, store, console, workers or default_workers(), plugins)
-    folder = out / experiment.name
-    run = publish(plan, store, folder)
-    if run.claims:
-        print_claims(run.claims, console)
-    print_board(run.board, console)
-    print_measures(run.measures, console)
-    console.print(
-        f"\nWritten to [bold]{folder}[/]: {PAGE}, board.md, board.json, claims.json, measures.json, records.parquet, "
-        "tensorboard/"
-    )
-    return run
+    return publish(plan, store, out / experiment.name)
 
 
 def publish(plan: Plan, store: Store, folder: Path) -> Run:
@@ -112,19 +109,24 @@ def collect_run(plan: Plan, store: Store) -> Run:
         arms,
         cells,
         collect_surface(plan, store),
-        {**provenance(plan.experiment), "fingerprints": collect_fingerprints(plan, store)},
+        {**provenance(plan.experiment, _pinned(plan)), "fingerprints": collect_fingerprints(plan, store)},
         [*collect_notes(plan, store), *divergence_note(cells)],
     )
     return Run(board.name, arms, board, cells, collect_measures(plan, store), own_records=records)
 
 
+def _pinned(plan: Plan) -> list[str]:
+    """Names of the hub that anything of the plan rests on, with the commits that were read."""
+    return sorted(set[str]().union(*(stage.identity.pinned for stage in plan.stages.values())))
+
+
 def draw(run: Run, folder: Path) -> None:
     """Write what is drawn from a run whose data files are in ``folder``, then seal it."""
-    write_text(folder / MARKDOWN, to_markdown(run.board, run.measures, run.claims))
-    for name in ABLATION_FILES:
+    write_text(folder / MARKDOWN, to_markdown(run))
+    for name in (ABLATION_TEXT, ABLATION_FIGURE):
         (folder / name).unlink(missing_ok=True)
     if run.ablation is not None:
-        draw_ablation(folder, run.ablation)
+        write_ablation(folder, run.ablation)
     write_page(run, folder)
     run.seal(folder, DRAWN)
 
@@ -153,14 +155,11 @@ def ablate_and_publish(
 ) -> Run:
     """Run what is missing, publish the board of all cells, and beside it the table and plots of the axis."""
     folder = out / ablation.experiment.name
-    run = run_and_publish(ablation.experiment, out, console, workers, plugins)
+    run = finish(ablation.experiment, out, console, workers, plugins)
     run = replace(run, ablation=build_result(Layout.planned(ablation), run.board, run.records(), run.measures))
     run.write_data(folder)
     draw(run, folder)
-    assert run.ablation is not None
-    for line in run.ablation.findings:
-        console.print(line, markup=False)
-    console.print(f"Written to [bold]{folder}[/]: ablation.md, ablation.png, ablation.html, ablation.json")
+    print_run(run, console, folder / PAGE)
     return run
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -40,6 +40,9 @@ from ecr_bench.results.files import (
 from ecr_bench.results.schema import Board
 from ecr_bench.results.timings import Timing
 from ecr_bench.types import Measure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DATA = (RECORDS, CELLS, MEASURES, TIMINGS, BOARD, CLAIMS, ABLATION)
 
@@ -195,7 +198,11 @@ class Run:
         forward = found is not None and (found.a, found.precision) == (a.arm, a.precision)
         return {"p_holm": found and found.p_holm, "verdict": found.verdict if found and forward else None}
 
-    def figure(self, name: str) -> Any:
-        """A figure of the page by name; UserError lists the names."""
+    def figure(self, name: str, columns: int = 3) -> Figure:
+        """A figure of the page by name, as a matplotlib figure with at most ``columns`` panels side by side.
+
+        UserError lists the names, or says that this run has nothing to draw.
+        """
         drawing = importlib.import_module("ecr_bench.report.figures")  # loaded only by who draws
-        return drawing.figure_of(self, name)
+        figure: Figure = drawing.figure_of(self, name, columns)
+        return figure

@@ -103,6 +103,21 @@ def test_importing_the_package_loads_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+def test_how_a_run_is_shown_takes_twelve_files_and_one_renderer_of_each_kind():
+    assert len(list((PACKAGE / "report").glob("*.py"))) <= 12
+    users = {
+        name: {
+            str(path.relative_to(PACKAGE))
+            for path in FILES
+            if re.search(rf"^ *(from|import) {name}\b", path.read_text(), re.M)
+        }
+        for name in ("rich.table", "matplotlib", "jinja2")
+    }
+    assert users["rich.table"] == {"table.py"} and users["jinja2"] == {"report/page.py"}
+    drawn = {path for path in users["matplotlib"] if path != "run.py"}  # run.py names the type alone
+    assert drawn == {f"report/{name}.py" for name in ("drawing", "plots", "svg", "figures")}
+
+
 def test_files_stay_small():
     assert not [str(path) for path in FILES if len(path.read_text().splitlines()) > 400]
 

@@ -32,7 +32,7 @@ from ecr_bench.methods.teacher_logits import load_teacher
 from ecr_bench.precision import PRECISIONS
 from ecr_bench.publish import publish
 from ecr_bench.quiet import quiet_libraries
-from ecr_bench.report.terminal import print_board
+from ecr_bench.report.terminal import print_run
 from ecr_bench.run import Run
 from ecr_bench.runner.perform import run_stage
 from ecr_bench.runner.plan import make_plan
@@ -115,7 +115,7 @@ def test_it_has_no_accuracy_rank_or_contrast(done: Done) -> None:
 def test_every_way_to_see_the_board_says_so(done: Done) -> None:
     folder, label = done.out / "diverging", next(iter(reasons(done.run)))
     screen = io.StringIO()
-    print_board(done.run.board, Console(file=screen, width=200))
+    print_run(done.run, Console(file=screen, width=200))
     page = (folder / "report.html").read_text()
     for text in (screen.getvalue(), (folder / "board.md").read_text(), page, (folder / "board.json").read_text()):
         assert label in text and "diverged" in text and "are not finite" in text
@@ -285,7 +285,7 @@ def test_a_precision_that_cannot_hold_a_model_is_marked_alone(
         return scorer
 
     monkeypatch.setattr(scorers, "open_scorer", overflowing)
-    settings = ScoreSettings(precisions=("fp32", "bf16"), batch_tokens=512, seen=("de",))
+    settings = ScoreSettings(tasks=("intent",), precisions=("fp32", "bf16"), batch_tokens=512, seen=("de",))
     inputs = ScoreInputs(train=tmp_path / "train", items=tmp_path / "items")
     costs = ScoreStage.run(settings, inputs, tmp_path / "out", lambda done, total: None).precisions
     assert "are not finite" in costs["bf16"].diverged and not costs["fp32"].diverged

@@ -16,7 +16,7 @@ from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.io import read_json, write_json
-from ecr_bench.report.public import against_chance, summary
+from ecr_bench.results.public import against_chance, summary
 from tests.public_sets import tiny_model, write_set
 from tests.test_cli import fails
 

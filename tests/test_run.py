@@ -81,8 +81,8 @@ def test_comparing_two_arms_gives_the_boards_numbers(made: Made, folder: Path) -
 def test_arms_and_figures_are_looked_up_by_name(folder: Path) -> None:
     run = eb.Run.load(folder)
     assert run.arm("ecr-1x[a.b=[1]]").settings == (("a.b", "[1]"),)
-    assert run.figure("splits").panels
-    with pytest.raises(UserError, match=r"unknown figure 'pie': allowed are .*headline"):
+    assert run.figure("accuracy").axes
+    with pytest.raises(UserError, match=r"unknown figure 'pie': allowed are .*differences"):
         run.figure("pie")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ecr_bench.report.markdown import render
-from ecr_bench.report.tables import Table, percent, with_side
+from ecr_bench.formats import percent, with_side
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.schema import Board
+from ecr_bench.table import Table, to_markdown
 
 
 def model_card(board: Board, meta: dict[str, Any], cost: CellCosts) -> str:
@@ -31,7 +31,7 @@ Arm `{meta["arm"]}` of the ecr-bench run `{meta["run"]}` (seed {meta["seed"]}).
 {origin}{sizes} parameters (model, and projection with anchors after the plus); {cost.extra_tokens} control tokens
 a prompt. No teacher is needed.
 
-{render(table)}
+{to_markdown(table)}
 
 ## Use
 

@@ -55,6 +55,8 @@ class CorpusCard:
     """Rows per language and split."""
     labels: int
     meanings: int
+    aligned: int
+    """Rows whose meaning a row of another language has as well: what the split can keep together."""
     duplicates_dropped: int
     """Rows whose normalised text the same language and split already had."""
     cross_split_duplicates_dropped: int
@@ -243,6 +245,7 @@ def finish(rows: list[RawRow], dropped: Deduplicator, *, config: CorpusConfig, s
         languages=dict(sorted(languages.items())),
         labels=len(set(data["label"])),
         meanings=len(set(data["meaning"])),
+        aligned=_aligned(rows),
         duplicates_dropped=dropped.within,
         cross_split_duplicates_dropped=dropped.across,
         fingerprint=digest.hexdigest()[:16],
@@ -250,6 +253,13 @@ def finish(rows: list[RawRow], dropped: Deduplicator, *, config: CorpusConfig, s
     from datasets import Dataset
 
     return Corpus(Dataset(table), card)
+
+
+def _aligned(rows: list[RawRow]) -> int:
+    languages: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        languages[row.meaning].add(row.lang)
+    return sum(len(languages[row.meaning]) > 1 for row in rows)
 
 
 def from_rows(

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import json
 
-import rich.box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from ecr_bench.corpora.base import SPLITS, Corpus
+from ecr_bench.table import Table, print_table
 
 EXAMPLE_LANGUAGES, EXAMPLES = 4, 2
+UNALIGNED = "without `meaning` the split cannot keep translations apart"
 
 
 def print_card(corpus: Corpus, console: Console) -> None:
     """Languages x splits, totals, duplicates dropped, licence, and two examples in each of four languages."""
     card = corpus.card
-    table = Table(title=f"corpus {card.name}", box=rich.box.SIMPLE_HEAD, show_footer=True)
-    table.add_column("language", footer="all")
-    for split in SPLITS:
-        table.add_column(split, justify="right", footer=f"{sum(n[split] for n in card.languages.values()):,}")
-    table.add_column("rows", justify="right", footer=f"{card.rows:,}")
-    for lang, counts in card.languages.items():
-        table.add_row(lang, *(f"{counts[split]:,}" for split in SPLITS), f"{sum(counts.values()):,}")
-    console.print(table)
+    lines = tuple(
+        (lang, *(f"{counts[split]:,}" for split in SPLITS), f"{sum(counts.values()):,}")
+        for lang, counts in card.languages.items()
+    )
+    totals = (f"{sum(counts[split] for counts in card.languages.values()):,}" for split in SPLITS)
+    sections = (lines, (("all", *totals, f"{card.rows:,}"),))
+    print_table(Table(f"corpus {card.name}", ("language", *SPLITS, "rows"), sections), console)
+    alone = "" if card.aligned else f"; {UNALIGNED}"
     facts = {
         "source": card.source,
         "licence": card.licence,
         "labels": f"{card.labels:,}",
         "meanings": f"{card.meanings:,}",
+        "translations by meaning": f"{card.aligned:,} of {card.rows:,} rows" + alone,
         "duplicates dropped": f"{card.duplicates_dropped:,} within a split, "
         f"{card.cross_split_duplicates_dropped:,} across splits",
         "fingerprint": card.fingerprint,

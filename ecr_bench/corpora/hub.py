@@ -12,6 +12,9 @@ from pydantic import Field
 from ecr_bench.corpora.base import SPLITS, Corpus, from_rows
 from ecr_bench.corpora.columns import ColumnOptions, Columns
 from ecr_bench.errors import UserError
+from ecr_bench.hub import commit_of
+from ecr_bench.options import read_options
+from ecr_bench.outside import data_set_counts
 from ecr_bench.sections import CorpusConfig
 
 
@@ -20,6 +23,8 @@ class Options(ColumnOptions):
 
     path: str = Field(min_length=1)
     """Data set on the hub (OWNER/NAME), or a folder saved by datasets."""
+    revision: str = ""
+    """Branch, tag or commit, for a data set on the hub; empty: ``main``. The commit it is at counts, not its name."""
     config: str | None = None
     """Configuration of the data set."""
     take: str | None = None
@@ -49,6 +54,13 @@ def build(config: CorpusConfig, options: Options) -> Corpus:
     return from_rows(rows, config=config, source=path, licence=", ".join(sorted(licences)) or "see its data card")
 
 
+def options_identity(config: CorpusConfig) -> dict[str, Any]:
+    """The options, with the data set by its content, or by the commit it is at on the hub."""
+    options = read_options(Options, config.options, "corpus.options", "corpus 'hub'")
+    counts = data_set_counts(options.path, options.revision, "corpus.options.path")
+    return {key: value for key, value in config.options.items() if key != "revision"} | {"path": counts}
+
+
 def _parts(options: Options) -> dict[str, Dataset]:
     """Split name -> data set, only ``options.take`` if that is given."""
     path = options.path
@@ -56,7 +68,8 @@ def _parts(options: Options) -> dict[str, Dataset]:
         if (Path(path) / "state.json").is_file() or (Path(path) / "dataset_dict.json").is_file():
             loaded: Any = load_from_disk(path)
         else:
-            loaded = load_dataset(path, options.config)
+            commit = None if Path(path).exists() else commit_of(path, options.revision, "dataset")
+            loaded = load_dataset(path, options.config, revision=commit)
     except Exception as error:  # each storage back end raises its own kind
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"cannot load data set {path!r}: {reason:.200}") from error

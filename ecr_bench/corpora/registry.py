@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ecr_bench.errors import UserError
 from ecr_bench.names import language_code
 from ecr_bench.options import NoOptions, options_of, read_options
+from ecr_bench.outside import data_counts
 from ecr_bench.registry import Registry
 from ecr_bench.sections import CorpusConfig
 
@@ -30,6 +31,18 @@ def languages_of(config: CorpusConfig) -> tuple[str, ...] | None:
     """
     check = getattr(sys.modules[CORPORA.get(config.name).__module__], "check_config", None)
     return None if check is None else tuple(check(config))
+
+
+def options_identity(config: CorpusConfig) -> dict[str, Any]:
+    """The options by what they stand for: ``path`` by what is in it.
+
+    A corpus whose options name more says it by a function ``options_identity(config)`` beside what it registers.
+    """
+    own = getattr(sys.modules[CORPORA.get(config.name).__module__], "options_identity", None)
+    if own is not None:
+        return dict(own(config))
+    path = config.options.get("path")
+    return {**config.options, "path": data_counts(path)} if isinstance(path, str) else config.options
 
 
 def build(config: CorpusConfig) -> Corpus:

@@ -24,11 +24,16 @@ def parallel_rows(frame: pd.DataFrame, per_language: int, seed: int = 0) -> pd.D
     rows = held_out.drop_duplicates(["lang", "meaning"])
     if rows.empty:
         return pd.DataFrame(columns=COLUMNS)
-    counts = rows["lang"].value_counts()
-    pivot = PIVOT if PIVOT in counts else min(counts[counts == counts.max()].index)
+    pivot = pivot_of(rows)
     pivots = rows[rows["lang"] == pivot].set_index("meaning")
     others = rows[(rows["lang"] != pivot) & rows["meaning"].isin(pivots.index)]
     chosen = others[others.groupby("lang").cumcount() < per_language].sort_values(["lang", "id"])
     pairs = chosen.assign(pair=range(len(chosen)), side=0)
     twins = pivots.loc[chosen["meaning"]].reset_index().assign(pair=range(len(chosen)), side=1)
     return pd.concat([pairs, twins]).sort_values(["pair", "side"])[COLUMNS].reset_index(drop=True)
+
+
+def pivot_of(rows: pd.DataFrame) -> str:
+    """English where there is any, else the language with most ``rows``."""
+    counts = rows["lang"].value_counts()
+    return PIVOT if PIVOT in counts else str(min(counts[counts == counts.max()].index))

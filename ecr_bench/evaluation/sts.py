@@ -10,6 +10,7 @@ import pandas as pd
 from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset, load_from_disk
 
 from ecr_bench.errors import UserError
+from ecr_bench.hub import commit_of
 from ecr_bench.reading import json_lines
 
 COLUMNS = ["lang", "sentence1", "sentence2", "score"]
@@ -18,7 +19,7 @@ SCORES = ("score", "similarity_score", "label")
 SPLIT = "test"
 
 
-def read_sts(path: str, languages: Sequence[str], pairs: int) -> pd.DataFrame:
+def read_sts(path: str, languages: Sequence[str], pairs: int, revision: str = "") -> pd.DataFrame:
     """At most ``pairs`` sentence pairs of each of ``languages`` that the set has, the same ones every time.
 
     Args:
@@ -27,6 +28,7 @@ def read_sts(path: str, languages: Sequence[str], pairs: int) -> pd.DataFrame:
             (OWNER/NAME) with a configuration per language.
         languages: languages a model may know.
         pairs: per language.
+        revision: branch, tag or commit of a data set on the hub; empty: ``main``.
 
     Returns a DataFrame with ``COLUMNS``, grouped by language; ``score`` is float64 on any scale.
 
@@ -34,7 +36,7 @@ def read_sts(path: str, languages: Sequence[str], pairs: int) -> pd.DataFrame:
     """
     frames = [
         pd.DataFrame(rows, columns=COLUMNS).sample(frac=1.0, random_state=0).head(pairs)
-        for lang, rows in _by_language(path, sorted(languages))
+        for lang, rows in _by_language(path, sorted(languages), revision)
         if rows
     ]
     if not frames:
@@ -45,7 +47,7 @@ def read_sts(path: str, languages: Sequence[str], pairs: int) -> pd.DataFrame:
 Row = tuple[str, str, str, float]
 
 
-def _by_language(path: str, languages: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
+def _by_language(path: str, languages: Sequence[str], revision: str) -> Iterator[tuple[str, list[Row]]]:
     folder = Path(path).expanduser()
     if any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
         yield from _from_disk(folder, languages)
@@ -55,7 +57,7 @@ def _by_language(path: str, languages: Sequence[str]) -> Iterator[tuple[str, lis
             if file.is_file():
                 yield lang, [_row(lang, record, where) for where, record in json_lines(file)]
     else:
-        yield from _from_hub(path, languages)
+        yield from _from_hub(path, languages, revision)
 
 
 def _from_disk(folder: Path, languages: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
@@ -71,10 +73,11 @@ def _from_disk(folder: Path, languages: Sequence[str]) -> Iterator[tuple[str, li
             yield lang, _rows(lang, parts[lang], str(folder))
 
 
-def _from_hub(path: str, languages: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
+def _from_hub(path: str, languages: Sequence[str], revision: str) -> Iterator[tuple[str, list[Row]]]:
     try:
-        configurations = get_dataset_config_names(path)
-        loaded = {lang: load_dataset(path, lang, split=SPLIT) for lang in languages if lang in configurations}
+        commit = None if Path(path).expanduser().exists() else commit_of(path, revision, "dataset")
+        known = set(languages) & set(get_dataset_config_names(path, revision=commit))
+        loaded = {lang: load_dataset(path, lang, split=SPLIT, revision=commit) for lang in sorted(known)}
     except Exception as error:  # each storage back end raises its own kind
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(

@@ -13,6 +13,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.items.files import REMEDY, read_task
 from ecr_bench.items.registry import TASKS, document
+from ecr_bench.items.task_files import base_file
 
 _TEXT = ("item_id", "task", "grain", "cluster", "lang", "target_lang", "text", "question", "prompt", "topic")
 SCHEMA = pa.schema([*((name, pa.string()) for name in _TEXT), ("choices", pa.list_(pa.string())), ("gold", pa.int64())])
@@ -45,10 +46,8 @@ def _inline(name: str, folder: Path) -> dict[str, Any]:
     family = rest.partition("_")[0]
     if family not in TASKS:
         raise unknown("task", name, [f"ecr_{task}_LANG" for task in TASKS])
-    own = folder / family / f"_{family}.yaml"
-    # a task of a plugin has no file here; all families are asked the same way
     return {
-        **load_yaml(own if own.is_file() else folder / "label" / "_label.yaml"),
+        **load_yaml(base_file(family, folder)),
         "task": name,
         "dataset_kwargs": {"task": name},
     }

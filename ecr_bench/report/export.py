@@ -1,7 +1,8 @@
-"""A finished board in other formats: Markdown, CSV, Parquet, and Hugging Face model-index YAML for one cell or arm."""
+"""A finished run in other formats: Markdown, CSV, Parquet, and Hugging Face model-index YAML for one cell or arm."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,103 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.io import atomic_path, write_text
-from ecr_bench.report.markdown import to_markdown
+from ecr_bench.report import tables
+from ecr_bench.report.drawing import save
+from ecr_bench.report.figures import ablation_drawing
+from ecr_bench.report.measure_tables import ablation_tables, measure_tables
+from ecr_bench.results.ablation_schema import AblationResult
 from ecr_bench.results.arms import SPLITS
+from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
 from ecr_bench.results.schema import Board
 from ecr_bench.run import Run
 from ecr_bench.statistics.panel import build_panel
+from ecr_bench.table import to_markdown as table_to_markdown
 
 FORMATS = ("terminal", "markdown", "csv", "parquet", "model-index")
+ABLATION_TEXT, ABLATION_FIGURE = "ablation.md", "ablation.png"
+READING = """\
+- *Unseen* languages have no labelled training rows (only unlabelled text); they are the headline.
+- *Coarse* tasks can be solved from a handful of codes; *fine* tasks need the text to be read.
+- Accuracy is the mean over items of a language, then over languages, then over tasks.
+- Intervals are 95 %, over clusters of items with the same meaning and, where stated, over seeds; differences are
+  paired by item. Seed variance is pooled over the arms that have two or more seeds, with t intervals.
+- *p (Holm)* is corrected over the tests of one question; controls are not corrected because all must be beaten.
+- McNemar's test ignores clusters and seeds and is therefore optimistic; it stands beside, not instead.
+- Controls cost the same number of tokens as ECR; *oracle* uses the teacher at test time and cannot be deployed."""
+
+
+def to_markdown(run: Run) -> str:
+    """``board.md``: the verdict, the leaderboards, the claims, then every table with what it takes to doubt them."""
+    board = run.board
+    precision, splits = tables.reference_precision(board), tables.splits(board)
+    leaderboards = [tables.leaderboard(board, split, precision) for split in splits]
+    detail = [
+        tables.precision_table(board, splits[0]),
+        *(tables.controls_table(board, split, precision) for split in splits),
+        tables.split_table(board, precision),
+        *tables.language_tables(board),
+        tables.baseline_table(board),
+        *tables.difference_tables(board),
+        *measure_tables(run.measures),
+    ]
+    parts = [
+        f"# {board.name}",
+        _verdict(board),
+        *map(table_to_markdown, leaderboards),
+        table_to_markdown(diverged) if (diverged := tables.diverged_table(board)) else "",
+        _claims(run.claims) if run.claims else "",
+        *(table_to_markdown(table) for table in detail if table),
+        f"## How to read this\n\n{READING}",
+        "## Notes and limits\n\n" + "\n".join(f"- {note}" for note in board.notes) if board.notes else "",
+        _provenance(board.provenance),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _verdict(board: Board) -> str:
+    verdict = board.verdict
+    lines = [f"## {verdict.question}", ""]
+    overall = verdict.by_task.get("all")
+    if overall is None:
+        return "\n".join([*lines, verdict.sentence])
+    lines.append(f"**{verdict.answer.capitalize()}.** {overall.sentence} {overall.qualification}".strip())
+    lines.append("")
+    for task, result in verdict.by_task.items():
+        if task != "all":
+            text = f"- **{task.capitalize()} tasks: {result.answer}.** {result.sentence} {result.qualification}"
+            lines.append(text.strip())
+    lines += [f"- {sentence}" for sentence in verdict.low_precision]
+    return "\n".join(lines)
+
+
+def _claims(report: ClaimsReport) -> str:
+    lines = [f"- **{r.claim.says}** {_judged(r)}" for r in report.results]
+    return table_to_markdown(tables.claims_table(report)) + "\n\n" + "\n".join(lines)
+
+
+def _judged(result: ClaimResult) -> str:
+    return result.sentence if result.finding is None else f"{result.verdict.capitalize()}. {result.sentence}"
+
+
+def ablation_to_markdown(result: AblationResult) -> str:
+    """``ablation.md``: findings, figure, tables, notes."""
+    parts = [f"# {result.name}: {result.label}", *result.findings, f"![{result.label}]({ABLATION_FIGURE})"]
+    parts += [table_to_markdown(table) for table in ablation_tables(result)]
+    parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in result.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def write_ablation(folder: Path, result: AblationResult) -> None:
+    """Write ``ablation.md`` and its figure, each atomically."""
+    save(ablation_drawing(result).figure(columns=2), folder / ABLATION_FIGURE)
+    write_text(folder / ABLATION_TEXT, ablation_to_markdown(result))
+
+
+def _provenance(provenance: dict[str, Any]) -> str:
+    if not provenance:
+        return ""
+    text = json.dumps(provenance, ensure_ascii=False, indent=2, default=str)
+    return f"## Provenance\n\n```json\n{text}\n```"
 
 
 def export_board(run: Run, format: str, cell: str | None, to: Path | None) -> None:
@@ -36,7 +127,7 @@ def export_board(run: Run, format: str, cell: str | None, to: Path | None) -> No
     if format == "model-index":
         text = model_index(run, str(cell))
     elif format == "markdown":
-        text = to_markdown(run.board, run.measures, run.claims)
+        text = to_markdown(run)
     else:
         text = rows_table(run.board).to_csv(index=False)
     if to is None:

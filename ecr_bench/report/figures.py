@@ -1,265 +1,286 @@
-"""What the page draws: each figure from a board, with a legend and the numbers as a table beside it."""
+"""The figures of a run by name. Each is a function from a run to a drawing: pages, papers and notebooks show the same.
+
+Another figure is one function here with ``@figure``, and a place in ``templates/page.html``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 
-from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from ecr_bench.arm import Arm, Role
-from ecr_bench.errors import unknown
+from ecr_bench.formats import MINUS, estimate, number, percent
+from ecr_bench.registry import Registry
 from ecr_bench.report import tables
-from ecr_bench.report.curves import Curve
-from ecr_bench.report.svg import Axis, DotRow, Line, Mark, dot_plot, line_plot, log_span, scatter_plot, span
-from ecr_bench.report.tables import Table, percent
+from ecr_bench.report.drawing import COLOURS, Drawing, Key, Plot, shape_of
+from ecr_bench.report.measure_tables import ablation_tables
+from ecr_bench.report.plots import DotRow, Level, Mark, Scale, dots, scatter
+from ecr_bench.results.ablation_schema import AblationResult, Point
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, UPPER
 from ecr_bench.results.schema import Board, Contrast, LanguageRow, Row
-from ecr_bench.results.words import interval, points
 from ecr_bench.run import Run
 
-COLOURS = 6
-FIGURES = ("headline", "splits", "languages", "controls", "precision")
-"""Figures that ``figure_of`` knows."""
-CURVE_NAMES = {"train/loss": "Training loss", "val/loss": "Validation loss", "train/grad_norm": "Gradient norm"}
+Draw = Callable[[Run], Drawing]
+Styles = dict[Arm, int]
+FIGURES = Registry("figure")
+"""Name -> function from a run to its drawing."""
 MOST_ARMS = 24
 """Arms drawn in one dot plot; the leaderboard has all."""
+MOST_LINES_BY_LANGUAGE = 4
+COSTS = (("bytes", "weights with projection and anchors, MB", "MB"), ("time", "ms per item", "ms"))
+"""What accuracy is drawn against: name, axis, unit."""
 
 
-@dataclass(frozen=True)
-class Panel:
-    title: str
-    svg: Markup
+def figure(name: str) -> Callable[[Draw], Draw]:
+    """Register a function as the figure called ``name``; the first line of its docstring says what it shows."""
+
+    def register(draw: Draw) -> Draw:
+        FIGURES.add(name, draw, (draw.__doc__ or "").strip().partition("\n")[0])
+        return draw
+
+    return register
 
 
-@dataclass(frozen=True)
-class Key:
-    """A legend entry: colour, and a shape, its outline or a line."""
+def drawing_of(run: Run, name: str) -> Drawing:
+    """UserError lists the names."""
+    from ecr_bench.report import measure_figures  # noqa: F401 - registers its figures
 
-    label: str
-    style: int = 0
-    shape: int = 0
-    hollow: bool = False
-    line: bool = False
+    drawing: Drawing = FIGURES.get(name)(run)
+    return drawing
 
 
-@dataclass(frozen=True)
-class Figure:
-    """Panels under one caption; ``tables`` hold the same numbers in words and digits."""
-
-    panels: tuple[Panel, ...]
-    caption: str
-    keys: tuple[Key, ...] = ()
-    tables: tuple[Table, ...] = field(default=())
-
-    def __bool__(self) -> bool:
-        return bool(self.panels)
+def figure_of(run: Run, name: str, columns: int = 3) -> Figure:
+    """The same as a matplotlib figure, at most ``columns`` panels side by side. UserError where the run has nothing to
+    draw."""
+    return drawing_of(run, name).figure(columns)
 
 
-def arm_styles(board: Board) -> dict[str, int]:
+def arm_styles(board: Board) -> Styles:
     """Arm -> colour 1..6, ECR first, then the plain models from large to small; all other arms are grey (0)."""
     sizes = {row.arm.size: row.parameters or 0 for row in board.rows if row.arm.role is Role.PLAIN}
-    first = (Role.MAIN, Role.PLAIN)
 
     def order(arm: Arm) -> tuple[int, int, str]:
-        return (first.index(arm.role) if arm.role in first else 2, -sizes.get(arm.size, 0), arm.name)
+        rank = tables.LEADING.index(arm.role) if arm.role in tables.LEADING else len(tables.LEADING)
+        return rank, -sizes.get(arm.size, 0), arm.name
 
     ranked = sorted({row.arm for row in board.rows if row.arm.role.competes}, key=order)
-    return {str(arm): i + 1 if i < COLOURS else 0 for i, arm in enumerate(ranked)}
+    return {arm: i + 1 if i < COLOURS else 0 for i, arm in enumerate(ranked)}
 
 
-def figure_of(run: Run, name: str) -> Figure:
-    """One figure of the page by name; UserError lists the names."""
-    if name not in FIGURES:
-        raise unknown("figure", name, FIGURES)
-    board, styles = run.board, arm_styles(run.board)
-    drawn: dict[str, Callable[[], Figure]] = {
-        "headline": lambda: headline_figure(board),
-        "splits": lambda: splits_figure(board, styles),
-        "languages": lambda: languages_figure(board, styles),
-        "controls": lambda: controls_figure(board),
-        "precision": lambda: precision_figure(board, styles),
-    }
-    return drawn[name]()
+def keys_of(styles: Styles, arms: Iterable[Arm], line: bool = False) -> tuple[Key, ...]:
+    """A legend entry for each coloured arm."""
+    return tuple(Key(str(a), styles[a], shape_of(styles[a]), line=line) for a in arms if styles.get(a))
 
 
-def shape_of(style: int) -> int:
-    return (style - 1) % 4 if style else 0
+def _titled(task: str) -> str:
+    return f"{task.capitalize()} tasks"
 
 
-def _keys(styles: dict[str, int], arms: Iterable[str]) -> tuple[Key, ...]:
-    return tuple(Key(arm, styles.get(arm, 0), shape_of(styles.get(arm, 0))) for arm in arms if styles.get(arm, 0))
+def _all_first(task: str) -> tuple[bool, str]:
+    return task != "all", task
 
 
-def _accuracy_axis(values: list[float], chance: list[float]) -> Axis:
-    low, high = span(values, chance, margin=0.04)
-    return Axis(max(0.0, low), min(1.0, high), percent=True)
+def _in_words(rows: Sequence[DotRow]) -> str:
+    return "; ".join(f"{row.label}: " + ", ".join(m.title for m in row.marks) for row in rows if row.marks)
 
 
-def headline_figure(board: Board) -> Figure:
-    """ECR minus the plain large model: every precision, coarse, fine and all."""
-    families = (HEADLINE, LOW, MIXED)
-    chosen = [c for c in board.contrasts if c.split == "unseen" and c.family in families]
-    if not chosen:
-        return Figure((), "")
-    small, large = chosen[0].a, [c.b for c in chosen if c.a == chosen[0].a and c.family == HEADLINE][-1:]
-    chosen = [c for c in chosen if c.a == small and [c.b] == large]
-    panels = _difference_panels(chosen, lambda c: c.precision if c.precision == c.precision_b else _mixed(c))
-    caption = (
-        f"{small} minus {chosen[0].b if chosen else 'the plain model'} on unseen languages, in points of accuracy with "
-        "95 % intervals. Right of the line: ECR is ahead. Filled: the interval leaves out zero."
-    )
-    return Figure(panels, caption, tables=(tables.contrast_table(chosen, "ECR minus the plain larger model"),))
+def _split_contrasts(board: Board, split: str, families: Sequence[str]) -> list[Contrast]:
+    return [c for c in board.contrasts if c.split == split and c.family in families]
 
 
-def _mixed(c: Contrast) -> str:
-    return f"{c.precision} vs {c.precision_b}"
-
-
-def controls_figure(board: Board) -> Figure:
-    """ECR minus each control and the upper bound at the reference precision."""
+@figure("differences")
+def differences(run: Run) -> Drawing:
+    """The small ECR arm minus the plain larger one, and minus each control, on unseen languages."""
+    board = run.board
+    small, large = board.verdict.small, board.verdict.large
     precision = tables.reference_precision(board)
     chosen = [
         c
-        for c in board.contrasts
-        if c.split == "unseen" and c.family in (CONTROL, UPPER) and c.precision == c.precision_b == precision
+        for family in (HEADLINE, CONTROL, UPPER)
+        for c in _split_contrasts(board, "unseen", [family])
+        if c.a == small and c.precision == c.precision_b == precision and (c.b == large or family != HEADLINE)
     ]
-    mains = dict.fromkeys(str(c.a) for c in chosen)
-    panels = _difference_panels(chosen, lambda c: str(c.b) if len(mains) == 1 else f"{c.a} \N{MINUS SIGN} {c.b}")
+    first = {c.b for c in chosen if c.family != HEADLINE}
+
+    def row(c: Contrast, rule: bool) -> DotRow:
+        return DotRow(str(c.b), (_difference(c, 1 if c.family == HEADLINE else 0),), rule and c.b in first)
+
+    panels = _difference_panels(chosen, lambda mine: [row(c, i == 1) for i, c in enumerate(mine)], small)
     caption = (
-        f"{' and '.join(mains)} minus each control on unseen languages, {precision}, in points with 95 % intervals. "
-        "Filled and right of the line: ECR beats that control. Hollow: it is not shown to."
+        f"{small} minus each arm on the left, unseen languages, {precision}: points of accuracy with 95 % intervals. "
+        "Blue: the question. Grey: controls, which ECR must beat for a gain to be its own, and the upper bound. "
+        "Hollow: no difference is shown."
     )
-    shown = tuple(tables.controls_table(board, split, precision) for split in tables.splits(board))
-    return Figure(panels, caption, tables=tuple(t for t in shown if t))
+    return Drawing("Differences", panels, caption, (), (tables.contrast_table(chosen, f"{small} minus other arms"),))
 
 
-def _difference_panels(contrasts: list[Contrast], name: Callable[[Contrast], str]) -> tuple[Panel, ...]:
-    ends = [100 * v for c in contrasts for v in (*c.ci, c.difference)]
-    axis = Axis(*span(ends, [0.0]))
+@figure("controls")
+def controls(run: Run) -> Drawing:
+    """ECR minus each control and the upper bound, on unseen and on seen languages."""
+    board, precision = run.board, tables.reference_precision(run.board)
+    chosen = [
+        c
+        for split in tables.splits(board)
+        for c in _split_contrasts(board, split, (CONTROL, UPPER))
+        if c.precision == c.precision_b == precision
+    ]
+    mains = dict.fromkeys(c.a for c in chosen)
+
+    def rows(mine: list[Contrast]) -> list[DotRow]:
+        return [
+            DotRow(
+                str(b) if len(mains) == 1 else f"{a} {MINUS} {b}",
+                tuple(_difference(c, 1 if c.split == "unseen" else 2) for c in mine if (c.a, c.b) == (a, b)),
+            )
+            for a, b in dict.fromkeys((c.a, c.b) for c in mine)
+        ]
+
+    panels = _difference_panels(chosen, rows, *mains)
+    keys = tuple(Key(f"{s} languages", 1 if s == "unseen" else 2, s != "unseen") for s in tables.splits(board))
+    shown = (tables.controls_table(board, split, precision) for split in tables.splits(board))
+    caption = f"{' and '.join(map(str, mains))} minus each control, {precision}, in points with 95 % intervals. "
+    caption += "Hollow: ECR is not shown to beat that control."
+    return Drawing("ECR minus each control", panels, caption, keys, tuple(t for t in shown if t))
+
+
+@figure("precision-differences")
+def precision_differences(run: Run) -> Drawing:
+    """The small ECR arm minus the plain larger one at every precision, on unseen languages."""
+    pair = run.board.verdict.small, run.board.verdict.large
+    chosen = [c for c in _split_contrasts(run.board, "unseen", (HEADLINE, LOW, MIXED)) if (c.a, c.b) == pair]
+    if len({(c.precision, c.precision_b) for c in chosen}) < 2:
+        return Drawing("Differences by precision")
+
+    def rows(mine: list[Contrast]) -> list[DotRow]:
+        same = [c.precision == c.precision_b for c in mine]
+        names = [c.precision if s else f"{c.precision} vs {c.precision_b}" for c, s in zip(mine, same, strict=True)]
+        return [DotRow(name, (_difference(c, 1),)) for name, c in zip(names, mine, strict=True)]
+
+    panels = _difference_panels(chosen, rows, pair[0])
+    caption = f"{pair[0]} minus {pair[1]} at each precision; int8 vs fp32: ECR in int8 against the other in fp32."
+    shown = tables.contrast_table(chosen, "ECR minus the plain larger model")
+    return Drawing("Differences by precision", panels, caption, (), (shown,))
+
+
+def _difference_panels(
+    contrasts: Sequence[Contrast], rows: Callable[[list[Contrast]], list[DotRow]], *mains: Arm | None
+) -> tuple[Plot, ...]:
+    axis = Scale.around([100 * v for c in contrasts for v in (*c.ci, c.difference)], [0.0])
     panels = []
-    for task in dict.fromkeys(c.task for c in contrasts):
-        mine = [c for c in contrasts if c.task == task]
-        rows = [DotRow(name(c), (_difference_mark(c),)) for c in mine]
-        label = f"{task} tasks. " + "; ".join(f"{name(c)} {points(c.difference)} ({interval(c.ci)})" for c in mine)
-        panels.append(Panel(f"{task.capitalize()} tasks", dot_plot(rows, axis, label, "difference in points", 0.0)))
+    for task in sorted({c.task for c in contrasts}, key=_all_first):
+        lines = rows([c for c in contrasts if c.task == task])
+        label = f"points: {mains[0]} minus \N{HORIZONTAL ELLIPSIS}" if len(mains) == 1 else "points"
+        words = f"{_titled(task)}, points. {_in_words(lines)}"
+        panels.append(dots(_titled(task), words, lines, axis, label, [Level(0.0)]))
     return tuple(panels)
 
 
-def _difference_mark(c: Contrast) -> Mark:
-    clear = c.ci[0] > 0 or c.ci[1] < 0
+def _difference(c: Contrast, style: int) -> Mark:
+    """Hollow where no difference is shown: the interval holds zero, or the correction for other tests took it away."""
+    hollow = c.verdict == "inconclusive" or c.ci[0] <= 0 <= c.ci[1]
     ci = (100 * c.ci[0], 100 * c.ci[1])
-    return Mark(100 * c.difference, 1, ci, not clear, f"{c.name}: {points(c.difference)} ({interval(c.ci)})")
+    return Mark(100 * c.difference, style, ci, hollow, f"{c.split}, {estimate(c.difference, c.ci)}", shape_of(style))
 
 
-def splits_figure(board: Board, styles: dict[str, int]) -> Figure:
-    """Unseen and seen accuracy of every arm, coarse and fine apart."""
-    precision = tables.reference_precision(board)
-    rows = [r for r in board.rows if r.precision == precision]
-    present = tables.splits(board)
+@figure("accuracy")
+def accuracy(run: Run) -> Drawing:
+    """Accuracy of every arm on unseen and on seen languages, coarse and fine apart."""
+    board, styles = run.board, arm_styles(run.board)
+    precision, present = tables.reference_precision(board), tables.splits(board)
+    chosen = [s for s in tables.arm_rows(board) if s.precision == precision]
     panels = []
-    for task in tables.tasks(board):
-        mine = [r for r in rows if r.task == task]
-        first = sorted((r for r in mine if r.split == present[0]), key=lambda r: -r.mean)[:MOST_ARMS]
-        found = {(r.arm, str(r.split)): r for r in mine}
+    for task in sorted(tables.tasks(board), key=_all_first):
+        mine = {(s.arm, s.split): s.rows[task] for s in chosen if task in s.rows}
+        leading = sorted((r for (_, split), r in mine.items() if split == present[0]), key=lambda r: -r.mean)
         lines = [
-            DotRow(
-                str(r.arm),
-                tuple(_split_mark(found[key], styles) for s in present if (key := (r.arm, str(s))) in found),
-            )
-            for r in first
+            DotRow(str(r.arm), tuple(_level(mine[r.arm, s], styles) for s in present if (r.arm, s) in mine))
+            for r in leading[:MOST_ARMS]
         ]
-        chance = [r.chance for r in mine]
-        axis = _accuracy_axis([v for r in mine for v in (r.mean, *(r.ci if r.split == present[0] else ()))], chance)
-        label = f"{task} tasks, {precision}. " + "; ".join(
-            f"{x.label} " + ", ".join(m.title for m in x.marks) for x in lines
-        )
-        svg = dot_plot(lines, axis, label, "accuracy in %; dashed: chance", chance[0] if chance else None)
-        panels.append(Panel(f"{task.capitalize()} tasks", svg))
+        ends = [v for r in mine.values() for v in (r.mean, *(r.ci if r.split == present[0] else ()))]
+        chance = [r.chance for r in leading[:1]]
+        levels, words = [Level(v) for v in chance], f"{_titled(task)}, {precision}. {_in_words(lines)}"
+        axis = Scale.of_shares(ends, chance)
+        panels.append(dots(_titled(task), words, lines, axis, "accuracy in %; dashed: chance", levels))
     keys = (Key("unseen languages, with 95 % interval", 1), Key("seen languages", 1, hollow=True))
     caption = "The distance between the two points of an arm is what it loses where it saw no labels."
-    return Figure(tuple(panels), caption, keys[: len(present)], (tables.split_table(board, precision),))
+    shown = tables.split_table(board, precision)
+    return Drawing("Unseen and seen accuracy", tuple(panels), caption, keys[: len(present)], (shown,) if shown else ())
 
 
-def _split_mark(row: Row, styles: dict[str, int]) -> Mark:
-    style = styles.get(str(row.arm), 0)
+def _level(row: Row, styles: Styles) -> Mark:
     seen = row.split == "seen"
-    return Mark(row.mean, style, None if seen else row.ci, seen, f"{row.split} {percent(row.mean)} %")
+    title = f"{row.split} {percent(row.mean)} %"
+    return Mark(row.mean, styles.get(row.arm, 0), None if seen else row.ci, seen, title)
 
 
-def languages_figure(board: Board, styles: dict[str, int], limit: int = 4) -> Figure:
-    """Main arms x languages, one panel per task family."""
-    rows = [r for r in board.by_language if r.arm.role.competes]
-    arms = [arm for arm, style in sorted(styles.items(), key=lambda pair: pair[1] or 99) if style][:limit]
-    rows = [r for r in rows if str(r.arm) in arms]
+@figure("languages")
+def languages(run: Run) -> Drawing:
+    """Accuracy of the main arms in each language, one panel per task family."""
+    board, styles = run.board, arm_styles(run.board)
+    ordered = sorted(styles, key=lambda arm: styles[arm] or 99)[:MOST_LINES_BY_LANGUAGE]
+    rows = [r for r in board.by_language if r.arm in ordered]
     chance = {r.task: r.chance for r in board.rows}
     panels, shown = [], []
     for family in dict.fromkeys(r.task for r in rows):
         mine = [r for r in rows if r.task == family]
-        axis = _accuracy_axis([r.mean for r in mine], [chance[family]])
         lines = _language_lines(mine, styles)
-        label = f"{family}. " + "; ".join(
-            f"{x.label}: " + ", ".join(m.title for m in x.marks) for x in lines if x.marks
-        )
-        svg = dot_plot(lines, axis, label, "accuracy in %; dashed: chance", chance[family])
-        panels.append(Panel(family, svg))
-        shown.append(_language_table(mine, arms, family))
+        axis = Scale.of_shares([r.mean for r in mine], [chance[family]])
+        levels, words = [Level(chance[family])], f"{family}. {_in_words(lines)}"
+        panels.append(dots(family, words, lines, axis, "accuracy in %; dashed: chance", levels))
+        shown.append(tables.languages_of(mine, ordered, family))
     items = sorted({r.n_items for r in rows})
     few = " to ".join(str(n) for n in dict.fromkeys((*items[:1], *items[-1:])))
     caption = f"Each point rests on {few} items; read the pattern, not single points."
-    return Figure(tuple(panels), caption, _keys(styles, arms), tuple(shown))
+    return Drawing("Accuracy by language and task", tuple(panels), caption, keys_of(styles, ordered), tuple(shown))
 
 
-def _language_lines(rows: list[LanguageRow], styles: dict[str, int]) -> list[DotRow]:
+def _language_lines(rows: Sequence[LanguageRow], styles: Styles) -> list[DotRow]:
     lines = []
-    for split in dict.fromkeys(r.split for r in rows):
-        lines.append(DotRow(split))
+    for split in dict.fromkeys(str(r.split) for r in rows):
         part = [r for r in rows if r.split == split]
+        lines.append(DotRow(split))
         for lang in sorted({r.lang for r in part}):
-            marks = []
-            for r in sorted((r for r in part if r.lang == lang), key=lambda r: -styles[str(r.arm)]):
-                arm = str(r.arm)
-                marks.append(Mark(r.mean, styles[arm], title=f"{arm} {percent(r.mean)} %", shape=shape_of(styles[arm])))
+            mine = sorted((r for r in part if r.lang == lang), key=lambda r: -styles[r.arm])
+            marks = (
+                Mark(r.mean, styles[r.arm], title=f"{r.arm} {percent(r.mean)} %", shape=shape_of(styles[r.arm]))
+                for r in mine
+            )
             lines.append(DotRow(lang, tuple(marks)))
     return lines
 
 
-def _language_table(rows: list[LanguageRow], arms: list[str], family: str) -> Table:
-    found = {(str(r.split), r.lang, str(r.arm)): percent(r.mean) for r in rows}
-    pairs = dict.fromkeys((str(r.split), r.lang) for r in sorted(rows, key=lambda r: (r.split != "unseen", r.lang)))
-    lines = tuple(
-        (f"{lang} ({split})", *(found.get((split, lang, arm), tables.DASH) for arm in arms)) for split, lang in pairs
-    )
-    return Table(f"{family}: accuracy in % by language", ("language", *arms), (lines,))
-
-
-def precision_figure(board: Board, styles: dict[str, int]) -> Figure:
-    """Accuracy on unseen languages against bytes and against time, coarse and fine apart."""
+@figure("precision")
+def precision(run: Run) -> Drawing:
+    """Accuracy on unseen languages against bytes and against time, at every precision."""
+    board, styles = run.board, arm_styles(run.board)
     split = tables.splits(board)[0]
-    rows = [r for r in board.rows if r.split == split and styles.get(str(r.arm))]
-    precisions = ordered_precisions({r.precision for r in rows})
+    rows = [r for r in board.rows if r.split == split and styles.get(r.arm)]
+    order = ordered_precisions(r.precision for r in rows)
     panels = []
     for task in [t for t in tables.tasks(board) if t != "all"] or tables.tasks(board):
-        for title, unit in (("bytes", "weights with projection and anchors, MB"), ("time", "ms per item")):
-            mine = [(x, r) for r in rows if r.task == task and (x := _cost(r, title))]
+        for kind, label, unit in COSTS:
+            mine = [(x, r) for r in rows if r.task == task and (x := _cost(r, kind))]
             if not mine:
                 continue
-            groups: dict[str, list[tuple[float, Mark]]] = {}
-            for x, r in sorted(mine, key=lambda pair: precisions.index(pair[1].precision)):
-                arm = str(r.arm)
-                title_ = f"{arm} {r.precision}: {percent(r.mean)} % at {x:.3g} {'MB' if title == 'bytes' else 'ms'}"
-                shape = precisions.index(r.precision) % 4
-                groups.setdefault(arm, []).append((x, Mark(r.mean, styles[arm], r.ci, False, title_, shape)))
-            y_axis = _accuracy_axis([v for _, r in mine for v in r.ci], [])
-            label = f"{task} tasks against {unit}. " + "; ".join(m.title for g in groups.values() for _, m in g)
-            x_axis = Axis(*log_span([x for x, _ in mine]), log=True)
-            svg = scatter_plot(list(groups.values()), x_axis, y_axis, label, unit)
-            panels.append(Panel(f"{task.capitalize()} tasks by {title}", svg))
-    keys = _keys(styles, dict.fromkeys(str(r.arm) for r in rows))
-    keys = tuple(Key(k.label, k.style) for k in keys) + tuple(Key(p, 0, i % 4) for i, p in enumerate(precisions))
+            groups: dict[Arm, list[tuple[float, Mark]]] = {}
+            for x, r in sorted(mine, key=lambda pair: order.index(pair[1].precision)):
+                title = f"{r.arm} {r.precision}: {percent(r.mean)} % at {number(x)} {unit}"
+                mark = Mark(r.mean, styles[r.arm], r.ci, False, title, order.index(r.precision))
+                groups.setdefault(r.arm, []).append((x, mark))
+            words = f"{_titled(task)} against {label}. " + "; ".join(m.title for g in groups.values() for _, m in g)
+            x_axis, y_axis = (
+                Scale.around_logs([x for x, _ in mine]),
+                Scale.of_shares([v for _, r in mine for v in r.ci]),
+            )
+            panels.append(scatter(f"{_titled(task)} by {kind}", words, list(groups.values()), x_axis, y_axis, label))
+    arms = dict.fromkeys(r.arm for r in rows)
+    keys = (*(Key(str(a), styles[a]) for a in arms), *(Key(p, 0, i) for i, p in enumerate(order)))
     caption = "Accuracy in % on unseen languages with 95 % intervals. Up and to the left is better."
-    return Figure(tuple(panels), caption, keys, (tables.precision_table(board, split),))
+    return Drawing(
+        "Accuracy against bytes and time", tuple(panels), caption, keys, (tables.precision_table(board, split),)
+    )
 
 
 def _cost(row: Row, kind: str) -> float | None:
@@ -268,30 +289,50 @@ def _cost(row: Row, kind: str) -> float | None:
     return None if row.bytes is None else (row.bytes + (row.side_bytes or 0)) / 1e6
 
 
-def curves_figure(curves: dict[str, dict[str, Curve]], arm_of: dict[str, str], styles: dict[str, int]) -> Figure:
-    """Loss and gradient norm over steps: cells of the board (controls in grey), or runs that are no cell (bases)."""
-    panels = []
-    for tag, name in CURVE_NAMES.items():
-        lines = [
-            Line(by_tag[tag], styles.get(arm_of.get(cell, cell), 0), cell)
-            for cell, by_tag in curves.items()
-            if tag in by_tag
-        ]
-        if lines:
-            ends = "; ".join(f"{x.title} ends at {x.points[-1][1]:.3g}" for x in lines)
-            log = tag == "train/grad_norm"
-            panels.append(Panel(name + ", log scale" * log, line_plot(lines, f"{name}. {ends}", "step", log)))
-    arms = dict.fromkeys(arm_of.get(cell, cell) for cell in curves)
-    keys = [Key(arm, styles[arm], line=True) for arm in arms if styles.get(arm)]
-    if any(not styles.get(arm) for arm in arms):
-        keys.append(Key("controls and others", line=True))
-    return Figure(tuple(panels), "", tuple(keys), _curve_tables(curves))
+@figure("ablation")
+def ablation(run: Run) -> Drawing:
+    """Accuracy along the axis of an ablation, with its references, one panel per split and task."""
+    return ablation_drawing(run.ablation) if run.ablation else Drawing("Ablation")
 
 
-def _curve_tables(curves: dict[str, dict[str, Curve]]) -> tuple[Table, ...]:
-    tags = [tag for tag in CURVE_NAMES if any(tag in by_tag for by_tag in curves.values())]
-    lines = tuple(
-        (cell, *(f"{by_tag[tag][-1][1]:.3f}" if tag in by_tag else tables.DASH for tag in tags))
-        for cell, by_tag in curves.items()
-    )
-    return (Table("Last logged values", ("run", *(CURVE_NAMES[tag].lower() for tag in tags)), (lines,)),)
+def ablation_drawing(result: AblationResult) -> Drawing:
+    """The same from the result alone."""
+    series = list(dict.fromkeys(point.series for point in result.points))
+    panels = tuple(_axis_panel(result, split, task, series) for split, task in result.panels())
+    keys = tuple(Key(name, i % COLOURS + 1, i) for i, name in enumerate(series))
+    caption = f"Accuracy in % against {result.label}, {result.precision}, with 95 % intervals; dashed: chance"
+    if result.numeric and result.references:
+        references = dict.fromkeys(str(p.arm) for p in result.references)
+        keys += tuple(Key(name, 0 if i == 0 else COLOURS - i, line=True) for i, name in enumerate(references))
+    return Drawing(f"Accuracy against {result.label}", panels, caption + ".", keys, tuple(ablation_tables(result)))
+
+
+def _axis_panel(result: AblationResult, split: str, task: str, series: list[str]) -> Plot:
+    mine = [p for p in result.points if (p.split, p.task) == (split, task)]
+    references = [p for p in result.references if (p.split, p.task) == (split, task)]
+    chance = result.chance[f"{split}/{task}"]
+    y = Scale.of_shares([v for p in (*mine, *references) for v in p.ci], [chance])
+    labels = list(dict.fromkeys(p.label for p in mine))
+    rows = [DotRow(label, tuple(_point(p, series) for p in mine if p.label == label)) for label in labels]
+    if references:
+        rows += [DotRow("references"), *(DotRow(str(p.arm), (_point(p, series),)) for p in references)]
+    title = f"{_titled(task)}, {split}"
+    words = f"{task}, {split} languages. {_in_words(rows)}"
+    if not result.numeric:
+        return dots(title, words, rows, y, "accuracy in %", [Level(chance)])
+    levels = [Level(chance)]
+    levels += [Level(p.mean, 0 if i == 0 else COLOURS - i, _said(p)) for i, p in enumerate(references)]
+    ticks = sorted({(float(p.at or 0), p.label) for p in mine})
+    places = [at for at, _ in ticks]
+    x = Scale.around_logs(places) if result.log else Scale.around(places)
+    groups = [[(float(p.at or 0), _point(p, series)) for p in mine if p.series == name] for name in series]
+    return scatter(title, words, groups, x, y, result.label, levels, ticks)
+
+
+def _said(point: Point) -> str:
+    return f"{point.arm} {percent(point.mean)} %"
+
+
+def _point(point: Point, series: list[str]) -> Mark:
+    place = series.index(point.series) if point.label else -1
+    return Mark(point.mean, place % COLOURS + 1 if place >= 0 else 0, point.ci, False, _said(point), max(0, place))

@@ -1,4 +1,4 @@
-"""What was measured beside accuracy as plain tables: arms x metrics, interval over seeds, chance beside it."""
+"""The tables of what was measured beside accuracy, of what cells cost, and of an ablation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from ecr_bench.arm import Arm, Role
+from ecr_bench.formats import DASH, count, estimate, level, number, with_side
 from ecr_bench.metrics.registry import PLAIN
-from ecr_bench.report.tables import DASH, Table
+from ecr_bench.results.ablation_schema import AblationResult, Point
+from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.divergence import METRICS, Stability
+from ecr_bench.results.words import covered
 from ecr_bench.statistics.by_seed import mean_over_seeds
+from ecr_bench.table import NOTHING, Line, Table
 from ecr_bench.types import Measure
 
 TABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -59,8 +64,8 @@ def reasons_table(measures: Iterable[Measure]) -> Table:
     for m in measures:
         if m.reason and m.step is None and not m.lang:
             lines.setdefault((str(m.arm), m.reason), []).append(m.metric)
-    rows = tuple((arm, reason, ", ".join(dict.fromkeys(names))) for (arm, reason), names in lines.items())
-    return Table("Not measured", ("arm", "because", "metrics"), (rows,))
+    rows = ((arm, reason, ", ".join(dict.fromkeys(names))) for (arm, reason), names in lines.items())
+    return Table.of("Not measured", ("arm", "because", "metrics"), rows, words=3)
 
 
 def _with_counts(title: str, metrics: Sequence[str], measures: Sequence[Measure]) -> Table:
@@ -102,7 +107,7 @@ def measure_table(title: str, metrics: Sequence[str], measures: Sequence[Measure
     """Arms x ``metrics`` of the finished cells; empty where none was measured."""
     chosen = [m for m in measures if m.step is None and not m.lang and m.metric in metrics]
     if not any(m.value is not None for m in chosen):
-        return Table("", (), ())
+        return NOTHING
     cells: dict[tuple[Arm, str], list[Measure]] = {}
     for m in chosen:
         cells.setdefault((m.arm, m.metric), []).append(m)
@@ -141,7 +146,90 @@ def half_interval(values: Sequence[float]) -> float:
     return (found.high - found.low) / 2
 
 
-def number(value: float) -> str:
-    """Two decimals, fewer for large numbers, never a negative zero."""
-    text = f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
-    return text.removeprefix("-") if float(text) == 0 else text
+def language_tables(measures: Iterable[Measure], titles: dict[str, str]) -> tuple[Table, ...]:
+    """Per metric: languages x arms, mean over seeds, where a metric was taken by language."""
+    result = []
+    for metric, title in titles.items():
+        mine = [m for m in measures if m.metric == metric and m.lang and m.step is None and m.value is not None]
+        arms = list(dict.fromkeys(m.arm for m in mine))
+        found: dict[tuple[str, Arm], list[float]] = {}
+        for m in mine:
+            found.setdefault((m.lang, m.arm), []).append(m.value or 0.0)
+        lines = (
+            (lang, *(number(float(np.mean(found[lang, arm]))) if (lang, arm) in found else DASH for arm in arms))
+            for lang in sorted({m.lang for m in mine})
+        )
+        result.append(Table.of(f"{title}, by language", ("language", *map(str, arms)), lines))
+    return tuple(table for table in result if table)
+
+
+def cost_table(cells: Sequence[CellCosts]) -> Table:
+    """What each cell cost to train: one line per cell (its precisions share the training)."""
+    first = {cell.cell: cell for cell in reversed(cells)}
+    lines = (
+        (
+            name,
+            with_side(cell.parameters, cell.side_parameters),
+            number(cell.train_seconds, 1),
+            count(cell.tokens),
+            number(cell.tokens / cell.train_seconds if cell.tokens and cell.train_seconds else None, 0),
+            count(cell.peak_memory),
+            number(cell.val_loss, 3),
+            number(cell.grad_norm_max),
+            "yes" if cell.diverged else {True: "no", False: "yes", None: DASH}[cell.finite],
+        )
+        for name, cell in reversed(first.items())
+    )
+    columns = (
+        "cell", "params", "training s", "tokens", "tokens/s", "peak bytes",
+        "validation loss", "largest gradient", "diverged",
+    )  # fmt: skip
+    caption = (
+        "training s: wall clock beside whatever else ran, not for comparison; params: model + projection and anchors; "
+        "peak bytes: of the training process; losses in nats per token"
+    )
+    return Table.of("Cost of each cell", columns, lines, caption)
+
+
+def ablation_tables(result: AblationResult) -> list[Table]:
+    """Accuracy of each point and reference by split, differences from the references, how training went."""
+    by_split = [_accuracies(result, split) for split in dict.fromkeys(str(point.split) for point in result.points)]
+    lines = ((row.series, row.label, *_stability(row)) for row in result.stability)
+    heads = ("runs", "diverged", "rate (95 %)", "spike score", "loss spikes", "gradient median", "95 %", "max")
+    stability = Table.of("Stability of training, all runs", ("line", result.label, *heads), lines, words=2)
+    return [table for table in (*by_split, _ablation_differences(result), stability) if table]
+
+
+def _accuracies(result: AblationResult, split: str) -> Table:
+    mine = [p for p in (*result.points, *result.references) if p.split == split]
+    tasks = list(dict.fromkeys(point.task for point in mine))
+    found: dict[tuple[str, str], dict[str, Point]] = {}
+    for point in mine:
+        found.setdefault((point.series, point.label), {})[point.task] = point
+    lines = [
+        (*key, str(points[tasks[0]].n_seeds), *(level(points[t].mean, points[t].ci) for t in tasks))
+        for key, points in found.items()
+    ]
+    failed = [spot for spot in result.places if (spot.series, spot.label) not in found]
+    lines += [(spot.series, spot.label, DASH, *["diverged"] * len(tasks)) for spot in failed]
+    title = (
+        f"Accuracy in %, {split} languages, {result.precision} (95 % interval over {covered(p.covers for p in mine)})"
+    )
+    return Table.of(title, ("line", result.label, "seeds", *tasks), lines, words=2)
+
+
+def _ablation_differences(result: AblationResult) -> Table:
+    found = {(d.series, d.label, d.reference, d.task): d for d in result.differences}
+    heads = list(dict.fromkeys((d.reference, d.task) for d in result.differences))
+    lines: list[Line] = []
+    for series, label in dict.fromkeys((d.series, d.label) for d in result.differences):
+        cells = (found.get((series, label, *head)) for head in heads)
+        lines.append((series, label, *(estimate(d.difference, d.ci) if d else DASH for d in cells)))
+    title = "Points above a reference, unseen languages"
+    columns = ("line", result.label, *(f"{task}: minus {reference}" for reference, task in heads))
+    return Table.of(title, columns, lines, "paired by item; 95 % interval, not corrected for multiplicity", words=2)
+
+
+def _stability(row: Stability) -> Line:
+    rate = f"{100 * row.rate:.0f} % ({100 * row.ci[0]:.0f} to {100 * row.ci[1]:.0f})"
+    return (str(row.runs), str(row.diverged), rate, *(number(getattr(row, name)) for name in METRICS))

@@ -1,7 +1,7 @@
-"""``report.html``: one self-contained page of a finished run, made from the JSON files in its folder and tensorboard/.
+"""``report.html``: one self-contained page of a finished run, an ablation or not.
 
 The page runs no script but its own (a Content-Security-Policy names it by hash) and loads nothing; every text that
-comes from a run is escaped. It reads without JavaScript too: the script adds sorting, filtering and copying.
+comes from a run is escaped. It reads without JavaScript too: the script sorts, hides, copies and folds.
 """
 
 from __future__ import annotations
@@ -9,47 +9,38 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from ecr_bench.arm import Arm
+from ecr_bench.formats import DASH, count, extra, number, percent, points, seeds, with_side
 from ecr_bench.io import write_text
-from ecr_bench.report import figures, tables
-from ecr_bench.report.ablation_figure import ablation_figure
-from ecr_bench.report.claims import numbers
-from ecr_bench.report.curves import Curve, read_curves
-from ecr_bench.report.lines import SHOWN, build_leaderboard, payload, percent_of
-from ecr_bench.report.measure_figures import measure_figures
-from ecr_bench.report.tables import Table
-from ecr_bench.results.ablation_schema import AblationResult
-from ecr_bench.results.cells import CellCosts
+from ecr_bench.report import tables
+from ecr_bench.report.drawing import Drawing, icon, palette_css
+from ecr_bench.report.figures import FIGURES, drawing_of
+from ecr_bench.report.measure_figures import measure_drawings
+from ecr_bench.report.measure_tables import cost_table
+from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.claim_schema import ClaimsReport
 from ecr_bench.results.commands import arm_commands
-from ecr_bench.results.contrasts import HEADLINE, LOW, MIXED, SAME, SCALE, TASKS
-from ecr_bench.results.schema import Board, Word
-from ecr_bench.results.words import arms, controls_sentence, correction, interval, points
+from ecr_bench.results.schema import Board, LanguageRow, Row, Word
+from ecr_bench.results.words import arms, controls_sentence, correction
 from ecr_bench.run import Run
-from ecr_bench.types import Measure
+from ecr_bench.table import Table, to_html
 
 FILE = "report.html"
 MOST_LINES = 300
-"""Lines of a table that is not built by the browser; board.json and cells.json hold them all."""
-
-Curves = dict[str, dict[str, Curve]]
-
-
-@dataclass(frozen=True)
-class Extras:
-    """What a run may have beside its board."""
-
-    claims: ClaimsReport | None = None
-    measures: list[Measure] = field(default_factory=list)
-    ablation: AblationResult | None = None
+"""Lines of a plain table and of the list of commands; board.json and cells.json hold them all."""
+SHOWN = 50
+"""Lines of the leaderboard that are not hidden at first, and how many a press of the button adds."""
 
 
 def write_page(run: Run, folder: Path) -> Path:
@@ -57,15 +48,12 @@ def write_page(run: Run, folder: Path) -> Path:
 
     What the run lacks (claims, measures, training curves, an ablation) is left out.
     """
-    extras = Extras(run.claims, list(run.measures), run.ablation)
-    text = render_page(run.board, run.cells, read_curves(folder / "tensorboard"), extras)
-    write_text(folder / FILE, text)
+    write_text(folder / FILE, render_page(run))
     return folder / FILE
 
 
-def render_page(board: Board, cells: Sequence[CellCosts], curves: Curves, extras: Extras | None = None) -> str:
-    """The page as text. ``cells``: rows of cells.json; ``curves``: run -> tag -> ((step, value), ...)."""
-    extras = extras or Extras()
+def render_page(run: Run) -> str:
+    """The page as text; training curves are read from ``tensorboard/`` in the run's folder."""
     environment = Environment(
         loader=PackageLoader("ecr_bench.report", "templates"),
         autoescape=True,
@@ -75,38 +63,257 @@ def render_page(board: Board, cells: Sequence[CellCosts], curves: Curves, extras
     )
     environment.filters |= {
         "points": points,
-        "interval": interval,
-        "millionths": percent_of,
-        "numbers": numbers,
+        "percent": percent,
+        "numbers": tables.claim_numbers,
         "arms": arms,
         "controls": controls_sentence,
         "correction": correction,
     }
-    style, script = (_source(environment, name) for name in ("style.css", "script.js"))
-    commands = arm_commands(board)
-    leaderboard = build_leaderboard(board, commands)
+    board, commands = run.board, arm_commands(run.board)
+    style = palette_css() + _places_css() + _source(environment, "style.css")
+    script = _source(environment, "script.js")
+    measures = ((name, [Shown.of(d, _id(name.lower())) for d in drawn]) for name, drawn in measure_drawings(run))
     return environment.get_template("page.html").render(
+        run=run,
         board=board,
         style=Markup(style),
         script=Markup(script),
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'",
-        claims=extras.claims,
-        tally=_tally(extras.claims),
-        measures=_cut_figures(measure_figures(extras.measures, figures.arm_styles(board))),
-        ablation=_cut_figure(ablation_figure(extras.ablation)),
+        cost=cost_sentence(run),
+        tally=_tally(run.claims),
+        verdict_table=_html(tables.verdict_table(board)),
+        differences=_htmls(tables.difference_tables(board)),
+        figures=Figures(run),
+        measures=[(name, _id(name.lower()), drawn) for name, drawn in measures],
         precision=tables.reference_precision(board),
-        leaderboard=leaderboard,
+        leaderboard=Leaderboard(board, commands),
         shown=SHOWN,
-        data=payload(leaderboard),
-        commands=[(str(arm), text) for arm, text in commands.items()][:MOST_LINES],
-        figures=_figures(board, cells, curves),
-        differences=[_cut(table) for table in _difference_tables(board)],
-        baselines=_cut(baseline_table(board)),
-        costs=_cut(cost_table(cells)),
-        facts=_facts(board.provenance),
-        experiment=json.dumps(board.provenance.get("experiment", {}), ensure_ascii=False, indent=2),
-        most=MOST_LINES,
+        diverged=_html(tables.diverged_table(board)),
+        commands=[(_id(arm), str(arm), text) for arm, text in commands.items()][:MOST_LINES],
+        baselines=_html(tables.baseline_table(board)),
+        costs=_html(cost_table(run.cells)),
+        facts=_facts(run.provenance),
+        experiment=json.dumps(run.experiment, ensure_ascii=False, indent=2),
     )
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A drawing as the page holds it."""
+
+    drawing: Drawing
+    panels: list[tuple[str, Markup]]
+    keys: list[tuple[Markup, str]]
+    tables: list[Markup]
+
+    @classmethod
+    def of(cls, drawing: Drawing, name: str) -> Shown:
+        keys = [(icon(key), key.label) for key in drawing.keys]
+        return cls(drawing, list(drawing.svgs(f"{name}-{_id(drawing.title.lower())}")), keys, _htmls(drawing.tables))
+
+    def __bool__(self) -> bool:
+        return bool(self.drawing)
+
+
+class Figures:
+    """The figures of a run as the page asks for them; those it has no place for come last."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.placed = {"measures", "measures-over-steps"}  # the page has them by group
+        self.drawn: dict[str, Shown] = {}
+
+    def __getitem__(self, name: str) -> Shown:
+        if name not in self.drawn:
+            self.drawn[name] = Shown.of(drawing_of(self.run, name), _id(name))
+        self.placed.add(name)
+        return self.drawn[name]
+
+    def rest(self) -> list[Shown]:
+        """Figures that were registered and are not on the page yet."""
+        return [shown for name in FIGURES if name not in self.placed and (shown := self[name])]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished ``<td>`` of the leaderboard and what its column is sorted by; None stands last."""
+
+    html: str
+    key: float | str | None
+
+
+def _plain(kind: str, text: str, key: float | str | None = None) -> Entry:
+    return Entry(f'<td class="{kind}">{escape(text)}</td>', key)
+
+
+@dataclass(frozen=True)
+class BoardLine:
+    """A line of the leaderboard: an arm at one precision on a split, or on one language without interval."""
+
+    arm: Arm
+    precision: str
+    place: str
+    """Split or language."""
+    single: bool
+    cells: tuple[Entry, ...]
+    """Scores, costs, sample."""
+
+    @property
+    def kind(self) -> str:
+        if self.arm.role.competes:
+            return "contender"
+        return "control" if self.arm.role.is_control else "upper bound"
+
+
+class Leaderboard:
+    """Every line of a board, best first: what the page sorts and filters.
+
+    Classes of cells are short, for there may be ten thousand lines: s score, g coarse, fine and all, f task family,
+    k cost, z sample size.
+    """
+
+    COSTS, SAMPLE = ("Tokens", "Params", "Bytes", "ms/item"), ("Seeds", "Items", "Clusters")
+
+    def __init__(self, board: Board, commands: Mapping[Arm, str]):
+        self.board = board
+        self.commands = {arm: _id(arm) for arm in list(commands)[:MOST_LINES]}
+        self.grains = tables.tasks(board)
+        self.families = sorted({row.task for row in board.rows} - set(self.grains))
+        self.splits = tables.splits(board)
+        self.languages = sorted({row.lang for row in board.by_language})
+        self.precisions = ordered_precisions(row.precision for row in board.rows)
+        self.sizes = list(dict.fromkeys(row.arm.size for row in board.rows))
+        low = min([row.ci[0] for row in board.rows] + [row.chance for row in board.rows], default=0.0)
+        self.low = math.floor(low * 20) / 20
+        self.high = max(math.ceil(max((row.ci[1] for row in board.rows), default=1.0) * 20) / 20, self.low + 0.05)
+
+    @property
+    def tasks(self) -> list[str]:
+        return [*self.grains, *self.families]
+
+    @cached_property
+    def lines(self) -> list[BoardLine]:
+        """Arms on splits, then arms on single languages."""
+        return [*map(self._standing, tables.arm_rows(self.board)), *self._by_language()]
+
+    @cached_property
+    def first(self) -> list[BoardLine]:
+        """What the page shows first: the headline split at the reference precision."""
+        return [x for x in self.lines if (x.place, x.precision) == (self.splits[0], self.precisions[0])]
+
+    @property
+    def shown(self) -> Markup:
+        """Rows that are there before any script runs."""
+        return Markup("\n".join(map(self._row, self.first[:SHOWN])))
+
+    @property
+    def rows(self) -> Markup:
+        """One row of HTML a line, which the script puts into the table when it is asked for. Names are escaped, so that
+        nothing in it ends the element that holds it."""
+        return Markup("\n".join(map(self._row, self.lines)))
+
+    @property
+    def keys(self) -> Markup:
+        """JSON for the script: of each line the arm, precision, place, size and kind to filter by, whether it is of a
+        single language, and the keys to sort by, in the order of the columns."""
+        lines = [
+            [str(x.arm), x.precision, x.place, x.arm.size, x.kind, int(x.single),
+             [str(x.arm), self.precisions.index(x.precision), x.place, *(cell.key for cell in x.cells)]]
+            for x in self.lines
+        ]  # fmt: skip
+        text = json.dumps(lines, separators=(",", ":"), allow_nan=False)
+        return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+    def _row(self, line: BoardLine) -> str:
+        name, kind = escape(line.arm), line.kind
+        tag = "" if kind == "contender" else f'<span class="tag">{kind}</span>'
+        command = self.commands.get(line.arm)
+        link = f'<a href="#repeat-{command}" aria-label="repeat {name}">repeat</a>' if command else ""
+        cells = "".join(cell.html for cell in line.cells)
+        row = (
+            f'<tr class="{kind.replace(" ", "-")}"><th scope="row">{name}{tag}</th>'
+            f'<td class="of-precision">{escape(line.precision)}</td><td class="of-place">{escape(line.place)}</td>'
+            f'{cells}<td class="do">{link}</td></tr>'
+        )
+        return " ".join(row.splitlines())
+
+    def _standing(self, one: tables.ArmRows) -> BoardLine:
+        row = one.row
+        whole = None if row.parameters is None else row.parameters + (row.side_parameters or 0)
+        stored = None if row.bytes is None else row.bytes + (row.side_bytes or 0)
+        tokens = round(row.extra_tokens_per_item, 3)
+        cells = (
+            *(self._score(task, one.rows.get(task)) for task in self.tasks),
+            _plain("n k", extra(row.extra_tokens_per_item), tokens),
+            _plain("n k", with_side(row.parameters, row.side_parameters), whole),
+            _plain("n k", with_side(row.bytes, row.side_bytes), stored),
+            _plain("n k", number(row.ms_per_item), row.ms_per_item),
+            *(_plain("n z", str(n), n) for n in (row.n_seeds, row.n_items, row.n_clusters)),
+        )
+        return BoardLine(one.arm, one.precision, one.split, False, cells)
+
+    def _by_language(self) -> Iterator[BoardLine]:
+        """Task families of an arm in one language, and their mean; what it costs stands on other lines."""
+        found: dict[tuple[Arm, str, str], list[LanguageRow]] = {}
+        for row in self.board.by_language:
+            found.setdefault((row.arm, row.precision, row.lang), []).append(row)
+        for (arm, precision, lang), rows in found.items():
+            means = {row.task: row.mean for row in rows}
+            means["all"] = sum(means.values()) / len(means)
+            items = sum(row.n_items for row in rows)
+            cells = (
+                *(self._mean(task, means.get(task)) for task in self.tasks),
+                *(_plain("n k", DASH) for _ in self.COSTS),
+                _plain("n z", DASH),
+                _plain("n z", str(items), items),
+                _plain("n z", DASH),
+            )
+            yield BoardLine(arm, precision, lang, True, cells)
+
+    def _score(self, task: str, row: Row | None) -> Entry:
+        """Mean and interval; the classes place ends, mean and chance on the common scale."""
+        if row is None:
+            return self._mean(task, None)
+        low, high, chance = (self._place(v) for v in (*row.ci, row.chance))
+        tie = ' <b class="tie">tied</b>' if row.tied_with_leader else ""
+        ends = f" <i>{percent(row.ci[0])} to {percent(row.ci[1])}</i>"
+        return self._mean(task, row.mean, f" l{low} h{high} c{chance}", ends + tie)
+
+    def _mean(self, task: str, mean: float | None, bar: str = "", more: str = "") -> Entry:
+        kind = "s g" if task in self.grains else "s f"
+        if mean is None:
+            return _plain(kind, DASH)
+        return Entry(f'<td class="{kind} m{self._place(mean)}{bar}">{percent(mean)}{more}</td>', mean)
+
+    def _place(self, share: float) -> int:
+        """Per cent of the bar's width."""
+        return round(100 * min(1.0, max(0.0, (share - self.low) / (self.high - self.low))))
+
+
+def cost_sentence(run: Run) -> str:
+    """What the two arms of the question cost; empty where the question was not tested."""
+    board = run.board
+    pair = board.verdict.small, board.verdict.large
+    precision, split = tables.reference_precision(board), tables.splits(board)[0]
+    found = {s.arm: s.row for s in tables.arm_rows(board) if (s.precision, s.split) == (precision, split)}
+    if not board.verdict.by_task:
+        return ""
+    return "; ".join(f"{arm}: {_cost(found[arm])}" for arm in pair if arm in found)
+
+
+def _cost(row: Row) -> str:
+    parts = [f"{count(row.parameters)} parameters" + _beside(row.side_parameters, "in projection and anchors")]
+    if row.bytes is not None:
+        parts.append(f"{count(row.bytes)}B of weights" + _beside(row.side_bytes, "beside", "B"))
+    if row.extra_tokens_per_item:
+        parts.append(f"{extra(row.extra_tokens_per_item)} tokens an item")
+    if row.ms_per_item is not None:
+        parts.append(f"{number(row.ms_per_item)} ms an item")
+    return ", ".join([*parts, seeds(row.n_seeds)])
+
+
+def _beside(value: float | None, what: str, unit: str = "") -> str:
+    return f" (+{count(value)}{unit} {what})" if value else ""
 
 
 def _tally(report: ClaimsReport | None) -> list[tuple[str, int]]:
@@ -120,125 +327,29 @@ def _source(environment: Environment, name: str) -> str:
     return environment.loader.get_source(environment, name)[0]
 
 
+def _places_css() -> str:
+    """``l37``: the low end of an interval at 37 % of the bar; so for m (mean), h (high end) and c (chance)."""
+    return "".join(f".{what}{place}{{--{what}:{place}}}" for what in "lmhc" for place in range(101)) + "\n"
+
+
 def _hash(source: str) -> str:
     """As a Content-Security-Policy names an inline element by its text."""
     return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
 
 
-def _figures(board: Board, cells: Sequence[CellCosts], curves: Curves) -> dict[str, figures.Figure]:
-    styles = figures.arm_styles(board)
-    arm_of = {cell.cell.replace("/", "_"): str(cell.arm) for cell in cells}
-    trained = {run: by_tag for run, by_tag in curves.items() if run in arm_of}
-    bases = {run: by_tag for run, by_tag in curves.items() if run not in arm_of}
-    own = {run: i + 1 for i, run in enumerate(list(bases)[: figures.COLOURS])}
-    drawn = {
-        "headline": figures.headline_figure(board),
-        "splits": figures.splits_figure(board, styles),
-        "languages": figures.languages_figure(board, styles),
-        "controls": figures.controls_figure(board),
-        "precision": figures.precision_figure(board, styles),
-        "training": figures.curves_figure(trained, arm_of, styles),
-        "pretraining": figures.curves_figure(bases, {}, own),
-    }
-    return {name: _cut_figure(figure) for name, figure in drawn.items()}
+def _id(name: object) -> str:
+    """A name as the id of an element: letters, digits and hyphens, with a hash where that loses something."""
+    plain = "".join(ch if ch.isascii() and ch.isalnum() else "-" for ch in str(name).lower())[:60]
+    return plain if plain == str(name) else f"{plain}-{hashlib.sha256(str(name).encode()).hexdigest()[:6]}"
 
 
-def _cut_figure(figure: figures.Figure) -> figures.Figure:
-    return replace(figure, tables=tuple(_cut(t) for t in figure.tables))
+def _html(table: Table) -> Markup:
+    """Nothing of a table without lines."""
+    return to_html(table.cut(MOST_LINES)) if table else Markup("")
 
 
-def _cut_figures(
-    groups: list[tuple[str, list[tuple[str, figures.Figure]]]],
-) -> list[tuple[str, list[tuple[str, figures.Figure]]]]:
-    return [(name, [(title, _cut_figure(figure)) for title, figure in drawn]) for name, drawn in groups]
-
-
-def _difference_tables(board: Board) -> list[Table]:
-    """Every paired difference that is no control, by split."""
-    order = (HEADLINE, SAME, SCALE, LOW, MIXED)
-    result = []
-    for split in tables.splits(board):
-        chosen = [c for c in board.contrasts if c.split == split and c.family in order]
-        chosen.sort(key=lambda c: order.index(c.family))
-        result.append(tables.contrast_table(chosen, f"Paired differences, {split} languages"))
-    return [table for table in result if table]
-
-
-def baseline_table(board: Board) -> Table:
-    """Surface baselines by split and task, beside the two leading arms of the question at the reference precision."""
-    precision, styles = tables.reference_precision(board), figures.arm_styles(board)
-    arms = [arm for arm, style in styles.items() if style in (1, 2)]
-    scores = {
-        (str(r.arm), str(r.split), r.task): tables.percent(r.mean) for r in board.rows if r.precision == precision
-    }
-    names = {name for by_task in board.baselines.values() for numbers in by_task.values() for name in numbers}
-    ordered = sorted(names, key=lambda name: (name != "chance", name))
-    sections = []
-    for split in tables.splits(board):
-        by_task = board.baselines.get(split, {})
-        tasks = [*(t for t in tables.tasks(board) if t in by_task), *(t for t in by_task if t not in TASKS)]
-        sections.append(
-            tuple(
-                (
-                    f"{task} ({split})",
-                    *(
-                        tables.percent(v) if (v := by_task[task].get(name)) is not None else tables.DASH
-                        for name in ordered
-                    ),
-                    *(scores.get((arm, split, task), tables.DASH) for arm in arms),
-                )
-                for task in tasks
-            )
-        )
-    columns = ("task", *(name.replace("_", " ") for name in ordered), *arms)
-    return Table("Surface baselines and models", columns, tuple(sections))
-
-
-def cost_table(cells: Sequence[CellCosts]) -> Table:
-    """What each cell cost to train: one line per cell (its precisions share the training)."""
-    first = {cell.cell: cell for cell in reversed(cells)}
-    lines = tuple(
-        (
-            name,
-            tables.with_side(cell.parameters, cell.side_parameters),
-            _number(cell.train_seconds, 1),
-            tables.short(cell.tokens),
-            _number(_rate(cell), 0),
-            _number(cell.peak_memory, 0, 1e6),
-            _number(cell.val_loss, 3),
-            _number(cell.grad_norm_max, 2),
-            "yes" if cell.diverged else {True: "no", False: "yes", None: tables.DASH}[cell.finite],
-        )
-        for name, cell in reversed(first.items())
-    )
-    columns = (
-        "cell", "params", "training s", "tokens", "tokens/s", "peak MB",
-        "validation loss", "largest gradient", "diverged",
-    )  # fmt: skip
-    caption = (
-        "training s: wall clock beside whatever else ran, not for comparison; params: model + projection and anchors; "
-        "peak MB: of the training process; losses in nats per token"
-    )
-    return Table("Cost of each cell", columns, (lines,), caption)
-
-
-def _rate(cell: CellCosts) -> float | None:
-    tokens, seconds = cell.tokens, cell.train_seconds
-    return tokens / seconds if tokens and seconds else None
-
-
-def _number(value: float | None, digits: int, unit: float = 1.0) -> str:
-    return tables.DASH if value is None else f"{value / unit:,.{digits}f}"
-
-
-def _cut(table: Table) -> Table:
-    """At most MOST_LINES lines; the caption says so."""
-    total = sum(len(section) for section in table.sections)
-    if total <= MOST_LINES:
-        return table
-    lines = [line for section in table.sections for line in section][:MOST_LINES]
-    caption = f"{table.caption}; the first {MOST_LINES} of {total} lines, the rest is in the run's folder".lstrip("; ")
-    return Table(table.title, table.columns, (tuple(lines),), caption)
+def _htmls(found: Iterable[Table]) -> list[Markup]:
+    return [_html(table) for table in found if table]
 
 
 def _facts(provenance: dict[str, Any]) -> list[tuple[str, str]]:
@@ -249,5 +360,7 @@ def _facts(provenance: dict[str, Any]) -> list[tuple[str, str]]:
             continue
         if isinstance(value, dict):
             value = ", ".join(f"{k} {v}" for k, v in value.items() if v is not None)
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value))
         result.append((key.replace("_", " "), str(value)))
     return result

@@ -1,62 +1,64 @@
-"""The tables of a board as plain text cells; terminal and Markdown draw the same ones."""
+"""The tables of a board, of claims and of a comparison: terminal, Markdown and page show the same ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ecr_bench.arm import Arm, Role
+from ecr_bench.formats import (
+    DASH,
+    TIED,
+    estimate,
+    extra,
+    half_interval,
+    interval,
+    number,
+    p_value,
+    percent,
+    points,
+    with_side,
+)
 from ecr_bench.results.arms import ordered_precisions
-from ecr_bench.results.contrasts import CONTROL, UPPER, ordered_means
+from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
+from ecr_bench.results.compare import Difference
+from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, SAME, SCALE, UPPER, ordered_means
 from ecr_bench.results.schema import Board, Contrast, LanguageRow, Row
-from ecr_bench.results.words import covered, interval, points
+from ecr_bench.results.words import amount, arms, correction, covered, with_unit
+from ecr_bench.table import NOTHING, Line, Table
 
-DASH = "\N{EN DASH}"
-TIED = "*"
+LEADING = (Role.MAIN, Role.PLAIN)
+FAMILIES = (HEADLINE, SAME, SCALE, LOW, MIXED)
+"""Questions that are no control, as they are listed."""
+NO_INTERVAL = " " * 6
+"""Keeps a number in line with those that have an interval behind them."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """``sections`` are groups of rows with a rule between them; the first column is text, others are numbers."""
+class ArmRows:
+    """One arm at one precision on one split: its rows by task."""
 
-    title: str
-    columns: tuple[str, ...]
-    sections: tuple[tuple[tuple[str, ...], ...], ...]
-    caption: str = ""
+    arm: Arm
+    precision: str
+    split: str
+    rows: dict[str, Row]
 
-    def __bool__(self) -> bool:
-        return any(self.sections)
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+    @property
+    def row(self) -> Row:
+        """The one on all tasks, whose costs and counts stand for the arm."""
+        return self.rows.get("all") or next(iter(self.rows.values()))
 
 
-def accuracy_cell(row: Row | None) -> str:
-    """``52.3 ±2.1*``; the star marks a tie with the leader."""
-    if row is None:
-        return DASH
-    half = 50 * (row.ci[1] - row.ci[0])
-    return f"{percent(row.mean)} ±{half:.1f}{TIED if row.tied_with_leader else ' '}"
-
-
-def short(count: float | None) -> str:
-    """``2970000`` -> ``2.97M``."""
-    if count is None:
-        return DASH
-    for unit, size in (("G", 1e9), ("M", 1e6)):
-        if count >= size / 10:
-            return f"{count / size:.2f}{unit}" if count < 10 * size else f"{count / size:.0f}{unit}"
-    return f"{count / 1e3:.1f}k" if count >= 1e3 else f"{count:.0f}"
-
-
-def with_side(model: float | None, side: float | None) -> str:
-    """``0.99M+0.40M``: language model plus projection and anchors."""
-    return f"{short(model)}+{short(side)}" if side else short(model)
+def arm_rows(board: Board) -> list[ArmRows]:
+    """Every arm, precision and split, from best to worst on all tasks."""
+    found: dict[tuple[Arm, str, str], dict[str, Row]] = {}
+    for row in board.rows:
+        found.setdefault((row.arm, row.precision, row.split), {})[row.task] = row
+    return sorted((ArmRows(*key, rows) for key, rows in found.items()), key=lambda one: -one.row.mean)
 
 
 def reference_precision(board: Board) -> str:
-    return ordered_precisions({row.precision for row in board.rows})[0]
+    return ordered_precisions(row.precision for row in board.rows)[0]
 
 
 def splits(board: Board) -> list[str]:
@@ -74,84 +76,102 @@ def floor_in_words(board: Board, split: str) -> str:
     return f"at the floor, where no arm that reads is above chance: {', '.join(names)}; " if names else ""
 
 
-def _arms(rows: Iterable[Row], order: str = "all") -> list[Arm]:
-    """Arms from best to worst on ``order`` (an arm once per row given)."""
-    ranked = sorted((row for row in rows if row.task == order), key=lambda row: -row.mean)
-    return [row.arm for row in ranked]
+def _score(row: Row | None) -> str:
+    """``52.3 ±2.1*``; the star marks a tie with the leader."""
+    return DASH if row is None else half_interval(row.mean, row.ci) + (TIED if row.tied_with_leader else " ")
 
 
 def leaderboard(board: Board, split: str, precision: str) -> Table:
     """Contenders, then controls, then upper bounds, then chance and surface baselines."""
-    rows = [row for row in board.rows if row.split == split and row.precision == precision]
-    found = {(row.arm, row.task): row for row in rows}
+    chosen = [s for s in arm_rows(board) if s.split == split and s.precision == precision]
     columns = tasks(board)
 
-    def line(arm: Arm) -> tuple[str, ...]:
-        row = found[arm, "all"]
-        scores = [accuracy_cell(found.get((arm, task))) for task in columns]
-        size = with_side(row.parameters, row.side_parameters)
-        return (str(arm), str(row.n_seeds), *scores, f"+{row.extra_tokens_per_item:.1f}".removesuffix(".0"), size)
+    def part(keep: Callable[[Role], bool]) -> tuple[Line, ...]:
+        return tuple(
+            (
+                str(s.arm),
+                str(s.row.n_seeds),
+                *(_score(s.rows.get(task)) for task in columns),
+                extra(s.row.extra_tokens_per_item),
+                with_side(s.row.parameters, s.row.side_parameters),
+            )
+            for s in chosen
+            if keep(s.arm.role)
+        )
 
-    def section(keep: Callable[[Role], bool]) -> tuple[tuple[str, ...], ...]:
-        return tuple(line(arm) for arm in _arms(rows) if keep(arm.role))
-
-    bound = section(lambda role: role is Role.UPPER_BOUND)
-    return Table(
-        f"{split.capitalize()} languages, {precision}: accuracy in %",
-        ("arm", "seeds", *columns, "tokens", "params"),
-        (
-            section(lambda role: role.competes),
-            section(lambda role: role.is_control),
-            bound,
-            _surface_lines(board, split, columns),
-        ),
-        floor_in_words(board, split)
-        + f"± half of the 95 % interval over {covered(row.covers for row in rows)}; {TIED} tied with the best; "
-        "tokens: control tokens per item; params: model + projection and anchors; "
-        "last rows: chance and surface baselines" + ("; oracle needs the teacher at test time" if bound else "")
-        if rows
-        else "",
+    bound = part(lambda role: role is Role.UPPER_BOUND)
+    sections = (
+        part(lambda role: role.competes),
+        part(lambda role: role.is_control),
+        bound,
+        _surface_lines(board, split, columns),
     )
+    caption = floor_in_words(board, split) + (
+        f"± half of the 95 % interval over {covered(s.row.covers for s in chosen)}; {TIED} tied with the best; "
+        "tokens: control tokens per item; params: model + projection and anchors; "
+        "last rows: chance and surface baselines"
+    )
+    caption += "; oracle needs the teacher at test time" if bound else ""
+    title = f"{split.capitalize()} languages, {precision}: accuracy in %"
+    return Table(title, ("arm", "seeds", *columns, "tokens", "params"), sections, caption)
 
 
 def diverged_table(board: Board) -> Table:
     """Cells without accuracy, and why."""
-    lines = tuple((row.cell, row.precision, row.reason) for row in board.diverged)
-    return Table("Diverged: no accuracy, rank, tie or comparison", ("cell", "precision", "because"), (lines,))
+    lines = ((row.cell, row.precision, row.reason) for row in board.diverged)
+    return Table.of("Diverged: no accuracy, rank, tie or comparison", ("cell", "precision", "because"), lines, words=3)
 
 
-def _surface_lines(board: Board, split: str, columns: list[str]) -> tuple[tuple[str, ...], ...]:
+def _surface_lines(board: Board, split: str, columns: list[str]) -> tuple[Line, ...]:
     by_task = board.baselines.get(split, {})
     names = sorted({name for task in columns for name in by_task.get(task, {})} - {"chance"})
     chance = {row.task: row.chance for row in board.rows if row.split == split}
-    lines = [("chance", "", *(percent(chance[t]) + "      " if t in chance else DASH for t in columns), "", "")]
+    lines = [("chance", "", *(percent(chance.get(task)) + NO_INTERVAL for task in columns), "", "")]
     for name in names:
-        cells = [percent(by_task[t][name]) + "      " if name in by_task.get(t, {}) else DASH for t in columns]
+        cells = (percent(by_task.get(task, {}).get(name)) + NO_INTERVAL for task in columns)
         lines.append((name.replace("_", " "), "", *cells, "", ""))
     return tuple(lines)
 
 
 def precision_table(board: Board, split: str) -> Table:
     """Contenders at every precision, with weight bytes and time."""
-    rows = [row for row in board.rows if row.split == split and row.arm.role.competes]
-    found = {(row.arm, row.precision, row.task): row for row in rows}
-    precisions = ordered_precisions({row.precision for row in rows})
-    columns = tasks(board)
-    sections = []
-    for arm in dict.fromkeys(_arms(rows)):
-        lines = []
-        for precision in precisions:
-            if row := found.get((arm, precision, "all")):
-                scores = [accuracy_cell(found.get((arm, precision, task))) for task in columns]
-                time = DASH if row.ms_per_item is None else f"{row.ms_per_item:.2f}"
-                lines.append((str(arm), precision, *scores, with_side(row.bytes, row.side_bytes), time))
-        sections.append(tuple(lines))
+    chosen = [s for s in arm_rows(board) if s.split == split and s.arm.role.competes]
+    columns, precisions = tasks(board), ordered_precisions(s.precision for s in chosen)
+    by_arm: dict[Arm, list[ArmRows]] = {}
+    for one in sorted(chosen, key=lambda s: precisions.index(s.precision)):
+        by_arm.setdefault(one.arm, []).append(one)
+    sections = tuple(
+        tuple(
+            (
+                str(arm),
+                s.precision,
+                *(_score(s.rows.get(task)) for task in columns),
+                with_side(s.row.bytes, s.row.side_bytes),
+                number(s.row.ms_per_item),
+            )
+            for s in by_arm[arm]
+        )
+        for arm in dict.fromkeys(s.arm for s in chosen)
+    )
     caption = (
-        f"bytes: weights + projection and anchors; ms/item: wall clock beside whatever else ran, not for comparison; "
+        "bytes: weights + projection and anchors; ms/item: wall clock beside whatever else ran, not for comparison; "
         f"{TIED} tied with the best at that precision"
     )
-    columns_ = ("arm", "precision", *columns, "bytes", "ms/item")
-    return Table(f"Precision, {split} languages", columns_, tuple(sections), caption)
+    heads = ("arm", "precision", *columns, "bytes", "ms/item")
+    return Table(f"Precision, {split} languages", heads, sections, caption, words=2)
+
+
+def across_precisions(board: Board) -> Table:
+    """Contenders x precisions on all tasks of the headline split; nothing where there is one precision."""
+    split = splits(board)[0]
+    chosen = [s for s in arm_rows(board) if s.split == split and s.arm.role.competes]
+    precisions = ordered_precisions(s.precision for s in chosen)
+    if len(precisions) < 2:
+        return NOTHING
+    found = {(s.arm, s.precision): s.rows.get("all") for s in chosen}
+    lines = ((str(a), *(_score(found.get((a, p))) for p in precisions)) for a in dict.fromkeys(s.arm for s in chosen))
+    title = f"{split.capitalize()} languages, all tasks, by precision: accuracy in %"
+    return Table.of(title, ("arm", *precisions), lines, f"{TIED} tied with the best at that precision")
 
 
 def controls_table(board: Board, split: str, precision: str) -> Table:
@@ -162,90 +182,172 @@ def controls_table(board: Board, split: str, precision: str) -> Table:
     for family in (CONTROL, UPPER):
         found = {(c.name, c.task): c for c in chosen if c.family == family}
         names = dict.fromkeys(name for name, _ in found)
-        sections.append(tuple((n, *(difference_cell(found.get((n, t))) for t in columns)) for n in names))
+        sections.append(tuple((n, *(_difference(found.get((n, t))) for t in columns)) for n in names))
     caption = "points with 95 % interval; an interval that reaches 0 means ECR is not shown to beat that control"
     return Table(
         f"ECR minus its controls, {split} languages, {precision}", ("pair", *columns), tuple(sections), caption
     )
 
 
-def difference_cell(contrast: Contrast | None) -> str:
-    return DASH if contrast is None else f"{points(contrast.difference)} ({interval(contrast.ci)})"
+def _difference(contrast: Contrast | None) -> str:
+    return DASH if contrast is None else estimate(contrast.difference, contrast.ci)
 
 
 def split_table(board: Board, precision: str) -> Table:
-    """Unseen beside seen for every arm."""
+    """Unseen beside seen for every arm; nothing where there is one split."""
     present = splits(board)
     if len(present) < 2:
-        return Table("", (), ())
-    rows = [row for row in board.rows if row.precision == precision]
-    found = {(row.arm, str(row.split), row.task): row for row in rows}
+        return NOTHING
+    chosen = [s for s in arm_rows(board) if s.precision == precision]
+    found = {(s.arm, s.split): s.rows for s in chosen}
     pairs = [(task, split) for task in tasks(board) for split in present]
-    arms = _arms(row for row in rows if row.split == present[0])
-    lines = tuple(
-        (str(arm), *(percent(r.mean) if (r := found.get((arm, s, t))) else DASH for t, s in pairs)) for arm in arms
-    )
-    return Table(f"Unseen and seen languages, {precision}", ("arm", *(f"{t} {s}" for t, s in pairs)), (lines,))
+
+    def cell(arm: Arm, task: str, split: str) -> str:
+        row = found.get((arm, split), {}).get(task)
+        return DASH if row is None else percent(row.mean)
+
+    lines = ((str(s.arm), *(cell(s.arm, *pair) for pair in pairs)) for s in chosen if s.split == present[0])
+    return Table.of(f"Unseen and seen languages, {precision}", ("arm", *(f"{t} {s}" for t, s in pairs)), lines)
 
 
-def language_table(board: Board, limit: int = 4) -> Table:
-    """Languages x task families; each cell lists the main arms (at most ``limit``) in the order of the caption."""
-    rows = [row for row in board.by_language if row.arm.role.competes]
-    leading = (Role.MAIN, Role.PLAIN)
-    arms = sorted({row.arm for row in rows}, key=lambda arm: (arm.role not in leading, str(arm)))[:limit]
-    families = list(dict.fromkeys(row.task for row in rows))
-    found = {(str(row.split), row.lang, row.task, row.arm): row for row in rows}
-    sections = []
-    for split in splits(board):
-        languages = sorted({row.lang for row in rows if row.split == split})
-        sections.append(
-            tuple(
-                (f"{lang} ({split})", *(_joined([found.get((split, lang, f, arm)) for arm in arms]) for f in families))
-                for lang in languages
-            )
-        )
-    caption = "each cell: " + " / ".join(str(arm) for arm in arms)
-    return Table("Accuracy by language of the text", ("language", *families), tuple(sections), caption)
+def leading_arms(rows: Iterable[LanguageRow], limit: int) -> list[Arm]:
+    """The first ``limit`` contenders: main and plain ones first, by name."""
+    arms_ = {row.arm for row in rows if row.arm.role.competes}
+    return sorted(arms_, key=lambda arm: (arm.role not in LEADING, str(arm)))[:limit]
 
 
-def _joined(rows: list[LanguageRow | None]) -> str:
-    """Empty where the language has no item of the task."""
-    return " / ".join(DASH if row is None else percent(row.mean) for row in rows) if any(rows) else ""
+def language_tables(board: Board, limit: int = 4) -> list[Table]:
+    """One for each task family, with the main arms (at most ``limit``)."""
+    chosen = leading_arms(board.by_language, limit)
+    rows = [row for row in board.by_language if row.arm in chosen]
+    families = dict.fromkeys(row.task for row in rows)
+    return [languages_of([row for row in rows if row.task == family], chosen, family) for family in families]
+
+
+def languages_of(rows: Sequence[LanguageRow], arms_: Sequence[Arm], family: str) -> Table:
+    """One task family: languages x arms."""
+    found = {(str(r.split), r.lang, r.arm): r.mean for r in rows}
+    pairs = dict.fromkeys((str(r.split), r.lang) for r in sorted(rows, key=lambda r: (r.split != "unseen", r.lang)))
+    lines = ((f"{lang} ({split})", *(percent(found.get((split, lang, arm))) for arm in arms_)) for split, lang in pairs)
+    return Table.of(f"Accuracy by language in %: {family}", ("language", *map(str, arms_)), lines)
 
 
 def baseline_table(board: Board) -> Table:
-    """Surface baselines by split and task."""
-    names = sorted({name for by_task in board.baselines.values() for numbers in by_task.values() for name in numbers})
-    sections = []
-    for split in splits(board):
+    """Surface baselines by split and task, beside the leading contenders at the reference precision."""
+    precision = reference_precision(board)
+    names = {name for by_task in board.baselines.values() for numbers in by_task.values() for name in numbers}
+    ordered = sorted(names, key=lambda name: (name != "chance", name))
+    beside = leading_arms(board.by_language, 3)
+    means = {(r.arm, str(r.split), r.task): r.mean for r in board.rows if r.precision == precision}
+
+    def part(split: str) -> tuple[Line, ...]:
         by_task = board.baselines.get(split, {})
-        lines = [
-            (f"{task} ({split})", *(percent(numbers[name]) if name in numbers else DASH for name in names))
-            for task, numbers in by_task.items()
-        ]
-        sections.append(tuple(lines))
-    return Table("Surface baselines: what no reading at all scores", ("task", *names), tuple(sections))
+        rows = [*(t for t in tasks(board) if t in by_task), *(t for t in by_task if t not in tasks(board))]
+        return tuple(
+            (
+                f"{task} ({split})",
+                *(percent(by_task[task].get(name)) for name in ordered),
+                *(percent(means.get((arm, split, task))) for arm in beside),
+            )
+            for task in rows
+        )
+
+    heads = ("task", *(name.replace("_", " ") for name in ordered), *map(str, beside))
+    sections = tuple(part(split) for split in splits(board))
+    caption = f"accuracy in %, arms in {precision}; a baseline near an arm: the task measures that shortcut"
+    return Table("Surface baselines: what no reading at all scores", heads, sections, caption)
 
 
-def contrast_table(contrasts: list[Contrast], title: str) -> Table:
+def contrast_table(contrasts: Sequence[Contrast], title: str) -> Table:
     """One line per contrast and task."""
-    lines = tuple(
+    lines = (
         (
             c.name,
             c.precision if c.precision == c.precision_b else f"{c.precision}/{c.precision_b}",
             c.task,
-            difference_cell(c),
-            short_p(c.p_holm),
-            short_p(c.mcnemar_p),
+            _difference(c),
+            p_value(c.p_holm),
+            p_value(c.mcnemar_p),
             percent(c.mdd),
             c.verdict,
         )
         for c in contrasts
     )
     columns = ("a - b", "precision", "task", "difference (95 %)", "p (Holm)", "McNemar p", "MDD", "a > b")
-    return Table(title, columns, (lines,), "MDD: minimum detectable difference in points (80 % power)")
+    return Table.of(title, columns, lines, "MDD: minimum detectable difference in points (80 % power)", words=3)
 
 
-def short_p(value: float) -> str:
-    """``.012``, ``<.001``."""
-    return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+def difference_tables(board: Board) -> list[Table]:
+    """Every paired difference that is no control, by split: all precisions for the headline split, elsewhere the
+    reference precision (the rest is in board.json)."""
+    result = []
+    first, reference = splits(board)[0], reference_precision(board)
+    for split in splits(board):
+        chosen = [c for c in board.contrasts if c.split == split and c.family in FAMILIES]
+        if split != first:
+            chosen = [c for c in chosen if c.precision == c.precision_b == reference]
+        chosen.sort(key=lambda c: FAMILIES.index(c.family))
+        result.append(contrast_table(chosen, f"Paired differences, {split} languages"))
+    return [table for table in result if table]
+
+
+def verdict_table(board: Board) -> Table:
+    """The question by kind of task."""
+    lines = (
+        (
+            task,
+            v.answer,
+            ", ".join(v.attribution.anchors) or "none of those run",
+            ", ".join(v.attribution.model) or "none of those run",
+            points(v.difference),
+            interval(v.ci),
+            percent(v.mdd),
+        )
+        for task, v in board.verdict.by_task.items()
+    )
+    heads = ("tasks", "verdict", "not beaten: anchors", "not beaten: model", "points", "95 % interval", "MDD")
+    caption = "not beaten: controls that ECR is not shown to beat; MDD: minimum detectable difference in points"
+    return Table.of("The verdict by kind of task", heads, lines, caption, words=4)
+
+
+def claim_numbers(result: ClaimResult) -> tuple[str, str, str]:
+    """Difference with its interval, corrected p, minimum detectable difference; dashes where not tested."""
+    claim, found = result.claim, result.finding
+    if found is None or result.p_holm is None:
+        return DASH, DASH, DASH
+    if found.covers == "nothing":
+        return f"{with_unit(claim, found.difference)} (exact)", DASH, DASH
+    ends = f"{amount(claim, found.low)} to {amount(claim, found.high)}"
+    mdd = with_unit(claim, found.mdd).removeprefix("+")
+    return f"{with_unit(claim, found.difference)} ({ends})", p_value(result.p_holm), mdd
+
+
+def claims_table(report: ClaimsReport) -> Table:
+    """One line per claim."""
+    lines = ((r.claim.id, r.verdict, f"{arms(r)}, {r.claim.metric}", *claim_numbers(r)) for r in report.results)
+    caption = f"p: after {correction(report)}; MDD: minimum detectable difference (80 % power)"
+    columns = ("claim", "verdict", "a - b", "difference (95 %)", "p (Holm)", "MDD")
+    return Table.of("Claims", columns, lines, caption, words=3)
+
+
+def compare_table(lines: Sequence[Difference], a: str, b: str) -> Table:
+    """``ecr-bench compare``: one line per split and task; ``a`` and ``b``: what was compared, in words."""
+    caption = (
+        f"a: {a}; b: {b}; accuracy in %, differences in points, "
+        "not corrected for the number of tests; McNemar ignores clusters and seeds; MDD: minimum detectable difference"
+    )
+    shown = (
+        (
+            line.split,
+            line.task,
+            percent(line.mean_a),
+            percent(line.mean_b),
+            estimate(line.found.value, (line.found.low, line.found.high)),
+            p_value(line.found.p),
+            p_value(line.found.mcnemar_p),
+            percent(line.found.mdd),
+        )
+        for line in lines
+    )
+    columns = ("split", "task", "a", "b", "a - b (95 %)", "p", "McNemar", "MDD")
+    return Table.of("Paired difference", columns, shown, caption, words=2)

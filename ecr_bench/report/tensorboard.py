@@ -1,24 +1,26 @@
-"""``tensorboard/`` of a run: one readable sub-folder per cell, comparable in every tab.
+"""``tensorboard/`` of a run: written as one readable sub-folder per cell, and read back for the curves of the page.
 
-Scalars keep the names training gave them (train/loss, val/loss, train/grad_norm, train/lr; the same for pre-training).
-Added per cell: measures over the steps (measures/NAME), what the HPARAMS tab needs (settings of the cell, and as
-metrics accuracy/SPLIT_TASK_PRECISION and final/NAME), and for the first seed of each arm the pooled states of held-out
-sentences in the PROJECTOR tab. Added once: the configuration as text. Sentences of the corpus stay in the run's folder.
+Scalars keep the names training gave them (train/loss, val/loss, train/grad_norm, train/lr; the same for pre-training);
+measures over the steps are measures/NAME. A scalar is a curve: what is one number (accuracies, costs, measures of the
+finished cell) stands in the HPARAMS tab beside the cell's settings, so that TensorBoard opens on curves. The first seed
+of each arm has the pooled states of held-out sentences in the PROJECTOR tab; the configuration is text. Sentences of
+the corpus stay in the run's folder.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import yaml
 from safetensors.numpy import load_file
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
 
 from ecr_bench.arm import Arm
 from ecr_bench.corpora.base import Corpus
@@ -33,18 +35,29 @@ from ecr_bench.runner.store import Store
 from ecr_bench.statistics.panel import GRAINS, build_panel
 from ecr_bench.types import Measure
 
+if TYPE_CHECKING:  # importing it takes a second or two, which drawing a page need not wait for
+    from torch.utils.tensorboard import SummaryWriter
+
 CONFIG = "configuration"
 """The run that holds the experiment as text."""
 MOST_POINTS = 600
 """Sentences of a cell in the projector, translations side by side."""
 FINAL = ("val_loss", "train_seconds", "parameters", "ms_per_item", "bytes")
-"""Numbers of cells.json that become metrics of the HPARAMS tab."""
+"""Numbers of cells.json that stand in the HPARAMS tab."""
+
+TAGS = ("train/loss", "val/loss", "train/grad_norm")
+"""Curves that the page draws."""
+POINTS = 120
+"""Points kept per curve of the page."""
 
 Metrics = dict[str, float]
+Points = tuple[tuple[float, float], ...]
 
 
 def write_tensorboard(folder: Path, plan: Plan, store: Store, run: Run) -> None:
     """Copy the event files of all cells and bases to ``folder`` and add what compares them, atomically."""
+    from torch.utils.tensorboard import SummaryWriter
+
     metrics = cell_metrics(run.records(), run.cells, run.measures)
     settings = cell_settings(plan.cells)
     with atomic_dir(folder) as temporary:
@@ -117,19 +130,27 @@ def headline_first(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (next(i for i, group in enumerate(groups) if name.startswith(group)), name))
 
 
-def add_cell(writer: SummaryWriter, settings: dict[str, str], metrics: Metrics, names: list[str]) -> None:
-    """One row of the HPARAMS tab; ``names``: the metrics of all cells, so that the tab has one set of columns."""
-    for summary in hparams(settings, dict.fromkeys(names, 0.0)):
+def add_cell(writer: SummaryWriter, settings: dict[str, str], numbers: Metrics, names: list[str]) -> None:
+    """One row of the HPARAMS tab: settings, then what came out. ``names``: the numbers of all cells, so that the tab
+    has one set of columns. Its metrics are the last points of the loss curves: a metric has to be a scalar."""
+    from torch.utils.tensorboard.summary import hparams
+
+    losses = dict.fromkeys(TAGS[:2], 0.0)
+    experiment, _, _ = hparams({**settings, **dict.fromkeys(names, 0.0)}, losses)
+    _, start, end = hparams({**settings, **{name: numbers[name] for name in names if name in numbers}}, losses)
+    for summary in (experiment, start, end):
         writer._get_file_writer().add_summary(summary)  # the public call writes to a run of its own
-    for name, value in metrics.items():
-        writer.add_scalar(name, value)
 
 
-def add_measures(writer: SummaryWriter, measures: list[Measure]) -> None:
-    """Measures at snapshots as curves."""
+def add_measures(writer: SummaryWriter, measures: Sequence[Measure]) -> None:
+    """Measures that were taken at two or more snapshots, as curves."""
+    curves: dict[str, list[Measure]] = {}
     for m in measures:
         if m.step is not None and not m.lang and m.value is not None:
-            writer.add_scalar(f"measures/{m.metric}", m.value, m.step)
+            curves.setdefault(m.metric, []).append(m)
+    for metric, points in curves.items():
+        for m in points if len(points) > 1 else ():
+            writer.add_scalar(f"measures/{metric}", m.value, m.step)
 
 
 def _first_seeds(cells: Iterable[Cell]) -> list[Cell]:
@@ -166,3 +187,41 @@ def add_projection(writer: SummaryWriter, states: np.ndarray, rows: pd.DataFrame
     columns = ["lang", "label", "pair", "text"]
     labels = [[" ".join(str(value).split()) for value in row] for row in rows.iloc[index][columns].to_numpy()]
     writer.add_embedding(states[index], labels, metadata_header=columns, global_step=step, tag="pooled")
+
+
+def read_curves(folder: Path) -> dict[str, dict[str, Points]]:
+    """``{cell: {tag: ((step, value), ...)}}`` for the sub-folders of ``folder``; values that are not finite are left
+    out, and a run without event files is simply absent."""
+    found = {}
+    for path in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []:
+        if curves := _read(path):
+            found[path.name] = curves
+    return found
+
+
+def _read(folder: Path) -> dict[str, Points]:
+    from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={SCALARS: 0})
+    events.Reload()
+    result = {}
+    for tag in (t for t in TAGS if t in events.Tags()["scalars"]):
+        points = [(float(e.step), float(e.value)) for e in events.Scalars(tag) if math.isfinite(e.value)]
+        if points:
+            result[tag] = thin(points, POINTS)
+    return result
+
+
+def thin(points: list[tuple[float, float]], limit: int) -> Points:
+    """At most ``limit`` points. Each bucket of neighbours gives the one farthest from the bucket's mean, so that
+    spikes survive; the first and the last point stay."""
+    if len(points) <= limit:
+        return tuple(points)
+    inner = points[1:-1]
+    edges = [round(i * len(inner) / (limit - 2)) for i in range(limit - 1)]
+    kept = []
+    for start, stop in pairwise(edges):
+        bucket = inner[start:stop]
+        mean = sum(value for _, value in bucket) / len(bucket)
+        kept.append(max(bucket, key=lambda point: abs(point[1] - mean)))
+    return (points[0], *kept, points[-1])

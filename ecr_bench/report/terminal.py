@@ -1,47 +1,65 @@
-"""A board in the terminal: verdict, unseen leaderboard, seen leaderboard, precisions. Fits 80 columns."""
+"""A run in the terminal, in 80 columns. What matters stands last: the verdict in words, the one table, the page.
+
+Also what a teacher says of a corpus."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as RichTable
+from rich.progress import Progress
 
-from ecr_bench.report.claims import numbers
+from ecr_bench.config import TeacherConfig
+from ecr_bench.corpora.base import Corpus
+from ecr_bench.formats import DASH, percent
+from ecr_bench.report import tables
 from ecr_bench.report.measure_tables import short_table
-from ecr_bench.report.tables import DASH, TIED, Table, accuracy_cell, leaderboard, reference_precision, splits
-from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
 from ecr_bench.results.contrasts import TASKS
-from ecr_bench.results.schema import ABOVE_FLOOR, Board, Verdict
+from ecr_bench.results.schema import ABOVE_FLOOR, Verdict
 from ecr_bench.results.words import arms, controls_sentence, correction
-from ecr_bench.types import Measure
-
-
-def print_board(board: Board, console: Console | None = None) -> None:
-    """Print the board, headline first."""
-    console = console or Console()
-    precision = reference_precision(board)
-    _print_verdict(board.verdict, console)
-    for split in splits(board):
-        console.print()
-        print_table(_narrow(leaderboard(board, split, precision)), console)
-    for row in board.diverged:
-        text = f"diverged: {row.cell} in {row.precision}: {row.reason}"
-        console.print(escape(text), style="red", highlight=False)
-    table = _across_precisions(board)
-    if len(table.columns) > 2:
-        console.print()
-        print_table(table, console)
-    for note in board.notes:
-        console.print(escape(f"- {note}"), style="dim", highlight=False)
-
+from ecr_bench.run import Run
+from ecr_bench.stages.translations import find_translations
+from ecr_bench.table import Table, print_table
+from ecr_bench.teachers.registry import create
 
 NARROW = {"seeds": "n", "tokens": "tok", **{task + ABOVE_FLOOR: f"{task}^" for task in TASKS}}
 """Short heads, so that names of arms stay on one line in 80 columns."""
+
+
+def print_run(run: Run, console: Console, page: Path | None = None) -> None:
+    """Geometry, precisions, seen languages, claims and notes; then verdict, leaderboard and where the page is."""
+    board = run.board
+    headline, *others = tables.splits(board)
+    precision = tables.reference_precision(board)
+    for table in (
+        short_table(run.measures),
+        tables.across_precisions(board),
+        *(_narrow(tables.leaderboard(board, split, precision)) for split in others),
+    ):
+        _print(table, console)
+    print_claims(run.claims, console)
+    for note in board.notes:
+        console.print(escape(f"- {note}"), style="dim", highlight=False)
+    for row in board.diverged:
+        text = f"diverged: {row.cell} in {row.precision}: {row.reason}"
+        console.print(escape(text), style="red", highlight=False)
+    console.print()
+    _print_verdict(board.verdict, console)
+    console.print()
+    _print(_narrow(tables.leaderboard(board, headline, precision)), console)
+    for finding in run.ablation.findings if run.ablation else ():
+        console.print(escape(finding), highlight=False)
+    if page is not None:
+        console.print(f"Page: [bold]{escape(str(page))}[/]; all tables: board.md beside it", highlight=False)
+
+
+def _print(table: Table, console: Console) -> None:
+    if table:
+        print_table(table, console)
+        console.print()
 
 
 def _narrow(table: Table) -> Table:
@@ -54,46 +72,29 @@ def _legend(table: Table) -> str:
     return above + table.caption.replace("tokens: ", "n: seeds; tok: ")
 
 
-STYLES = {"supported": "green", "refuted": "red"}
-
-
-def print_claims(report: ClaimsReport, console: Console | None = None) -> None:
-    """Print each claim in its own words with verdict, difference, corrected p and what could be detected."""
-    console = console or Console()
-    table = RichTable(title=f"Claims ({report.source})", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("verdict", width=18)
-    table.add_column("claim")
-    for r in (r for r in report.results if r.finding):
-        text = f"{escape(r.claim.says)}\n[dim]{escape(_claim_numbers(r))}[/]"
-        table.add_row(escape(r.verdict), text, style=STYLES.get(r.verdict))
-    for r in (r for r in report.results if not r.finding):
-        table.add_row(r.verdict, escape(f"{r.claim.id}: {r.sentence.removeprefix('Not tested: ')}"), style="dim")
-    console.print(table, highlight=False)
-    console.print(f"[dim]p after {correction(report)}; reasons in board.md[/]\n")
+def print_claims(report: ClaimsReport | None, console: Console) -> None:
+    """Each claim in its own words with verdict, difference, corrected p and what could be detected."""
+    if report is None:
+        return
+    tested = tuple((r.verdict, f"{r.claim.says}\n{_claim_numbers(r)}") for r in report.results if r.finding)
+    untested = tuple(
+        (r.verdict, f"{r.claim.id}: {r.sentence.removeprefix('Not tested: ')}") for r in report.results if not r.finding
+    )
+    caption = f"p after {correction(report)}; reasons in board.md"
+    print_table(Table(f"Claims ({report.source})", ("verdict", "claim"), (tested, untested), caption, words=2), console)
+    console.print()
 
 
 def _claim_numbers(result: ClaimResult) -> str:
-    difference, p, mdd = numbers(result)
+    difference, p, mdd = tables.claim_numbers(result)
     text = f"{arms(result)}: {difference}"
     text += "" if p == DASH else f", p {p}, detectable {mdd}"
     return text + (f"; {said}" if (said := controls_sentence(result)) else "")
 
 
-def print_measures(measures: Sequence[Measure], console: Console) -> None:
-    """Four geometry metrics of every arm, and how many runs diverged; nothing where nothing was measured."""
-    if table := short_table(measures):
-        console.print()
-        print_table(table, console)
-    outcomes = [m for m in measures if m.metric == "diverged" and m.value is not None]
-    if failed := [m.cell for m in outcomes if m.value]:
-        text = f"Training diverged in {len(failed)} of {len(outcomes)} cells: {', '.join(failed)}"
-        console.print(escape(text), style="red", highlight=False)
-
-
 def _print_verdict(verdict: Verdict, console: Console) -> None:
     console.print(f"[bold]{escape(verdict.question)}[/bold]")
-    overall = verdict.by_task.get("all")
-    if overall is None:
+    if "all" not in verdict.by_task:
         console.print(escape(verdict.sentence), highlight=False)
         return
     for task in ("all", *(name for name in verdict.by_task if name != "all")):
@@ -104,29 +105,19 @@ def _print_verdict(verdict: Verdict, console: Console) -> None:
         console.print(escape(f"- {sentence}"), highlight=False)
 
 
-def _across_precisions(board: Board) -> Table:
-    """Contenders x precisions on all tasks of the headline split."""
-    split = splits(board)[0]
-    rows = [r for r in board.rows if r.split == split and r.task == "all" and r.arm.role.competes]
-    found = {(r.arm, r.precision): r for r in rows}
-    precisions = ordered_precisions({r.precision for r in rows})
-    arms = list(dict.fromkeys(r.arm for r in rows))
-    lines = tuple((str(arm), *(accuracy_cell(found.get((arm, p))) for p in precisions)) for arm in arms)
-    title = f"{split.capitalize()} languages, all tasks, by precision: accuracy in %"
-    return Table(title, ("arm", *precisions), (lines,), f"{TIED} tied with the best at that precision")
+def print_translations(corpus: Corpus, teacher: str, console: Console) -> None:
+    """Near translations of test rows in training, and how many translations ``teacher`` finds in each language."""
+    frame = corpus.dataset.to_pandas()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"texts through {teacher}", total=None)
+        config = TeacherConfig(name=teacher)
 
+        def report(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
 
-def print_table(table: Table, console: Console) -> None:
-    """Print one table; the first column may wrap, numbers stay on one line."""
-    drawn = RichTable(
-        title=escape(table.title), title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-    )
-    drawn.caption = escape(table.caption) or None
-    drawn.padding = (0, 1, 0, 0)
-    for index, column in enumerate(table.columns):
-        drawn.add_column(escape(column), justify="right" if index else "left", overflow="fold", no_wrap=bool(index))
-    for section in table.sections:
-        for line in section:
-            drawn.add_row(*(escape(cell) for cell in line))
-        drawn.add_section()
-    console.print(drawn)
+        found = find_translations(frame, create(config), config.rows, 0, report)
+    for note in found.notes():
+        console.print(escape(note), highlight=False)
+    lines = ((one.lang, f"{one.pairs:,}", percent(one.accuracy)) for one in found.retrieval)
+    heads = ("language", "pairs", f"translations found, % ({found.pivot}, {teacher})")
+    _print(Table.of("", heads, lines), console)

@@ -112,12 +112,7 @@ def _equal_sizes(layout: Layout, rows: Rows, panel: Panel, precision: str) -> li
     smallest = ordered[0]
     curve = [(arm, parameters[arm] / parameters[smallest]) for arm in ordered]
     arms = [p.arm for ps in lines.values() for p in ps if p.arm.size == smallest.size and p.arm.role is not Role.PLAIN]
-    return [
-        equal_size(panel, precision, arm, curve, task)
-        for arm in arms
-        for task in TASKS
-        if task in panel.tasks
-    ]
+    return [equal_size(panel, precision, arm, curve, task) for arm in arms for task in TASKS if task in panel.tasks]
 
 
 def _side(rows: Rows, found: list[EqualSize]) -> list[str]:

@@ -151,8 +151,6 @@ def _language_rows(panel: Panel, split: Split, precision: str, arms: Sequence[Ar
         for (task, lang), (_, n_items) in seeds[0].items():
             mean = sum(seed[task, lang][0] for seed in seeds) / len(seeds)
             result.append(
-                LanguageRow(
-                    arm=arm, precision=precision, split=split, task=task, lang=lang, mean=mean, n_items=n_items
-                )
+                LanguageRow(arm=arm, precision=precision, split=split, task=task, lang=lang, mean=mean, n_items=n_items)
             )
     return result

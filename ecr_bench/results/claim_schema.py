@@ -21,6 +21,7 @@ projection and anchors."""
 EXACT_COSTS = ("parameters", "bytes")
 """The same in every run, so one seed is enough and there is no interval to draw."""
 
+
 class ArmReference(Section):
     """An arm by the part it plays, so that a claim holds for any run: ``{role: main, at: small}``; or, as plain text, as
     the run prints it: ``ecr-1x``."""

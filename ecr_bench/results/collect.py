@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ecr_bench.arm import Arm, Role, by_name
+from ecr_bench.corpora.card import UNALIGNED
 from ecr_bench.divergence import KEY, reason_of
 from ecr_bench.ecr.quality import Quality
 from ecr_bench.evaluation.records import SCHEMA, read_records
@@ -22,6 +23,7 @@ from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.store import Store
 from ecr_bench.stages.base_model import BaseSettings
 from ecr_bench.stages.train import TrainSettings
+from ecr_bench.stages.translations import TranslationsFound, TranslationsStage
 from ecr_bench.types import Measure
 
 
@@ -112,7 +114,7 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
         f"Corpus {card['name']}: {card['rows']} rows; duplicates dropped within splits "
         f"{card['duplicates_dropped']}, across splits {card['cross_split_duplicates_dropped']}."
     )
-    notes += [_dropout_note(plan), *_cut_note(plan, store), *_memory_note(plan, store)]
+    notes += [*_translation_notes(plan, store, card), _dropout_note(plan), *_cut_note(plan, store), *_memory_note(plan, store)]
     return notes
 
 
@@ -140,6 +142,7 @@ def collect_fingerprints(plan: Plan, store: Store) -> dict[str, Any]:
         "teachers": sorted({result["teacher"] for result in anchors}),
         "anchors": sorted({result["anchors"] for result in anchors}),
         "cells": {cell.label: cell.train for cell in plan.cells},
+        "translations": [found.model_dump(mode="json") for found in collect_translations(plan, store)],
     }
 
 
@@ -147,6 +150,19 @@ def _sound_anchors(plan: Plan, store: Store) -> list[dict[str, Any]]:
     """Results of the stages that made anchors; those of a model that diverged made none."""
     found = [store.result(stage) for stage in dict.fromkeys(cell.anchors for cell in plan.cells if cell.anchors)]
     return [result for result in found if not reason_of(result)]
+
+
+def collect_translations(plan: Plan, store: Store) -> list[TranslationsFound]:
+    """What the teachers said of the corpora; nothing of one that diverged."""
+    stages = dict.fromkeys(cell.translations for cell in plan.cells if cell.translations)
+    return [store.read(TranslationsStage, stage) for stage in stages if not reason_of(store.result(stage))]
+
+
+def _translation_notes(plan: Plan, store: Store, card: dict[str, Any]) -> list[str]:
+    found = [note for one in collect_translations(plan, store) for note in one.notes()]
+    if not found and not card["aligned"]:
+        found = [f"Corpus {card['name']}: {UNALIGNED}; no arm asks a teacher, so none were looked for."]
+    return found
 
 
 def _dropout_note(plan: Plan) -> str:
@@ -190,9 +206,7 @@ def collect_surface(plan: Plan, store: Store) -> Baselines:
     if len(_seen_sets(plan)) > 1:
         return {}
     by_task: Baselines = read_json(store.path(plan.cells[0].items) / "surface.json")
-    return {
-        split: {task: groups[split] for task, groups in by_task.items() if split in groups} for split in SPLITS
-    }
+    return {split: {task: groups[split] for task, groups in by_task.items() if split in groups} for split in SPLITS}
 
 
 def _corpus_folder(plan: Plan, store: Store) -> Path:

@@ -121,9 +121,7 @@ def _units(picked: Picked, side: str) -> set[tuple[str, str, int]]:
     return {(f"{side}{picked.arm}", picked.precision, seed) for seed in picked.seeds}
 
 
-def _differences(
-    records: pd.DataFrame, a: set[tuple[str, str, int]], b: set[tuple[str, str, int]]
-) -> list[Difference]:
+def _differences(records: pd.DataFrame, a: set[tuple[str, str, int]], b: set[tuple[str, str, int]]) -> list[Difference]:
     result = []
     for split in SPLITS:
         part = records[records["group"] == split]

@@ -141,9 +141,7 @@ def _tested_together(pair: Pair, task: str, index: int) -> tuple[str, str, bool]
     return pair.family, "" if pair.family in (LOW, MIXED) else pair.precision_a, task.endswith(ABOVE_FLOOR)
 
 
-def _contrast(
-    tested: Tested, panel: Panel, split: Split, controls: ControlTests, standings: Standings
-) -> Contrast:
+def _contrast(tested: Tested, panel: Panel, split: Split, controls: ControlTests, standings: Standings) -> Contrast:
     pair, task, found = tested.pair, tested.task, tested.found
     a = standings.of(pair.a, pair.precision_a, task)
     b = standings.of(pair.b, pair.precision_b, task)

@@ -46,4 +46,6 @@ class ControlTests:
         return next((at for at in (precision, self.reference) if self.panel.has(str(control), at)), None)
 
     def attribution(self, arm: Arm, precision: str, task: str) -> Attribution:
-        return attribute({test.control: (test.estimate.low, test.estimate.high) for test in self.of(arm, precision, task)})
+        return attribute(
+            {test.control: (test.estimate.low, test.estimate.high) for test in self.of(arm, precision, task)}
+        )

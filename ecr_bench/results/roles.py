@@ -96,9 +96,7 @@ def parameters_of_sizes(cells: Iterable[CellCosts]) -> dict[str, int]:
     return {size: count for size, (_, count) in best.items()}
 
 
-def attribute(
-    intervals: Mapping[Arm, tuple[float, float]], required: Iterable[str] = REQUIRED_CONTROLS
-) -> Attribution:
+def attribute(intervals: Mapping[Arm, tuple[float, float]], required: Iterable[str] = REQUIRED_CONTROLS) -> Attribution:
     """``intervals``: control -> 95 % limits of (main minus control), in the direction in which more is better."""
     held = [arm for arm, (low, _) in intervals.items() if low <= 0]
     run = {arm.name for arm in intervals}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ecr_bench.formats import MINUS, interval, p_in_words, points
 from ecr_bench.results.judgement import SMALLEST_EFFECT, Judged
 from ecr_bench.results.schema import Attribution, Contrast
-from ecr_bench.results.words import MINUS, interval, p_value, points
 from ecr_bench.statistics.interval import ALPHA
 
 
@@ -34,7 +34,7 @@ def contrast_in_words(c: Contrast, judged: Judged) -> str:
 def _numbers(c: Contrast) -> str:
     beyond = ", ".join(f"for {covers} {interval(ends)}" for covers, ends in c.wider.items())
     limits = f"95 % interval {interval(c.ci)}" + (f" ({beyond})" if beyond else "")
-    return f"{limits}, {p_value(c.p_holm)}; this run can detect differences from {100 * c.mdd:.1f} points"
+    return f"{limits}, {p_in_words(c.p_holm)}; this run can detect differences from {100 * c.mdd:.1f} points"
 
 
 def attribution_in_words(found: Attribution, tests: Mapping[str, tuple[float, float, float]]) -> str:

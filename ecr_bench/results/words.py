@@ -4,22 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ecr_bench.formats import MINUS, p_in_words, percent, points
 from ecr_bench.results.claim_schema import ACCURACY, COSTS, Claim, ClaimResult, ClaimsReport, ControlFinding, Finding
-
-MINUS = "\N{MINUS SIGN}"
-
-
-def points(value: float) -> str:
-    """``0.0612`` -> ``+6.1``: percentage points with sign."""
-    return f"{100 * value:+.1f}".replace("-", MINUS)
-
-
-def interval(ci: tuple[float, float]) -> str:
-    return f"{points(ci[0])} to {points(ci[1])}"
-
-
-def p_value(p: float) -> str:
-    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
 
 
 def covered(covers: Iterable[str]) -> str:
@@ -48,7 +34,7 @@ def with_unit(claim: Claim, value: float) -> str:
 def level(claim: Claim, value: float) -> str:
     """What one arm reached, not a difference."""
     if claim.metric == ACCURACY:
-        return f"{100 * value:.1f} %"
+        return f"{percent(value)} %"
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}".replace("-", MINUS)
 
 
@@ -71,7 +57,7 @@ def result_in_words(result: ClaimResult, found: Finding, p_holm: float) -> str:
     ends = f"{amount(claim, found.low)} to {with_unit(claim, found.high)}"
     detectable = with_unit(claim, found.mdd).removeprefix("+")
     return (
-        f"{text}, 95 % interval {ends} over {found.covers}, {p_value(p_holm)} after correction; "
+        f"{text}, 95 % interval {ends} over {found.covers}, {p_in_words(p_holm)} after correction; "
         f"this run can detect {detectable}."
     )
 

@@ -7,6 +7,7 @@ interrupted run loses only the stages that were running.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import queue
@@ -40,7 +41,7 @@ def default_workers() -> int:
 
 
 def critical_path(stages: dict[str, Stage[Any]]) -> dict[str, float]:
-    """For each stage, its cost plus that of the dearest chain of stages that wait for it."""
+    """For each stage, its cost plus that of the dearest chain of stages that wait for it; endless for urgent ones."""
     waiting: dict[str, list[str]] = {stage_id: [] for stage_id in stages}
     for stage in stages.values():
         for needed in stage.inputs.values():
@@ -49,7 +50,8 @@ def critical_path(stages: dict[str, Stage[Any]]) -> dict[str, float]:
 
     def visit(stage_id: str) -> float:
         if stage_id not in length:
-            length[stage_id] = stages[stage_id].cost + max(map(visit, waiting[stage_id]), default=0.0)
+            own = math.inf if stages[stage_id].work.urgent else stages[stage_id].cost
+            length[stage_id] = own + max(map(visit, waiting[stage_id]), default=0.0)
         return length[stage_id]
 
     for stage_id in stages:

@@ -26,6 +26,7 @@ from ecr_bench.stages.stage import Stage
 from ecr_bench.stages.teacher import TeacherSettings
 from ecr_bench.stages.tokenizer import OwnTokenizer, TokenizerSettings, TokenizerStage
 from ecr_bench.stages.train import CodeShape, Pooling, RecipeSettings, TrainSettings, TrainStage
+from ecr_bench.stages.translations import TranslationsSettings, TranslationsStage
 
 OptimiserT = TypeVar("OptimiserT", PretrainConfig, FinetuneConfig)
 
@@ -41,6 +42,8 @@ class CellStages:
     base: str
     geometry: str | None
     """The stage that measures it beside accuracy; None where ``geometry.measure`` is off."""
+    translations: str | None
+    """What the teacher says of the corpus; None where nothing of the cell asks the teacher."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Grid:
         train = self.train(recipe, arm.size, seed, f"train {name}")
         exp, inputs = self.experiment, self.stages[train].inputs
         scoring = ScoreSettings(
+            tasks=exp.tasks,
             precisions=recipe.precisions or exp.precisions,
             batch_tokens=exp.scoring.batch_tokens,
             seen=exp.seen_languages,
@@ -64,7 +68,8 @@ class Grid:
         score = self._add(Stage(ScoreStage, f"score {name}", scoring, reads, cost=20))
         anchors = inputs.get("anchors")
         geometry = self._geometry(recipe, train, score, name) if exp.geometry.measure else None
-        return CellStages(train, score, anchors, inputs["items"], inputs["base"], geometry)
+        translations = self._translations(recipe) if anchors or geometry else None
+        return CellStages(train, score, anchors, inputs["items"], inputs["base"], geometry, translations)
 
     def train(self, recipe: Recipe, size: str, seed: int, label: str) -> str:
         """The stage that trains an arm, and all it rests on."""
@@ -160,6 +165,14 @@ class Grid:
             inputs["base"] = base
         return self._add(Stage(AnchorsStage, label, settings, inputs, cost=exp.teacher.rows / 500))
 
+    def _translations(self, recipe: Recipe) -> str:
+        exp = self.experiment
+        teacher, own = self._teacher(recipe)
+        settings = TranslationsSettings(teacher=teacher, rows=exp.teacher.rows, seed=exp.anchors.seed)
+        inputs = {"corpus": self._corpus(), **own}
+        label = f"translations through {teacher.name}"
+        return self._add(Stage(TranslationsStage, label, settings, inputs, cost=exp.teacher.rows / 500))
+
     def _teacher(self, recipe: Recipe) -> tuple[TeacherSettings, dict[str, str]]:
         """The teacher, and the stage of the experiment's own plain model that teacher ``checkpoint`` names by
         ``size`` (seed 0)."""
@@ -212,6 +225,7 @@ class Grid:
             precision=(*recipe.precisions, "fp32")[0],
             batch_tokens=exp.scoring.batch_tokens,
             sts_path=exp.geometry.sts_path,
+            sts_revision=exp.geometry.sts_revision,
             sts_pairs=exp.geometry.sts_pairs,
         )
         needs = {role: inputs[role] for role in ("base", "items", "anchors") if role in inputs}

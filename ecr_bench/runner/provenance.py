@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,15 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def provenance(experiment: Experiment) -> dict[str, Any]:
-    """Plain JSON: config and its hash, code version and commit, package versions, hardware, date (UTC)."""
+def provenance(experiment: Experiment, pinned: Sequence[str] = ()) -> dict[str, Any]:
+    """Plain JSON: config and its hash, code version and commit, package versions, hardware, date (UTC).
+
+    ``pinned``: what was read from the hub, as ``NAME@COMMIT``.
+    """
     return {
         "experiment": experiment.model_dump(mode="json"),
         "identity": experiment.identity,
+        **({"hub": list(pinned)} if pinned else {}),
         **environment(),
     }
 

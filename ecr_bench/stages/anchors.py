@@ -18,7 +18,6 @@ from ecr_bench.teachers.registry import TEACHERS
 if TYPE_CHECKING:
     import pandas as pd
 
-HELD_OUT = 2000
 POOL = 4096
 
 
@@ -118,10 +117,9 @@ class AnchorsStage(Work[AnchorsSettings, AnchorsInputs, AnchorsFitted]):
 def _texts(corpus: Path, count: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """At most ``count`` training rows, and held-out ones."""
     from ecr_bench.corpora.base import Corpus
-    from ecr_bench.data.sampling import balanced_sample
+    from ecr_bench.data.sampling import teacher_texts
 
-    rows = Corpus.load(corpus / "corpus").dataset.to_pandas()
-    held_out = balanced_sample(rows[rows.split != "train"], HELD_OUT, seed)
+    train, held_out = teacher_texts(Corpus.load(corpus / "corpus").dataset.to_pandas(), count, seed)
     if held_out.empty:
         raise UserError("the corpus has no validation or test rows to measure the projection on")
-    return balanced_sample(rows[rows.split == "train"], count, seed), held_out
+    return train, held_out

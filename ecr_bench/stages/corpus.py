@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import SerializationInfo, field_serializer
 
-from ecr_bench.corpora.registry import CORPORA, build
-from ecr_bench.outside import as_identity, data_counts
+from ecr_bench.corpora.registry import CORPORA, build, options_identity
+from ecr_bench.outside import as_identity
 from ecr_bench.section import Section
 from ecr_bench.sections import CorpusConfig
 from ecr_bench.stages.work import Chosen, Report, Work
@@ -21,8 +21,7 @@ class CorpusSettings(CorpusConfig):
 
     @field_serializer("options")
     def _by_content(self, options: dict[str, Any], info: SerializationInfo) -> dict[str, Any]:
-        path = options.get("path")
-        return {**options, "path": data_counts(path)} if isinstance(path, str) and as_identity(info) else options
+        return options_identity(self) if as_identity(info) else options
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import SerializationInfo, field_serializer
+from pydantic import FieldSerializationInfo, field_serializer
 
 from ecr_bench.io import read_json
 from ecr_bench.items.registry import TASKS
-from ecr_bench.outside import as_identity, data_counts
+from ecr_bench.outside import as_identity, data_set_counts
 from ecr_bench.section import Section
 from ecr_bench.stages.layout import LANGUAGES, ROWS, TEACHER
 from ecr_bench.stages.work import Chosen, Report, Work
@@ -23,11 +23,16 @@ class GeometrySettings(Section):
     precision: str
     batch_tokens: int
     sts_path: str
+    sts_revision: str = ""
     sts_pairs: int
 
-    @field_serializer("sts_path")
-    def _by_content(self, path: str, info: SerializationInfo) -> str:
-        return data_counts(path) if as_identity(info) else path
+    @field_serializer("sts_path", "sts_revision")
+    def _by_content(self, value: str, info: FieldSerializationInfo) -> str:
+        if not as_identity(info):
+            return value
+        if info.field_name != "sts_path":
+            return ""
+        return data_set_counts(self.sts_path, self.sts_revision, "geometry.sts_path")
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class GeometryStage(Work[GeometrySettings, GeometryInputs, Measured]):
         if settings.sts_path:
             languages = read_json(inputs.parallel / LANGUAGES)
             measures += finished.of_similarity(
-                encoder, read_sts(settings.sts_path, languages, settings.sts_pairs), taken
+                encoder, read_sts(settings.sts_path, languages, settings.sts_pairs, settings.sts_revision), taken
             )
         write_measures(folder / FILE, measures)
         return Measured(measures=len(measures), rows=len(frame))

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ecr_bench.hub import COMMIT
 from ecr_bench.io import fingerprint
 from ecr_bench.outside import identity_json
 from ecr_bench.section import Section
@@ -19,6 +20,9 @@ from ecr_bench.stages.work import Work
 
 _FUNCTION = re.compile(r"!function\s+([\w.]+)\.\w+")
 """A function that an lm-eval YAML names."""
+
+_PINNED = re.compile(rf"\S+@{COMMIT.pattern}")
+"""As ``outside.model_counts`` writes it."""
 
 _PLUGIN = re.compile(r"ecr_bench_plugin_(\w+)_[0-9a-f]{8}")
 
@@ -52,6 +56,11 @@ class Identity:
         """Plain JSON, as ``done.json`` keeps it."""
         return {part.name: getattr(self, part.name) for part in fields(self)}
 
+    @property
+    def pinned(self) -> frozenset[str]:
+        """Names of the hub that the settings hold, as ``NAME@COMMIT``."""
+        return frozenset(text for text in _texts(self.settings) if _PINNED.fullmatch(text))
+
     def differences(self, other: Identity) -> list[str]:
         """What ``other`` has otherwise, in words; empty where both are the same."""
         found = [f"setting {name}" for name in _changed(self.settings, other.settings)]
@@ -81,6 +90,15 @@ def identity_of(work: type[Work[Any, Any, Any]], settings: Section, inputs: Mapp
 
         device = device_class()
     return Identity(work.kind, identity_json(settings), dict(inputs), files, dict(code.packages), device)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in plain JSON."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(part)
 
 
 def _named(files: Mapping[str, str]) -> dict[str, str]:

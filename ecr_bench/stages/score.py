@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ecr_bench.items.registry import TASKS
+from ecr_bench.items.task_files import task_files
 from ecr_bench.precision import PRECISIONS
 from ecr_bench.section import Section
 from ecr_bench.stages.work import Chosen, Report, Work
 from ecr_bench.teachers.registry import TEACHERS
+from ecr_bench.yaml_files import shipped
 
 
 class ScoreSettings(Section):
+    tasks: tuple[str, ...]
     precisions: tuple[str, ...]
     batch_tokens: int
     seen: tuple[str, ...]
@@ -106,3 +109,7 @@ class ScoreStage(Work[ScoreSettings, ScoreInputs, Scored]):
     def chosen(cls, settings: ScoreSettings) -> Iterable[Chosen]:
         # whom an arm asks counts through the stage that trained it
         return [(PRECISIONS, settings.precisions), (TEACHERS, ()), (TASKS, ())]
+
+    @classmethod
+    def data(cls, settings: ScoreSettings) -> Iterable[Path]:
+        return {path for task in settings.tasks for path in task_files(task, shipped("tasks"))}

@@ -10,7 +10,7 @@ from pydantic import SerializationInfo, field_serializer
 from ecr_bench.outside import as_identity
 from ecr_bench.section import Section
 from ecr_bench.sections import TeacherConfig
-from ecr_bench.teachers.base import Teacher
+from ecr_bench.teachers.base import HasSource, Teacher
 from ecr_bench.teachers.registry import create
 
 
@@ -24,7 +24,9 @@ class TeacherSettings(Section):
     def _by_fingerprint(self, options: dict[str, Any], info: SerializationInfo) -> dict[str, Any]:
         if self.own or not as_identity(info):
             return options
-        return {"fingerprint": open_teacher(self, None).fingerprint}
+        teacher = open_teacher(self, None)
+        source = {"source": teacher.source} if isinstance(teacher, HasSource) else {}
+        return {"fingerprint": teacher.fingerprint, **source}
 
 
 def open_teacher(settings: TeacherSettings, own: Path | None) -> Teacher:

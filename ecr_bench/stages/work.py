@@ -25,6 +25,8 @@ class Work(Generic[SettingsT, InputsT, ResultT]):
 
     kind: ClassVar[str]
     """Folder of the store."""
+    urgent: ClassVar[bool] = False
+    """Whether it goes first as soon as it can: what it says is good to know before the rest is paid for."""
     Settings: ClassVar[type[Section]]
     """Every setting it reads."""
     Inputs: ClassVar[type[Any]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -34,10 +35,18 @@ class Teacher(Protocol):
         ...
 
 
+@runtime_checkable
+class HasSource(Protocol):
+    """A teacher that is read from a folder or from the hub."""
+
+    source: str
+    """What it is read from: content of the folder, or name and commit."""
+
+
 def installed_version(teacher: str, distribution: str, command: str) -> str:
-    """Version of ``distribution``; UserError gives the pip ``command`` when it is not installed."""
+    """Version of ``distribution`` without local part; UserError gives the pip ``command`` if it is not installed."""
     try:
-        return importlib.metadata.version(distribution)
+        return re.sub(r"\+.*", "", importlib.metadata.version(distribution))
     except importlib.metadata.PackageNotFoundError:
         raise UserError(f"teacher {teacher!r} needs the package {distribution}: {command}") from None
 

@@ -12,8 +12,7 @@ from rich.console import Console
 
 from ecr_bench.arm import Arm, Role
 from ecr_bench.errors import UserError
-from ecr_bench.report.markdown import to_markdown
-from ecr_bench.report.terminal import print_board
+from ecr_bench.report.export import to_markdown
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.roles import Cast
 from ecr_bench.results.schema import Board
@@ -92,14 +91,15 @@ def test_other_verdicts(ecr: float, answer: str) -> None:
 
 
 def test_one_seed_says_that_intervals_cover_items_only() -> None:
-    board = board_of(make(seeds=1, precisions=("fp32",)))
-    assert {r.covers for r in board.rows} == {"items"} and {c.n_seeds for c in board.contrasts} == {1}
-    assert "over items;" in to_markdown(board)
+    run = run_of(make(seeds=1, precisions=("fp32",)))
+    assert {r.covers for r in run.board.rows} == {"items"} and {c.n_seeds for c in run.board.contrasts} == {1}
+    assert "over items;" in to_markdown(run)
 
 
-def test_a_table_says_all_that_its_intervals_cover(board: Board) -> None:
-    assert {r.covers for r in board.rows} == {"items", "items and seeds"}
-    assert "over items and seeds or items;" in to_markdown(board)
+def test_a_table_says_all_that_its_intervals_cover() -> None:
+    run = run_of(make())
+    assert {r.covers for r in run.board.rows} == {"items", "items and seeds"}
+    assert "over items and seeds or items;" in to_markdown(run)
 
 
 def test_missing_cells_are_simply_absent() -> None:
@@ -109,8 +109,8 @@ def test_missing_cells_are_simply_absent() -> None:
     left = {(str(r.arm), r.precision) for r in board.rows}
     assert ("ecr-1x", "fp32") in left and not left & {("ecr-1x", "nf4"), ("shuffled-1x", "fp32")}
     assert board.verdict.answer == "supported, not attributed" and board.verdict.low_precision == ()
-    alone = board_of(make({"finetune-1x": 0.5}, precisions=("int8",)), baselines={})
-    assert alone.verdict.answer == "not tested" and "Not tested" in to_markdown(alone)
+    alone = run_of(make({"finetune-1x": 0.5}, precisions=("int8",)), baselines={})
+    assert alone.board.verdict.answer == "not tested" and "Not tested" in to_markdown(alone)
 
 
 def test_settings_make_arms_of_their_own() -> None:
@@ -142,30 +142,6 @@ def test_bad_input() -> None:
         board_of(made._replace(records=made.records.assign(group="dev")))
     with pytest.raises(UserError, match="no rows"):
         board_of(made._replace(records=made.records.iloc[:0]))
-
-
-def test_markdown_leads_with_the_verdict(board: Board) -> None:
-    text = to_markdown(board)
-    assert text.index("## Does ecr-1x") < text.index("## Unseen languages, fp32") < text.index("## Seen languages")
-    for heading in ("Precision, unseen", "ECR minus its controls", "Accuracy by language", "Surface baselines"):
-        assert f"## {heading}" in text
-    tables = [line for line in text.splitlines() if line.startswith("|")]
-    assert "| ja (unseen) |" in text and "a note" in text and '"commit": "abc"' in text
-    widths = [line.count("|") for line in tables]
-    rules = [i for i, line in enumerate(tables) if set(line) <= set("|-: ")]
-    for start, stop in zip(rules, [*(r - 1 for r in rules[1:]), len(tables)], strict=True):
-        assert len(set(widths[start - 1 : stop])) == 1
-
-
-def test_terminal_fits_80_columns_unseen_first(board: Board) -> None:
-    out = io.StringIO()
-    print_board(board, Console(file=out, width=80))
-    text = out.getvalue()
-    assert max(len(line) for line in text.splitlines()) <= 80
-    assert text.index("Unseen languages, fp32") < text.index("Seen languages, fp32")
-    line = next(line for line in text.splitlines() if line.strip().startswith("codes-only-1x"))
-    assert line.count("±") == 3
-    assert text.index("finetune-1x   ") < text.index("shuffled-1x  ") < text.index(" chance")
 
 
 def test_a_probe_does_not_decide_the_order_of_sizes() -> None:

@@ -17,7 +17,7 @@ from scipy.stats import ttest_rel
 from ecr_bench.arm import Arm
 from ecr_bench.cli import main
 from ecr_bench.errors import UserError
-from ecr_bench.report.markdown import to_markdown
+from ecr_bench.report.export import to_markdown
 from ecr_bench.report.terminal import print_claims
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
 from ecr_bench.results.claims_file import judge, load_claims, shipped_claims
@@ -76,7 +76,9 @@ def test_verdicts_on_known_accuracies(
 
 
 def test_the_numbers_and_words_are_those_of_the_board(made: Made, tmp_path: Path) -> None:
-    report = judged(tmp_path, made, {}, {"precision": "nf4"}, {"task": "fine", "split": "seen"}, {"b": "finetune+distill-1x"})
+    report = judged(
+        tmp_path, made, {}, {"precision": "nf4"}, {"task": "fine", "split": "seen"}, {"b": "finetune+distill-1x"}
+    )
     board = {(str(c.a), str(c.b), c.split, c.task, c.precision, c.precision_b): c for c in board_of(made).contrasts}
     tested = [r for r in report.results if r.finding]
     assert report.tested == len(tested) == 3 and report.results[3].verdict == "not tested"
@@ -321,9 +323,9 @@ def test_report_reads_back_and_is_shown_in_words(tmp_path: Path, made: Made) -> 
     run = replace(run_of(made), claims=report)
     run.write(tmp_path)
     assert Run.load(tmp_path).claims == report and "NaN" not in (tmp_path / "claims.json").read_text()
-    text = to_markdown(run.board, (), report)
-    assert text.index("## Claims") < text.index("## Does ecr-1x") and "**ECR wins.** Supported." in text
-    assert to_markdown(board_of(made)).find("## Claims") == -1
+    text = to_markdown(run)
+    assert text.index("## Does ecr-1x") < text.index("## Claims") and "**ECR wins.** Supported." in text
+    assert to_markdown(run_of(made)).find("## Claims") == -1
     out = io.StringIO()
     print_claims(report, Console(file=out, width=80))
     assert max(map(len, out.getvalue().splitlines())) <= 80 and "c1: mexa was not measured" in out.getvalue()

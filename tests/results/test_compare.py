@@ -8,11 +8,11 @@ import pytest
 
 from ecr_bench.cli import main
 from ecr_bench.errors import UserError
+from ecr_bench.formats import interval, points
 from ecr_bench.publish import compare_references
-from ecr_bench.report.tables import Table
-from ecr_bench.results.words import interval, points
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import build_panel
+from ecr_bench.table import Table
 from tests.world import Made, finished, make
 
 

@@ -16,9 +16,10 @@ from rich.console import Console
 
 from ecr_bench.arm import Arm, Role, by_name
 from ecr_bench.config import load
-from ecr_bench.report.markdown import to_markdown
-from ecr_bench.report.page import Extras, render_page
-from ecr_bench.report.terminal import print_board, print_claims
+from ecr_bench.report.export import to_markdown
+from ecr_bench.report.page import render_page
+from ecr_bench.report.terminal import print_run
+from ecr_bench.formats import p_in_words
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.results.contrasts import GAINS
@@ -27,8 +28,8 @@ from ecr_bench.results.judgement import Standing, Thresholds, judge_difference, 
 from ecr_bench.results.roles import REQUIRED_CONTROLS, attribute
 from ecr_bench.results.schema import Board, Contrast
 from ecr_bench.results.timings import Timing
-from ecr_bench.results.words import p_value
-from tests.world import ALL_CONTROLS, LEVELS, QUICK, Made, arm, board_of, make
+from ecr_bench.run import Run
+from tests.world import ALL_CONTROLS, LEVELS, QUICK, Made, arm, board_of, make, run_of
 
 CLEAR = LEVELS | ALL_CONTROLS
 """ECR at .75 is far ahead of everybody."""
@@ -66,14 +67,16 @@ def test_a_clear_gain_over_everybody_is_supported() -> None:
 
 @pytest.mark.parametrize("missing", [REQUIRED_CONTROLS, *((name,) for name in REQUIRED_CONTROLS)])
 def test_without_controls_nothing_is_attributed(missing: tuple[str, ...]) -> None:
-    made = make({name: level for name, level in CLEAR.items() if name not in {f"{c}-1x" for c in missing}}, precisions=("fp32",))
+    made = make(
+        {name: level for name, level in CLEAR.items() if name not in {f"{c}-1x" for c in missing}}, precisions=("fp32",)
+    )
     board = board_of(made)
     assert same_word(made) == "supported, not attributed" and board.verdict.attributable is None
     gains = [c for c in board.contrasts if c.family in GAINS]
     assert {c.verdict for c in gains} == {"supported, not attributed"}
     result = claim(judged(made, board))
     assert result.untested_controls == missing and f"for lack of {', '.join(missing)}" in result.sentence
-    for text in renderings(board, judged(made, board)).values():
+    for text in renderings(made, board, judged(made, board)).values():
         assert "supported, not attributed" in text.lower()
 
 
@@ -131,7 +134,7 @@ def test_better_is_not_called_as_good() -> None:
     report = judged(made, board)
     result = claim(report)
     assert (result.not_beaten, result.better) == (("random",), ("codes-only",))
-    for name, text in renderings(board, report).items():
+    for name, text in renderings(made, board, report).items():
         assert "as good" not in text, name
         assert re.search(r"codes-only does better|better: codes-only", text), name
 
@@ -198,14 +201,13 @@ def test_the_users_own_sizes_are_judged_by_the_shipped_claims() -> None:
 # --- one comparison, one p, one word ----------------------------------------------------------------
 
 
-def renderings(board: Board, report: ClaimsReport) -> dict[str, str]:
+def renderings(made: Made, board: Board, report: ClaimsReport) -> dict[str, str]:
     out = io.StringIO()
-    console = Console(file=out, width=100_000)
-    print_claims(report, console)
-    print_board(board, console)
-    page = render_page(board, [], {}, Extras(report))
+    run = Run("quick", made.arms, board, made.cells, claims=report)
+    print_run(run, Console(file=out, width=1_000))
+    page = render_page(run)
     text = re.sub(r"<[^>]+>", "", re.sub(r"<(script|style).*?</\1>", "", page, flags=re.S))
-    return {"terminal": out.getvalue(), "markdown": to_markdown(board, (), report), "page": html.unescape(text)}
+    return {"terminal": out.getvalue(), "markdown": to_markdown(run), "page": html.unescape(text)}
 
 
 @pytest.mark.parametrize("level", [0.75, 0.56, 0.53, 0.4])
@@ -223,9 +225,9 @@ def test_every_rendering_says_the_same_p_and_word(level: float) -> None:
             same = next(c for c in board.contrasts if c.family == "low precision" and c.precision == precision
                         and (c.split, c.task) == ("unseen", "all"))  # fmt: skip
             assert (low.p_holm, low.verdict) == (same.p_holm, same.verdict)
-    p = p_value(found.p_holm)
+    p = p_in_words(found.p_holm)
     bare = p.removeprefix("p ").removeprefix("= ").replace("< ", "<")
-    for name, text in renderings(board, report).items():
+    for name, text in renderings(made, board, report).items():
         said = [line for line in text.splitlines() if "ecr-1x" in line and "finetune-3x" in line and p in line]
         assert said, (name, p)
         assert bare in text and found.verdict in text.lower(), (name, found.verdict)
@@ -290,14 +292,15 @@ def test_who_is_told_apart_on_the_board_is_not_tied() -> None:
 def test_tasks_at_the_floor_are_named_and_means_stand_without_them() -> None:
     levels = CLEAR | {"teacher-probe-1x": 0.9}
     at_chance = dict.fromkeys(set(levels) - {"teacher-probe-1x"}, 0.25)
-    board = board_of(make(levels, fine=at_chance, items=100))
+    made = make(levels, fine=at_chance, items=100)
+    board = board_of(made)
     assert board.floors == {"unseen": ("slot",), "seen": ("slot",)}
     rows = {(str(r.arm), r.task): r for r in board.rows if (r.split, r.precision) == ("unseen", "fp32")}
     assert rows["ecr-1x", "all above floor"].mean == rows["ecr-1x", "intent"].mean > rows["ecr-1x", "all"].mean
     assert ("ecr-1x", "fine above floor") not in rows  # nothing is left of it
     assert board.verdict.by_task["all above floor"].answer == "not attributable to the language model"
     assert headline(board, "fine").verdict == "inconclusive"
-    for name, text in renderings(board, judged(make(levels, fine=at_chance, items=100), board)).items():
+    for name, text in renderings(made, board, judged(made, board)).items():
         assert re.search(r"at the floor,[^|]{0,80}slot", " ".join(text.split()), re.I), name
     assert board_of(make(CLEAR)).floors == {}
 
@@ -340,5 +343,5 @@ def test_times_are_judged_where_they_were_measured_for_it(timings: list[Timing],
 
 def test_cells_keep_their_seconds_for_nobody_to_compare() -> None:
     made = make(CLEAR, items=10).with_cells(train_seconds=10.0)
-    page = render_page(board_of(made), made.cells, {})
+    page = render_page(run_of(made))
     assert "not for comparison" in page and by_name(made.arms.values())

@@ -11,13 +11,21 @@ from scipy.stats import beta
 from scipy.stats import t as student
 
 from ecr_bench.arm import Arm
-from ecr_bench.report.ablation_page import _stability
-from ecr_bench.report.measure_tables import TABLES, half_interval, measure_tables, number, short_table
-from ecr_bench.report.terminal import print_measures
+from ecr_bench.report.measure_tables import (
+    TABLES,
+    ablation_tables,
+    cost_table,
+    half_interval,
+    measure_tables,
+    short_table,
+)
+from ecr_bench.report.terminal import print_run
+from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.divergence import stability_of
 from ecr_bench.runner.ablation import Place
 from ecr_bench.types import Measure
-from tests.world import arm
+from tests.report.page_sample import sample_ablation
+from tests.world import arm, make, run_of
 
 
 def of(method: str | Arm, metric: str, value: float | None, seed: int = 0, **more) -> Measure:
@@ -79,19 +87,17 @@ def test_the_tables_name_registered_metrics_only():
     assert {metric for _, metrics in TABLES for metric in metrics} <= set(METRICS)
 
 
-def test_the_short_table_fits_eighty_columns_and_names_diverged_cells():
+def test_the_short_table_fits_eighty_columns():
     metrics = ("cka_base", "mutual_knn_teacher", "mexa", "language_separability")
     full = [of(arm, m, 0.123, seed) for arm in ("finetune", "ecr+dropout") for m in metrics for seed in (0, 1)]
-    full += [of("teacher-probe", "mexa", 0.5), of("ecr", "diverged", 1.0, null=None), of("random", "diverged", 0.0)]
+    full += [of("teacher-probe", "mexa", 0.5)]
     output = io.StringIO()
-    print_measures(full, Console(file=output, width=80))
+    print_run(run_of(make(items=10), full), Console(file=output, width=80))
     lines = output.getvalue().splitlines()
     assert max(map(len, lines)) <= 80 and any("ecr+dropout-1x" in line and "0.12 ±0.00" in line for line in lines)
-    assert "diverged in 1 of 2 cells: ecr-1x-s0" in output.getvalue()
 
 
-def test_numbers_and_intervals():
-    assert [number(value) for value in (0.123, 12.345, 1234.5, -0.001)] == ["0.12", "12.35", "1234", "0.00"]
+def test_half_of_an_interval_over_seeds():
     assert half_interval([1.0, 2.0, 3.0]) == pytest.approx(4.302652729911275 * 1 / np.sqrt(3))
 
 
@@ -114,4 +120,18 @@ def test_divergence_is_counted_at_each_value_and_over_the_whole_line():
     ]  # fmt: skip
     assert rows[2].ci == pytest.approx((beta.ppf(0.025, 2, 3), beta.ppf(0.975, 3, 2)))
     assert rows[3].spike_score == pytest.approx(0.3) and rows[0].spike_score is None
-    assert _stability(rows[3])[:4] == ("2", "1", "50 % (1 to 99)", "0.30") and _stability(rows[0])[3] == "\N{EN DASH}"
+    table = ablation_tables(sample_ablation().model_copy(update={"stability": rows}))[-1]
+    shown = {line[:2]: line[2:6] for line in table.lines}
+    assert table.title.startswith("Stability") and shown["ECR", "high"] == ("2", "1", "50 % (1 to 99)", "0.30")
+    assert shown["plain", "low"][3] == "\N{EN DASH}"
+
+
+def test_cost_table_has_one_line_per_cell_and_shows_what_was_not_measured() -> None:
+    first = CellCosts(
+        cell="a", arm=arm("ecr-1x"), seed=0, precision="fp32", parameters=2_000_000, train_seconds=4.0, tokens=8000,
+        finite=False, peak_memory=1_200_000_000,
+    )  # fmt: skip
+    other = CellCosts(cell="b", arm=arm("ecr-1x"), seed=1, precision="fp32")
+    table = cost_table([first, first.model_copy(update={"precision": "nf4"}), other])
+    assert table.lines[0] == ("a", "2.00M", "4.0", "8.0k", "2,000", "1.20G", "–", "–", "yes")
+    assert table.lines[1] == ("b", *["–"] * 8)

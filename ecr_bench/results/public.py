@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ecr_bench.ecr.cue import cue_for
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.public_families import FAMILIES
 from ecr_bench.evaluation.records import SCHEMA, write_records
+from ecr_bench.formats import percent
 from ecr_bench.io import read_json, write_json
 from ecr_bench.results.eval_folder import RECORDS, SUMMARY
 from ecr_bench.runner.public import Evaluation, Prepared, Scored, prepare, provenance_of, score
 from ecr_bench.statistics.paired import accuracy
 from ecr_bench.statistics.panel import build_panel
+from ecr_bench.table import Line, Table, print_table
 
 ALL = "all"
 NAMED = 3
@@ -114,22 +114,22 @@ def print_results(results: list[dict[str, Any]], prepared: Prepared, console: Co
     count = prepared.made_from["control_tokens"]
     title = f"{prepared.asked.model}, {prepared.asked.precision}, {count} control tokens per item: accuracy in %"
     console.print(escape(title), style="bold", highlight=False, soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("task", "language", "items", "accuracy", "95 % interval", "chance", "against chance"):
-        table.add_column(
-            name, justify="left" if name in ("task", "language", "against chance") else "right", no_wrap=True
-        )
-    for line in results:
-        interval = f"{100 * line['low']:.1f}–{100 * line['high']:.1f}"
-        table.add_row(
-            line["task"], line["lang"], str(line["items"]), f"{100 * line['accuracy']:.1f}", interval,
-            f"{100 * line['chance']:.1f}", against_chance(line), end_section=line["lang"] == ALL,
-        )  # fmt: skip
-    console.print(table)
+    sections = tuple(
+        tuple(_shown(line) for line in results if line["task"] == task)
+        for task in dict.fromkeys(line["task"] for line in results)
+    )
+    heads = ("task", "language", "against chance", "items", "accuracy", "95 % interval", "chance")
+    print_table(Table("", heads, sections, words=3), console)
     for task in dict.fromkeys(line["task"] for line in results) if count else ():
         cue = cue_for(FAMILIES.get(task).prefix)
         if cue is not None and not cue.fields:
             console.print(f"{task}: its control tokens are null, because no text of it may be looked at")
+
+
+def _shown(line: dict[str, Any]) -> Line:
+    interval = f"{percent(line['low'])} to {percent(line['high'])}"
+    numbers = str(line["items"]), percent(line["accuracy"]), interval, percent(line["chance"])
+    return (line["task"], line["lang"], against_chance(line), *numbers)
 
 
 def print_left_out(scored: Sequence[Scored], prepared: Prepared, console: Console) -> None:

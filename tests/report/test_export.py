@@ -9,13 +9,10 @@ import pandas as pd
 import pytest
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
-from rich.console import Console
 
-from ecr_bench.arm import Arm, Role
 from ecr_bench.cli import main
-from ecr_bench.report.terminal import print_board
 from ecr_bench.run import Run
-from tests.world import LEVELS, Made, arm, board_of, finished, make
+from tests.world import Made, finished, make
 
 
 @pytest.fixture(scope="module")
@@ -79,17 +76,3 @@ def test_bad_requests_are_one_line(
         export(run[0], *arguments)
     text = capsys.readouterr().err
     assert caught.value.code == 2 and text.count("\n") == 1 and all(word in text for word in words), text
-
-
-def test_long_names_fit_80_columns_and_keep_every_number() -> None:
-    settings = {"anchors.assignment": "residual", "control_tokens.count": 8, "control_tokens.placement": "interleaved"}
-    levels: dict[Arm, float] = {arm(name): level for name, level in (LEVELS | {"finetune+lora-1x": 0.5}).items()}
-    levels[Arm.of("ecr", "1x", settings, Role.MAIN)] = 0.6
-    board = board_of(make(levels, items=10, precisions=("fp32", "bf16", "int8", "nf4")))
-    out = io.StringIO()
-    print_board(board, Console(file=out, width=80))
-    text = out.getvalue()
-    assert max(map(len, text.splitlines())) <= 80 and "\N{HORIZONTAL ELLIPSIS}" not in text
-    squeezed = "".join(text.split())
-    for row in (r for r in board.rows if r.precision == "fp32" and r.task in ("coarse", "fine", "all")):
-        assert f"{100 * row.mean:.1f}±{50 * (row.ci[1] - row.ci[0]):.1f}" in squeezed

@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import numpy as np
 import yaml
 
 from ecr_bench.arm import Arm
-from ecr_bench.report.page import Curves, Extras, render_page
-from ecr_bench.results.ablation_schema import AblationResult, Point
+from ecr_bench.report.page import render_page
+from ecr_bench.results.ablation_schema import AblationResult, Point, Spot
 from ecr_bench.results.claims_file import judge
-from ecr_bench.results.schema import Board
+from ecr_bench.run import Run
 from ecr_bench.types import Measure
-from tests.world import ALL_CONTROLS, LEVELS, QUICK, Made, arm, board_of, make
+from tests.world import ALL_CONTROLS, LEVELS, QUICK, Made, arm, make, run_of
 
 EVIL = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=2>"
-CURVES: Curves = {
-    "ecr-1x-0": {"train/loss": ((0.0, 3.0), (10.0, 1.0)), "train/grad_norm": ((0.0, 5.0), (10.0, 0.0))},
-    "random-1x-0": {"train/loss": ((0.0, 3.1), (10.0, 1.2))},
-    "pre-train-base-1x": {"train/loss": ((0.0, 6.0), (10.0, 5.0))},
+CURVES = {
+    "ecr-1x-0": {"train/loss": ((0, 3.0), (10, 1.0)), "train/grad_norm": ((0, 5.0), (10, 0.0))},
+    "random-1x-0": {"train/loss": ((0, 3.1), (10, 1.2))},
+    "pre-train-base-1x": {"train/loss": ((0, 6.0), (10, 5.0))},
 }
+"""Run -> tag -> (step, value)."""
 
 
 @cache
-def sample_run() -> Made:
+def sample_made() -> Made:
     levels = LEVELS | ALL_CONTROLS | {"random-1x": 0.75, "oracle-1x": 0.8}
     return make({arm(name): level for name, level in levels.items()} | {Arm(EVIL, "1x"): 0.3}, items=40)
-
-
-@cache
-def sample_board() -> Board:
-    provenance = {"experiment": QUICK, "commit": EVIL, "date": "2026-01-02T03:04:05"}
-    return board_of(sample_run(), provenance=provenance, notes=[EVIL])
 
 
 def sample_measures() -> list[Measure]:
@@ -72,15 +70,27 @@ def sample_ablation() -> AblationResult:
         for label, mean in (("0", 0.4), ("4", 0.6))
     ]
     return AblationResult(
-        name="ablation", label="control tokens", log=False, numeric=False, by_size=False, precision="fp32", places=[],
-        points=points,
+        name="ablation", label="control tokens", log=False, numeric=False, by_size=False, precision="fp32",
+        points=points, places=[Spot(series=p.series, label=p.label, at=p.at, arm=p.arm) for p in points],
         references=[points[0].model_copy(update={"series": "finetune-3x", "label": "", "arm": arm("finetune-3x")})],
         chance={"unseen/all": 0.25}, differences=[], equal_sizes=[], findings=[], notes=[], provenance={},
     )  # fmt: skip
 
 
+def write_events(folder: Path) -> None:
+    """``CURVES`` as event files, one sub-folder a run."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    for name, by_tag in CURVES.items():
+        with SummaryWriter(str(folder / name)) as writer:
+            for tag, points in by_tag.items():
+                for step, value in points:
+                    writer.add_scalar(tag, value, step)
+
+
 @cache
-def sample_extras() -> Extras:
+def sample_run() -> Run:
+    """A run with claims, measures, curves and an ablation."""
     shared = {"b": "finetune-3x", "metric": "accuracy", "direction": "higher", "smallest_effect": 0.01}
     small = {"b": "finetune-1x", "direction": "higher", "smallest_effect": 0.01, "controls": []}
     claims = [
@@ -89,13 +99,23 @@ def sample_extras() -> Extras:
         {"id": "drifts-less", "says": "ECR drifts less.", "a": "ecr-1x", "metric": "cka_base", **small},
         {"id": "no-distill", "says": "ECR beats distillation.", "a": "ecr-1x", **shared, "b": "finetune+distill-1x"},
     ]
+    made, measures = sample_made(), sample_measures()
     with TemporaryDirectory() as folder:
         path = Path(folder) / "claims.yaml"
         path.write_text(yaml.safe_dump({"claims": claims}))
-        report = judge("quick", sample_run().facts(sample_measures()), path)
-    return Extras(report, sample_measures(), sample_ablation())
+        report = judge("quick", made.facts(measures), path)
+    home = Path(mkdtemp())
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    write_events(home / "tensorboard")
+    provenance = {"experiment": QUICK, "commit": EVIL, "date": "2026-01-02T03:04:05"}
+    run = run_of(made, measures, provenance=provenance, notes=[EVIL])
+    return replace(run, claims=report, ablation=sample_ablation(), folder=home)
+
+
+def without_ablation() -> Run:
+    return replace(sample_run(), ablation=None)
 
 
 @cache
 def sample_page() -> str:
-    return render_page(sample_board(), sample_run().cells, CURVES, sample_extras())
+    return render_page(sample_run())

@@ -16,7 +16,15 @@ from torch.utils.tensorboard import SummaryWriter
 from ecr_bench.config import CorpusConfig, load
 from ecr_bench.corpora.base import RawRow, from_rows
 from ecr_bench.data.parallel import parallel_rows
-from ecr_bench.report.tensorboard import CONFIG, MOST_POINTS, add_projection, headline_first, write_tensorboard
+from ecr_bench.report.tensorboard import (
+    CONFIG,
+    MOST_POINTS,
+    add_projection,
+    headline_first,
+    read_curves,
+    thin,
+    write_tensorboard,
+)
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.collect import collect_arms
 from ecr_bench.run import Run
@@ -57,6 +65,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plan, pd.Da
         for step, value in ((2, 0.9), (4, 0.8), (None, 0.75))
     ]
     measures.append(Measure("diverged", None, cell=first.label, arm=first.arm))
+    measures.append(Measure("mexa", 0.5, step=4, cell=first.label, arm=first.arm))  # one snapshot is no curve
     records = pd.concat(frames, ignore_index=True)
     made = Made(records, collect_arms(plan), cells)
     run = Run("tiny", made.arms, board_of(made), cells, measures, own_records=records)
@@ -78,33 +87,46 @@ def test_every_cell_and_base_is_a_run_with_a_readable_name(written: tuple[Path, 
     assert "name: tiny" in text and "learning_rate" in text
 
 
-def test_hparams_hold_settings_and_headline_metrics_of_all_cells(written: tuple[Path, Plan, pd.DataFrame]) -> None:
+def hparams_of(found: EventAccumulator, tag: str) -> plugin_data_pb2.HParamsPluginData:
+    return plugin_data_pb2.HParamsPluginData.FromString(found.summary_metadata[tag].plugin_data.content)
+
+
+def test_hparams_hold_settings_and_what_came_out_of_all_cells(written: tuple[Path, Plan, pd.DataFrame]) -> None:
     folder, plan, records = written
-    domains = set()
+    columns, metrics = set(), set()
     for cell in plan.cells:
         found = events(folder / cell.label)
-        content = found.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-        start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
-        settings = {name: value.string_value for name, value in start.hparams.items()}
-        arm, changed = cell.arm, dict(cell.arm.settings)
-        assert (settings["method"], settings["size"], settings["seed"]) == (arm.name, arm.size, str(cell.seed))
-        assert settings["control_tokens.count"] == str(changed.get("control_tokens.count", "as the experiment"))
-        content = found.summary_metadata["_hparams_/experiment"].plugin_data.content
-        experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
-        domains.add(tuple(info.name.tag for info in experiment.metric_infos))
+        given = hparams_of(found, "_hparams_/session_start_info").session_start_info.hparams
+        settings = {name: value.string_value for name, value in given.items()}
+        assert (settings["method"], settings["size"], settings["seed"]) == (
+            cell.arm.name,
+            cell.arm.size,
+            str(cell.seed),
+        )
+        count = dict(cell.arm.settings).get("control_tokens.count", "as the experiment")
+        assert settings["control_tokens.count"] == str(count)
+        experiment = hparams_of(found, "_hparams_/experiment").experiment
+        columns.add(tuple(info.name for info in experiment.hparam_infos))
+        metrics.add(tuple(info.name.tag for info in experiment.metric_infos))
         mine = records[(records["cell"] == cell.label) & (records["group"] == "unseen")]
         expected = mine.groupby("task")["correct"].mean().mean()
-        assert found.Scalars("accuracy/unseen_all_fp32")[0].value == pytest.approx(expected)
-    (metrics,) = domains  # one set of columns for all cells
-    assert metrics[0] == "accuracy/unseen_all_fp32" and {"final/val_loss", "final/cka_base"} <= set(metrics)
+        assert given["accuracy/unseen_all_fp32"].number_value == pytest.approx(expected)
+        assert given["final/val_loss"].number_value == 1.5
+        assert ("final/cka_base" in given) == (cell is plan.cells[0])
+    (names,), (curves,) = columns, metrics  # one set of columns for all cells
+    numbers = [name for name in names if "/" in name]
+    assert numbers[0] == "accuracy/unseen_all_fp32" and {"final/val_loss", "final/cka_base"} <= set(numbers)
+    assert curves == ("train/loss", "val/loss")
 
 
-def test_measures_are_curves(written: tuple[Path, Plan, pd.DataFrame]) -> None:
+def test_every_scalar_is_a_curve(written: tuple[Path, Plan, pd.DataFrame]) -> None:
     folder, plan, _ = written
+    for run in (path for path in folder.iterdir() if path.is_dir()):
+        found = events(run)
+        assert all(len(found.Scalars(tag)) > 1 for tag in found.Tags()["scalars"]), run.name
     found = events(folder / plan.cells[0].label)
     assert [(e.step, round(e.value, 3)) for e in found.Scalars("measures/cka_base")] == [(2, 0.9), (4, 0.8)]
-    assert found.Scalars("final/cka_base")[0].value == 0.75
-    assert not any("diverged" in tag for tag in found.Tags()["scalars"])
+    assert set(found.Tags()["scalars"]) == {"train/loss", "measures/cka_base"}
 
 
 def test_projector_shows_the_last_snapshot_with_language_and_label(written: tuple[Path, Plan, pd.DataFrame]) -> None:
@@ -135,3 +157,20 @@ def test_headline_columns_come_first() -> None:
     names = {"final/x", "accuracy/seen_all_fp32", "accuracy/unseen_fine_fp32", "accuracy/unseen_all_nf4"}
     assert headline_first(names) == sorted(names, key=["accuracy/unseen_all_nf4", "accuracy/unseen_fine_fp32",
                                                        "accuracy/seen_all_fp32", "final/x"].index)  # fmt: skip
+
+
+def test_thin_keeps_ends_and_spikes() -> None:
+    points = [(float(i), 100.0 if i == 777 else 1.0) for i in range(1000)]
+    kept = thin(points, 50)
+    assert len(kept) == 50 and kept[0] == (0.0, 1.0) and kept[-1] == (999.0, 1.0) and (777.0, 100.0) in kept
+    assert thin(points[:50], 50) == tuple(points[:50])
+
+
+def test_curves_are_read_back_from_tensorboard(tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path / "ecr-1x-s0")) as writer:
+        for step, value in enumerate([2.0, float("nan"), 1.0]):
+            writer.add_scalar("train/loss", value, step)
+        writer.add_scalar("epoch", 1, 0)
+    (tmp_path / "empty").mkdir()
+    assert read_curves(tmp_path) == {"ecr-1x-s0": {"train/loss": ((0.0, 2.0), (2.0, 1.0))}}
+    assert read_curves(tmp_path / "missing") == {}

@@ -1,0 +1,108 @@
+"""A table of finished text, and its three renderings: terminal, Markdown, HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Line = tuple[str, ...]
+TONES = {"supported": "green", "refuted": "red"}
+"""Words that have a colour of their own, and a class of their own on a page."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """``sections`` are groups of lines with a rule between them; the first ``words`` columns are text, the others
+    numbers."""
+
+    title: str
+    columns: Line
+    sections: tuple[tuple[Line, ...], ...]
+    caption: str = ""
+    words: int = 1
+
+    @classmethod
+    def of(cls, title: str, columns: Iterable[str], lines: Iterable[Line], caption: str = "", words: int = 1) -> Table:
+        """One section."""
+        return cls(title, tuple(columns), (tuple(lines),), caption, words)
+
+    def __bool__(self) -> bool:
+        return any(self.sections)
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        return tuple(line for section in self.sections for line in section)
+
+    def cut(self, most: int) -> Table:
+        """At most ``most`` lines; the caption says so."""
+        if len(self.lines) <= most:
+            return self
+        note = f"the first {most} of {len(self.lines)} lines, the rest is in the run's folder"
+        return replace(self, sections=(self.lines[:most],), caption="; ".join(filter(None, (self.caption, note))))
+
+
+NOTHING = Table("", (), ())
+"""A table without lines: nothing is shown of it."""
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print one table. Words may wrap, numbers stay on one line."""
+    from rich import box
+    from rich.markup import escape as plain
+    from rich.table import Table as Drawn
+
+    drawn = Drawn(
+        title=plain(table.title) or None,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    drawn.caption = plain(table.caption) or None
+    drawn.padding = (0, 1, 0, 0)
+    for index, column in enumerate(table.columns):
+        number = index >= table.words
+        drawn.add_column(plain(column), justify="right" if number else "left", overflow="fold", no_wrap=number)
+    for section in table.sections:
+        for line in section:
+            tone = next((TONES[cell] for cell in line if cell in TONES), None)
+            drawn.add_row(*(plain(cell) for cell in line), style=tone)
+        drawn.add_section()
+    console.print(drawn, highlight=False)
+
+
+def to_markdown(table: Table) -> str:
+    """One heading, one pipe table (sections run on), one caption."""
+
+    def row(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.strip().replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    rule = "|" + "|".join("---" if i < table.words else "---:" for i in range(len(table.columns))) + "|"
+    caption = ["", f"*{table.caption}*".replace(" * ", " \\* ").replace("; * ", "; \\* ")] if table.caption else []
+    return "\n".join([f"## {table.title}", "", row(table.columns), rule, *map(row, table.lines), *caption])
+
+
+def to_html(table: Table) -> Markup:
+    """A ``<table>`` in a focusable region that scrolls where the window is too narrow and no script runs."""
+    kinds = [' class="n"' if i >= table.words else "" for i in range(len(table.columns))]
+    heads = "".join(f'<th scope="col"{kind}>{escape(c)}</th>' for c, kind in zip(table.columns, kinds, strict=True))
+    bodies = "".join(f"<tbody>{''.join(_row(line, kinds) for line in part)}</tbody>" for part in table.sections if part)
+    note = f"<span>{escape(table.caption)}</span>" if table.caption else ""
+    title = escape(table.title)
+    return Markup(
+        f'<div class="scroll" role="region" aria-label="{title}" tabindex="0"><table class="plain">'
+        f"<caption>{title}{note}</caption><thead><tr>{heads}</tr></thead>{bodies}</table></div>"
+    )
+
+
+def _row(line: Line, kinds: list[str]) -> str:
+    head, *cells = line
+    values = "".join(f"<td{kind}>{escape(c.strip())}</td>" for c, kind in zip(cells, kinds[1:], strict=True))
+    tone = next((f' class="{cell}"' for cell in line if cell in TONES), "")
+    return f'<tr{tone}><th scope="row">{escape(head)}</th>{values}</tr>'
