@@ -1,10 +1,13 @@
 """What a piece of work runs: the source files it can reach by imports, and the packages these import.
 
 Found by reading the files, so that nothing is listed by hand and nothing is imported. Imports inside functions count,
-those for type checkers alone do not. A registry (``registry.Registry``) names modules as ``"module:attribute"``: the
-reader of one that is told which names were chosen follows these, else all. The lines that fill a registry so are no
-part of the code of its file: another method in the list changes nothing for those that are there. The ``__init__`` of
-this package names its public interface and is no part of what it names.
+those for type checkers alone do not. A module that is named by a text counts as well, and where that text is put
+together (``f"ecr_bench.metrics.{module}:{cls}"``) every module of the package.
+
+A registry (``registry.Registry``) names modules as ``"module:attribute"``: who is told which names were chosen follows
+these, else all. The lines that fill a registry so are no part of the code of its file: another method in the list
+changes nothing for those that are there. The ``__init__`` of this package names its public interface and is no part of
+what it names.
 """
 
 from __future__ import annotations
@@ -24,6 +27,9 @@ ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT.name
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
 """``module:attribute``"""
+_INSIDE = re.compile(r"[A-Za-z_]\w*(\.\w+)*\.")
+"""How a text begins that names a module inside a package and is put together when it is needed."""
+_ALL = "*"
 _LAZY = {"import_module", "files"}
 """Calls that name a module as text: ``importlib.import_module``, ``importlib.resources.files``."""
 
@@ -91,11 +97,20 @@ def _reach(modules: frozenset[str], chosen: frozenset[str]) -> tuple[tuple[str, 
             top = candidate.partition(".")[0]
             if top in sys.stdlib_module_names:
                 continue
-            if top in ours or (not (known := _distributions().get(top)) and _location(top)):
+            if candidate.endswith(f".{_ALL}"):
+                waiting += _inside(candidate[: -len(_ALL) - 1]) if top in ours else ()
+            elif top in ours or (not (known := _distributions().get(top)) and _location(top)):
                 waiting += _with_parents(candidate)
             else:
                 packages.update(known or [top])
     return tuple(sorted(found)), tuple(sorted(packages))
+
+
+def _inside(package: str) -> Iterator[str]:
+    """The modules of a package."""
+    if (path := _location(package)) and path.name == "__init__.py":
+        for file in sorted(path.parent.glob("*.py")):
+            yield from _with_parents(f"{package}.{file.stem}" if file != path else package)
 
 
 def _with_parents(name: str) -> Iterator[str]:
@@ -198,6 +213,10 @@ def _named(tree: ast.AST, package: str) -> Iterator[str]:
             parts = package.split(".")
             base = ".".join([*parts[: len(parts) - tree.level + 1], *([base] if base else [])])
         yield from (f"{base}.{alias.name}" for alias in tree.names)
+    elif isinstance(tree, ast.JoinedStr):
+        begins = str(getattr(tree.values[0], "value", "")) if tree.values else ""
+        if _INSIDE.fullmatch(begins):
+            yield begins + _ALL
     elif isinstance(tree, ast.Constant):
         if module := _module_in(tree):
             yield module

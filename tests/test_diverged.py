@@ -223,7 +223,7 @@ def test_a_projection_with_broken_numbers_is_one_line(
     kind: str, model: Any, tokenizer: PreTrainedTokenizerFast, sentences: list[str], tmp_path: Path
 ) -> None:
     ids = tokenizer(sentences[:60], add_special_tokens=False)["input_ids"]
-    config = ProjectionConfig(kind=kind, rank=4, layer=1)
+    config = ProjectionConfig(kind=kind, options={"rank": 4} if kind == "token-table" else {"layer": 1})
     fit_projection(config, ids, torch.randn(60, 6), len(tokenizer), model, 0).save(tmp_path / "p")
     load_projection(tmp_path / "p")
     tensors = load_file(tmp_path / "p" / "projection.safetensors")

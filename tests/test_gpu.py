@@ -14,8 +14,8 @@ from ecr_bench.data.tokenizer import own_tokenizer
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.projection import fit_projection, load_projection
 from ecr_bench.evaluation.scorer import Request, loglikelihoods
-from ecr_bench.methods.finetune import Finetune
 from ecr_bench.methods.models import fit_to_machine
+from ecr_bench.methods.module import CausalLMModule
 from ecr_bench.methods.pretrained import load_pretrained
 from ecr_bench.precision import PRECISIONS, describe
 from ecr_bench.sizes import Fitting, PretrainedSize
@@ -76,7 +76,9 @@ def test_training_in_bf16_with_accumulation_and_checkpointing_lowers_the_loss(gp
     settings = FinetuneConfig(steps=12, batch_size=4, learning_rate=0.01, optimiser="adamw")
     rows = encode_items(Conditioner(tokenizer), some_items(6), 64)
     data = ExamplesDataModule(Mixture(rows, [], 0.0), rows, tokenizer.pad_token_id, 4, 12, 0)
-    stats = fit(Finetune(model, settings), data, settings, 0, tmp_path, lambda done, total: None, dtype=fitting.dtype)
+    stats = fit(
+        CausalLMModule(model, settings), data, settings, 0, tmp_path, lambda done, total: None, dtype=fitting.dtype
+    )
     assert stats.finite and stats.val_loss < 4.0 < torch.log(torch.tensor(float(len(tokenizer))))
 
 

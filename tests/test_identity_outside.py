@@ -70,7 +70,7 @@ def sts_of(path: str) -> dict[str, Any]:
 
 
 OUTSIDE = {
-    "teacher": Outside("encoder", teacher_of, {"anchors", "parallel", "train"}, replace_weights),
+    "teacher": Outside("encoder", teacher_of, {"anchors", "parallel", "train", "translations"}, replace_weights),
     "pretrained size": Outside("llama", size_of, {"tokenizer", "base"}, replace_weights),
     "data set": Outside("data", corpus_of, {"corpus"}, edit_data, "dataset"),
     "similarity set": Outside("data", sts_of, {"geometry"}, edit_data, "dataset"),

@@ -26,8 +26,9 @@ OPTIMISER = ("steps", "batch_size", "learning_rate", "warmup", "weight_decay", "
 READERS: dict[str, set[str]] = {
     "name": NOTHING, "device": NOTHING,
     "corpus": {"corpus"}, "seen_languages": {"items", "score"}, "tokenizer": {"tokenizer"}, "tasks": {"items", "score"},
-    "teacher": {"anchors", "parallel", "train"}, "teacher.rows": {"anchors"},
+    "teacher": {"anchors", "parallel", "train"}, "teacher.rows": {"anchors", "translations"},
     "anchors": {"anchors"}, "anchors.k": {"anchors", "train"},
+    "anchors.seed": {"anchors", "translations"},
     "anchors.assignment": {"anchors", "train"},
     "projection": {"anchors", "train"},
     "control_tokens": {"train"}, "control_tokens.count": {"anchors", "train"},

@@ -28,7 +28,7 @@ from ecr_bench.evaluation.pooled import pooled_states
 from ecr_bench.evaluation.run import evaluate, load_item_tasks
 from ecr_bench.items.files import write_items
 from ecr_bench.items.registry import document, task_name
-from ecr_bench.methods.finetune import Finetune
+from ecr_bench.methods.module import CausalLMModule
 from ecr_bench.methods.teacher_logits import plain_rows
 from ecr_bench.stages.fitting import fit
 from ecr_bench.types import Item, Prompt
@@ -246,7 +246,7 @@ def test_what_is_learnt_by_heart_is_answered(kind, tmp_path):
     model = llama(len(conditioner.tokenizer), hidden_size=64, intermediate_size=96).train()
     finetune = FinetuneConfig(steps=300, batch_size=48, learning_rate=0.02)
     data = ExamplesDataModule(Mixture(rows, [], 0.0), [], 3, 48, finetune.steps, 0)
-    stats = fit(Finetune(model, finetune), data, finetune, 0, tmp_path, lambda done, total: None)
+    stats = fit(CausalLMModule(model, finetune), data, finetune, 0, tmp_path, lambda done, total: None)
     assert stats.train_loss < 0.05
     lm = EcrLM(model.eval(), tokenizer=conditioner.tokenizer, conditioner=conditioner, max_length=WINDOW)
     scores = iter(lm.loglikelihood(requests_of(items)))

@@ -54,7 +54,7 @@ def test_qwen3_pretrained_on_with_the_larger_models_states_as_teacher_and_text_f
         "tasks=[intent, slot, meaning]",
         "teacher={name: checkpoint, rows: 300, options: {size: 3x, state: base, layer: 1}}",
         "sizes.1x.accumulate=2",
-        "projection={kind: hidden, layer: 1}",
+        "projection={kind: hidden, options: {layer: 1}}",
         "cells=[{method: finetune, sizes: [1x, 3x]}, {method: ecr}, {method: finetune, with: [distill]}]",
     )
     assert {row.arm.name for row in board.rows} == {"finetune", "ecr", "finetune+distill"}

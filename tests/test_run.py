@@ -87,7 +87,7 @@ def test_arms_and_figures_are_looked_up_by_name(folder: Path) -> None:
 
 
 def test_the_readme_shows_what_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = re.search(r"## In Python\n\n```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    code = re.search(r"```python\n(import ecr_bench as eb.*?)```", README.read_text(encoding="utf-8"), re.S)
     assert code and 'eb.Run.load("runs/quick")' in code[1]
     folder.parent.rename(folder.parent.parent / "runs")
     monkeypatch.chdir(folder.parent.parent)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecr_bench.config import Section
+from ecr_bench.section import Section
 from ecr_bench.stages.teacher import TeacherSettings, open_teacher
 from ecr_bench.stages.work import Chosen, Report, Work
 from ecr_bench.teachers.registry import TEACHERS
