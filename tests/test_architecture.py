@@ -71,11 +71,16 @@ LANGUAGE_CODES = {"items/pairs.py"}
 BESIDE = [path for name in ("tests", "benchmarks", "docs", "examples") for path in sorted((ROOT / name).rglob("*.py"))]
 
 
-@pytest.mark.parametrize("path", [*FILES, *BESIDE], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_no_name_of_an_arm_is_cut(path):
     """An arm is a value: who wants its method or size asks it (arm.py)."""
-    if (path.is_relative_to(PACKAGE) and str(path.relative_to(PACKAGE)) not in LANGUAGE_CODES) or path in BESIDE:
+    if str(path.relative_to(PACKAGE)) not in LANGUAGE_CODES:
         assert cuts_of_names(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+def test_no_test_or_benchmark_cuts_one():
+    found = [cut for path in BESIDE for cut in cuts_of_names(ast.parse(path.read_text(encoding="utf-8")))]
+    assert [cut for cut in found if ("'-'" in cut or "'['" in cut)] == []
 
 
 @pytest.mark.parametrize(
