@@ -35,7 +35,7 @@ from ecr_bench.results.collect import (
 )
 from ecr_bench.results.compare import differences, differences_between, unpaired
 from ecr_bench.results.eval_folder import EvalFolder
-from ecr_bench.results.files import RUN, read_manifest
+from ecr_bench.results.files import read_manifest
 from ecr_bench.run import Run
 from ecr_bench.runner.ablation import Ablation
 from ecr_bench.runner.execute import default_workers, execute
@@ -82,8 +82,8 @@ def publish(plan: Plan, store: Store, folder: Path) -> Run:
     claims_file = shipped_claims()
     identity = claims_identity(load_claims(claims_file))
     made_from = fingerprint([__version__, plan.experiment.identity, identity, *sorted(plan.stages)])
-    if (folder / RUN).is_file() and read_manifest(folder).made_from == made_from:
-        return Run.load(folder)
+    if run := _published(folder, made_from):
+        return run
     run = collect_run(plan, store)
     claims = judge(run.name, run.facts, claims_file)
     run = replace(run, claims=claims, made_from=made_from, folder=folder)
@@ -91,6 +91,14 @@ def publish(plan: Plan, store: Store, folder: Path) -> Run:
     write_tensorboard(folder / "tensorboard", plan, store, run)
     draw(run, folder)
     return run
+
+
+def _published(folder: Path, made_from: str) -> Run | None:
+    """The run on disk, if it is whole and was made from the same."""
+    try:
+        return Run.load(folder) if read_manifest(folder).made_from == made_from else None
+    except UserError:  # none yet, of another format, or damaged: it is written anew
+        return None
 
 
 def collect_run(plan: Plan, store: Store) -> Run:
@@ -116,6 +124,8 @@ def _pinned(plan: Plan) -> list[str]:
 def draw(run: Run, folder: Path) -> None:
     """Write what is drawn from a run whose data files are in ``folder``, then seal it."""
     write_text(folder / MARKDOWN, to_markdown(run))
+    for name in (ABLATION_TEXT, ABLATION_FIGURE):
+        (folder / name).unlink(missing_ok=True)
     if run.ablation is not None:
         write_ablation(folder, run.ablation)
     write_page(run, folder)

@@ -16,10 +16,11 @@ from ecr_bench.errors import UserError
 from ecr_bench.evaluation.records import read_records, write_records
 from ecr_bench.io import write_json
 from ecr_bench.metrics.files import read_measures, write_measures
-from ecr_bench.results import compare
+from ecr_bench.results import compare as comparing
 from ecr_bench.results.ablation_schema import AblationResult
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.claim_schema import ClaimsReport
+from ecr_bench.results.contrasts import meeting
 from ecr_bench.results.evidence import Facts
 from ecr_bench.results.files import (
     ABLATION,
@@ -109,8 +110,18 @@ class Run:
     def write_data(self, folder: Path) -> None:
         """Write the files without ``run.json``: until :meth:`seal` the folder counts as no finished run."""
         (folder / RUN).unlink(missing_ok=True)
-        if self.own_records is not None:
-            write_records(folder / RECORDS, self.own_records)
+        at_home = self.folder is not None and folder.resolve() == self.folder.resolve()
+        has_records = self.own_records is not None or bool(self.folder and (self.folder / RECORDS).is_file())
+        if self.own_records is not None or (has_records and not at_home):
+            write_records(folder / RECORDS, self.records())
+        for name, part in (
+            (RECORDS, has_records),
+            (TIMINGS, self.timings),
+            (CLAIMS, self.claims),
+            (ABLATION, self.ablation),
+        ):
+            if not part:  # nothing of a run that was published here before
+                (folder / name).unlink(missing_ok=True)
         write_json(folder / CELLS, [cell.model_dump(mode="json") for cell in self.cells])
         write_measures(folder / MEASURES, self.measures, named=True)
         if self.timings:
@@ -160,20 +171,32 @@ class Run:
         """The arm that prints as ``name``; UserError lists them."""
         return Arm.parse(name, self.arms.values())
 
-    def pick(self, name: str, precision: str | None = None) -> compare.Picked:
+    def pick(self, name: str, precision: str | None = None) -> comparing.Picked:
         """An arm or cell by name, at a precision: the highest one unless given."""
         where = str(self.folder or self.name)
-        return compare.pick(self.records(), self.arms, name, precision, where, self.board.diverged)
+        return comparing.pick(self.records(), self.arms, name, precision, where, self.board.diverged)
 
     def compare(self, a: str, b: str, precision_a: str | None = None, precision_b: str | None = None) -> pd.DataFrame:
         """Arm or cell ``a`` minus ``b``, paired by item, on every task of every split.
 
         Columns: ``split, task, a, b`` (accuracies on the 0..1 scale), ``difference, low, high`` (95 % interval), ``p``
-        and ``mcnemar_p`` (two-sided, not corrected for the number of tests), ``mdd`` (minimum detectable difference).
+        and ``mcnemar_p`` (two-sided, not corrected for the number of tests), ``mdd`` (minimum detectable difference of
+        this test alone), and where the two arms meet on the board its ``p_holm`` and ``verdict`` (else None).
         UserError for a name or precision that is not there.
         """
-        lines = compare.differences(self.records(), self.pick(a, precision_a), self.pick(b, precision_b))
-        return pd.DataFrame([line.to_dict() for line in lines])
+        left, right = self.pick(a, precision_a), self.pick(b, precision_b)
+        lines = comparing.differences(self.records(), left, right)
+        return pd.DataFrame(
+            [{**line.to_dict(), **self._on_board(left, right, line.split, line.task)} for line in lines]
+        )
+
+    def _on_board(self, a: comparing.Picked, b: comparing.Picked, split: str, task: str) -> dict[str, Any]:
+        """The board's p and word of two whole arms; the word only where it asks the same way round."""
+        found = None
+        if (a.name, b.name) == (str(a.arm), str(b.arm)):
+            found = meeting(self.board.contrasts, (a.arm, a.precision), (b.arm, b.precision), split, task)
+        forward = found is not None and (found.a, found.precision) == (a.arm, a.precision)
+        return {"p_holm": found and found.p_holm, "verdict": found.verdict if found and forward else None}
 
     def figure(self, name: str, columns: int = 3) -> Figure:
         """A figure of the page by name, as a matplotlib figure with at most ``columns`` panels side by side.

@@ -68,11 +68,19 @@ LANGUAGE_CODES = {"items/pairs.py"}
 """Where a hyphen is that of a language code or of a pair of them."""
 
 
+BESIDE = [path for name in ("tests", "benchmarks", "docs", "examples") for path in sorted((ROOT / name).rglob("*.py"))]
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_no_name_of_an_arm_is_cut(path):
     """An arm is a value: who wants its method or size asks it (arm.py)."""
     if str(path.relative_to(PACKAGE)) not in LANGUAGE_CODES:
         assert cuts_of_names(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+def test_no_test_or_benchmark_cuts_one():
+    found = [cut for path in BESIDE for cut in cuts_of_names(ast.parse(path.read_text(encoding="utf-8")))]
+    assert [cut for cut in found if ("'-'" in cut or "'['" in cut)] == []
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,20 @@ def test_a_run_reads_back_as_it_was_written(made: Made, folder: Path) -> None:
     assert eb.Run.load(again).board == run.board
 
 
+def test_a_run_leaves_nothing_of_one_that_was_there_before(made: Made, folder: Path) -> None:
+    for name in ("timings.json", "claims.json", "ablation.json"):
+        (folder / name).write_text("[]")
+    replace(run_of(made), folder=folder).write(folder)
+    assert {path.name for path in folder.iterdir()} == {
+        "run.json", "board.json", "cells.json", "measures.json", "records.parquet",
+    }  # fmt: skip
+    copy = folder.parent / "copy"
+    eb.Run.load(folder).write(copy)
+    assert len(eb.Run.load(copy).records()) == len(made.records)
+    replace(eb.Run.load(folder), board=eb.Run.load(folder).board).write(folder)
+    assert len(eb.Run.load(folder).records()) == len(made.records)
+
+
 def test_comparing_two_arms_gives_the_boards_numbers(made: Made, folder: Path) -> None:
     found = eb.Run.load(folder).compare("ecr-1x", "finetune-3x")
     row = found[(found["split"] == "unseen") & (found["task"] == "all")].iloc[0]
@@ -55,6 +69,11 @@ def test_comparing_two_arms_gives_the_boards_numbers(made: Made, folder: Path) -
     expected = compare(panel, "ecr-1x", "finetune-3x", "fp32", "fp32", "all")
     assert (row["difference"], row["low"], row["p"]) == (expected.value, expected.low, expected.p)
     assert row["a"] - row["b"] == pytest.approx(row["difference"]) and len(found) == 2 * 5
+    (contrast,) = (c for c in eb.Run.load(folder).board.contrasts if c.name == "ecr-1x - finetune-3x"
+                   and (c.split, c.task, c.precision) == ("unseen", "all", "fp32"))  # fmt: skip
+    assert (row["p_holm"], row["verdict"]) == (contrast.p_holm, contrast.verdict)
+    back = eb.Run.load(folder).compare("finetune-3x", "ecr-1x").set_index(["split", "task"]).loc[("unseen", "all")]
+    assert (back["p_holm"], back["verdict"]) == (contrast.p_holm, None)
     with pytest.raises(UserError, match=r"ecr-9x.*ecr-1x"):
         eb.Run.load(folder).compare("ecr-9x", "finetune-3x")
 
@@ -76,6 +95,7 @@ def test_the_readme_shows_what_works(folder: Path, monkeypatch: pytest.MonkeyPat
     exec(code[1], names)
     assert list(names["run"].compare("ecr-1x", "finetune-3x").columns) == [
         "split", "task", "a", "b", "difference", "low", "high", "p", "mcnemar_p", "mdd",
+        "p_holm", "verdict",
     ]  # fmt: skip
 
 

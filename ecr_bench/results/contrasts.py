@@ -50,6 +50,19 @@ class Pair:
         return f"{self.a} ({self.precision_a}) - {self.b} ({self.precision_b})"
 
 
+Scored = tuple[Arm, str]
+"""An arm at a precision."""
+
+
+def meeting(contrasts: Iterable[Contrast], a: Scored, b: Scored, split: str, task: str) -> Contrast | None:
+    """The contrast of two arms, whichever way round; None where they do not meet."""
+    wanted = {(a, b), (b, a)}
+    for c in contrasts:
+        if (c.split, c.task) == (split, task) and ((c.a, c.precision), (c.b, c.precision_b)) in wanted:
+            return c
+    return None
+
+
 @dataclass(frozen=True)
 class Tested:
     """A pair on one task with its p-values, corrected over the tests of its question."""

@@ -13,6 +13,7 @@ from ecr_bench.arm import Arm, Setting
 from ecr_bench.results.arms import SPLITS, ordered_precisions
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.claim_schema import ACCURACY, COSTS, EXACT_COSTS, Claim, Evidence
+from ecr_bench.results.contrasts import meeting
 from ecr_bench.results.roles import Cast
 from ecr_bench.results.schema import Contrast
 from ecr_bench.results.standings import Standings
@@ -73,12 +74,7 @@ class Facts:
 
     def contrast(self, a: Side, b: Side, split: str, task: str) -> Contrast | None:
         """The board's own comparison of two arms, whichever way round; None where they do not meet there."""
-        wanted = {(a, b), (b, a)}
-        for c in self.contrasts:
-            pair = Side(c.a, c.precision), Side(c.b, c.precision_b)
-            if pair in wanted and (c.split, c.task) == (split, task):
-                return c
-        return None
+        return meeting(self.contrasts, (a.arm, a.precision), (b.arm, b.precision), split, task)
 
 
 @dataclass(frozen=True)

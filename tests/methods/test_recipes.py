@@ -145,13 +145,14 @@ def test_options_are_part_of_the_arms_that_use_them_only() -> None:
     groups = [{"method": "finetune"}, {"method": "relational"}]
     groups += [{"method": "ecr", "with": [name]} for name in ("dropout", "distill", "lora")]
     tiny = load("tiny").with_overrides({"cells": groups})
-    before = {cell.arm.name: cell.train for cell in make_plan(tiny).cells}
+    before = {cell.arm: cell.train for cell in make_plan(tiny).cells}
     for key, value in {
         "relational.weight": 2.0, "dropout.text": 0.1, "distill.weight": 0.9, "lora.rank": 2, "refresh.times": 1,
     }.items():  # fmt: skip
         after = make_plan(tiny.with_overrides({f"options.{key}": value})).cells
-        changed = {cell.arm.name for cell in after if cell.train != before[cell.arm.name]}
-        assert changed == {name for name in before if key.partition(".")[0] in name.split("+")}
+        changed = {cell.arm for cell in after if cell.train != before[cell.arm]}
+        owner = key.partition(".")[0]
+        assert changed == {arm for arm in before if owner in (arm.method, *arm.modifiers)}
 
 
 def test_an_experiment_with_recipes_survives_its_own_dump() -> None:
