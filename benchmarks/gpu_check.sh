@@ -32,7 +32,7 @@ else
 fi
 
 echo "== tests marked gpu"
-"$python" -m pytest -q -m gpu tests/test_gpu.py --junit-xml "$work/tests.xml"
+"$python" -m pytest -o addopts= -q -m gpu tests/test_gpu.py --junit-xml "$work/tests.xml"
 
 echo "== quantisation, training steps, scoring"
 "$python" -m benchmarks.gpu_check "${options[@]}" --tests "$work/tests.xml" --out "$out"

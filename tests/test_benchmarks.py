@@ -14,6 +14,7 @@ from benchmarks.table import Report, cells, circumstances
 from tests.public_sets import write_set
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_each_runs_small_and_compares_like_with_like(name, tmp_path):
     if name == "public":

@@ -40,6 +40,7 @@ def test_gemma_as_shipped_with_a_multimodal_4b(tiny_folders, tmp_path):
     assert sizes["4b"] == sizes["3x"]
 
 
+@pytest.mark.slow
 def test_qwen3_pretrained_on_with_the_larger_models_states_as_teacher_and_text_from_pypi(tiny_folders, tmp_path):
     pytest.importorskip("home_assistant_intents")
     board, plan = run_here(
