@@ -34,7 +34,7 @@ from ecr_bench.publish import publish
 from ecr_bench.quiet import quiet_libraries
 from ecr_bench.report.terminal import print_run
 from ecr_bench.run import Run
-from ecr_bench.runner.perform import run_stage
+from ecr_bench.runner.execute import execute
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.runner.store import Store
 from ecr_bench.sizes import PretrainedSize
@@ -72,8 +72,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     settings = {"teacher.name": "bag", "teacher.rows": 200, "precisions": ["fp32", "int8"], "scoring.items": 3}
     experiment = load("tiny").with_overrides({**settings, "cells": GROUPS, "name": "diverging"})
     plan, store = make_plan(experiment), Store(out)
-    for stage in plan.stages.values():
-        run_stage(stage, store, lambda done, total: None)
+    execute(plan.stages, store, Console(file=io.StringIO()), workers=1)
     publish(plan, store, out / "diverging")
     return Done(out, Run.load(out / "diverging"), store)
 
