@@ -238,7 +238,7 @@ def _fields_at(root: type[BaseModel], location: tuple[int | str, ...]) -> list[s
             annotation = model.model_fields[part].annotation
             inner = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
             model = inner[0] if inner else annotation
-    return list(getattr(model, "model_fields", {}))
+    return [field.alias or name for name, field in getattr(model, "model_fields", {}).items()]
 
 
 def load(name_or_file: str) -> Experiment:

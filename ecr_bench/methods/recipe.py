@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ecr_bench.ecr.conditioner import Conditioner
     from ecr_bench.methods.distill import Distill
     from ecr_bench.methods.module import ArmModule
-    from ecr_bench.sections import OptimiserConfig
+    from ecr_bench.sections import ControlTokensConfig, OptimiserConfig
 
 ONE_OWNER = {
     "loss": "brings a loss of its own",
@@ -151,6 +151,11 @@ class Recipe:
         """UserError for an experiment in which this recipe cannot be run."""
         for part in self.parts:
             part.check(experiment)
+
+    def base(self, control_tokens: ControlTokensConfig) -> Recipe | None:
+        """What pre-trains its base model; None for the plain base. Modifiers have no part in that."""
+        method = self.method.pretrained_as(control_tokens)
+        return None if method is None else Recipe(method)
 
     def conditioner(self, given: Ingredients) -> Conditioner:
         """The conditioner the arm is trained, scored and shipped with."""
