@@ -11,7 +11,7 @@ from ecr_bench.runner.plan import make_plan
 
 
 def run(options: Options) -> Iterator[Result]:
-    """Counts in the plan of ``quick``; a stage that is in the store is not run again (tests/test_runner.py)."""
+    """Counts in the plan of ``quick``; a stage that is in the store is not run again (tests/runner/test_execute.py)."""
     quick = load("quick")
     first, both = (
         make_plan(quick.with_overrides({"cells": [{"method": m, "seeds": seeds} for m in ("finetune", "ecr")]}))

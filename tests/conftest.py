@@ -63,6 +63,6 @@ def anchors_and_projection(tokenizer, sentences):
 @pytest.fixture(scope="session")
 def tiny_folders(tmp_path_factory):
     """Folders of tiny models as their authors would save them, an encoder and a data set, by name."""
-    from tests.tiny_models import save_all
+    from tests.helpers.tiny_models import save_all
 
     return save_all(tmp_path_factory.mktemp("pretrained"))

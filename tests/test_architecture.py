@@ -13,8 +13,8 @@ import pytest
 from ecr_bench.cli import COMMANDS
 from ecr_bench.config import load, shipped
 from ecr_bench.methods.models import count_parameters, create_model
+from tests.helpers.outside import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ecr_bench"
 ORDER = [
     "corpora", "teachers", "items", "ecr", "data", "methods", "precision", "evaluation", "metrics", "stages", "runner",
@@ -125,6 +125,12 @@ def test_how_a_run_is_shown_takes_twelve_files_and_one_renderer_of_each_kind():
 
 def test_files_stay_small():
     assert not [str(path) for path in FILES if len(path.read_text().splitlines()) > 400]
+
+
+def test_tests_lie_in_the_folders_of_what_they_test():
+    """A test of a folder of the package lies in the folder of that name; of single modules and of all, at the top."""
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert folders <= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 
 
 def test_sizes_are_in_a_ratio_of_three():

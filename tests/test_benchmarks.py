@@ -11,7 +11,7 @@ import pytest
 from benchmarks.harness import Options, Result, compared
 from benchmarks.suite import NAMES, run_suite
 from benchmarks.table import Report, cells, circumstances
-from tests.public_sets import write_set
+from tests.helpers.public_sets import write_set
 
 
 @pytest.mark.slow

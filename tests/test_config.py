@@ -10,7 +10,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.sizes import PretrainedSize
 from ecr_bench.yaml_files import experiments
-from tests.fake_hub import fake_hub
+from tests.helpers.fake_hub import fake_hub
 
 SHIPPED = [name for name in experiments() if not name.startswith("ablation-")]  # those: test_ablation.py
 

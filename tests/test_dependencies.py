@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers.outside import ROOT
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NOT_IMPORTED = {"accelerate", "tensorboard", "home-assistant-intents"}
 """Imported by transformers (device_map) and by lightning's logger; data, read through importlib.resources."""

@@ -18,7 +18,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.names import file_name
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.yaml_files import parse_set, shipped
-from tests.experiment_edits import BASE, experiments, overrides
+from tests.helpers.experiment_edits import BASE, experiments, overrides
 
 COUNT = int(os.environ.get("ECR_BENCH_FUZZ", "300"))
 many = settings(max_examples=COUNT, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)

@@ -23,8 +23,9 @@ from ecr_bench.plugins import blame, load_plugins
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.store import Store
 from ecr_bench.teachers.registry import TEACHERS, create
+from tests.helpers.outside import ROOT
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "docs" / "examples"
+EXAMPLES = ROOT / "docs" / "examples"
 PLUGIN, EXPERIMENT = EXAMPLES / "my_plugin.py", EXAMPLES / "my_experiment.yaml"
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.run import quiet, replaced
-from tests.test_lm import NAMES, WINDOW, manager, model, tokenizer  # noqa: F401  # fixtures
+from tests.evaluation.test_lm import NAMES, WINDOW, manager, model, tokenizer  # noqa: F401  # fixtures
 
 
 def compiled_during(run: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -17,9 +17,10 @@ from ecr_bench.errors import UserError
 from ecr_bench.results.files import FORMAT, DamagedError, write_manifest
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import build_panel
-from tests.world import Made, arm, make, measured, run_of
+from tests.helpers.outside import ROOT
+from tests.helpers.world import Made, arm, make, measured, run_of
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+README = ROOT / "README.md"
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ from ecr_bench.precision.quantised import load_quantised
 from ecr_bench.sizes import PretrainedSize
 from ecr_bench.teachers.registry import create
 from ecr_bench.weight_files import check_weights
+from tests.methods.test_lora import train
 from tests.test_architecture import FILES, PACKAGE
-from tests.test_lora import train
 
 Open = Callable[[Path, PreTrainedTokenizerFast], Any]
 

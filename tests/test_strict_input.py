@@ -15,8 +15,8 @@ from ecr_bench.results.claims_file import load_claims
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.strict_yaml import parse_yaml
 from ecr_bench.yaml_files import parse_set
-from tests.outside import CASES as CASES_FOLDER
-from tests.outside import needs_cases
+from tests.helpers.outside import CASES as CASES_FOLDER
+from tests.helpers.outside import needs_cases
 
 HEAD = "extends: tiny\nname: mine\n"
 CASES = {

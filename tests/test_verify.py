@@ -20,7 +20,7 @@ from ecr_bench.results.differences import first_difference
 from ecr_bench.results.files import DamagedError, read_manifest, write_manifest
 from ecr_bench.results.record_checks import first_fault
 from ecr_bench.verify import _plain, _recomputed, verify
-from tests.world import ALL_CONTROLS, LEVELS, Made, make, measured, run_of
+from tests.helpers.world import ALL_CONTROLS, LEVELS, Made, make, measured, run_of
 
 MEASURES = measured("mexa", {"ecr-1x": [0.5, 0.6], "finetune-1x": [0.3, 0.4]}, null=(0.1, 0.0, 0.2))
 

@@ -136,7 +136,7 @@ def _quick_order(vectors: torch.Tensor, centroids: torch.Tensor, count: int) -> 
 
     It is where neighbours in the order are farther apart than rounding can move them: 2 (d + 8) u |x| |c| for
     each product (Higham 2002, equation 3.5, with room for the additions), u = 2^-24. Twice as quick as float64
-    with a full sort, the same codes (tests/test_anchors.py).
+    with a full sort, the same codes (tests/ecr/test_anchors.py).
     """
     rows, centroids = vectors.float(), centroids.float()
     distances = torch.addmm(centroids.square().sum(1)[None], rows, centroids.T, alpha=-2)

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 class EcrLM(HFLM):
     """HFLM whose contexts may carry control tokens.
 
-    Without a conditioner it scores as ``hf`` does (tests/test_lm.py); with one, every context is built by
+    Without a conditioner it scores as ``hf`` does (tests/evaluation/test_lm.py); with one, every context is built by
     ``Conditioner.encode`` from the text that ``ecr.cue`` allows, and the options follow unchanged.
     """
 

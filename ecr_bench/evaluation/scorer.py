@@ -1,7 +1,7 @@
 """Log-likelihoods of many continuations under one causal LM, quickly and independent of batching.
 
 Each distinct context is computed once and its continuations share a row (``packing``); the output head
-runs only where a continuation is predicted. Results equal lm-eval's HFLM (tests/test_scorer.py).
+runs only where a continuation is predicted. Results equal lm-eval's HFLM (tests/evaluation/test_scorer.py).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Loss and gradients are found together in the forward pass, chunk by chunk, as Liger (arXiv 2410.10989, section 3.2)
 and cut-cross-entropy (arXiv 2411.09009) do. Here the loss is any function of logits, so there
-is one copy of its math; it is differentiated by autograd inside each chunk (tests/test_chunked.py).
+is one copy of its math; it is differentiated by autograd inside each chunk (tests/methods/test_chunked.py).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 All layers but attention work on single positions. So a batch goes through the model as one row of its real tokens;
 inside attention they are laid out as rows again, padded on the right, and taken back. The same numbers as with
-padding (tests/test_unpadded.py) in 0.85 to 0.95 of the time (benchmarks/loop.py; batches there are 12 % padding).
+padding (tests/methods/test_unpadded.py; how much faster: benchmarks/loop.py).
 Positions after the last label are left out too: nothing depends on them.
 """
 

@@ -7,6 +7,7 @@ interrupted run loses only the stages that were running.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import multiprocessing
 import os
@@ -23,6 +24,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from ecr_bench.divergence import DivergedError
 from ecr_bench.errors import UserError
 from ecr_bench.runner.perform import perform
 from ecr_bench.runner.store import Store
@@ -182,8 +184,9 @@ def _drain(
             future.result()
             work = missing.pop(stage_id).work
             display.finish(stage_id)
-            if summary := work.summary(store.read(work, stage_id)):
-                display.console.print(f"        [dim]{summary}[/]")
+            with contextlib.suppress(DivergedError):  # it was not run, so there is nothing to say of it
+                if summary := work.summary(store.read(work, stage_id)):
+                    display.console.print(f"        [dim]{summary}[/]")
 
 
 def _show(progress_queue: Any, display: _Display) -> None:

@@ -6,7 +6,6 @@ import itertools
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -22,6 +21,7 @@ from ecr_bench.methods.registry import METHODS, MODIFIERS, recipe_names
 from ecr_bench.results.roles import REQUIRED_CONTROLS
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.section import Section
+from tests.helpers.outside import ROOT
 
 GOES_TOGETHER = {
     "finetune": {"distill", "lora"},
@@ -214,7 +214,6 @@ sys.exit(f"imported: {heavy}" if heavy else 0)
 
 
 def test_methods_are_listed_checked_and_composed_without_torch() -> None:
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", LIGHT], cwd=root, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "('  rank', 'int ≥ 1, default 16: Rank of the two factors.')" in done.stdout

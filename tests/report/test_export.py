@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from ecr_bench.cli import main
 from ecr_bench.run import Run
-from tests.world import Made, finished, make
+from tests.helpers.world import Made, finished, make
 
 
 @pytest.fixture(scope="module")

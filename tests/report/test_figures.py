@@ -18,8 +18,8 @@ from ecr_bench.report.figures import FIGURES, drawing_of, figure, figure_of
 from ecr_bench.report.page import render_page
 from ecr_bench.report.plots import Curve, DotRow, Level, Mark, Scale, curves, dots, scatter
 from ecr_bench.run import Run
-from tests.report.page_sample import EVIL, sample_run
-from tests.world import make, run_of
+from tests.helpers.page_sample import EVIL, sample_run
+from tests.helpers.world import make, run_of
 
 DRAWN = (
     "differences", "controls", "precision-differences", "accuracy", "languages", "precision", "ablation", "measures",

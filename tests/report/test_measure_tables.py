@@ -24,8 +24,8 @@ from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.divergence import stability_of
 from ecr_bench.runner.ablation import Place
 from ecr_bench.types import Measure
-from tests.report.page_sample import sample_ablation
-from tests.world import arm, make, run_of
+from tests.helpers.page_sample import sample_ablation
+from tests.helpers.world import arm, make, run_of
 
 
 def of(method: str | Arm, metric: str, value: float | None, seed: int = 0, **more) -> Measure:

@@ -16,8 +16,8 @@ from ecr_bench.cli import main
 from ecr_bench.report.page import MOST_LINES, SHOWN, Leaderboard, _id, render_page
 from ecr_bench.results.commands import arm_commands
 from ecr_bench.run import Run
-from tests.report.page_sample import EVIL, sample_page, sample_run, without_ablation
-from tests.world import finished, make, run_of
+from tests.helpers.page_sample import EVIL, sample_page, sample_run, without_ablation
+from tests.helpers.world import finished, make, run_of
 
 ORDER = [
     "verdict", "leaderboard", "controls", "precision", "training", "transfer", "claims", "measures-drift",

@@ -15,7 +15,7 @@ import pytest
 from ecr_bench.arm import Arm
 from ecr_bench.report.page import render_page
 from ecr_bench.run import Run
-from tests.report.page_sample import sample_page, sample_run, without_ablation
+from tests.helpers.page_sample import sample_page, sample_run, without_ablation
 
 
 @pytest.fixture(scope="module")

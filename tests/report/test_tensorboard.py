@@ -31,7 +31,7 @@ from ecr_bench.run import Run
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.store import Store
 from ecr_bench.types import Measure
-from tests.world import Made, board_of, make
+from tests.helpers.world import Made, board_of, make
 
 DIMENSIONS = 6
 

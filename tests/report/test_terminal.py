@@ -12,8 +12,8 @@ from ecr_bench.arm import Arm, Role
 from ecr_bench.report.export import to_markdown
 from ecr_bench.report.terminal import print_run
 from ecr_bench.run import Run
-from tests.report.page_sample import sample_run
-from tests.world import LEVELS, arm, make, run_of
+from tests.helpers.page_sample import sample_run
+from tests.helpers.world import LEVELS, arm, make, run_of
 
 
 @pytest.fixture(scope="module")

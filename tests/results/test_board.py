@@ -17,7 +17,7 @@ from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.roles import Cast
 from ecr_bench.results.schema import Board
 from ecr_bench.run import Run
-from tests.world import ALL_CONTROLS, LEVELS, Made, arm, board_of, make, run_of
+from tests.helpers.world import ALL_CONTROLS, LEVELS, Made, arm, board_of, make, run_of
 
 
 @pytest.fixture(scope="module")

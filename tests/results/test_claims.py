@@ -28,7 +28,7 @@ from ecr_bench.statistics.multiple import holm
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import build_panel
 from ecr_bench.types import Measure
-from tests.world import ALL_CONTROLS, LEVELS, Made, board_of, finished, make, measured, run_of
+from tests.helpers.world import ALL_CONTROLS, LEVELS, Made, board_of, finished, make, measured, run_of
 
 BASE = {"id": "main", "says": "ECR wins.", "a": "ecr-1x", "b": "finetune-3x", "metric": "accuracy",
         "direction": "higher", "smallest_effect": 0.01}  # fmt: skip

@@ -7,8 +7,8 @@ import shlex
 from ecr_bench.arm import Arm
 from ecr_bench.config import load, parse_set
 from ecr_bench.results.commands import arm_commands
-from tests.report.page_sample import EVIL
-from tests.world import arm, board_of, make
+from tests.helpers.page_sample import EVIL
+from tests.helpers.world import arm, board_of, make
 
 
 def test_commands_run_what_they_say() -> None:

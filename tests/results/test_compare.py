@@ -13,7 +13,7 @@ from ecr_bench.publish import compare_references
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import build_panel
 from ecr_bench.table import Table
-from tests.world import Made, finished, make
+from tests.helpers.world import Made, finished, make
 
 
 @pytest.fixture(scope="module")

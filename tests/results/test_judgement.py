@@ -29,7 +29,7 @@ from ecr_bench.results.roles import REQUIRED_CONTROLS, attribute
 from ecr_bench.results.schema import Board, Contrast
 from ecr_bench.results.timings import Timing
 from ecr_bench.run import Run
-from tests.world import ALL_CONTROLS, LEVELS, QUICK, Made, arm, board_of, make, run_of
+from tests.helpers.world import ALL_CONTROLS, LEVELS, QUICK, Made, arm, board_of, make, run_of
 
 CLEAR = LEVELS | ALL_CONTROLS
 """ECR at .75 is far ahead of everybody."""

@@ -15,7 +15,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.results.migrate import arms_of, migrate
 from ecr_bench.run import Run
-from tests.world import ALL_CONTROLS, LEVELS, QUICK, Made, make, measured, run_of
+from tests.helpers.world import ALL_CONTROLS, LEVELS, QUICK, Made, make, measured, run_of
 
 GROUPS = [
     {"method": "finetune", "sizes": ["1x", "3x"], "set": {}},

