@@ -149,6 +149,8 @@ class Method(Part):
     """Whether the control-token settings can change this method's result."""
     uses_teacher: ClassVar[bool] = False
     """Whether the teacher is asked in training and at test time (which rules out deployment)."""
+    distils_teacher: ClassVar[bool] = False
+    """Whether the teacher is asked in pre-training, and never again."""
     projects: ClassVar[bool] = False
     """Whether its codes are anchors of the projection, so that another projection gives other codes."""
     embeds: ClassVar[bool] = False

@@ -190,9 +190,8 @@ class Recipe:
 
 def arms_of(group: CellGroup, experiment: Experiment) -> list[Arm]:
     """The arms of a cell group, one for each of its sizes; UserError where they cannot be run."""
-    recipe = Recipe.of_group(group, experiment.with_overrides(group.set, "cells.set").options)
-    settings = recipe.settings(group, experiment.options)
-    return [recipe.arm(size, settings) for size in group.sizes]
+    recipes = {size: Recipe.of_group(group, experiment.tuned_for(group, size).options) for size in group.sizes}
+    return [recipe.arm(size, recipe.settings(group, experiment.options)) for size, recipe in recipes.items()]
 
 
 def _overrides(part: Part, hook: str) -> bool:

@@ -93,9 +93,13 @@ class Grid:
             given["control_tokens"] = exp.control_tokens
             given["codes"] = CodeShape(k=exp.anchors.k, levels=max(1, levels))
         if recipe.uses_teacher:
-            given["teacher"] = TeacherSettings(name=exp.teacher.name, options=exp.teacher.options)
+            given["teacher"] = self._asked_teacher()
         given["sections"] = {name: getattr(exp, name).model_dump(mode="json") for name in recipe.sections}
         return given
+
+    def _asked_teacher(self) -> TeacherSettings:
+        teacher = self.experiment.teacher
+        return TeacherSettings(name=teacher.name, options=teacher.options)
 
     def _train_settings(self, recipe: Recipe, size: str, seed: int) -> TrainSettings:
         exp, shape = self.experiment, self.experiment.sizes[size]
@@ -146,7 +150,10 @@ class Grid:
         if not self.experiment.pretrain.steps:
             remedy = ", or control_tokens.from: finetuning" if recipe.uses_control_tokens else ""
             raise UserError(f"pretrain.steps: {recipe.name} has a part in pre-training: needs 1 or more{remedy}")
-        reads = RecipeReads(**self._reads(recipe))
+        given = self._reads(recipe)
+        if recipe.method.distils_teacher:
+            given["teacher"] = self._asked_teacher()
+        reads = RecipeReads(**given)
         tokens = reads.control_tokens.model_copy(update={"placement": "prefix"})
         reads = reads.model_copy(update={"control_tokens": tokens})
         return self._base(reads, self._anchors_of(recipe, size, seed), size, seed, f" for {recipe.name}")
@@ -211,8 +218,8 @@ class Grid:
             raise UserError(f"teacher.options.size: no size {size!r}: 'sizes' defines {', '.join(sizes)}")
         if state not in ("base", "finetuned"):
             raise unknown("teacher.options.state", str(state), ("base", "finetuned"))
-        if recipe.uses_teacher:
-            raise UserError("teacher.options.size: a method that asks the teacher at test time needs 'path' instead")
+        if recipe.uses_teacher or recipe.method.distils_teacher:
+            raise UserError(f"teacher.options.size: {recipe.name} asks the teacher itself and needs 'path' instead")
         own = self._plain_base(size, 0) if state == "base" else self._plain(size, 0)
         return TeacherSettings(name=teacher.name, options=options, own=True), {"teacher": own}
 
