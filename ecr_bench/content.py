@@ -32,14 +32,23 @@ def content_of(path: Path) -> str:
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
+    """Name and place of each file, in linked folders too, as who reads ``folder`` finds them."""
     found: list[tuple[str, Path]] = []
-    for number, file in enumerate(folder.rglob("*"), 1):
+    number = 0
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = Path(place)
+        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(here / name)]
+        number += len(folders) + len(names)
         if number > MOST:
             raise UserError(f"{folder}: holds more than {MOST:,} files and folders: name the one that is meant")
-        place = file.relative_to(folder)
-        if not any(part.startswith(".") for part in place.parts) and file.is_file():
-            found.append((place.as_posix(), file))
+        files = (here / name for name in names if not name.startswith("."))
+        found += [(file.relative_to(folder).as_posix(), file) for file in files if file.is_file()]
     return found
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether it is a link to a folder that it lies in."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def _hash(path: Path) -> str:

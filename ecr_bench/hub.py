@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from ecr_bench.errors import UserError
-from ecr_bench.weight_files import CONVERT, SUFFIX, check_weights
+from ecr_bench.weight_files import CONVERT, SUFFIX, check_weights, read_whole
 
 Kind = Literal["model", "dataset"]
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -20,19 +22,25 @@ SECONDS = 10
 
 
 def read_model(kind: Any, source: str, who: str, revision: str = "", **options: Any) -> Any:
-    """``read_pretrained`` for weights: of safetensors alone, whether ``source`` is a folder or on the hub."""
+    """``read_pretrained`` for weights: of safetensors alone, whether ``source`` is a folder or on the hub, and all of
+    them."""
     if Path(source).is_dir():
         check_weights(Path(source))
-    return read_pretrained(kind, source, who, revision, use_safetensors=True, **options)
+    read = partial(read_whole, kind, source, f"{who}: {source}")
+    return _read(read, source, who, revision, use_safetensors=True, **options)
 
 
 def read_pretrained(kind: Any, source: str, who: str, revision: str = "", **options: Any) -> Any:
     """``kind.from_pretrained(source, **options)`` at the commit that ``revision`` is; UserError names ``who``, the
     source and the remedy."""
+    return _read(partial(kind.from_pretrained, source), source, who, revision, **options)
+
+
+def _read(read: Callable[..., Any], source: str, who: str, revision: str, **options: Any) -> Any:
     if not Path(source).is_dir():
         options["revision"] = commit_of(source, revision, who=who)
     try:
-        return kind.from_pretrained(source, **options)
+        return read(**options)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         if Path(source).is_dir():

@@ -18,10 +18,27 @@ CONVERT = "where you trust it, convert it with transformers: load it there and s
 def read_folder(kind: Any, folder: Path, **options: Any) -> Any:
     """``kind.from_pretrained(folder, **options)`` from safetensors alone, offline.
 
-    ``kind``: a model class of transformers. UserError for weights of another form; what transformers raises otherwise.
+    ``kind``: a model class of transformers. UserError for weights of another form and for weights that are not all
+    there; what transformers raises otherwise.
     """
     check_weights(folder)
-    return kind.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, **options)
+    return read_whole(kind, str(folder), str(folder), use_safetensors=True, local_files_only=True, **options)
+
+
+def read_whole(kind: Any, source: str, who: str, **options: Any) -> Any:
+    """``kind.from_pretrained(source, **options)``; UserError that begins with ``who`` where a weight is not there.
+
+    transformers draws such a weight at random. A pooler may be missing: hidden states do not go through it.
+    """
+    model, said = kind.from_pretrained(source, output_loading_info=True, **options)
+    lost = sorted(name for name in said["missing_keys"] if "pooler" not in name.split("."))
+    if lost:
+        more = f" and {len(lost) - 1} more weights" if len(lost) > 1 else ""
+        raise UserError(
+            f"{who}: {lost[0]}{more} of {type(model).__name__} not among its weights and would be drawn at "
+            "random: the files are not whole, or config.json is of another model"
+        )
+    return model
 
 
 def check_weights(folder: Path) -> Path:

@@ -149,7 +149,7 @@ def test_a_folder_without_weights_says_so(pickled: Path) -> None:
 def test_a_model_on_the_hub_without_safetensors_names_the_remedy() -> None:
     class OnHub:
         @staticmethod
-        def from_pretrained(source: str, revision: str, use_safetensors: bool) -> None:
+        def from_pretrained(source: str, revision: str, use_safetensors: bool, **options: Any) -> None:
             assert use_safetensors
             raise OSError(f"{source} does not appear to have a file named model.safetensors")
 
@@ -162,7 +162,7 @@ def test_a_model_on_the_hub_without_safetensors_names_the_remedy() -> None:
 SAFE_KINDS = {"AutoConfig", "AutoTokenizer", "PreTrainedTokenizerFast"}
 ALLOWED = {
     "hub.py",  # read_model and read_pretrained
-    "weight_files.py",  # read_folder
+    "weight_files.py",  # read_folder and read_whole
     "methods/packaged.py",  # GGUF, checked by its hash
     "precision/adapted.py",  # an adapter, after check_adapter
 }

@@ -34,7 +34,7 @@ from ecr_bench.ecr.conditioner import Conditioner, Encoded
 from ecr_bench.ecr.cue import prompt_for
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.generation import generate
-from ecr_bench.evaluation.loading import safe_options
+from ecr_bench.evaluation.loading import Whole, safe_options
 from ecr_bench.evaluation.scorer import Request, loglikelihoods
 from ecr_bench.types import Prompt
 
@@ -99,6 +99,16 @@ class EcrLM(HFLM):
         """Documents of the last call whose context lost text on its left to fit the window."""
         self.on_progress: Callable[[int], None] | None = None
         """Called by the fast scorer with the number of requests finished since the last call."""
+
+    def _create_model(self, *arguments: Any, **options: Any) -> None:
+        """As HFLM does; UserError for weights that are not all there."""
+        hflm: Any = self  # it has no type for the class
+        kind = hflm.AUTO_MODEL_CLASS
+        hflm.AUTO_MODEL_CLASS = Whole(kind)
+        try:
+            super()._create_model(*arguments, **options)
+        finally:
+            hflm.AUTO_MODEL_CLASS = kind
 
     def _conditioner(self, given: Conditioner | str | Path | None) -> Conditioner | None:
         if isinstance(given, Conditioner):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ecr_bench.errors import UserError
-from ecr_bench.weight_files import SUFFIX, check_adapter, check_weights
+from ecr_bench.weight_files import SUFFIX, check_adapter, check_weights, read_whole
 
 
 def safe_options(pretrained: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -27,3 +28,14 @@ def safe_options(pretrained: str, options: dict[str, Any]) -> dict[str, Any]:
             raise UserError(f"autogptq={basename}: only {SUFFIX} weights are read")
         return options
     return options if options.get("gptqmodel") else {**options, "use_safetensors": True}
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A model class of transformers that reads no model of which a weight is missing."""
+
+    kind: Any
+
+    def from_pretrained(self, source: str, **options: Any) -> Any:
+        """See ``weight_files.read_whole``."""
+        return read_whole(self.kind, source, source, **options)

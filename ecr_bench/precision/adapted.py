@@ -8,11 +8,14 @@ from typing import cast
 
 import peft
 from peft.utils.other import TrainableTokensWrapper
+from safetensors import safe_open
 from transformers import PreTrainedModel
 
+from ecr_bench.errors import UserError
 from ecr_bench.methods.lora import ADAPTER
 from ecr_bench.precision import PRECISIONS
 from ecr_bench.precision.quantised import load_quantised
+from ecr_bench.weight_files import ADAPTER as ADAPTER_FILE
 from ecr_bench.weight_files import check_adapter
 
 
@@ -34,9 +37,18 @@ def load_adapted(folder: Path, device: str = "cpu") -> PreTrainedModel:
     """Read base and adapter: quantised linear layers, adapters in float32, the rest bfloat16; eval mode."""
     adapter = check_adapter(folder / ADAPTER)
     adapted = peft.PeftModel.from_pretrained(load_quantised(folder, device), adapter)
+    _check_whole(adapted, adapter / ADAPTER_FILE)
     model = cast(PreTrainedModel, adapted.get_base_model())
     _put_rows_in_place(model)
     return model.eval()
+
+
+def _check_whole(adapted: peft.PeftModel, path: Path) -> None:
+    """UserError where the file lacks a weight: peft then keeps the one it started with, which changes nothing."""
+    with safe_open(path, "pt") as file:
+        lost = sorted(set(peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)) - set(file.keys()))
+    if lost:
+        raise UserError(f"{path}: lacks {lost[0]}" + (f" and {len(lost) - 1} more weights" if len(lost) > 1 else ""))
 
 
 def _put_rows_in_place(model: PreTrainedModel) -> None:
