@@ -42,10 +42,10 @@ def of_codes(
     """Codes of the projection fitted on the base model against the cell's own, and those against its trained states."""
     ordered, langs = source.anchors.config.assignment == "residual", [""] * len(texts)
     before, own = with_projection(source, load_projection(anchors / "projection"))(texts, langs), source(texts, langs)
-    yield suite.measure("code_stability", [(before, own)], taken, len(texts), ordered=ordered)
+    yield suite.measure("code_stability", [before, own], taken, len(texts), ordered=ordered)
     if encoder.model is not None and (trained := on_trained_states(source, encoder.model)) is not None:
         pair = own, trained(texts, langs)
-        yield suite.measure("code_stability_trained", [pair], taken, len(texts), ordered=ordered)
+        yield suite.measure("code_stability_trained", pair, taken, len(texts), ordered=ordered)
 
 
 def of_drift(

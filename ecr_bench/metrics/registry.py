@@ -11,67 +11,68 @@ PLAIN = "_plain"
 """Ends the name of a measure taken of the same texts without control tokens."""
 
 
-def _add(group: str, module: str, entries: dict[str, tuple[str, str]]) -> None:
-    for name, (cls, help) in entries.items():
-        METRICS.add(name, f"ecr_bench.metrics.{module}:{cls}", help)
+def _add(group: str, entries: dict[str, tuple[str, str]]) -> None:
+    for name, (metric, help) in entries.items():
+        METRICS.add(name, f"ecr_bench.metrics.metric:{metric}", help)
         GROUPS[name] = group
 
 
 _add(
     "drift",
-    "drift",
     {
-        "cka_base": ("LinearCKA", "debiased linear CKA with the base model (1: same, 0: unrelated)"),
-        "procrustes_base": ("ProcrustesDistance", "squared Procrustes distance from the base model (0: same, 2: most)"),
-        "code_stability": ("CodeStability", "share of codes that stay between the first projection and the cell's own"),
+        "cka_base": ("CKA", "debiased linear CKA with the base model (1: same, 0: unrelated)"),
+        "procrustes_base": ("PROCRUSTES", "squared Procrustes distance from the base model (0: same, 2: most)"),
+        "code_stability": (
+            "CODES",
+            "share of codes that stay between the first projection and the cell's own",
+        ),
         "code_stability_trained": (
-            "CodeStability",
+            "CODES",
             "share of codes that stay if the projection read the trained model",
         ),
     },
 )
 _add(
     "manifold",
-    "manifold",
     {
-        "intrinsic_dimension": ("IntrinsicDimension", "TwoNN dimension of the sentence vectors"),
-        "isoscore": ("IsoScore", "how evenly dimensions are used (0: one direction, 1: all alike)"),
-        "trustworthiness": ("Trustworthiness", "neighbours are neighbours for the teacher, too (1: all, 0.5: chance)"),
-        "continuity": ("Continuity", "the teacher's neighbours are neighbours here, too (1: all, 0.5: chance)"),
-        "mutual_knn_teacher": ("MutualNeighbours", "share of the 10 nearest neighbours in common with the teacher"),
+        "intrinsic_dimension": ("TWO_NN", "TwoNN dimension of the sentence vectors"),
+        "isoscore": ("ISO_SCORE", "how evenly dimensions are used (0: one direction, 1: all alike)"),
+        "trustworthiness": ("TRUSTWORTHINESS", "neighbours are neighbours for the teacher, too (1: all, 0.5: chance)"),
+        "continuity": ("CONTINUITY", "the teacher's neighbours are neighbours here, too (1: all, 0.5: chance)"),
+        "mutual_knn_teacher": ("MUTUAL_NEIGHBOURS", "share of the 10 nearest neighbours in common with the teacher"),
     },
 )
 _add(
     "cross-lingual",
-    "crosslingual",
     {
         "mexa": ("MEXA", "share of translation pairs that are each other's nearest"),
-        "retrieval": ("RetrievalBothWays", "share of sentences whose nearest in the other language is the translation"),
-        "retrieval_to_pivot": ("RetrievalAccuracy", "share of sentences whose nearest English one is the translation"),
-        "retrieval_from_pivot": ("RetrievalAccuracy", "share of English sentences whose nearest is the translation"),
-        "rankc": ("RankConsistency", "same ranking of the options of an item in two languages"),
-        "hubness": ("Hubness", "skewness of how often a sentence is among the 10 nearest (0: no hubs)"),
+        "retrieval": (
+            "BOTH_WAYS",
+            "share of sentences whose nearest in the other language is the translation",
+        ),
+        "retrieval_to_pivot": ("RETRIEVAL", "share of sentences whose nearest English one is the translation"),
+        "retrieval_from_pivot": ("RETRIEVAL", "share of English sentences whose nearest is the translation"),
+        "rankc": ("RANK_CONSISTENCY", "same ranking of the options of an item in two languages"),
+        "hubness": ("HUBNESS", "skewness of how often a sentence is among the 10 nearest (0: no hubs)"),
         "language_separability": (
-            "LanguageProbe",
+            "LANGUAGE_PROBE",
             "accuracy of a linear probe for the language (high: languages apart)",
         ),
     },
 )
 _add(
     "semantic similarity",
-    "semantic",
-    {"sts_spearman": ("SemanticSimilarity", "Spearman correlation with human similarity")},
+    {"sts_spearman": ("SIMILARITY", "Spearman correlation with human similarity")},
 )
 _add(
     "stability",
-    "stability",
     {
-        "grad_norm_median": ("GradNormMedian", "median gradient norm"),
-        "grad_norm_p95": ("GradNormP95", "95 % quantile of the gradient norm"),
-        "grad_norm_max": ("GradNormMax", "largest gradient norm"),
-        "spike_score": ("SpikeScore", "share of steps with a spike in loss or gradient norm"),
-        "loss_spikes": ("LossSpikes", "number of loss spikes"),
-        "diverged": ("Diverged", "1 if training failed; over runs, the divergence rate"),
+        "grad_norm_median": ("GRAD_NORM_MEDIAN", "median gradient norm"),
+        "grad_norm_p95": ("GRAD_NORM_P95", "95 % quantile of the gradient norm"),
+        "grad_norm_max": ("GRAD_NORM_MAX", "largest gradient norm"),
+        "spike_score": ("SPIKE_SCORE", "share of steps with a spike in loss or gradient norm"),
+        "loss_spikes": ("LOSS_SPIKES", "number of loss spikes"),
+        "diverged": ("DIVERGED", "1 if training failed; over runs, the divergence rate"),
     },
 )
 WITHOUT_TOKENS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from ecr_bench.metrics.functional.checks import NotMeasurable
+from ecr_bench.metrics.metric import Metric
 from ecr_bench.metrics.options import Blocks
 from ecr_bench.metrics.registry import GROUPS, METRICS, PLAIN
 from ecr_bench.types import Measure
@@ -63,29 +64,28 @@ class Taken:
 
 def measure(
     name: str,
-    batches: Iterable[Sequence[torch.Tensor]],
+    rows: Sequence[Any],
     taken: Taken,
     n: int,
     lang: str = "",
     permutations: int = PERMUTATIONS,
     **options: Any,
 ) -> Measure:
-    """One metric of rows that come in batches.
+    """One metric of rows: tensors, or what else its function takes.
 
     Its value is None where it cannot be measured, and ``reason`` says why: rows are too few, it is not defined for
     them, or a vector is not finite (a model that diverged has no geometry; only stability is measured of such).
 
     ``n``: what it rests on. ``options`` go to the metric.
     """
-    metric = METRICS.get(name)(**options)
+    metric: Metric = METRICS.get(name)
     value, null, reason = None, None, ""
     try:
-        for rows in batches:
-            if GROUPS[name] != "stability" and not all(part.isfinite().all() for part in rows):
-                raise NotMeasurable("not all numbers are finite")
-            metric.update(*rows)
-        value = _finite(metric)
-        null = metric.null(permutations) if taken.null else None
+        if GROUPS[name] != "stability" and not all(part.isfinite().all() for part in _tensors(rows)):
+            raise NotMeasurable("not all numbers are finite")
+        value = _finite(metric.value(*rows, **options))
+        if taken.null and metric.null is not None:
+            null = metric.null(*rows, permutations=permutations, **options)
     except NotMeasurable as error:
         reason = "" if value is not None else str(error)
     return Measure(
@@ -94,11 +94,18 @@ def measure(
     )  # fmt: skip
 
 
-def _finite(metric: Any) -> float:
-    """Its value; NotMeasurable for one that is no number, or of no rows."""
-    if not metric.update_called:
-        raise NotMeasurable("no rows")
-    number = float(metric.compute())
+def _tensors(rows: Any) -> Iterator[torch.Tensor]:
+    """All tensors, at any depth."""
+    if isinstance(rows, torch.Tensor):
+        yield rows
+    else:
+        for part in rows:
+            yield from _tensors(part)
+
+
+def _finite(value: torch.Tensor) -> float:
+    """NotMeasurable for what is no number."""
+    number = float(value)
     if not math.isfinite(number):
         raise NotMeasurable("the value is not finite")
     return number
@@ -107,17 +114,17 @@ def _finite(metric: Any) -> float:
 def drift_measures(states: torch.Tensor, base: torch.Tensor, rows: Rows, taken: Taken) -> Iterator[Measure]:
     """States (N, d) of a trained model against those (N, e) of its base model; each text once."""
     both = states[rows.distinct], base[rows.distinct]
-    yield measure("cka_base", [both], taken, len(rows.distinct))
-    yield measure("procrustes_base", [both], taken, len(rows.distinct), permutations=COSTLY)
+    yield measure("cka_base", both, taken, len(rows.distinct))
+    yield measure("procrustes_base", both, taken, len(rows.distinct), permutations=COSTLY)
 
 
 def manifold_measures(states: torch.Tensor, teacher: torch.Tensor, rows: Rows, taken: Taken) -> Iterator[Measure]:
     """States (N, d) by themselves and against the teacher's vectors (N, t); each text once."""
     own, wanted = states[rows.distinct], teacher[rows.distinct]
-    yield measure("intrinsic_dimension", [(own,)], taken, len(own), permutations=COSTLY)
-    yield measure("isoscore", [(own,)], taken, len(own), permutations=COSTLY)
+    yield measure("intrinsic_dimension", [own], taken, len(own), permutations=COSTLY)
+    yield measure("isoscore", [own], taken, len(own), permutations=COSTLY)
     for name in ("trustworthiness", "continuity", "mutual_knn_teacher"):
-        yield measure(name, [(wanted, own)], taken, len(own))
+        yield measure(name, [wanted, own], taken, len(own))
 
 
 def bitext_measures(states: torch.Tensor, rows: Rows, taken: Taken, by_language: bool = False) -> Iterator[Measure]:
@@ -129,24 +136,24 @@ def bitext_measures(states: torch.Tensor, rows: Rows, taken: Taken, by_language:
         ("retrieval_to_pivot", (other, pivot)),
         ("retrieval_from_pivot", (pivot, other)),
     ):
-        yield measure(name, [(*sides, groups)], taken, len(groups))
+        yield measure(name, [*sides, groups], taken, len(groups))
         for code in groups.unique().tolist() if by_language else ():
             chosen = groups == code
             parts = [part[chosen] for part in (*sides, groups)]
-            yield measure(name, [parts], taken, int(chosen.sum()), lang=rows.languages[code])
+            yield measure(name, parts, taken, int(chosen.sum()), lang=rows.languages[code])
 
 
 def language_measures(states: torch.Tensor, rows: Rows, taken: Taken) -> Iterator[Measure]:
     """Hubs, and whether a probe finds the language."""
     own, some = states[rows.distinct], rows.balanced
-    yield measure("hubness", [(own,)], taken, len(own), permutations=COSTLY)
+    yield measure("hubness", [own], taken, len(own), permutations=COSTLY)
     labelled = states[some], rows.language[some], rows.meaning[some]
-    yield measure("language_separability", [labelled], taken, len(some))
+    yield measure("language_separability", labelled, taken, len(some))
 
 
 def option_measures(blocks: Blocks, taken: Taken) -> Iterator[Measure]:
     """Agreement of two languages on the options of an item (metrics/options.py)."""
-    yield measure("rankc", blocks, taken, sum(len(first) for first, _ in blocks))
+    yield measure("rankc", [blocks], taken, sum(len(first) for first, _ in blocks))
 
 
 def similarity_measures(
@@ -155,17 +162,17 @@ def similarity_measures(
     """STS: vectors (N, d) of the sentences of each pair, human scores (N,), as the mean over languages and in each."""
     codes, languages = pd.factorize(pd.Series(langs), sort=True)
     groups = torch.as_tensor(codes.astype("int64"))
-    yield measure("sts_spearman", [(first, second, wanted, groups)], taken, len(groups))
+    yield measure("sts_spearman", [first, second, wanted, groups], taken, len(groups))
     for code, lang in enumerate(languages):
         chosen = groups == code
         batch = first[chosen], second[chosen], wanted[chosen], groups[chosen]
-        yield measure("sts_spearman", [batch], taken, int(chosen.sum()), lang=str(lang))
+        yield measure("sts_spearman", batch, taken, int(chosen.sum()), lang=str(lang))
 
 
 def stability_measures(loss: torch.Tensor, grad_norm: torch.Tensor) -> Iterator[Measure]:
     """Of the loss and gradient norm (steps,) of every training step; these have no null."""
     for name in (name for name, group in GROUPS.items() if group == "stability"):
-        yield measure(name, [(loss, grad_norm)], Taken(null=False), len(loss))
+        yield measure(name, [loss, grad_norm], Taken(null=False), len(loss))
 
 
 def plain(taken: Taken) -> Taken:

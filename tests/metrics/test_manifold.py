@@ -21,8 +21,7 @@ from ecr_bench.metrics.functional.neighbours import (
     trustworthiness_null,
     unit_rows,
 )
-from ecr_bench.metrics.manifold import Continuity, IntrinsicDimension, IsoScore, MutualNeighbours, Trustworthiness
-from tests.metrics.test_drift import normal, rotation
+from tests.helpers.vectors import normal, rotation
 
 
 @pytest.mark.parametrize(("dimension", "tolerance"), [(1, 0.15), (2, 0.25), (5, 0.8)])
@@ -141,21 +140,3 @@ def test_too_few_rows_for_the_neighbours_is_an_error():
             function(normal(20, 3), normal(20, 3))
     with pytest.raises(ValueError, match="k must be"):
         hubness(normal(20, 3), k=0)
-
-
-def test_metrics_gather_batches():
-    teacher, student = normal(60, 8), normal(60, 5, seed=1)
-    for metric, function in (
-        (Trustworthiness(k=7), trustworthiness),
-        (Continuity(k=7), continuity),
-        (MutualNeighbours(k=7), mutual_neighbours),
-    ):
-        for part in (slice(0, 20), slice(20, 60)):
-            metric.update(teacher[part], student[part])
-        assert float(metric.compute()) == pytest.approx(float(function(teacher, student, 7)))
-        assert len(metric.null(permutations=3)) == 3
-    for metric, function in ((IntrinsicDimension(), two_nn), (IsoScore(), iso_score)):
-        metric.update(student[:30])
-        metric.update(student[30:])
-        assert float(metric.compute()) == pytest.approx(float(function(student)))
-        assert len(metric.null(permutations=3)) == 3

@@ -14,9 +14,9 @@ from ecr_bench.metrics.functional.drift import linear_cka, procrustes_distance
 from ecr_bench.metrics.functional.manifold import iso_score, two_nn
 from ecr_bench.metrics.functional.neighbours import continuity, hubness, mutual_neighbours, trustworthiness
 from ecr_bench.metrics.functional.probe import probe_accuracy
-from ecr_bench.metrics.semantic import SemanticSimilarity
+from ecr_bench.metrics.functional.similarity import correlation_with_people
 from ecr_bench.metrics.suite import Taken, measure
-from tests.metrics.test_drift import normal
+from tests.helpers.vectors import normal
 
 N = 120
 OTHER = normal(N, 12, seed=99)
@@ -24,10 +24,8 @@ LANGUAGES, MEANINGS = torch.arange(N) % 3, torch.arange(N) // 3
 
 
 def similarity(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    metric = SemanticSimilarity()
     half = len(x) // 2
-    metric.update(x[:half], x[half : 2 * half], other[:half, 0], torch.zeros(half, dtype=torch.int64))
-    return metric.compute()
+    return correlation_with_people(x[:half], x[half : 2 * half], other[:half, 0], torch.zeros(half, dtype=torch.int64))
 
 
 Metric = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -159,11 +157,11 @@ def test_equal_scores_of_options_are_no_agreement() -> None:
 
 @pytest.mark.parametrize(("cloud", "reason"), [("constant", "all rows are equal"), ("grid", "tie")])
 def test_the_reason_travels_with_the_measure(cloud: str, reason: str) -> None:
-    found = measure("intrinsic_dimension", [(CLOUDS[cloud],)], Taken(), N)
+    found = measure("intrinsic_dimension", [CLOUDS[cloud]], Taken(), N)
     assert found.value is None and found.null is None and reason in found.reason
     broken = CLOUDS["sound"].clone()
     broken[3, 1] = torch.nan
-    found = measure("isoscore", [(broken,)], Taken(), N)
+    found = measure("isoscore", [broken], Taken(), N)
     assert found.value is None and "not all numbers are finite" in found.reason
-    sound = measure("isoscore", [(CLOUDS["sound"],)], Taken(null=False), N)
+    sound = measure("isoscore", [CLOUDS["sound"]], Taken(null=False), N)
     assert sound.value is not None and sound.reason == ""

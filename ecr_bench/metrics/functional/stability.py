@@ -66,6 +66,14 @@ def count_spikes(loss: torch.Tensor, window: int = WINDOW, deviations: float = D
     return (found & ~before).sum()
 
 
+def grad_norm_quantile(loss: torch.Tensor, grad_norm: torch.Tensor, share: float) -> torch.Tensor:
+    """Gradient norm (steps,) below which ``share`` of the steps lie: one that really occurred, scalar float64.
+
+    Infinite where it was not finite. ``loss`` is not looked at.
+    """
+    return torch.quantile(grad_norm.double().nan_to_num(torch.inf), share, interpolation="higher")
+
+
 def diverged(loss: torch.Tensor, grad_norm: torch.Tensor) -> torch.Tensor:
     """Whether a run failed: a loss or gradient norm is not finite, or the loss ends above all it began with.
 
