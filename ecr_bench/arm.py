@@ -141,7 +141,7 @@ def _look_up(value: Any, info: ValidationInfo) -> Arm:
     if isinstance(value, Arm):
         return value
     known: Mapping[str, Arm] = (info.context or {}).get("arms", {})
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(f"{value!r} is not in the table of arms")
     return known[value]
 

@@ -27,6 +27,7 @@ from ecr_bench.results.files import (
     BOARD,
     CELLS,
     CLAIMS,
+    DATA,
     MEASURES,
     RECORDS,
     RUN,
@@ -43,8 +44,6 @@ from ecr_bench.types import Measure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-DATA = (RECORDS, CELLS, MEASURES, TIMINGS, BOARD, CLAIMS, ABLATION)
 
 
 @dataclass(frozen=True, eq=False)

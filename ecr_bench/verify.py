@@ -32,7 +32,10 @@ from ecr_bench.results.files import (
 from ecr_bench.results.record_checks import first_fault
 from ecr_bench.run import Run
 
-GIVEN = f"taken as given: notes, provenance, surface baselines, {CELLS}, {MEASURES} and {TIMINGS}"
+GIVEN = (
+    f"taken as given: notes, provenance, surface baselines, {CELLS}, {MEASURES} and {TIMINGS}; what is drawn from them "
+    "by its hash alone"
+)
 """What the records cannot tell."""
 
 
@@ -105,11 +108,18 @@ def _fault_of_measures(run: Run) -> str | None:
 
 
 def _fault_of_owners(run: Run, records: pd.DataFrame) -> str | None:
-    """Cells of the records are those of cells.json."""
-    costs = {(cell.cell, str(cell.arm), cell.seed, cell.precision) for cell in run.cells}
-    units = records[["cell", "arm", "seed", "precision"]].drop_duplicates()
-    for unit in units.itertuples(index=False):
-        if tuple(unit) not in costs:
-            cell, arm, seed, precision = unit
-            return f"cell {cell} of {arm}, seed {seed}, in {precision} is not in {CELLS}"
+    """Cells of the records are those of cells.json that did not diverge, all of them."""
+    costs = {(cell.cell, str(cell.arm), cell.seed, cell.precision): cell.diverged for cell in run.cells}
+    units = {tuple(unit) for unit in records[["cell", "arm", "seed", "precision"]].drop_duplicates().to_numpy()}
+    for unit in sorted(units - costs.keys()):
+        return f"{_named(*unit)} is not in {CELLS}"
+    for unit, diverged in costs.items():
+        if diverged and unit in units:
+            return f"{_named(*unit)} has answers, though it diverged ({CELLS})"
+        if not diverged and unit not in units:
+            return f"{_named(*unit)} has no answers, though it is in {CELLS} and did not diverge"
     return None
+
+
+def _named(cell: str, arm: str, seed: int, precision: str) -> str:
+    return f"cell {cell} of {arm}, seed {seed}, in {precision}"

@@ -14,7 +14,7 @@ import pytest
 import ecr_bench as eb
 from ecr_bench.arm import Arm, Role
 from ecr_bench.errors import UserError
-from ecr_bench.results.files import FORMAT, DamagedError, write_manifest
+from ecr_bench.results.files import FORMAT, DamagedError, read_manifest, write_manifest
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import build_panel
 from tests.helpers.outside import ROOT
@@ -126,9 +126,10 @@ def test_other_formats_are_refused_by_name(folder: Path) -> None:
 
 
 def test_a_file_that_hashes_right_but_says_something_else_names_the_field(made: Made, folder: Path) -> None:
+    files = read_manifest(folder).files
     raw = json.loads((folder / "board.json").read_text())
     raw["rows"][0]["arm"] = "nobody-1x"
     (folder / "board.json").write_text(json.dumps(raw))
-    write_manifest(folder, "quick", made.arms.values(), ["board.json"])
+    write_manifest(folder, "quick", made.arms.values(), files)
     with pytest.raises(UserError, match=r"board.json: rows.0.arm: .*'nobody-1x' is not in the table of arms"):
         eb.Run.load(folder)

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 from ecr_bench.cli import main
-from ecr_bench.evaluation.records import read_records, write_records
+from ecr_bench.evaluation.records import SCHEMA, read_records, write_records
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.results.differences import first_difference
-from ecr_bench.results.files import DamagedError, read_manifest, write_manifest
+from ecr_bench.results.files import DATA, DamagedError, read_manifest, write_manifest
 from ecr_bench.results.record_checks import first_fault
 from ecr_bench.verify import _plain, _recomputed, verify
 from tests.helpers.world import ALL_CONTROLS, LEVELS, Made, make, measured, run_of
@@ -107,6 +107,8 @@ TAMPERED: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = [
     ("cluster", put("cluster", "elsewhere"), "cluster is"),
     ("grain", put("grain", "fine"), "grain is"),
     ("language", put("lang", "xx"), "lang is"),
+    ("topic", put("topic", "elsewhere"), "topic is"),
+    ("bytes of the same options", put("choice_bytes", lambda old: [n + 1 for n in old]), "bytes is"),
     ("an unknown arm", put("arm", "magic-1x"), "arm 'magic-1x' is not in the table"),
     ("another arm", put("arm", "ecr-1x"), "of more than one arm or seed"),
     ("seed", put("seed", 9), "of more than one arm or seed"),
@@ -121,6 +123,61 @@ def test_good_records_have_no_fault(made: Made) -> None:
 def test_a_tampered_record_is_named(made: Made, change: Callable[[pd.DataFrame], pd.DataFrame], words: str) -> None:
     fault = first_fault(change(made.records), made.arms)
     assert fault and any(word in fault for word in words.split("|")), fault
+
+
+@pytest.mark.parametrize("column", SCHEMA.names)
+def test_an_empty_place_is_named(made: Made, column: str) -> None:
+    assert f"no {column}" in str(first_fault(put(column, None)(made.records), made.arms))
+
+
+def rebuilt(folder: Path, made: Made) -> None:
+    """All that follows from other records or cells, published as if they were the run's."""
+    run = run_of(made, measured_here(made))
+    claims = judge("quick", made.facts(measured_here(made)), shipped_claims())
+    replace(run, claims=claims).write(folder)
+
+
+def diverged(made: Made) -> Made:
+    cells = [cell.model_copy(update={"diverged": "nan"}) if cell.cell == "ecr-1x-0" else cell for cell in made.cells]
+    return made._replace(cells=cells)
+
+
+PARTS: dict[str, tuple[Callable[[Made], Made], str]] = {
+    "a control": (lambda m: m._replace(records=m.records[m.records["arm"] != "random-1x"]), "random-1x-0 .*no answers"),
+    "a seed": (lambda m: m._replace(records=m.records[m.records["cell"] != "ecr-1x-1"]), "ecr-1x-1 .*no answers"),
+    "a precision": (
+        lambda m: m._replace(records=m.records[(m.records["precision"] != "nf4") | (m.records["seed"] != 1)]),
+        "in nf4 has no answers",
+    ),
+    "a cell": (lambda m: m._replace(cells=m.cells[:-2]), "is not in cells.json"),
+    "a seed that diverged": (diverged, "has answers, though it diverged"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_run_without_one_of_its_parts_is_found_out(part: str, made: Made, folder: Path) -> None:
+    """Everything fits together but cells and records."""
+    change, words = PARTS[part]
+    rebuilt(folder, change(made))
+    with pytest.raises(DamagedError, match=words):
+        verify(folder)
+
+
+@pytest.mark.parametrize("name", [name for name in DATA if name != "ablation.json"])
+def test_a_file_that_was_put_beside_a_run_is_not_read(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or one that was taken out of run.json."""
+    manifest = read_manifest(folder)
+    kept = [file for file in manifest.files if file != name]
+    write_manifest(folder, manifest.name, manifest.known_arms.values(), kept, manifest.made_from)
+    if not (folder / name).exists():
+        (folder / name).write_text("[]")
+    for command in ("verify", "board", "report", "claims"):
+        with pytest.raises(SystemExit) as caught:
+            main([command, "quick", "--out", str(folder.parent)])
+        said = capsys.readouterr().err
+        assert caught.value.code == 3 and f"{name}: was not published with this run" in said, command
 
 
 def test_tampered_records_end_in_exit_code_3(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

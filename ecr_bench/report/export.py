@@ -31,7 +31,7 @@ READING = """\
 - *Coarse* tasks can be solved from a handful of codes; *fine* tasks need the text to be read.
 - Accuracy is the mean over items of a language, then over languages, then over tasks.
 - Intervals are 95 %, over clusters of items with the same meaning and, where stated, over seeds; differences are
-  paired by item. Seed variance is pooled over the arms that have two or more seeds, with t intervals.
+  paired by item. Seeds count with the variance between them of the arms compared, and of no other arm.
 - *p (Holm)* is corrected over the tests of one question; controls are not corrected because all must be beaten.
 - McNemar's test ignores clusters and seeds and is therefore optimistic; it stands beside, not instead.
 - Controls cost the same number of tokens as ECR; *oracle* uses the teacher at test time and cannot be deployed."""

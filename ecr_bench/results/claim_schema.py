@@ -100,8 +100,19 @@ class Claim(Section):
     requires: dict[str, Any] = {}
     """Tested only where the experiment has these settings, by dotted key."""
     controls: tuple[str, ...] | None = None
-    """Control methods at a's size that must be beaten as well for a gain to be attributed; null: every one of the run.
-    Empty where none applies."""
+    """Control methods at the size of the arm ahead that it must beat as well for a gain to be attributed; null: every
+    one of the run. Empty for a cost that none applies to. An accuracy of ECR is always judged by all, and another gain
+    of it by the anchor controls at least: one that is not named counts as not run."""
+
+    @property
+    def ahead(self) -> Literal["a", "b"]:
+        """Which arm is better if the claim holds: a, but for an accuracy that is to be lower."""
+        return "b" if self.metric == ACCURACY and self.direction == "lower" else "a"
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, -1 where less is."""
+        return 1 if self.metric == ACCURACY or self.direction == "higher" else -1
 
     @model_validator(mode="after")
     def _fits(self) -> Claim:
@@ -149,7 +160,7 @@ class Finding(Section):
 
 
 class ControlFinding(Section):
-    """a minus a control arm; ``beaten``: the 95 % interval lies on a's side of 0."""
+    """The arm ahead minus a control; ``beaten``: the 95 % interval lies on its side of 0."""
 
     arm: NamedArm
     precision: str
@@ -178,11 +189,11 @@ class ClaimResult(Section):
     """The same for the test that the effect is below the smallest effect of interest: it is what refutes."""
     controls: tuple[ControlFinding, ...]
     not_beaten: tuple[str, ...]
-    """Controls that a is not shown to beat, without those that are better."""
+    """Controls that the arm ahead is not shown to beat, without those that are better."""
     better: tuple[str, ...]
-    """Controls that are shown to be better than a."""
+    """Controls that are shown to be better than it."""
     untested_controls: tuple[str, ...]
-    """Controls the claim names that were not run, or not with two seeds where a measure needs them."""
+    """Controls it must beat that were not run, or not with two seeds where a measure needs them."""
     evidence: tuple[Evidence, ...]
 
 

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecr_bench.arm import Arm, Role
+from ecr_bench.methods.registry import role_of
 from ecr_bench.results.claim_names import check_names, resolve, setting
-from ecr_bench.results.claim_schema import ACCURACY, Claim, ClaimResult, ClaimSet, ControlFinding, Finding
+from ecr_bench.results.claim_schema import ACCURACY, COSTS, Claim, ClaimResult, ClaimSet, ControlFinding, Finding
 from ecr_bench.results.evidence import Facts, Found, NotTestedError, Side, difference
 from ecr_bench.results.judgement import SMALLEST_EFFECT, Judged, Standing, Thresholds, judge_difference, word_of
 from ecr_bench.results.roles import REQUIRED_CONTROLS, attribute
@@ -176,34 +177,53 @@ def _standings(question: Question, facts: Facts, estimate: Estimate) -> tuple[St
         return Standing(question.a, MIN_SEEDS), Standing(question.b, MIN_SEEDS)
     known, claim = facts.standings[question.claim.split], question.claim
     a, b = (known.of(side.arm, side.precision, claim.task) for side in question.sides)
-    return (a, b) if claim.direction == "higher" else (b, a)
+    return (a, b) if claim.ahead == "a" else (b, a)
+
+
+def _ahead(question: Question) -> Side:
+    """Who is better if the claim holds."""
+    a, b = question.sides
+    return a if question.claim.ahead == "a" else b
+
+
+def _named_controls(question: Question, facts: Facts) -> tuple[str, ...] | None:
+    """The controls a claim asks for; None: every one of the run, which an accuracy of ECR is never judged without."""
+    of_ecr = question.claim.metric == ACCURACY and facts.cast.is_main(_ahead(question).arm)
+    return None if of_ecr else question.claim.controls
 
 
 def _attribution(question: Question, facts: Facts, controls: Sequence[ControlFinding]) -> Attribution | None:
-    """None where no control applies: the claim says so, or names none and is not about ECR."""
-    claim = question.claim
-    if claim.controls == () or (claim.controls is None and not facts.cast.is_main(question.a)):
+    """None where no control applies: to a cost for which the claim says so, or to an arm other than ECR for which it
+    names none."""
+    claim, named = question.claim, _named_controls(question, facts)
+    is_main = facts.cast.is_main(_ahead(question).arm)
+    if not (named or (is_main and not (claim.metric in COSTS and named == ()))):
         return None
-    required = [name for name in REQUIRED_CONTROLS if claim.controls is None or name in claim.controls]
-    ends = {c.arm: sorted((_sign(claim) * c.low, _sign(claim) * c.high)) for c in controls}
+    required = [
+        name
+        for name in REQUIRED_CONTROLS
+        if named is None or name in named or (is_main and role_of(name) is Role.ANCHOR_CONTROL)
+    ]
+    ends = {c.arm: sorted((claim.sign * c.low, claim.sign * c.high)) for c in controls}
     return attribute({arm: (low, high) for arm, (low, high) in ends.items()}, required)
 
 
 def _controls(question: Question, facts: Facts) -> list[ControlFinding]:
-    """a minus each control it must beat, in a's precision, or the run's first where a control was not run in it."""
-    claim, a = question.claim, question.sides[0]
-    if claim.controls is None and not facts.cast.is_main(question.a):
+    """The arm ahead minus each control it must beat, in its precision, or the run's first where a control was not run
+    in it."""
+    claim, ahead, named = question.claim, _ahead(question), _named_controls(question, facts)
+    if named is None and not facts.cast.is_main(ahead.arm):
         return []
     result = []
-    for control in facts.cast.controls(question.a.size):
-        if (claim.controls is not None and control.name not in claim.controls) or control == question.a:
+    for control in facts.cast.controls(ahead.arm.size):
+        if (named is not None and control.name not in named) or control == ahead.arm:
             continue
-        for precision in dict.fromkeys((claim.precision, facts.reference)):
+        for precision in dict.fromkeys((ahead.precision, facts.reference)):
             try:
-                estimate = difference(facts, claim, a, Side(control, precision)).estimate
+                estimate = difference(facts, claim, ahead, Side(control, precision)).estimate
             except NotTestedError:
                 continue
-            low = min(_sign(claim) * estimate.low, _sign(claim) * estimate.high)
+            low = min(claim.sign * estimate.low, claim.sign * estimate.high)
             ends = {"difference": estimate.value, "low": estimate.low, "high": estimate.high}
             result.append(ControlFinding(arm=control, precision=precision, **ends, beaten=low > 0))
             break

@@ -20,6 +20,8 @@ FORMAT = 2
 """Version of the files of a run. 1: before arms were values, without run.json."""
 RUN, BOARD, CELLS, CLAIMS, RECORDS = "run.json", "board.json", "cells.json", "claims.json", "records.parquet"
 MEASURES, TIMINGS, ABLATION = "measures.json", "timings.json", "ablation.json"
+DATA = (RECORDS, CELLS, MEASURES, TIMINGS, BOARD, CLAIMS, ABLATION)
+"""What a run is read from."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -105,7 +107,9 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
-    """DamagedError naming the first file that is missing or not what was published."""
+    """DamagedError naming the first file that is missing, not what was published, or put beside it afterwards."""
+    if added := [name for name in DATA if name not in manifest.files and (folder / name).is_file()]:
+        raise DamagedError(f"{folder / added[0]}: was not published with this run: {RUN} does not list it")
     for name, expected in manifest.files.items():
         if not (folder / name).is_file():
             raise DamagedError(f"{folder / name}: missing, though {RUN} lists it")

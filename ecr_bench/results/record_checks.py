@@ -13,13 +13,16 @@ from ecr_bench.results.arms import SPLITS
 
 UNIT = ["cell", "precision"]
 ITEM = ["task_name", "item_id"]
-OF_THE_ITEM = ["task", "grain", "group", "lang", "target_lang", "cluster", "gold", "options"]
+OF_THE_ITEM = ["task", "grain", "group", "lang", "target_lang", "cluster", "topic", "gold", "options", "bytes"]
 """The same for an item whoever answers it."""
 
 
 def first_fault(records: pd.DataFrame, arms: Mapping[str, Arm]) -> str | None:
     """What is wrong with the first record that is wrong, in words; None where all is well."""
-    table = records.reset_index(drop=True).assign(options=records["loglikelihoods"].map(len).to_numpy())
+    table = records.reset_index(drop=True)
+    if fault := next(_whole(table), None):
+        return fault
+    table = table.assign(options=table["loglikelihoods"].map(len), bytes=table["choice_bytes"].map(tuple))
     checks: tuple[Callable[[pd.DataFrame, Mapping[str, Arm]], Iterator[str]], ...] = (
         _named, _answers, _counted, _once, _same_items,
     )  # fmt: skip
@@ -34,6 +37,12 @@ def _wrong(table: pd.DataFrame, wrong: np.ndarray | pd.Series, says: Callable[[p
     for index in np.flatnonzero(np.asarray(wrong))[:1]:
         row = table.iloc[index]
         yield f"{_where(row)}: {says(row)}"
+
+
+def _whole(table: pd.DataFrame) -> Iterator[str]:
+    """Nothing is left empty."""
+    for column in table.columns:
+        yield from _wrong(table, table[column].isna(), lambda r, name=column: f"no {name}")  # type: ignore[misc]
 
 
 def _named(table: pd.DataFrame, arms: Mapping[str, Arm]) -> Iterator[str]:

@@ -76,12 +76,12 @@ def correction(report: ClaimsReport) -> str:
 def controls_in_words(result: ClaimResult, held: list[ControlFinding]) -> str:
     """``random is not shown to be worse (ecr-1x - random: +0.1 points, -0.9 to +1.1)``, joined."""
     claim = result.claim
-    sign = 1 if claim.direction == "higher" else -1
+    ahead = result.a if claim.ahead == "a" else result.b
     parts = []
     for c in held:
-        better = max(sign * c.low, sign * c.high) < 0
+        better = max(claim.sign * c.low, claim.sign * c.high) < 0
         word = "does better" if better else "is not shown to be worse"
         ends = f"{amount(claim, c.low)} to {amount(claim, c.high)}"
         name = c.arm.name
-        parts.append(f"{name} {word} ({result.a} {MINUS} {name}: {with_unit(claim, c.difference)}, {ends})")
+        parts.append(f"{name} {word} ({ahead} {MINUS} {name}: {with_unit(claim, c.difference)}, {ends})")
     return "; ".join(parts)

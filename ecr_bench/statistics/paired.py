@@ -112,15 +112,20 @@ def _items_part(panel: Panel, weights: np.ndarray, task: str) -> Part:
 
 
 def _seed_part(shares: Sequence[tuple[float, SeedVariance]]) -> list[Part]:
-    """One part for the seeds of all arms, by their shares in the variance; degrees of freedom as observed.
+    """The seeds of all arms, by their shares in the variance: one part for those with as many seeds.
 
-    Satterthwaite (1946, Biometrics Bulletin 2): from those of one arm, where it scatters most, to the sum of all.
+    Its degrees of freedom are Satterthwaite's (1946, Biometrics Bulletin 2): from those of one arm, where it scatters
+    most, to the sum of all. Over arms of two and of five seeds they would be too many: two seeds that happen to agree
+    hide that theirs decides.
     """
-    raw = [(share * found.raw, found.df) for share, found in shares]
-    if not sum(value for value, _ in raw):
-        return []
-    df = sum(value for value, _ in raw) ** 2 / sum(value**2 / df for value, df in raw)
-    return [Part(sum(share * found.net for share, found in shares), df)]
+    parts = []
+    for df in sorted({found.df for _, found in shares}):
+        same = [(share, found) for share, found in shares if found.df == df]
+        raw = [share * found.raw for share, found in same]
+        if sum(raw):
+            pooled = df * sum(raw) ** 2 / sum(value**2 for value in raw)
+            parts.append(Part(sum(share * found.net for share, found in same), pooled))
+    return parts
 
 
 def kappa_of(panel: Panel, a: Sequence[int], b: Sequence[int], task: str) -> float:

@@ -111,7 +111,7 @@ def test_the_first_screen_is_question_verdict_one_figure_and_cost(run: Run) -> N
         html.escape(verdict.question), '<p class="answer">Not attributable to anchors.</p>',
         html.escape(verdict.by_task["all"].sentence), "Coarse tasks: <b>not attributable to anchors</b>",
         "controls speak against", "<figure>", "Cost: ecr-1x: 0.99M parameters (+0.40M in projection and anchors), "
-        "+4 tokens an item", "1 supported, 1 refuted", "The verdict in full",
+        "+4 tokens an item", "1 supported, not attributed, 1 refuted", "The verdict in full",
         html.escape(verdict.by_task["fine"].sentence),
     ]  # fmt: skip
     places = [top.index(mark) for mark in marks]
@@ -121,7 +121,7 @@ def test_the_first_screen_is_question_verdict_one_figure_and_cost(run: Run) -> N
 def test_claims_are_told_in_plain_words(text: str) -> None:
     shown = part(text, "claims")
     assert "Do the claims hold in this run?" in shown and "ECR drifts less." in shown
-    for verdict in ("not attributable to anchors", "refuted", "supported", "not tested"):
+    for verdict in ("not attributable to anchors", "refuted", "supported, not attributed", "not tested"):
         assert f'<p class="badge">{verdict}</p>' in shown
     assert "not beaten: random" in shown and "Not tested in this run (1)" in shown
     assert "measures.json (ecr-1x-s0, cka_base" in shown and "finetune+distill-1x is not in this run" in shown

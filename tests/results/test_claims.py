@@ -21,6 +21,7 @@ from ecr_bench.report.export import to_markdown
 from ecr_bench.report.terminal import print_claims
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
 from ecr_bench.results.claims_file import judge, load_claims, shipped_claims
+from ecr_bench.results.evidence import Side
 from ecr_bench.run import Run
 from ecr_bench.statistics.by_seed import mean_difference
 from ecr_bench.statistics.decision import decide
@@ -28,7 +29,7 @@ from ecr_bench.statistics.multiple import holm
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import build_panel
 from ecr_bench.types import Measure
-from tests.helpers.world import ALL_CONTROLS, LEVELS, Made, board_of, finished, make, measured, run_of
+from tests.helpers.world import ALL_CONTROLS, LEVELS, Made, arm, board_of, finished, make, measured, run_of
 
 BASE = {"id": "main", "says": "ECR wins.", "a": "ecr-1x", "b": "finetune-3x", "metric": "accuracy",
         "direction": "higher", "smallest_effect": 0.01}  # fmt: skip
@@ -57,13 +58,14 @@ def made() -> Made:
         ({"random-1x": 0.75}, {}, "not attributable to anchors", "Not attributable to anchors: random"),
         ({"codes-only-1x": 0.9}, {}, "not attributable to the language model", "codes-only does better"),
         ({"random-1x": 0.75, "codes-only-1x": 0.9}, {}, "not attributable to anchors", "the language model: codes-"),
-        ({"random-1x": 0.75}, {"controls": []}, "supported", "p < .001"),
+        ({"random-1x": 0.75}, {"controls": []}, "not attributable to anchors", "anchors: random"),
         ({"ecr-1x": 0.2}, {}, "refuted", "The opposite holds"),
         ({"ecr-1x": 0.5}, {"smallest_effect": 0.2}, "refuted", "smaller than the smallest of interest, +20.0 points"),
         ({"ecr-1x": 0.75}, {"smallest_effect": 0.5}, "refuted", "smaller than the smallest of interest"),
         ({"ecr-1x": 0.5}, {}, "inconclusive", "holds both no effect and the smallest effect of interest, +1.0 points"),
         ({"ecr-1x": 0.2}, {"direction": "lower", "controls": []}, "supported", "p < .001"),
-        ({"ecr-1x": 0.5}, {"test": "non-inferiority", "smallest_effect": 0.2, "controls": []}, "supported", ""),
+        ({"ecr-1x": 0.5, "finetune-3x": 0.6, **dict.fromkeys(ALL_CONTROLS, 0.3)},
+         {"test": "non-inferiority", "smallest_effect": 0.2}, "supported", ""),
         ({"ecr-1x": 0.2}, {"test": "non-inferiority", "smallest_effect": 0.1}, "refuted", "exceeds the margin, −10.0"),
     ],
 )
@@ -73,6 +75,41 @@ def test_verdicts_on_known_accuracies(
     run = make(LEVELS | ALL_CONTROLS | levels, items=100, precisions=("fp32",))
     (result,) = judged(tmp_path, run, change).results
     assert (result.verdict, words in result.sentence) == (verdict, True), result.sentence
+
+
+def turned(change: dict[str, Any]) -> dict[str, Any]:
+    """The same comparison, said of the other arm."""
+    return change | {"a": "finetune-3x", "b": "ecr-1x", "direction": "lower"}
+
+
+@pytest.mark.parametrize("said", [lambda change: change, turned], ids=["as it is", "turned round"])
+@pytest.mark.parametrize("controls", [None, [], ["constant"], ["codes-only", "teacher-probe"]], ids=str)
+@pytest.mark.parametrize("levels", [{}, {"random-1x": 0.75}, {"codes-only-1x": 0.9}, None], ids=str)
+def test_no_way_to_put_an_accuracy_of_ecr_has_another_word_than_the_board(
+    tmp_path: Path, levels: dict[str, float] | None, controls: list[str] | None, said: Any
+) -> None:
+    """Whatever controls a claim names, and whichever arm it begins with. ``None``: no control was run."""
+    run = make(LEVELS | ALL_CONTROLS | (levels or {}), items=100, precisions=("fp32",))
+    run = run.without(*(ALL_CONTROLS if levels is None else ()))
+    facts = run.facts()
+    for task in ("all", "fine"):
+        (result,) = judge("x", facts, claims_file(tmp_path, said({"controls": controls, "task": task}))).results
+        found = facts.contrast(Side(arm("ecr-1x"), "fp32"), Side(arm("finetune-3x"), "fp32"), "unseen", task)
+        assert found and (result.verdict, result.p_holm) == (found.verdict, found.p_holm)
+        assert set(result.untested_controls) == set(found.attribution.untested if found.attribution else ())
+        assert "finetune-3x − random" not in result.sentence
+
+
+@pytest.mark.parametrize("named", [[], ["constant"], ["random", "constant", "language"]], ids=str)
+def test_a_claim_that_leaves_anchor_controls_out_is_not_attributed(made: Made, tmp_path: Path, named: list[str]) -> None:
+    values = {"ecr-1x": [0.9, 0.93, 0.91], "finetune-1x": [0.5, 0.52, 0.53]}
+    values |= {name: [0.4, 0.45, 0.41] for name in ALL_CONTROLS}
+    shared = {"metric": "mexa", "b": "finetune-1x"}
+    anchors = ["random", "constant", "language", "shuffled"]
+    changes = [shared | {"controls": controls} for controls in (named, anchors, None)]
+    part, whole, every = judged(tmp_path, made, *changes, measures=measured("mexa", values)).results
+    assert part.verdict == "supported, not attributed" and set(part.untested_controls) == set(anchors) - set(named)
+    assert whole.verdict == every.verdict == "supported"
 
 
 def test_the_numbers_and_words_are_those_of_the_board(made: Made, tmp_path: Path) -> None:
@@ -155,7 +192,7 @@ def test_a_probe_without_layers_is_a_control_like_any_other(made: Made, tmp_path
 def test_values_inside_their_permutation_null_support_nothing(made: Made, tmp_path: Path) -> None:
     arms = {"ecr-1x": [0.030, 0.031, 0.032], "finetune-1x": [0.010, 0.012, 0.011]}
     change = {"metric": "mutual_knn_teacher", "b": "finetune-1x", "controls": []}
-    kinds = (((0.02, 0.0, 0.05), "inconclusive"), ((0.001, 0.0, 0.005), "supported"))
+    kinds = (((0.02, 0.0, 0.05), "inconclusive"), ((0.001, 0.0, 0.005), "supported, not attributed"))
     for null, verdict in kinds:
         (result,) = judged(tmp_path, made, change, measures=measured("mutual_knn_teacher", arms, null=null)).results
         assert result.verdict == verdict
@@ -171,7 +208,7 @@ def test_settings_are_pooled_within_a_seed_where_the_claim_says_so(made: Made, t
     change = {"metric": "loss_spikes", "direction": "lower", "b": "finetune-1x", "smallest_effect": 1, "controls": []}
     measures = measured("loss_spikes", spikes)
     apart, pooled = judged(tmp_path, made, change, change | {"pool_settings": True}, measures=measures).results
-    assert apart.verdict == "not tested" and pooled.verdict == "supported"
+    assert apart.verdict == "not tested" and pooled.verdict == "supported, not attributed"
     expected = ttest_rel([2.0, 1.0, 1.0], [10.5, 8.5, 8.0])
     assert pooled.finding and pooled.finding.p == pytest.approx(expected.pvalue) and pooled.finding.n_seeds == 3
 

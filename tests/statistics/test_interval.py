@@ -260,6 +260,30 @@ def test_size_and_coverage(seeds: int, seed_sd: tuple[float, float]) -> None:
     assert within(found.own_covered, 0.91 if seeds == 2 else 0.93, 0.98, repeats)
 
 
+@pytest.mark.parametrize("seeds", [(2, 5), (2, 3), (5, 2), (3, 5)])
+@pytest.mark.parametrize("seed_sd", [EVEN, UNEVEN, (0.6, 0.15)])
+def test_arms_of_unlike_numbers_of_seeds_find_nothing_that_is_not_there(
+    seeds: tuple[int, int], seed_sd: tuple[float, float]
+) -> None:
+    """Least of all where the arm with fewer seeds scatters more. Cautious where both scatter alike."""
+    repeats = 200
+    assert within(simulate(World(seed_sd=seed_sd, seeds=seeds), repeats).found, 0.005, 0.07, repeats)
+
+
+def test_equal_numbers_of_seeds_are_one_source_and_others_are_apart() -> None:
+    """The parts themselves: what they sum to is the same, however many there are."""
+    for seeds in ((3, 3), (2, 3), (2, 5)):
+        panel = World(seed_sd=(0.6, 0.6), seeds=seeds).panel(np.random.default_rng(2))
+        found = differ(panel)
+        known = [seed_variance(panel, panel.rows(arm, "fp32"), "all") for arm in ("0/0", "0/1")]
+        nets = [one.net / count for one, count in zip(known, seeds, strict=True) if one]
+        of_seeds = found.parts[1:]
+        assert sum(part.variance for part in of_seeds) == pytest.approx(sum(nets))
+        assert len(of_seeds) == len(set(seeds))
+        if len(of_seeds) == 2:
+            assert [part.df for part in of_seeds] == [count - 1 for count in seeds]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 @pytest.mark.parametrize("seed_sd", [NONE, (0.05, 0.05), EVEN, (0.3, 0.3), (0.1, 0.025), UNEVEN])
