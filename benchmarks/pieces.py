@@ -1,7 +1,8 @@
 """Everything of ``ecr_bench/fast`` against its plain twin: a whole step of training, a whole pass of scoring.
 
 Shapes and settings of ``baselines/quick.yaml`` at both of its sizes; random weights and rows, since only shapes matter
-here; in fine-tuning the loss is on a row's last six tokens. Steps go through ``stages.fitting`` as a run's do. Time is that of the processor, which a neighbour changes least.
+here; in fine-tuning the loss is on a row's last six tokens. Steps go through ``stages.fitting`` as a run's do. Time is
+that of the processor, which a neighbour changes least.
 """
 
 from __future__ import annotations
