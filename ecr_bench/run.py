@@ -66,7 +66,7 @@ class Run:
     folder: Path | None = None
     """Where it was read from."""
     made_from: str = ""
-    """Fingerprint of experiment, stages, claims and version."""
+    """Fingerprint of experiment, stages, claims and code."""
     own_records: pd.DataFrame | None = field(default=None, repr=False)
     """Per-item records where they are in memory already; :meth:`records` reads them from ``folder`` otherwise."""
 
