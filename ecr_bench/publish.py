@@ -35,7 +35,7 @@ from ecr_bench.results.collect import (
     collect_surface,
     divergence_note,
 )
-from ecr_bench.results.compare import differences, differences_between, unpaired
+from ecr_bench.results.compare import OnBoard, differences, differences_between, unpaired
 from ecr_bench.results.eval_folder import EvalFolder
 from ecr_bench.results.files import read_manifest
 from ecr_bench.run import Run
@@ -189,9 +189,12 @@ def compare_references(a: str, b: str) -> Table:
     folders, names, precisions = zip(*map(_reference, (a, b)), strict=True)
     runs = {folder: _open(folder) for folder in dict.fromkeys(folders)}
     left, right = (runs[folder] for folder in folders)
+    board: list[OnBoard] = []
     picked = [run.pick(name, at) for run, name, at in zip((left, right), names, precisions, strict=True)]
     if folders[0].resolve() == folders[1].resolve():
         lines, alone = differences(left.records(), *picked), (0, 0)
+        if isinstance(left, Run):
+            board = [left.on_board(picked[0], picked[1], line.split, line.task) for line in lines]
     else:
         both = left.records(), right.records()
         lines, alone = differences_between(*both, *picked), unpaired(*both)
@@ -199,7 +202,7 @@ def compare_references(a: str, b: str) -> Table:
         f"{folder}:{side}" + (f", without {lost} items that the other side has not" if lost else "")
         for folder, side, lost in zip(folders, picked, alone, strict=True)
     ]
-    return compare_table(lines, *shown)
+    return compare_table(lines, shown[0], shown[1], board)
 
 
 def _open(folder: Path) -> Run | EvalFolder:
