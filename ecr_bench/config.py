@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
-from ecr_bench.consistency import check_data, check_overrides, check_sizes
+from ecr_bench.consistency import check_data, check_overrides, check_sizes, check_tuned
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
 from ecr_bench.section import Distinct, Filled, Language, RunName, Section, Seed, SizeName
@@ -115,6 +115,19 @@ class ArmGroup(Section):
         return {use.name: use.options for use in self.modifiers} | {self.method: self.options}
 
 
+class Tuned(Section):
+    """Settings chosen for a method at some sizes, on validation rows: each arm is then at its own best."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    method: str
+    modifiers: tuple[str, ...] = Field(default=(), alias="with")
+    """Registered modifiers, by name."""
+    sizes: Annotated[tuple[str, ...], Filled, Distinct]
+    set: dict[str, Any]
+    """Overrides of the experiment, dotted. They are no part of an arm's name; those of a cell go on top."""
+
+
 class CellGroup(ArmGroup):
     """Arms of one recipe: at each size, with each seed."""
 
@@ -145,11 +158,13 @@ class Experiment(Section):
     precisions: Annotated[tuple[Precision, ...], Filled, Distinct] = ("fp32", "bf16", "int8", "nf4")
     device: Literal["auto", "cuda"] = "auto"
     """``auto``: a GPU where there is one. ``cuda``: refuse to start without one."""
+    tuned: tuple[Tuned, ...] = ()
+    """What was chosen for an arm on validation rows (docs/protocol.md)."""
     cells: tuple[CellGroup, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
-        for check in (check_sizes, check_data, check_overrides):
+        for check in (check_sizes, check_data, check_overrides, check_tuned):
             check(self)
         return self
 
@@ -163,6 +178,13 @@ class Experiment(Section):
         for key, value in overrides.items():
             _assign(raw, key, value, source)
         return parse(raw, source)
+
+    def tuned_for(self, group: ArmGroup, size: str) -> Experiment:
+        """The experiment with what was chosen for an arm, and with what its cells set on top."""
+        names = {use.name for use in group.modifiers}
+        chosen = [t for t in self.tuned if t.method == group.method and set(t.modifiers) == names and size in t.sizes]
+        local = self.with_overrides(chosen[0].set, f"{self.name}: tuned.set") if chosen else self
+        return local.with_overrides(group.set, f"{self.name}: cells.set") if group.set else local
 
     @property
     def identity(self) -> str:
@@ -238,7 +260,7 @@ def _fields_at(root: type[BaseModel], location: tuple[int | str, ...]) -> list[s
             annotation = model.model_fields[part].annotation
             inner = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
             model = inner[0] if inner else annotation
-    return list(getattr(model, "model_fields", {}))
+    return [field.alias or name for name, field in getattr(model, "model_fields", {}).items()]
 
 
 def load(name_or_file: str) -> Experiment:

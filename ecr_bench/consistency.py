@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ecr_bench.sizes import SizeConfig
@@ -9,7 +10,7 @@ from ecr_bench.sizes import SizeConfig
 if TYPE_CHECKING:
     from ecr_bench.config import Experiment
 
-OF_THE_WHOLE = ("name", "cells", "device")
+OF_THE_WHOLE = ("name", "cells", "device", "tuned")
 """Keys that hold for a whole run and that no cell can have its own value of."""
 
 
@@ -59,9 +60,26 @@ def check_data(experiment: Experiment) -> None:
         raise ValueError(f"control_tokens.count: {count} of {k} semantic anchors (anchors.k) is more than there are")
 
 
+def check_tuned(experiment: Experiment) -> None:
+    """Sizes that are there, each arm once, and nothing that holds for the whole run."""
+    arms: set[tuple[str, frozenset[str], str]] = set()
+    for tuned in experiment.tuned:
+        for size in tuned.sizes:
+            if size not in experiment.sizes:
+                raise ValueError(f"tuned names size {size!r}; 'sizes' defines {', '.join(experiment.sizes) or 'none'}")
+            arm = (tuned.method, frozenset(tuned.modifiers), size)
+            if arm in arms:
+                raise ValueError(f"tuned: {tuned.method} at {size} stands there twice")
+            arms.add(arm)
+    _check_keys("tuned.set", [key for tuned in experiment.tuned for key in tuned.set])
+
+
 def check_overrides(experiment: Experiment) -> None:
     """No cell sets what holds for the whole run."""
-    for group in experiment.cells:
-        for key in group.set:
-            if key.partition(".")[0] in OF_THE_WHOLE:
-                raise ValueError(f"cells.set: {key} holds for a whole run: set it in the experiment")
+    _check_keys("cells.set", [key for group in experiment.cells for key in group.set])
+
+
+def _check_keys(where: str, keys: Iterable[str]) -> None:
+    for key in keys:
+        if key.partition(".")[0] in OF_THE_WHOLE:
+            raise ValueError(f"{where}: {key} holds for a whole run: set it in the experiment")

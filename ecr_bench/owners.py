@@ -23,6 +23,10 @@ def check_options(experiment: Experiment, source: str) -> None:
             if registry is None:
                 raise UserError(f"options: {unknown('method or modifier', name, (*METHODS, *MODIFIERS))}")
             _check(registry, name, given, f"options.{name}")
+        for tuned in experiment.tuned:
+            for registry, names in ((METHODS, (tuned.method,)), (MODIFIERS, tuned.modifiers)):
+                if odd := next((name for name in names if name not in registry), None):
+                    raise UserError(f"tuned: {unknown(registry.kind, odd, tuple(registry))}")
         corpus, teacher = experiment.corpus, experiment.teacher
         _check(CORPORA, corpus.name, corpus.options, "corpus.options")
         _check(TEACHERS, teacher.name, teacher.options, "teacher.options")

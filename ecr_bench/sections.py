@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ecr_bench.section import Distinct, Language, Section, Seed
 
@@ -66,6 +66,13 @@ class ProjectionConfig(Section):
 
 
 class ControlTokensConfig(Section):
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True, validate_by_alias=True)
+
+    begin: Literal["pretraining", "finetuning"] = Field(default="finetuning", alias="from")
+    """Where a model first sees them: in fine-tuning, after a base that has read without them, or from the first step of
+    pre-training on, where the codes of each text stand in front of it and the loss falls on the text."""
+    absent: float = Field(default=0.0, ge=0, lt=1)
+    """``from: pretraining``: share of the pre-training texts that have null tokens in place of their codes."""
     count: int = Field(default=4, ge=0)
     """Control tokens per text, m. 0 is the plain model."""
     placement: Placement = "prefix"
@@ -107,4 +114,7 @@ class FinetuneConfig(OptimiserConfig):
     items: int = Field(default=8000, ge=1)
     """Labelled training items drawn from the seen languages, per task."""
     text_share: float = Field(default=0.25, ge=0, lt=1)
-    """Share of each batch that is unlabelled text of all languages (loss on the text after the cue)."""
+    """Share of each batch that is unlabelled text of all languages."""
+    texts: Literal["cut", "whole"] = "cut"
+    """``cut``: control tokens see the beginning of an unlabelled text, the loss covers the rest. ``whole``: they see
+    all of it and the loss covers all of it, as in pre-training. The same for every arm, with tokens or without."""

@@ -63,7 +63,7 @@ def _check_values(section: BaseModel) -> None:
                 _check_values(part)
         if isinstance(value, tuple) and name != "cells":
             assert len(set(map(repr, value))) == len(value)
-            assert value or name in ("languages", "modifiers")
+            assert value or name in ("languages", "modifiers", "tuned")
 
 
 def _read(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,6 +24,18 @@ class TextRow:
     text: str
     lang: str
     cut: int
+    whole: bool = False
+    """Control tokens see all of the text and the loss covers all of it; ``cut`` is 0."""
+
+    @property
+    def cue(self) -> str:
+        """What control tokens may see."""
+        return self.text if self.whole else self.text[: self.cut]
+
+
+def whole_texts(rows: Iterable[tuple[str, str]]) -> list[TextRow]:
+    """Each (text, lang) for pre-training: nothing is predicted that its own codes do not stand in front of."""
+    return [TextRow(text, lang, 0, whole=True) for text, lang in rows]
 
 
 def cut_texts(tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, str]], seed: int) -> list[TextRow]:

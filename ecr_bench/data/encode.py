@@ -85,22 +85,22 @@ def encode_texts(conditioner: Conditioner, rows: Sequence[TextRow], max_length: 
     """The beginning of each text as a prompt that is its own cue, the rest and EOS as its continuation.
 
     Of a text longer than the window, the rest keeps at most half of it; the beginning loses text on its left.
+    A whole text (``TextRow.whole``) is BOS, the control tokens of all of it, text and EOS, with the loss on text and
+    EOS; beyond the window it loses text on its right. Without BOS and control tokens the first token has no loss.
     """
     tokenizer = conditioner.tokenizer
-    prompts = [Prompt(row.text[: row.cut], row.text[: row.cut], row.lang) for row in rows]
+    prompts = [Prompt(row.text[: row.cut], row.cue, row.lang) for row in rows]
     pairs = [(row.text[: row.cut], row.text[row.cut :]) for row in rows]
     rests = [ids for _, ids in joint_ids(lambda texts: plain_ids(tokenizer, texts), pairs)]
-    tails = [[*ids, tokenizer.eos_token_id][: max_length // 2] for ids in rests]
+    head = len(conditioner.prefix) + conditioner.count
+    rooms = [max_length - head if row.whole else max_length // 2 for row in rows]
+    tails = [[*ids, tokenizer.eos_token_id][:room] for ids, room in zip(rests, rooms, strict=True)]
     contexts = encode_contexts(conditioner, prompts, [max_length - len(tail) for tail in tails])
     return [
-        Example(context.ids + tail, len(context.ids), len(row.text.encode()))
+        _followed(context.ids if head or not row.whole else [], tail, len(row.text.encode()))
         for context, tail, row in zip(contexts, tails, rows, strict=True)
     ]
 
 
-def encode_plain(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[Example]:
-    """BOS (if the tokenizer has one), text, EOS with the loss on everything after the first id: pre-training."""
-    conditioner = Conditioner(tokenizer)
-    ids = plain_ids(tokenizer, set(texts))
-    rows = ([*conditioner.prefix, *ids[text], tokenizer.eos_token_id][:max_length] for text in texts)
-    return [Example(row, 1, len(text.encode())) for row, text in zip(rows, texts, strict=True)]
+def _followed(context: list[int], tail: list[int], length: int) -> Example:
+    return Example(context + tail, max(1, len(context)), length)

@@ -79,6 +79,8 @@ class Conditioner:
                 f"a window of {max_tokens} tokens has no room for {self.count} control tokens and text; "
                 "lower control_tokens.count or raise the model's max_length"
             )
+        if not prompts:
+            return []  # of which a tokenizer makes an error
         texts = [self._visible(prompt) for prompt in prompts]
         batch = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
         control = self.control_tokens(prompts)

@@ -38,6 +38,10 @@ class ControlTokens:
         level = torch.arange(codes.shape[1]).clamp(max=self.levels - 1)
         return self.first_id + level * self.k + codes
 
+    def absent(self, ids: Sequence[int]) -> list[int]:
+        """``ids`` with the null token in place of every control token; handles of soft cues lie beyond and count."""
+        return [self.null_id if token >= self.first_id else token for token in ids]
+
     def add_to(self, model: PreTrainedModel, std: float, seed: int) -> None:
         """Grow ``model``'s vocabulary to hold the block and draw its rows from N(0, std²).
 

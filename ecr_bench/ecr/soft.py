@@ -106,6 +106,10 @@ class SoftVectors:
         projection = load_projection(folder / "projection")
         weight = load_file(folder / FILE)["weight"]
         source = cls.create(tokenizer, projection, meta["count"], len(weight) // meta["count"])
-        source.map.weight.data.copy_(weight)
+        source.load_map(folder)
         source.map.requires_grad_(False)
         return source
+
+    def load_map(self, folder: Path) -> None:
+        """Take over the map of the one that was saved in ``folder``."""
+        self.map.weight.data.copy_(load_file(folder / FILE)["weight"])

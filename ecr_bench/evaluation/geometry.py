@@ -65,8 +65,12 @@ def open_encoder(folder: Path, layer: int, device: str, batch_tokens: int) -> En
 
 
 def open_base(folder: Path, layer: int, device: str, batch_tokens: int) -> Embed:
-    """The base model saved in ``folder``, without control tokens."""
-    return pooling(load_fp32(folder, device), Conditioner(load_tokenizer(folder)), layer, batch_tokens)
+    """The base model saved in ``folder`` as it was pre-trained: with control tokens only if it learned with them."""
+    tokenizer, model = load_tokenizer(folder), load_fp32(folder, device)
+    own = folder / "conditioner"
+    conditioner = Conditioner.load(own, tokenizer) if own.is_dir() else Conditioner(tokenizer)
+    conditioner.attach(model)
+    return pooling(model, conditioner, layer, batch_tokens)
 
 
 def pooling(model: PreTrainedModel, conditioner: Conditioner, layer: int, batch_tokens: int) -> Embed:

@@ -10,6 +10,7 @@ from ecr_bench.methods.method import Ingredients, Method
 
 if TYPE_CHECKING:
     from ecr_bench.ecr.codes import CodeSource
+    from ecr_bench.sections import ControlTokensConfig
 
 
 class Random(Method):
@@ -77,6 +78,9 @@ class CodesOnly(Ecr):
 
     role = Role.MODEL_CONTROL
     drop_cue = True
+
+    def pretrained_as(self, control_tokens: ControlTokensConfig) -> Method | None:
+        return Ecr("ecr").pretrained_as(control_tokens)
 
 
 class TeacherProbe(Method):

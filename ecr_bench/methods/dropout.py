@@ -72,7 +72,5 @@ class InputDropout:
         if draw < self.options.text:
             return self.hidden[index]
         if draw < self.options.text + self.options.tokens:
-            # control tokens are the last ids there are; the handles of soft cues lie beyond them
-            ids = [self.tokens.null_id if i >= self.tokens.first_id else i for i in row.ids]
-            return dataclasses.replace(row, ids=ids)
+            return dataclasses.replace(row, ids=self.tokens.absent(row.ids))
         return row

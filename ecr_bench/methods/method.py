@@ -72,6 +72,8 @@ class Training:
     """The ``sections`` asked for."""
     folders: Mapping[str, Path]
     """Folders of the stages this one builds on, by role."""
+    pretraining: bool = False
+    """Whether a base model is trained: ``items`` is empty and all ``texts`` are whole."""
 
 
 class Part:
@@ -147,6 +149,8 @@ class Method(Part):
     """Whether the control-token settings can change this method's result."""
     uses_teacher: ClassVar[bool] = False
     """Whether the teacher is asked in training and at test time (which rules out deployment)."""
+    distils_teacher: ClassVar[bool] = False
+    """Whether the teacher is asked in pre-training, and never again."""
     projects: ClassVar[bool] = False
     """Whether its codes are anchors of the projection, so that another projection gives other codes."""
     embeds: ClassVar[bool] = False
@@ -159,6 +163,19 @@ class Method(Part):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.role = vars(cls).get("role", Role.CONTENDER)
+
+    def pretrained_as(self, control_tokens: ControlTokensConfig) -> Method | None:
+        """The method whose hooks its base model is pre-trained with; None for the plain base.
+
+        With control tokens from pre-training on it is the method itself. Override it to share the base of a method
+        that has the same codes (``codes-only``), or to have a part in pre-training in any case.
+        """
+        from_there = control_tokens.begin == "pretraining" and control_tokens.count > 0
+        return self if self.uses_control_tokens and from_there else None
+
+    def go_on(self, conditioner: Conditioner, base: Path) -> None:
+        """Called before fine-tuning where the base was pre-trained with control tokens; ``base`` is the folder of the
+        conditioner it was saved with. The rows of the tokens are in the model already."""
 
     def source(self, given: Ingredients) -> CodeSource | None:
         """Where this arm's codes come from; None for no control tokens."""

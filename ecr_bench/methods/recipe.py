@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ecr_bench.ecr.conditioner import Conditioner
     from ecr_bench.methods.distill import Distill
     from ecr_bench.methods.module import ArmModule
-    from ecr_bench.sections import OptimiserConfig
+    from ecr_bench.sections import ControlTokensConfig, OptimiserConfig
 
 ONE_OWNER = {
     "loss": "brings a loss of its own",
@@ -152,6 +152,11 @@ class Recipe:
         for part in self.parts:
             part.check(experiment)
 
+    def base(self, control_tokens: ControlTokensConfig) -> Recipe | None:
+        """What pre-trains its base model; None for the plain base. Modifiers have no part in that."""
+        method = self.method.pretrained_as(control_tokens)
+        return None if method is None else Recipe(method)
+
     def conditioner(self, given: Ingredients) -> Conditioner:
         """The conditioner the arm is trained, scored and shipped with."""
         return self.method.conditioner(given)
@@ -185,9 +190,8 @@ class Recipe:
 
 def arms_of(group: CellGroup, experiment: Experiment) -> list[Arm]:
     """The arms of a cell group, one for each of its sizes; UserError where they cannot be run."""
-    recipe = Recipe.of_group(group, experiment.with_overrides(group.set, "cells.set").options)
-    settings = recipe.settings(group, experiment.options)
-    return [recipe.arm(size, settings) for size in group.sizes]
+    recipes = {size: Recipe.of_group(group, experiment.tuned_for(group, size).options) for size in group.sizes}
+    return [recipe.arm(size, recipe.settings(group, experiment.options)) for size, recipe in recipes.items()]
 
 
 def _overrides(part: Part, hook: str) -> bool:

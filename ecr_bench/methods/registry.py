@@ -22,6 +22,8 @@ METHODS = Registry(
         "teacher-probe": "ecr_bench.methods.controls:TeacherProbe",
         "soft-cue": "ecr_bench.methods.soft_cue:SoftCue",
         "relational": "ecr_bench.methods.relational:Relational",
+        "embedding-distillation": "ecr_bench.methods.embedding_distillation:EmbeddingDistillation",
+        "teacher-init": "ecr_bench.methods.teacher_init:TeacherInit",
     },
 )
 

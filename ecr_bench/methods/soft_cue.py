@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from ecr_bench.methods.method import Ingredients, Method, Training
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ecr_bench.ecr.codes import CodeSource
     from ecr_bench.ecr.conditioner import Conditioner
     from ecr_bench.methods.module import ArmModule
@@ -28,6 +30,13 @@ class SoftCue(Method):
     def conditioner(self, given: Ingredients) -> Conditioner:
         # one placeholder row for each position, and the null row
         return super().conditioner(dataclasses.replace(given, k=given.control_tokens.count, levels=1))
+
+    def go_on(self, conditioner: Conditioner, base: Path) -> None:
+        """The map goes on as pre-training left it."""
+        from ecr_bench.ecr.soft import SoftVectors
+
+        if isinstance(conditioner.source, SoftVectors):
+            conditioner.source.load_map(base)
 
     def prepare(self, module: ArmModule, training: Training) -> None:
         from ecr_bench.ecr.soft import SoftVectors

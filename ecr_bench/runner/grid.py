@@ -18,6 +18,7 @@ from ecr_bench.stages.anchors import AnchorsSettings, AnchorsStage
 from ecr_bench.stages.base_model import BaseSettings, BaseStage
 from ecr_bench.stages.corpus import CorpusSettings, CorpusStage
 from ecr_bench.stages.geometry import GeometrySettings, GeometryStage
+from ecr_bench.stages.ingredients import CodeShape, RecipeReads, RecipeSettings
 from ecr_bench.stages.items import ItemsSettings, ItemsStage
 from ecr_bench.stages.logits import LogitsSettings, LogitsStage
 from ecr_bench.stages.parallel import ParallelSettings, ParallelStage
@@ -25,7 +26,7 @@ from ecr_bench.stages.score import ScoreSettings, ScoreStage
 from ecr_bench.stages.stage import Stage
 from ecr_bench.stages.teacher import TeacherSettings
 from ecr_bench.stages.tokenizer import OwnTokenizer, TokenizerSettings, TokenizerStage
-from ecr_bench.stages.train import CodeShape, Pooling, RecipeSettings, TrainSettings, TrainStage
+from ecr_bench.stages.train import Pooling, TrainSettings, TrainStage
 from ecr_bench.stages.translations import TranslationsSettings, TranslationsStage
 
 OptimiserT = TypeVar("OptimiserT", PretrainConfig, FinetuneConfig)
@@ -74,35 +75,43 @@ class Grid:
     def train(self, recipe: Recipe, size: str, seed: int, label: str) -> str:
         """The stage that trains an arm, and all it rests on."""
         exp = self.experiment
-        corpus, tokenizer, items = self._corpus(), self._tokenizer(size), self._items()
-        base = self._base(size, seed)
-        inputs = {"corpus": corpus, "tokenizer": tokenizer, "items": items, "base": base}
-        if recipe.uses_anchors and (exp.control_tokens.count or not recipe.uses_control_tokens):
-            inputs["anchors"] = self._anchors(recipe, tokenizer, base, seed)
+        inputs = {"corpus": self._corpus(), "tokenizer": self._tokenizer(size), "items": self._items()}
+        base = recipe.base(exp.control_tokens)
+        inputs["base"] = self._plain_base(size, seed) if base is None else self._own_base(base, size, seed)
+        inputs |= self._anchors_of(recipe, size, seed)
         if recipe.larger is not None:
             inputs |= self._larger(recipe.larger, size, seed)
         cost = self._cost(size, exp.finetune.steps * exp.finetune.batch_size * 2)
         return self._add(Stage(TrainStage, label, self._train_settings(recipe, size, seed), inputs, cost))
 
-    def _train_settings(self, recipe: Recipe, size: str, seed: int) -> TrainSettings:
-        exp, shape = self.experiment, self.experiment.sizes[size]
-        given: dict[str, Any] = {}
+    def _reads(self, recipe: Recipe) -> dict[str, Any]:
+        """What ``RecipeReads`` has of a recipe."""
+        exp = self.experiment
+        given: dict[str, Any] = {"recipe": RecipeSettings.of(recipe)}
         if recipe.uses_control_tokens:
             levels = exp.control_tokens.count if exp.anchors.assignment == "residual" else 1
             given["control_tokens"] = exp.control_tokens
             given["codes"] = CodeShape(k=exp.anchors.k, levels=max(1, levels))
         if recipe.uses_teacher:
-            given["teacher"] = TeacherSettings(name=exp.teacher.name, options=exp.teacher.options)
+            given["teacher"] = self._asked_teacher()
+        given["sections"] = {name: getattr(exp, name).model_dump(mode="json") for name in recipe.sections}
+        return given
+
+    def _asked_teacher(self) -> TeacherSettings:
+        teacher = self.experiment.teacher
+        return TeacherSettings(name=teacher.name, options=teacher.options)
+
+    def _train_settings(self, recipe: Recipe, size: str, seed: int) -> TrainSettings:
+        exp, shape = self.experiment, self.experiment.sizes[size]
+        given = self._reads(recipe)
         if recipe.trains_model:
             how = {name: getattr(shape, name) for name in ("dtype", "accumulate", "checkpointing")}
             given["fitting"] = Fitting(**how)
             kept = {name: getattr(exp.geometry, name) for name in Pooling.model_fields}
             given["pooling"] = Pooling(**kept)
         return TrainSettings(
-            recipe=RecipeSettings.of(recipe),
             seed=seed,
             finetune=self._at_own_rate(exp.finetune, size),
-            sections={name: getattr(exp, name).model_dump(mode="json") for name in recipe.sections},
             **given,
         )
 
@@ -133,19 +142,42 @@ class Grid:
         label = "items " + ", ".join(exp.tasks)
         return self._add(Stage(ItemsStage, label, settings, {"corpus": self._corpus()}, cost=15))
 
-    def _base(self, size: str, seed: int) -> str:
+    def _plain_base(self, size: str, seed: int) -> str:
+        return self._base(RecipeReads(recipe=RecipeSettings.of(Recipe.of("finetune"))), {}, size, seed, "")
+
+    def _own_base(self, recipe: Recipe, size: str, seed: int) -> str:
+        """The base that ``recipe`` pre-trains; where its tokens will stand in a prompt makes no difference to it."""
+        if not self.experiment.pretrain.steps:
+            remedy = ", or control_tokens.from: finetuning" if recipe.uses_control_tokens else ""
+            raise UserError(f"pretrain.steps: {recipe.name} has a part in pre-training: needs 1 or more{remedy}")
+        given = self._reads(recipe)
+        if recipe.method.distils_teacher:
+            given["teacher"] = self._asked_teacher()
+        reads = RecipeReads(**given)
+        tokens = reads.control_tokens.model_copy(update={"placement": "prefix"})
+        reads = reads.model_copy(update={"control_tokens": tokens})
+        return self._base(reads, self._anchors_of(recipe, size, seed), size, seed, f" for {recipe.name}")
+
+    def _base(self, reads: RecipeReads, anchors: dict[str, str], size: str, seed: int, whose: str) -> str:
         exp = self.experiment
         pretrain = self._at_own_rate(exp.pretrain, size)
-        label = f"pre-train base {size}"
+        label = f"pre-train base {size}{whose}"
         if pretrain.seed_per_cell:
             pretrain = pretrain.model_copy(update={"seed": seed, "seed_per_cell": False})
             label += f" seed {seed}"
-        settings = BaseSettings(size=exp.sizes[size].model_copy(update={"learning_rate": None}), pretrain=pretrain)
-        inputs = {"corpus": self._corpus(), "tokenizer": self._tokenizer(size)}
-        cost = self._cost(size, pretrain.steps * pretrain.batch_size)
-        return self._add(Stage(BaseStage, label, settings, inputs, cost))
+        shape = exp.sizes[size].model_copy(update={"learning_rate": None})
+        settings = BaseSettings(size=shape, pretrain=pretrain, reads=reads)
+        inputs = {"corpus": self._corpus(), "tokenizer": self._tokenizer(size), **anchors}
+        rows = pretrain.steps * pretrain.batch_size
+        return self._add(Stage(BaseStage, label, settings, inputs, self._cost(size, rows, reads.control_tokens.count)))
 
-    def _anchors(self, recipe: Recipe, tokenizer: str, base: str, seed: int) -> str:
+    def _anchors_of(self, recipe: Recipe, size: str, seed: int) -> dict[str, str]:
+        """The stage of the anchors by its role, for a recipe that reads them."""
+        if not recipe.uses_anchors or (recipe.uses_control_tokens and not self.experiment.control_tokens.count):
+            return {}
+        return {"anchors": self._anchors(recipe, size, seed)}
+
+    def _anchors(self, recipe: Recipe, size: str, seed: int) -> str:
         exp = self.experiment
         teacher, own = self._teacher(recipe)
         label = f"anchors {exp.anchors.k} from {exp.teacher.name}"
@@ -160,9 +192,10 @@ class Grid:
             projection=exp.projection,
             count=max(1, exp.control_tokens.count),
         )
-        inputs = {"corpus": self._corpus(), "tokenizer": tokenizer, **own}
+        inputs = {"corpus": self._corpus(), "tokenizer": self._tokenizer(size), **own}
         if PROJECTIONS.get(exp.projection.kind).reads_model:
-            inputs["base"] = base
+            # a base that has read control tokens needs the projection first: it is fitted on one that has not
+            inputs["base"] = self._plain_base(size, seed)
         return self._add(Stage(AnchorsStage, label, settings, inputs, cost=exp.teacher.rows / 500))
 
     def _translations(self, recipe: Recipe) -> str:
@@ -185,9 +218,9 @@ class Grid:
             raise UserError(f"teacher.options.size: no size {size!r}: 'sizes' defines {', '.join(sizes)}")
         if state not in ("base", "finetuned"):
             raise unknown("teacher.options.state", str(state), ("base", "finetuned"))
-        if recipe.uses_teacher:
-            raise UserError("teacher.options.size: a method that asks the teacher at test time needs 'path' instead")
-        own = self._base(size, 0) if state == "base" else self._plain(size, 0)
+        if recipe.uses_teacher or recipe.method.distils_teacher:
+            raise UserError(f"teacher.options.size: {recipe.name} asks the teacher itself and needs 'path' instead")
+        own = self._plain_base(size, 0) if state == "base" else self._plain(size, 0)
         return TeacherSettings(name=teacher.name, options=options, own=True), {"teacher": own}
 
     def _plain(self, size: str, seed: int) -> str:
@@ -207,8 +240,8 @@ class Grid:
         if distill.cache_top_k is None:
             return inputs
         read = distill.model_copy(update={"size": "", "weight": 1.0, "divergence": "forward-kl", "beta": 0.5})
-        window = exp.sizes[size].max_length
-        settings = LogitsSettings(distill=read, seed=seed, items=exp.finetune.items, window=window)
+        window, whole = exp.sizes[size].max_length, exp.finetune.texts == "whole"
+        settings = LogitsSettings(distill=read, seed=seed, items=exp.finetune.items, window=window, whole=whole)
         needs = {"corpus": self._corpus(), "tokenizer": self._tokenizer(size), "items": self._items(), **inputs}
         label = f"logits of {distill.model or 'finetune-' + distill.size} seed {seed}"
         return {**inputs, "logits": self._add(Stage(LogitsStage, label, settings, needs, cost=20))}
@@ -237,13 +270,13 @@ class Grid:
         rate = self.experiment.sizes[size].learning_rate
         return stage.model_copy(update={"learning_rate": rate}) if rate else stage
 
-    def _cost(self, size: str, rows: int) -> float:
-        """Core-seconds at some 50 GFLOP/s: 6 FLOP per parameter and token, 20 tokens a row."""
+    def _cost(self, size: str, rows: int, extra: int = 0) -> float:
+        """Core-seconds at some 50 GFLOP/s: 6 FLOP per parameter and token, 20 and ``extra`` tokens a row."""
         shape = self.experiment.sizes[size]
         if isinstance(shape, PretrainedSize):
             return float(rows)  # unknown before it is read; only the order of execution depends on it
         body = shape.layers * (4 * shape.hidden_size**2 + 3 * shape.hidden_size * shape.intermediate_size)
-        return 6 * body * rows * 20 / 50e9
+        return 6 * body * rows * (20 + extra) / 50e9
 
     def _add(self, stage: Stage[Any]) -> str:
         return self.stages.setdefault(stage.id, stage).id

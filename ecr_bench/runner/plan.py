@@ -53,11 +53,11 @@ def make_plan(experiment: Experiment) -> Plan:
     stages: dict[str, Stage[Any]] = {}
     cells: list[Cell] = []
     for group in experiment.cells:
-        local = experiment.with_overrides(group.set, f"{experiment.name}: cells.set") if group.set else experiment
-        recipe = Recipe.of_group(group, local.options)
-        _check_names(local, recipe)
-        grid, settings = Grid(local, stages), recipe.settings(group, experiment.options)
         for size in group.sizes:
+            local = experiment.tuned_for(group, size)
+            recipe = Recipe.of_group(group, local.options)
+            _check_names(local, recipe)
+            grid, settings = Grid(local, stages), recipe.settings(group, experiment.options)
             for seed in group.seeds:
                 arm = recipe.arm(size, settings)
                 cells.append(Cell(**vars(grid.cell(recipe, arm, seed)), arm=arm, seed=seed))

@@ -1,53 +1,71 @@
-"""Stage ``base``: one model of a size before fine-tuning, shared by all arms."""
+"""Stage ``base``: one model of a size before fine-tuning, shared by all arms that may share it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ecr_bench.items.registry import TASKS
+from ecr_bench.methods.registry import METHODS, MODIFIERS
 from ecr_bench.section import Section
 from ecr_bench.sections import PretrainConfig
 from ecr_bench.sizes import Size
 from ecr_bench.stages.fitted import Fitted
+from ecr_bench.stages.ingredients import RecipeReads, ingredients
 from ecr_bench.stages.work import Chosen, Report, Work
 from ecr_bench.teachers.registry import TEACHERS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from ecr_bench.data.cutting import TextRow
+    from ecr_bench.data.encode import Example
+    from ecr_bench.ecr.conditioner import Conditioner
+
+HELD_OUT = 1000
+"""Validation texts at most."""
 
 
 class BaseSettings(Section):
     size: Size
     pretrain: PretrainConfig
+    reads: RecipeReads
+    """The method that pre-trains it, and what that reads: ``finetune`` for the plain base."""
 
 
 @dataclass(frozen=True)
 class BaseInputs:
     corpus: Path
     tokenizer: Path
+    anchors: Path | None = None
 
 
 class BaseMade(Section):
     parameters: int
+    """Of the model, control-token rows included."""
     training: Fitted | None = None
     """None for a pretrained model that is taken as it is."""
+    cut: int = 0
+    """Texts that did not fit the window whole, of ``texts``."""
+    texts: int = 0
     diverged: str = ""
 
 
 class BaseStage(Work[BaseSettings, BaseInputs, BaseMade]):
-    """Pre-train one size on the unlabelled training text of all languages, or go on from a pretrained model."""
+    """Pre-train one size on the unlabelled training text of all languages, or go on from a pretrained model.
+
+    Leaves ``model/`` with its tokenizer and, where control tokens stood in front of the text, ``conditioner/``.
+    """
 
     kind = "base"
     Settings, Inputs, Result = BaseSettings, BaseInputs, BaseMade
 
     @staticmethod
     def run(settings: BaseSettings, inputs: BaseInputs, folder: Path, report: Report) -> BaseMade:
-        from ecr_bench.corpora.base import Corpus
-        from ecr_bench.data.encode import encode_plain
-        from ecr_bench.data.module import ExamplesDataModule, Mixture
         from ecr_bench.data.tokenizer import load_tokenizer
-        from ecr_bench.methods.base import CausalLMModule
-        from ecr_bench.methods.models import base_model, count_parameters, fit_to_machine
-        from ecr_bench.stages.fitting import fit
+        from ecr_bench.methods.models import base_model, count_parameters
 
         pretrain, size = settings.pretrain, settings.size
         tokenizer = load_tokenizer(inputs.tokenizer / "tokenizer")
@@ -56,20 +74,76 @@ class BaseStage(Work[BaseSettings, BaseInputs, BaseMade]):
             model.save_pretrained(folder / "model")
             tokenizer.save_pretrained(folder / "model")
             return BaseMade(parameters=count_parameters(model))
-        fit_to_machine(model, size)
-        rows = Corpus.load(inputs.corpus / "corpus").dataset.to_pandas()
-        text = encode_plain(tokenizer, rows[rows.split == "train"].text.tolist(), size.max_length)
-        held_out = rows[rows.split == "validation"].text
-        held_out = held_out.sample(min(1000, len(held_out)), random_state=0)
-        validation = encode_plain(tokenizer, held_out.tolist(), size.max_length)
-        mixture = Mixture([], text, 1.0)
-        seed, pad = pretrain.seed, tokenizer.pad_token_id
-        data = ExamplesDataModule(mixture, validation, pad, pretrain.batch_size, pretrain.steps, seed)
-        fitted = fit(CausalLMModule(model, pretrain), data, pretrain, seed, folder, report, dtype=size.dtype)
-        model.save_pretrained(folder / "model")
-        tokenizer.save_pretrained(folder / "model")
-        return BaseMade(parameters=count_parameters(model), training=fitted, diverged=fitted.diverged)
+        return _pretrain(settings, inputs, model, tokenizer, folder, report)
 
     @classmethod
     def chosen(cls, settings: BaseSettings) -> Iterable[Chosen]:
-        return [(TEACHERS, ()), (TASKS, ())]  # within reach of the code that encodes rows; neither is asked
+        recipe, teacher = settings.reads.recipe, settings.reads.teacher
+        # tasks are within reach of the code that encodes rows; none is asked
+        asked = (teacher.name,) if teacher else ()
+        return [(METHODS, (recipe.method,)), (MODIFIERS, recipe.modifiers), (TEACHERS, asked), (TASKS, ())]
+
+
+def _pretrain(
+    settings: BaseSettings,
+    inputs: BaseInputs,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    report: Report,
+) -> BaseMade:
+    """Cross-entropy on whole texts, behind the control tokens of each where the method has them from here on."""
+    from ecr_bench.data.encode import encode_texts
+    from ecr_bench.data.module import ExamplesDataModule, Mixture
+    from ecr_bench.methods.method import Training
+    from ecr_bench.methods.models import count_parameters, fit_to_machine
+    from ecr_bench.stages.fitting import fit
+
+    pretrain, size, reads = settings.pretrain, settings.size, settings.reads
+    seed, recipe, window = pretrain.seed, reads.recipe.recipe, size.max_length
+    width = model.config.get_text_config().hidden_size
+    given = ingredients(reads, tokenizer, inputs.corpus, inputs.anchors, width)
+    conditioner = recipe.conditioner(given)
+    if conditioner.tokens is not None:
+        conditioner.tokens.add_to(model, reads.control_tokens.init_std, seed)
+    fit_to_machine(model, size)
+    texts, held_out = _texts(inputs.corpus)
+    module = recipe.module(model, pretrain)
+    folders = {role: path for role, path in vars(inputs).items() if path is not None}
+    module.prepare(Training(given, conditioner, [], texts, window, seed, reads.sections, folders, pretraining=True))
+    rows = without_some(encode_texts(conditioner, texts, window), conditioner, reads.control_tokens.absent, seed)
+    judged, pad = encode_texts(conditioner, held_out, window), tokenizer.pad_token_id
+    data = ExamplesDataModule(Mixture([], rows, 1.0), judged, pad, pretrain.batch_size, pretrain.steps, seed)
+    fitted = fit(module, data, pretrain, seed, folder, report, dtype=size.dtype)
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    if conditioner.tokens is not None:
+        conditioner.save(folder / "model" / "conditioner")
+    cut = sum(row.ids[-1] != tokenizer.eos_token_id for row in rows)
+    parameters = count_parameters(model)
+    return BaseMade(parameters=parameters, training=fitted, cut=cut, texts=len(rows), diverged=fitted.diverged)
+
+
+def _texts(corpus: Path) -> tuple[list[TextRow], list[TextRow]]:
+    """All training texts, and validation texts."""
+    from ecr_bench.corpora.base import Corpus
+    from ecr_bench.data.cutting import whole_texts
+
+    rows = Corpus.load(corpus / "corpus").dataset.to_pandas()
+    held_out = rows[rows.split == "validation"]
+    held_out = held_out.sample(min(HELD_OUT, len(held_out)), random_state=0)
+    train, validation = (
+        whole_texts(zip(part.text, part.lang, strict=True)) for part in (rows[rows.split == "train"], held_out)
+    )
+    return train, validation
+
+
+def without_some(rows: Sequence[Example], conditioner: Conditioner, share: float, seed: int) -> list[Example]:
+    """``rows`` with null tokens in place of the control tokens in a ``share`` of them, drawn by ``seed``."""
+    import numpy as np
+
+    tokens = conditioner.tokens
+    if not share or tokens is None:
+        return list(rows)
+    absent = np.random.default_rng(seed).random(len(rows)) < share
+    return [replace(row, ids=tokens.absent(row.ids)) if drawn else row for row, drawn in zip(rows, absent, strict=True)]

@@ -19,6 +19,8 @@ class LogitsSettings(Section):
     items: int
     """Unlabelled texts of the mixture: ``finetune.items``."""
     window: int
+    whole: bool
+    """Whether these texts are whole, or cut in two: ``finetune.texts``."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class LogitsStage(Work[LogitsSettings, LogitsInputs, LogitsKept]):
 
         distill, seed = settings.distill, settings.seed
         tokenizer = load_tokenizer(inputs.tokenizer / "tokenizer")
-        items, texts = training_rows(tokenizer, inputs.corpus, inputs.items, settings.items, seed)
+        items, texts = training_rows(tokenizer, inputs.corpus, inputs.items, settings.items, seed, settings.whole)
         plain = plain_rows(tokenizer, items, texts, settings.window)
         source = teacher_folder(distill, {"larger": inputs.larger} if inputs.larger else {})
         teacher = load_teacher(source, tokenizer, settings.window)

@@ -8,32 +8,24 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import SerializationInfo, field_serializer
-
 from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.registry import METHODS, MODIFIERS
-from ecr_bench.outside import as_identity, identity_json
 from ecr_bench.section import Section
-from ecr_bench.sections import ControlTokensConfig, FinetuneConfig, TeacherConfig
+from ecr_bench.sections import FinetuneConfig
 from ecr_bench.sizes import Fitting
-from ecr_bench.stages.teacher import TeacherSettings
+from ecr_bench.stages.ingredients import RecipeReads, ingredients
 from ecr_bench.stages.work import Chosen, Report, Work
 from ecr_bench.teachers.registry import TEACHERS
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from ecr_bench.data.encode import Example
     from ecr_bench.ecr.conditioner import Conditioner
     from ecr_bench.methods.method import Ingredients
     from ecr_bench.methods.module import ArmModule
     from ecr_bench.stages.fitting import Snapshots
-
-
-class CodeShape(Section):
-    """What an arm must know of the anchors before it has them."""
-
-    k: int = 2
-    levels: int = 1
 
 
 class Pooling(Section):
@@ -45,42 +37,14 @@ class Pooling(Section):
     snapshots: int
 
 
-class RecipeSettings(Section):
-    """Method, modifiers and all their options, as plain values."""
+class TrainSettings(RecipeReads):
+    """Only what this recipe reads, so that an anchor setting does not train the plain arms again."""
 
-    method: str
-    modifiers: tuple[str, ...] = ()
-    options: dict[str, dict[str, Any]] = {}
-    """By owner."""
-
-    @classmethod
-    def of(cls, recipe: Recipe) -> RecipeSettings:
-        return cls(**recipe.to_json())
-
-    @property
-    def recipe(self) -> Recipe:
-        return Recipe.of(self.method, self.modifiers, self.options)
-
-    @field_serializer("options")
-    def _by_content(self, options: dict[str, Any], info: SerializationInfo) -> dict[str, Any]:
-        return {part.name: identity_json(part.options) for part in self.recipe.parts} if as_identity(info) else options
-
-
-class TrainSettings(Section):
-    """Only what this recipe reads, so that an anchor setting does not retrain the plain arms."""
-
-    recipe: RecipeSettings
     seed: int
     finetune: FinetuneConfig
-    control_tokens: ControlTokensConfig = ControlTokensConfig(count=0)
-    codes: CodeShape = CodeShape()
-    teacher: TeacherSettings | None = None
-    """Asked in training and at test time, by the arms that may."""
     fitting: Fitting | None = None
     pooling: Pooling | None = None
     """Both None for an arm without a language model."""
-    sections: dict[str, dict[str, Any]] = {}
-    """Sections of the experiment that parts of the recipe read in addition, as plain JSON."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +101,13 @@ class TrainStage(Work[TrainSettings, TrainInputs, Trained]):
 
     @staticmethod
     def run(settings: TrainSettings, inputs: TrainInputs, folder: Path, report: Report) -> Trained:
-        given = _ingredients(settings, inputs)
+        from transformers import AutoConfig
+
+        from ecr_bench.data.tokenizer import load_tokenizer
+
+        tokenizer = load_tokenizer(inputs.tokenizer / "tokenizer")
+        width = AutoConfig.from_pretrained(inputs.base / "model").get_text_config().hidden_size
+        given = ingredients(settings, tokenizer, inputs.corpus, inputs.anchors, width)
         if settings.recipe.recipe.trains_model:
             return _train(settings, inputs, given, folder, report)
         return _fit_probe(inputs, given, folder)
@@ -146,31 +116,6 @@ class TrainStage(Work[TrainSettings, TrainInputs, Trained]):
     def chosen(cls, settings: TrainSettings) -> Iterable[Chosen]:
         recipe, asked = settings.recipe, (settings.teacher.name,) if settings.teacher else ()
         return [(METHODS, (recipe.method,)), (MODIFIERS, recipe.modifiers), (TEACHERS, asked), (TASKS, ())]
-
-
-def _ingredients(settings: TrainSettings, inputs: TrainInputs) -> Ingredients:
-    """What the arm may build its codes from."""
-    from safetensors.torch import load_file
-    from transformers import AutoConfig
-
-    from ecr_bench.corpora.base import Corpus
-    from ecr_bench.data.tokenizer import load_tokenizer
-    from ecr_bench.ecr.anchors import Anchors
-    from ecr_bench.ecr.projection import load_projection
-    from ecr_bench.methods.method import Ingredients
-
-    given: dict[str, Any] = {}
-    if inputs.anchors is not None:
-        given["anchors"] = Anchors.load(inputs.anchors / "anchors")
-        given["projection"] = load_projection(inputs.anchors / "projection")
-        given["pool"] = load_file(inputs.anchors / "pool.safetensors")["pool"]
-    if (teacher := settings.teacher) is not None:
-        given["teacher"] = TeacherConfig(name=teacher.name, options=teacher.options)
-    languages = tuple(Corpus.load(inputs.corpus / "corpus").card.languages)
-    tokenizer = load_tokenizer(inputs.tokenizer / "tokenizer")
-    width = AutoConfig.from_pretrained(inputs.base / "model").hidden_size
-    codes = settings.codes
-    return Ingredients(tokenizer, settings.control_tokens, languages, codes.k, codes.levels, width, **given)
 
 
 def _train(settings: TrainSettings, inputs: TrainInputs, given: Ingredients, folder: Path, report: Report) -> Trained:
@@ -194,8 +139,7 @@ def _train(settings: TrainSettings, inputs: TrainInputs, given: Ingredients, fol
     refuse_empty_options(given.tokenizer, tested)  # before anything is trained
     conditioner = recipe.conditioner(given)
     model: Any = read_folder(AutoModelForCausalLM, inputs.base / "model", dtype=torch.float32)
-    if conditioner.tokens is not None:
-        conditioner.tokens.add_to(model, given.control_tokens.init_std, seed)
+    _add_tokens(recipe, conditioner, model, inputs.base, settings)
     window = context_window(model.config, given.tokenizer)
     refuse_too_long(conditioner, tested, window)
     parameters = count_parameters(model)  # before quantisation, which packs several into one number
@@ -206,7 +150,8 @@ def _train(settings: TrainSettings, inputs: TrainInputs, given: Ingredients, fol
         model = quantise_into(folder / "model", model, recipe.base_precision, device())
 
     fit_to_machine(model, settings.fitting)
-    items, texts = training_rows(given.tokenizer, inputs.corpus, inputs.items, finetune.items, seed)
+    whole = finetune.texts == "whole"
+    items, texts = training_rows(given.tokenizer, inputs.corpus, inputs.items, finetune.items, seed, whole)
     module = recipe.module(model, finetune)
     module.prepare(Training(given, conditioner, items, texts, window, seed, settings.sections, inputs.by_role))
 
@@ -243,6 +188,18 @@ def _train(settings: TrainSettings, inputs: TrainInputs, given: Ingredients, fol
         extra_tokens=conditioner.count,
         **fitted.model_dump(),
     )
+
+
+def _add_tokens(
+    recipe: Recipe, conditioner: Conditioner, model: PreTrainedModel, base: Path, settings: TrainSettings
+) -> None:
+    """Rows for the control tokens, new ones unless the base model has read them already."""
+    if conditioner.tokens is None:
+        return
+    if recipe.base(settings.control_tokens) is None:
+        conditioner.tokens.add_to(model, settings.control_tokens.init_std, settings.seed)
+    else:
+        recipe.method.go_on(conditioner, base / "model" / "conditioner")
 
 
 def _snapshots(settings: TrainSettings, inputs: TrainInputs, module: ArmModule, conditioner: Conditioner) -> Snapshots:

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from ecr_bench.data.cutting import cut_texts
-from ecr_bench.data.encode import encode_items, encode_plain, encode_texts
+from ecr_bench.data.encode import encode_items, encode_texts
 from ecr_bench.data.module import IGNORED, ExamplesDataModule, Mixture, collate, plan_batches
 from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.ecr.codes import ConstantCodes, RandomCodes
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.types import Item
+from tests.helpers.rows import whole_rows
 
 
 def item(text="red lamp", gold=1):
@@ -87,14 +88,14 @@ def test_batches_hold_the_share_of_text_and_cover_all_rows():
 
 
 def test_pretraining_rows_have_loss_everywhere_but_bos(tokenizer):
-    row = encode_plain(tokenizer, ["red lamp"], 64)[0]
+    row = whole_rows(tokenizer, ["red lamp"], 64)[0]
     assert row.ids[0] == tokenizer.bos_token_id and row.ids[-1] == tokenizer.eos_token_id and row.loss_from == 1
 
 
 def test_padding_does_not_change_the_loss(model, tokenizer, sentences):
     from ecr_bench.methods.base import cross_entropy
 
-    rows = encode_plain(tokenizer, sentences[:8], 64)
+    rows = whole_rows(tokenizer, sentences[:8], 64)
     together = cross_entropy(model, collate(rows, tokenizer.pad_token_id))
     weights = torch.tensor([float(len(r.ids) - 1) for r in rows])
     alone = torch.stack([cross_entropy(model, collate([r], tokenizer.pad_token_id)) for r in rows])
@@ -104,7 +105,7 @@ def test_padding_does_not_change_the_loss(model, tokenizer, sentences):
 def test_loss_equals_transformers_own(model, tokenizer, sentences):
     from ecr_bench.methods.base import cross_entropy
 
-    (row,) = encode_plain(tokenizer, sentences[:1], 64)
+    (row,) = whole_rows(tokenizer, sentences[:1], 64)
     ids = torch.tensor([row.ids])
     with torch.no_grad():
         assert torch.allclose(cross_entropy(model, collate([row], 0)), model(ids, labels=ids).loss, atol=1e-5)

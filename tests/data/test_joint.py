@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from ecr_bench.config import FinetuneConfig
 from ecr_bench.data.cutting import SHARE, TextRow, cut_texts
-from ecr_bench.data.encode import ask, encode_items, encode_plain, encode_texts
+from ecr_bench.data.encode import ask, encode_items, encode_texts
 from ecr_bench.data.joint import encode_contexts
 from ecr_bench.data.module import ExamplesDataModule, Mixture
 from ecr_bench.ecr.codes import RandomCodes
@@ -33,6 +33,7 @@ from ecr_bench.methods.teacher_logits import plain_rows
 from ecr_bench.stages.fitting import fit
 from ecr_bench.types import Item, Prompt
 from tests.evaluation.test_lm import METADATA
+from tests.helpers.rows import whole_rows
 from tests.helpers.tokenizer_kinds import KINDS, LANGUAGES, sentence, tokenizer_of
 
 COUNT, K, WINDOW = 3, 8, 256
@@ -226,7 +227,7 @@ def test_all_who_read_a_prompt_read_the_same_ids(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_pretraining_reads_what_the_tokenizer_gives(kind):
     tokenizer = tokenizer_of(kind)
-    (row,) = encode_plain(tokenizer, ["turn on the lamp"], WINDOW)
+    (row,) = whole_rows(tokenizer, ["turn on the lamp"], WINDOW)
     assert row.ids == [*tokenizer("turn on the lamp")["input_ids"], tokenizer.eos_token_id] and row.loss_from == 1
 
 

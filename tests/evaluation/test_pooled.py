@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 
 from ecr_bench.config import FinetuneConfig
-from ecr_bench.data.encode import encode_plain
 from ecr_bench.data.module import ExamplesDataModule, Mixture
 from ecr_bench.data.parallel import parallel_rows
 from ecr_bench.ecr.codes import ConstantCodes
@@ -20,6 +19,7 @@ from ecr_bench.methods.base import CausalLMModule
 from ecr_bench.methods.models import create_model
 from ecr_bench.stages.fitting import Snapshots, fit
 from ecr_bench.types import Prompt
+from tests.helpers.rows import whole_rows
 
 
 def corpus(languages=("de", "en", "fr"), meanings=10) -> pd.DataFrame:
@@ -87,7 +87,7 @@ def test_a_layer_that_does_not_exist(model, tokenizer):
 def run(tmp_path, size, tokenizer, sentences, callbacks):
     settings = FinetuneConfig(steps=6, batch_size=4, learning_rate=1e-3)
     model = create_model(size, tokenizer, 0)
-    rows = encode_plain(tokenizer, sentences[:40], 32)
+    rows = whole_rows(tokenizer, sentences[:40], 32)
     data = ExamplesDataModule(Mixture([], rows, 1.0), [], tokenizer.pad_token_id, 4, 6, 0)
     tmp_path.mkdir()
     stats = fit(CausalLMModule(model, settings), data, settings, 0, tmp_path, lambda *_: None, callbacks(model))

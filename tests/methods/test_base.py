@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from ecr_bench.config import FinetuneConfig, OptimiserConfig
-from ecr_bench.data.encode import encode_plain
 from ecr_bench.data.module import IGNORED, ExamplesDataModule, Mixture
 from ecr_bench.errors import UserError
 from ecr_bench.methods.base import CausalLMModule, average, learning_rate, row_weights
@@ -16,6 +15,7 @@ from ecr_bench.methods.optimisers import create_optimiser, hidden_matrices
 from ecr_bench.methods.registry import METHODS
 from ecr_bench.stages.fitting import fit
 from tests.helpers.architectures import build
+from tests.helpers.rows import whole_rows
 
 
 @pytest.mark.parametrize("name", list(METHODS))
@@ -27,7 +27,7 @@ def test_every_method_has_one_line_of_help(name):
 
 def train(tmp_path, size, tokenizer, sentences, seed=0, **settings):
     optimiser = OptimiserConfig(**{"steps": 12, "batch_size": 8, "learning_rate": 0.01, **settings})
-    rows = encode_plain(tokenizer, sentences, size.max_length)
+    rows = whole_rows(tokenizer, sentences, size.max_length)
     data = ExamplesDataModule(Mixture([], rows, 1.0), rows[:16], tokenizer.pad_token_id, 8, optimiser.steps, seed)
     model = create_model(size, tokenizer, 0)
     stats = fit(CausalLMModule(model, optimiser), data, optimiser, seed, tmp_path, lambda done, total: None)

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from ecr_bench.cli import main
 from ecr_bench.config import load
-from ecr_bench.data.encode import encode_items, encode_plain
+from ecr_bench.data.encode import encode_items
 from ecr_bench.data.module import collate
 from ecr_bench.data.tokenizer import context_window, load_tokenizer, own_tokenizer, save_own_tokenizer
 from ecr_bench.ecr.codes import ConstantCodes
@@ -29,6 +29,7 @@ from ecr_bench.methods.pretrained import load_pretrained
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.sizes import Fitting, PretrainedSize
 from ecr_bench.types import Item, Prompt
+from tests.helpers.rows import whole_rows
 
 KINDS = ["llama", "qwen2", "qwen3", "gemma3", "gemma3-multimodal"]
 K = 96
@@ -78,7 +79,7 @@ def test_prompts_without_bos_keep_control_tokens_and_order(tiny_folders):
         assert len(short) == 4 and [i for i in short if i >= len(tokenizer)] == found.control_tokens
     assert Conditioner(tokenizer).encode([Prompt("", None)])[0].ids == [tokenizer.eos_token_id]
     assert place([5, 6, 7, 8], [1, 2], "interleaved", 0, start=0) == [1, 5, 6, 2, 7, 8]
-    (row,) = encode_plain(tokenizer, ["a b"], 100)
+    (row,) = whole_rows(tokenizer, ["a b"], 100)
     assert row.ids[-1] == tokenizer.eos_token_id and row.loss_from == 1
     # truncation in training: text goes from the left, control tokens stay
     item = Item("i", "slot", "fine", "i", "en", "en", "x " * 60, "which ?", ("red", "blue"), 0)

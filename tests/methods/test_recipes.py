@@ -35,6 +35,8 @@ GOES_TOGETHER = {
     "teacher-probe": set(),
     "soft-cue": {"dropout", "distill"},
     "relational": {"lora"},
+    "embedding-distillation": {"lora"},
+    "teacher-init": {"distill", "lora"},
 }
 
 

@@ -34,6 +34,7 @@ READERS: dict[str, set[str]] = {
     "control_tokens": {"train"}, "control_tokens.count": {"anchors", "train"},
     "sizes": {"base", "train"},
     "pretrain": {"base"}, "finetune": {"train"}, "finetune.items": {"items", "train", "logits"},
+    "finetune.texts": {"train", "logits"},
     "scoring": {"items"}, "scoring.batch_tokens": {"score", "geometry"}, "precisions": {"score"},
     "geometry": {"geometry"}, "geometry.layer": {"train", "geometry"}, "geometry.snapshots": {"train"},
     "geometry.per_language": {"train", "parallel"}, "geometry.sts_revision": NOTHING,
@@ -50,7 +51,7 @@ ELSEWHERE = {
     "corpus.name",
     "teacher.name",
 }
-ELSEWHERE |= {"geometry.measure", "anchors.seed_per_cell", "pretrain.seed_per_cell"}
+ELSEWHERE |= {"geometry.measure", "anchors.seed_per_cell", "pretrain.seed_per_cell", "control_tokens.from", "tuned"}
 """Tested on their own: what may stand there depends on other settings, or stages come and go."""
 
 
@@ -63,7 +64,7 @@ def bare(annotation: Any) -> Any:
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted key and annotation of each setting of the schema, those of a size from scratch as ``sizes.1x.``."""
     for name, field in model.model_fields.items():
-        annotation = bare(field.annotation)
+        annotation, name = bare(field.annotation), field.alias or name
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield from leaves(annotation, f"{prefix}{name}.")
         elif name == "sizes":
@@ -148,7 +149,7 @@ def test_a_setting_changes_the_stages_that_read_it(key, before):
 
 def test_each_setting_that_cannot_be_changed_alone_is_a_setting():
     assert LEAVES.keys() >= ELSEWHERE
-    assert {key.partition(".")[0] for key in READERS} | {"cells", "options"} == set(Experiment.model_fields)
+    assert {key.partition(".")[0] for key in READERS} | {"cells", "options", "tuned"} == set(Experiment.model_fields)
 
 
 @pytest.mark.parametrize("key", ["anchors.seed_per_cell", "pretrain.seed_per_cell"])
