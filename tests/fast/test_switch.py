@@ -26,9 +26,9 @@ from ecr_bench.results.collect import _plain_note
 from ecr_bench.runner.perform import run_stage
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.runner.store import Store
-from tests.fast.test_after_head import batch, gradients
 from tests.helpers.architectures import ARCHITECTURES, V, build
 from tests.helpers.planned import changed, laid_out, with_what_rests_on
+from tests.helpers.training import batch, gradients
 
 PIECES = Path(fast.__file__).parent
 CALLED = {"chunked", "labelled", "parts", "scorer", "templates"}
