@@ -17,8 +17,8 @@ from tests.helpers.outside import ROOT
 
 PACKAGE = ROOT / "ecr_bench"
 ORDER = [
-    "corpora", "teachers", "items", "ecr", "data", "methods", "precision", "evaluation", "metrics", "stages", "runner",
-    "statistics", "results", "run", "verify", "report", "publish", "bundle", "cli",
+    "corpora", "teachers", "items", "ecr", "data", "fast", "methods", "precision", "evaluation", "metrics", "stages",
+    "runner", "statistics", "results", "run", "verify", "report", "publish", "bundle", "cli",
 ]  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 
