@@ -11,7 +11,8 @@ from ecr_bench.data.encode import Example, ask
 from ecr_bench.data.joint import encode_questions
 from ecr_bench.data.module import collate
 from ecr_bench.ecr.conditioner import Conditioner
-from ecr_bench.methods.base import labelled_logits, token_losses
+from ecr_bench.fast.labelled import labelled_logits
+from ecr_bench.methods.base import token_losses
 from ecr_bench.types import Item
 
 BATCH = 256
