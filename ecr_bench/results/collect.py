@@ -12,7 +12,7 @@ import pandas as pd
 from ecr_bench.arm import Arm, Role, by_name
 from ecr_bench.corpora.card import UNALIGNED
 from ecr_bench.ecr.quality import Quality
-from ecr_bench.evaluation.records import SCHEMA, read_records
+from ecr_bench.evaluation.records import SCHEMA, read_records, undecided
 from ecr_bench.fast.switch import VARIABLE
 from ecr_bench.io import read_json
 from ecr_bench.metrics.files import FILE, read_measures
@@ -141,6 +141,18 @@ def divergence_note(cells: Sequence[CellCosts]) -> list[str]:
     return [
         f"{len(names)} of {len({row.cell for row in cells})} cells diverged and are in no mean, rank, tie or comparison: "
         f"{listed}. Means of their arms are over the other seeds."
+    ]
+
+
+def undecided_note(records: pd.DataFrame) -> list[str]:
+    """Of how many answers the order of the options decided, by arm."""
+    found = undecided(records).groupby(records["arm"], sort=True).agg(["sum", "count"])
+    listed = [f"{arm} in {lost:,} of {count:,}" for arm, lost, count in found.itertuples() if lost]
+    if not listed:
+        return []
+    return [
+        "Two options share the highest log-likelihood, and the first of them counts as chosen, in answers of "
+        f"{', '.join(listed)}: a tokenizer that makes the same tokens of both, or a model that sees no difference."
     ]
 
 
