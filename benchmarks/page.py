@@ -31,7 +31,7 @@ def run(options: Options) -> Iterator[Result]:
     published = Run.load(PUBLISHED)
     board = published.board
     count = options.pick(10_000, 50)
-    first = [row for row in board.rows if row.split == "unseen" and row.precision == "fp32"]
+    first = [row for row in board.rows if row.group == "unseen" and row.precision == "fp32"]
     first = [row for row in first if str(row.arm) == "finetune-1x"]
     rows = [
         row.model_copy(update={"arm": Arm(f"arm{i}", "1x"), "mean": i / count}) for i in range(count) for row in first

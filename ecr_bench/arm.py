@@ -68,7 +68,7 @@ class Arm:
         role: Role = Role.CONTENDER,
         modifiers: Iterable[str] = (),
     ) -> Arm:
-        """The arm of a cell group; lists and mappings among the values of ``settings`` are kept as compact JSON."""
+        """The arm of an entry of ``cells``; lists and mappings among its settings are kept as compact JSON."""
         return cls(method, size, tuple(modifiers), _frozen(settings or {}), role)
 
     def __str__(self) -> str:

@@ -96,7 +96,7 @@ class Use(Section):
         return {self.name: self.options} if self.options else self.name
 
 
-class ArmGroup(Section):
+class ArmSpec(Section):
     """What an arm is made of but for its size: ``{method: ecr, with: [dropout, {lora: {base: nf4}}]}``."""
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -128,7 +128,7 @@ class Tuned(Section):
     """Overrides of the experiment, dotted. They are no part of an arm's name; those of a cell go on top."""
 
 
-class CellGroup(ArmGroup):
+class CellSpec(ArmSpec):
     """Arms of one recipe: at each size, with each seed."""
 
     sizes: Annotated[tuple[str, ...], Filled, Distinct] = ("1x",)
@@ -160,7 +160,7 @@ class Experiment(Section):
     """``auto``: a GPU where there is one. ``cuda``: refuse to start without one."""
     tuned: tuple[Tuned, ...] = ()
     """What was chosen for an arm on validation rows (docs/protocol.md)."""
-    cells: tuple[CellGroup, ...] = Field(min_length=1)
+    cells: tuple[CellSpec, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
@@ -179,12 +179,12 @@ class Experiment(Section):
             _assign(raw, key, value, source)
         return parse(raw, source)
 
-    def tuned_for(self, group: ArmGroup, size: str) -> Experiment:
+    def tuned_for(self, spec: ArmSpec, size: str) -> Experiment:
         """The experiment with what was chosen for an arm, and with what its cells set on top."""
-        names = {use.name for use in group.modifiers}
-        chosen = [t for t in self.tuned if t.method == group.method and set(t.modifiers) == names and size in t.sizes]
+        names = {use.name for use in spec.modifiers}
+        chosen = [t for t in self.tuned if t.method == spec.method and set(t.modifiers) == names and size in t.sizes]
         local = self.with_overrides(chosen[0].set, f"{self.name}: tuned.set") if chosen else self
-        return local.with_overrides(group.set, f"{self.name}: cells.set") if group.set else local
+        return local.with_overrides(spec.set, f"{self.name}: cells.set") if spec.set else local
 
     @property
     def identity(self) -> str:

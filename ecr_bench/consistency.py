@@ -16,8 +16,8 @@ OF_THE_WHOLE = ("name", "cells", "device", "tuned")
 
 def check_sizes(experiment: Experiment) -> None:
     """Cells name sizes that are there; windows have room; layers that are looked at exist; batches can be parted."""
-    for group in experiment.cells:
-        if odd := [name for name in group.sizes if name not in experiment.sizes]:
+    for spec in experiment.cells:
+        if odd := [name for name in spec.sizes if name not in experiment.sizes]:
             raise ValueError(f"cells name size {odd[0]!r}; 'sizes' defines {', '.join(experiment.sizes) or 'none'}")
     count = experiment.control_tokens.count
     least = 2 * (count + 2)
@@ -76,7 +76,7 @@ def check_tuned(experiment: Experiment) -> None:
 
 def check_overrides(experiment: Experiment) -> None:
     """No cell sets what holds for the whole run."""
-    _check_keys("cells.set", [key for group in experiment.cells for key in group.set])
+    _check_keys("cells.set", [key for spec in experiment.cells for key in spec.set])
 
 
 def _check_keys(where: str, keys: Iterable[str]) -> None:

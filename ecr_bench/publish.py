@@ -195,7 +195,7 @@ def compare_references(a: str, b: str) -> Table:
     if folders[0].resolve() == folders[1].resolve():
         lines, alone = differences(left.records(), *picked), (0, 0)
         if isinstance(left, Run):
-            board = [left.on_board(picked[0], picked[1], line.split, line.task) for line in lines]
+            board = [left.on_board(picked[0], picked[1], line.group, line.task) for line in lines]
     else:
         both = left.records(), right.records()
         lines, alone = differences_between(*both, *picked), unpaired(*both)

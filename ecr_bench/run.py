@@ -176,9 +176,9 @@ class Run:
         return comparing.pick(self.records(), self.arms, name, precision, where, self.board.diverged)
 
     def compare(self, a: str, b: str, precision_a: str | None = None, precision_b: str | None = None) -> pd.DataFrame:
-        """Arm or cell ``a`` minus ``b``, paired by item, on every task of every split.
+        """Arm or cell ``a`` minus ``b``, paired by item, on every task in every group of languages.
 
-        Columns: ``split, task, a, b`` (accuracies on the 0..1 scale), ``difference, low, high`` (95 % interval), ``p``
+        Columns: ``group, task, a, b`` (accuracies on the 0..1 scale), ``difference, low, high`` (95 % interval), ``p``
         and ``mcnemar_p`` (two-sided, not corrected for the number of tests), ``mdd`` (minimum detectable difference of
         this test alone), and where the two arms meet on the board its ``p_holm`` and ``verdict`` (else None).
         UserError for a name or precision that is not there.
@@ -186,14 +186,14 @@ class Run:
         left, right = self.pick(a, precision_a), self.pick(b, precision_b)
         lines = comparing.differences(self.records(), left, right)
         return pd.DataFrame(
-            [{**line.to_dict(), **asdict(self.on_board(left, right, line.split, line.task))} for line in lines]
+            [{**line.to_dict(), **asdict(self.on_board(left, right, line.group, line.task))} for line in lines]
         )
 
-    def on_board(self, a: comparing.Picked, b: comparing.Picked, split: str, task: str) -> comparing.OnBoard:
+    def on_board(self, a: comparing.Picked, b: comparing.Picked, group: str, task: str) -> comparing.OnBoard:
         """The board's p and word of two whole arms; the word only where it asks the same way round."""
         if (a.name, b.name) != (str(a.arm), str(b.arm)):
             return comparing.OnBoard()
-        found = meeting(self.board.contrasts, (a.arm, a.precision), (b.arm, b.precision), split, task)
+        found = meeting(self.board.contrasts, (a.arm, a.precision), (b.arm, b.precision), group, task)
         if found is None:
             return comparing.OnBoard()
         forward = (found.a, found.precision) == (a.arm, a.precision)

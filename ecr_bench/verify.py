@@ -74,8 +74,8 @@ def _recomputed(run: Run, records: pd.DataFrame) -> Iterator[tuple[str, BaseMode
     """File, what it says, what the records give."""
     board = run.board
     families = {
-        split: {task: numbers for task, numbers in tasks.items() if task not in TASKS}
-        for split, tasks in board.baselines.items()
+        group: {task: numbers for task, numbers in tasks.items() if task not in TASKS}
+        for group, tasks in board.baselines.items()
     }
     again = build_board(board.name, records, run.arms, run.cells, families, board.provenance, board.notes)
     yield BOARD, board, again

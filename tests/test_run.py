@@ -65,15 +65,15 @@ def test_a_run_leaves_nothing_of_one_that_was_there_before(made: Made, folder: P
 
 def test_comparing_two_arms_gives_the_boards_numbers(made: Made, folder: Path) -> None:
     found = eb.Run.load(folder).compare("ecr-1x", "finetune-3x")
-    row = found[(found["split"] == "unseen") & (found["task"] == "all")].iloc[0]
+    row = found[(found["group"] == "unseen") & (found["task"] == "all")].iloc[0]
     panel = build_panel(made.records[made.records["group"] == "unseen"])
     expected = compare(panel, "ecr-1x", "finetune-3x", "fp32", "fp32", "all")
     assert (row["difference"], row["low"], row["p"]) == (expected.value, expected.low, expected.p)
     assert row["a"] - row["b"] == pytest.approx(row["difference"]) and len(found) == 2 * 5
     (contrast,) = (c for c in eb.Run.load(folder).board.contrasts if c.name == "ecr-1x - finetune-3x"
-                   and (c.split, c.task, c.precision) == ("unseen", "all", "fp32"))  # fmt: skip
+                   and (c.group, c.task, c.precision) == ("unseen", "all", "fp32"))  # fmt: skip
     assert (row["p_holm"], row["verdict"]) == (contrast.p_holm, contrast.verdict)
-    back = eb.Run.load(folder).compare("finetune-3x", "ecr-1x").set_index(["split", "task"]).loc[("unseen", "all")]
+    back = eb.Run.load(folder).compare("finetune-3x", "ecr-1x").set_index(["group", "task"]).loc[("unseen", "all")]
     assert (back["p_holm"], back["verdict"]) == (contrast.p_holm, None)
     with pytest.raises(UserError, match=r"ecr-9x.*ecr-1x"):
         eb.Run.load(folder).compare("ecr-9x", "finetune-3x")
@@ -95,7 +95,7 @@ def test_the_readme_shows_what_works(folder: Path, monkeypatch: pytest.MonkeyPat
     names: dict[str, Any] = {}
     exec(code[1], names)
     assert list(names["run"].compare("ecr-1x", "finetune-3x").columns) == [
-        "split", "task", "a", "b", "difference", "low", "high", "p", "mcnemar_p", "mdd",
+        "group", "task", "a", "b", "difference", "low", "high", "p", "mcnemar_p", "mdd",
         "p_holm", "verdict",
     ]  # fmt: skip
 
@@ -119,7 +119,7 @@ def test_other_formats_are_refused_by_name(folder: Path) -> None:
     with pytest.raises(UserError, match=rf"format {FORMAT + 1}, this version reads {FORMAT}"):
         eb.Run.load(folder)
     (folder / "run.json").unlink()
-    with pytest.raises(UserError, match=r"format 1 .*migrate"):
+    with pytest.raises(UserError, match=r"format 1, .*migrate"):
         eb.Run.load(folder)
     with pytest.raises(UserError, match=r"no run in .*; first: ecr-bench run"):
         eb.Run.load(folder / "nowhere")

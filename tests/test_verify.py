@@ -102,7 +102,7 @@ TAMPERED: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = [
     ("tokens", put("extra_tokens", lambda old: old + 1), "extra_tokens is"),
     ("an answer twice", lambda r: pd.concat([r, r.iloc[[3]]], ignore_index=True), "answered twice"),
     ("an answer less", lambda r: r.drop(index=3), "lacks item"),
-    ("group", put("group", "dev"), "'dev' is no split"),
+    ("group", put("group", "dev"), "'dev' is none of"),
     ("another group", put("group", lambda old: "seen" if old == "unseen" else "unseen"), "group is"),
     ("cluster", put("cluster", "elsewhere"), "cluster is"),
     ("grain", put("grain", "fine"), "grain is"),

@@ -17,7 +17,7 @@ def model_card(board: Board, meta: dict[str, Any], cost: CellCosts) -> str:
         "Accuracy of this arm in %",
         ("languages", "task", "accuracy", "95 % interval", "chance", "items", "seeds"),
         (tuple(
-            (r.split, r.task, percent(r.mean), f"{percent(r.ci[0])} to {percent(r.ci[1])}", percent(r.chance),
+            (r.group, r.task, percent(r.mean), f"{percent(r.ci[0])} to {percent(r.ci[1])}", percent(r.chance),
              str(r.n_items), str(r.n_seeds))
             for r in rows
         ),),

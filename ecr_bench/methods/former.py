@@ -19,7 +19,7 @@ FORMER: dict[str, dict[str, Any]] = {
     "ecr+lora-int8": {"method": "ecr", "with": [_INT8]},
     "ecr+lora-nf4": {"method": "ecr", "with": [_NF4]},
 }
-"""Former name of a method -> how a cell group says it now."""
+"""Former name of a method -> how an entry of ``cells`` says it now."""
 
 SECTIONS = ("distill", "relational", "dropout", "refresh", "lora")
 """Former sections of an experiment, which are options of these methods and modifiers now."""
@@ -29,14 +29,14 @@ PROJECTION = {"rank": "rank", "ridge": "ridge", "layer": "layer", "mlp_width": "
 TAKES = {"token-table": ("rank", "ridge"), "hidden": ("layer", "ridge"), "mlp": ("layer", "width")}
 
 
-def modern_group(group: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell group of a published experiment as it would be written now."""
-    overrides = group.get("set") or {}
+def modern_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of ``cells`` of a published experiment as it would be written now."""
+    overrides = spec.get("set") or {}
     if isinstance(overrides, Mapping):
         overrides = {_modern_key(str(key)): value for key, value in overrides.items()}
-    method = group.get("method")
+    method = spec.get("method")
     recipe = FORMER.get(method, {}) if isinstance(method, str) else {}
-    return {**group, **recipe, "set": overrides}
+    return {**spec, **recipe, "set": overrides}
 
 
 def modern_experiment(experiment: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def modern_experiment(experiment: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(projection := experiment.get("projection"), Mapping):
         kept["projection"] = _modern_projection(projection)
     if isinstance(cells, list | tuple):
-        kept["cells"] = [modern_group(group) if isinstance(group, Mapping) else group for group in cells]
+        kept["cells"] = [modern_spec(spec) if isinstance(spec, Mapping) else spec for spec in cells]
     return kept
 
 

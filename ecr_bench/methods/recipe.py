@@ -18,7 +18,7 @@ from ecr_bench.registry import Registry
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from ecr_bench.config import ArmGroup, CellGroup, Experiment
+    from ecr_bench.config import ArmSpec, CellSpec, Experiment
     from ecr_bench.ecr.conditioner import Conditioner
     from ecr_bench.methods.distill import Distill
     from ecr_bench.methods.module import ArmModule
@@ -63,30 +63,30 @@ class Recipe:
         return recipe
 
     @classmethod
-    def of_group(cls, group: ArmGroup, options: Options) -> Recipe:
-        """The recipe of a cell group; its own options go on top of ``options``, the experiment's (``set`` applied).
+    def of_spec(cls, spec: ArmSpec, options: Options) -> Recipe:
+        """The recipe of an entry of ``cells``; its own options go on top of the experiment's (``set`` applied).
 
-        UserError as for :meth:`of`, and for an option that is given both there and in the group's ``set``.
+        UserError as for :meth:`of`, and for an option that is given both there and in its ``set``.
         """
-        inside = group.given_options()
+        inside = spec.given_options()
         for name, given in inside.items():
-            for key in given.keys() & _options_in(group.set).get(name, {}).keys():
-                raise UserError(f"{group.method}: {name}.{key} stands in 'set' and beside its name: leave one out")
-        names = [use.name for use in group.modifiers]
+            for key in given.keys() & _options_in(spec.set).get(name, {}).keys():
+                raise UserError(f"{spec.method}: {name}.{key} stands in 'set' and beside its name: leave one out")
+        names = [use.name for use in spec.modifiers]
         merged = {name: {**options.get(name, {}), **inside[name]} for name in inside}
-        return cls.of(group.method, names, merged)
+        return cls.of(spec.method, names, merged)
 
-    def settings(self, group: ArmGroup, options: Options) -> dict[str, Any]:
+    def settings(self, spec: ArmSpec, options: Options) -> dict[str, Any]:
         """Dotted key and value of what tells this arm from the same in an experiment with ``options``.
 
-        Options are keyed by owner, ``lora.base``, wherever in the group they are given; those that stand beside the
+        Options are keyed by owner, ``lora.base``, wherever in the entry they are given; those that stand beside the
         owner's name count where they differ from the experiment's.
         """
-        found = {key: value for key, value in group.set.items() if key.partition(".")[0] != "options"}
-        for name, given in _options_in(group.set).items():
+        found = {key: value for key, value in spec.set.items() if key.partition(".")[0] != "options"}
+        for name, given in _options_in(spec.set).items():
             found |= {f"{name}.{key}": value for key, value in given.items()}
         before = Recipe.of(self.method.name, [part.name for part in self.modifiers], options).to_json()["options"]
-        for name, given in group.given_options().items():
+        for name, given in spec.given_options().items():
             now = self.to_json()["options"][name]
             found |= {f"{name}.{key}": now[key] for key in given if now[key] != before[name][key]}
         return found
@@ -188,10 +188,10 @@ class Recipe:
                 raise UserError(f"{self.name}: {' and '.join(owners)} do not go together: each {what}")
 
 
-def arms_of(group: CellGroup, experiment: Experiment) -> list[Arm]:
-    """The arms of a cell group, one for each of its sizes; UserError where they cannot be run."""
-    recipes = {size: Recipe.of_group(group, experiment.tuned_for(group, size).options) for size in group.sizes}
-    return [recipe.arm(size, recipe.settings(group, experiment.options)) for size, recipe in recipes.items()]
+def arms_of(spec: CellSpec, experiment: Experiment) -> list[Arm]:
+    """The arms of an entry of ``cells``, one for each of its sizes; UserError where they cannot be run."""
+    recipes = {size: Recipe.of_spec(spec, experiment.tuned_for(spec, size).options) for size in spec.sizes}
+    return [recipe.arm(size, recipe.settings(spec, experiment.options)) for size, recipe in recipes.items()]
 
 
 def _overrides(part: Part, hook: str) -> bool:

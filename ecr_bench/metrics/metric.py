@@ -13,12 +13,12 @@ from ecr_bench.metrics.functional import (
     bitext,
     consistency,
     drift,
-    groups,
     manifold,
     neighbours,
     probe,
     similarity,
     stability,
+    strata,
 )
 from ecr_bench.metrics.functional.permutation import Null
 
@@ -35,7 +35,7 @@ class Metric:
 
 def _of_pairs(score: Any, draws: Any) -> Metric:
     """Of source and target (N, d), row i of both translates each other, and language pairs (N,): mean over these."""
-    return Metric(partial(groups.mean_over_groups, score), partial(groups.mean_over_groups_null, draws))
+    return Metric(partial(strata.mean_over_strata, score), partial(strata.mean_over_strata_null, draws))
 
 
 CKA = Metric(drift.linear_cka, drift.linear_cka_null)

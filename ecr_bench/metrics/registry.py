@@ -5,16 +5,16 @@ from __future__ import annotations
 from ecr_bench.registry import Registry
 
 METRICS = Registry("metric")
-GROUPS: dict[str, str] = {}
-"""Metric -> the question it belongs to: drift, manifold, cross-lingual, semantic similarity, stability."""
+ASPECTS: dict[str, str] = {}
+"""Metric -> what it is about: drift, manifold, cross-lingual, semantic similarity, stability."""
 PLAIN = "_plain"
 """Ends the name of a measure taken of the same texts without control tokens."""
 
 
-def _add(group: str, entries: dict[str, tuple[str, str]]) -> None:
+def _add(aspect: str, entries: dict[str, tuple[str, str]]) -> None:
     for name, (metric, help) in entries.items():
         METRICS.add(name, f"ecr_bench.metrics.metric:{metric}", help)
-        GROUPS[name] = group
+        ASPECTS[name] = aspect
 
 
 _add(
@@ -80,4 +80,4 @@ WITHOUT_TOKENS = (
 )  # fmt: skip
 for _name in WITHOUT_TOKENS:
     METRICS.add(_name + PLAIN, METRICS.entries[_name], METRICS.help[_name] + "; text without control tokens")
-    GROUPS[_name + PLAIN] = GROUPS[_name]
+    ASPECTS[_name + PLAIN] = ASPECTS[_name]

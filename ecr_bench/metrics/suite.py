@@ -13,7 +13,7 @@ import torch
 from ecr_bench.metrics.functional.checks import NotMeasurable
 from ecr_bench.metrics.metric import Metric
 from ecr_bench.metrics.options import Blocks
-from ecr_bench.metrics.registry import GROUPS, METRICS, PLAIN
+from ecr_bench.metrics.registry import ASPECTS, METRICS, PLAIN
 from ecr_bench.types import Measure
 
 PERMUTATIONS = 200
@@ -81,7 +81,7 @@ def measure(
     metric: Metric = METRICS.get(name)
     value, null, reason = None, None, ""
     try:
-        if GROUPS[name] != "stability" and not all(part.isfinite().all() for part in _tensors(rows)):
+        if ASPECTS[name] != "stability" and not all(part.isfinite().all() for part in _tensors(rows)):
             raise NotMeasurable("not all numbers are finite")
         value = _finite(metric.value(*rows, **options))
         if taken.null and metric.null is not None:
@@ -129,17 +129,17 @@ def manifold_measures(states: torch.Tensor, teacher: torch.Tensor, rows: Rows, t
 
 def bitext_measures(states: torch.Tensor, rows: Rows, taken: Taken, by_language: bool = False) -> Iterator[Measure]:
     """Whether translations find each other, as the mean over languages and, if asked for, in each."""
-    other, pivot, groups = states[0::2], states[1::2], rows.pair_language
+    other, pivot, strata = states[0::2], states[1::2], rows.pair_language
     for name, sides in (
         ("mexa", (other, pivot)),
         ("retrieval", (other, pivot)),
         ("retrieval_to_pivot", (other, pivot)),
         ("retrieval_from_pivot", (pivot, other)),
     ):
-        yield measure(name, [*sides, groups], taken, len(groups))
-        for code in groups.unique().tolist() if by_language else ():
-            chosen = groups == code
-            parts = [part[chosen] for part in (*sides, groups)]
+        yield measure(name, [*sides, strata], taken, len(strata))
+        for code in strata.unique().tolist() if by_language else ():
+            chosen = strata == code
+            parts = [part[chosen] for part in (*sides, strata)]
             yield measure(name, parts, taken, int(chosen.sum()), lang=rows.languages[code])
 
 
@@ -161,17 +161,17 @@ def similarity_measures(
 ) -> Iterator[Measure]:
     """STS: vectors (N, d) of the sentences of each pair, human scores (N,), as the mean over languages and in each."""
     codes, languages = pd.factorize(pd.Series(langs), sort=True)
-    groups = torch.as_tensor(codes.astype("int64"))
-    yield measure("sts_spearman", [first, second, wanted, groups], taken, len(groups))
+    strata = torch.as_tensor(codes.astype("int64"))
+    yield measure("sts_spearman", [first, second, wanted, strata], taken, len(strata))
     for code, lang in enumerate(languages):
-        chosen = groups == code
-        batch = first[chosen], second[chosen], wanted[chosen], groups[chosen]
+        chosen = strata == code
+        batch = first[chosen], second[chosen], wanted[chosen], strata[chosen]
         yield measure("sts_spearman", batch, taken, int(chosen.sum()), lang=str(lang))
 
 
 def stability_measures(loss: torch.Tensor, grad_norm: torch.Tensor) -> Iterator[Measure]:
     """Of the loss and gradient norm (steps,) of every training step; these have no null."""
-    for name in (name for name, group in GROUPS.items() if group == "stability"):
+    for name in (name for name, aspect in ASPECTS.items() if aspect == "stability"):
         yield measure(name, [loss, grad_norm], Taken(null=False), len(loss))
 
 

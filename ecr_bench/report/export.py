@@ -17,7 +17,7 @@ from ecr_bench.report.drawing import save
 from ecr_bench.report.figures import ablation_drawing
 from ecr_bench.report.measure_tables import ablation_tables, measure_tables
 from ecr_bench.results.ablation_schema import AblationResult
-from ecr_bench.results.arms import SPLITS
+from ecr_bench.results.arms import GROUPS
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
 from ecr_bench.results.schema import Board
 from ecr_bench.run import Run
@@ -40,12 +40,12 @@ READING = """\
 def to_markdown(run: Run) -> str:
     """``board.md``: the verdict, the leaderboards, the claims, then every table with what it takes to doubt them."""
     board = run.board
-    precision, splits = tables.reference_precision(board), tables.splits(board)
-    leaderboards = [tables.leaderboard(board, split, precision) for split in splits]
+    precision, groups = tables.reference_precision(board), tables.groups(board)
+    leaderboards = [tables.leaderboard(board, group, precision) for group in groups]
     detail = [
-        tables.precision_table(board, splits[0]),
-        *(tables.controls_table(board, split, precision) for split in splits),
-        tables.split_table(board, precision),
+        tables.precision_table(board, groups[0]),
+        *(tables.controls_table(board, group, precision) for group in groups),
+        tables.group_table(board, precision),
         *tables.language_tables(board),
         tables.baseline_table(board),
         *tables.difference_tables(board),
@@ -137,7 +137,7 @@ def export_board(run: Run, format: str, cell: str | None, to: Path | None) -> No
 
 
 def rows_table(board: Board) -> pd.DataFrame:
-    """The rows of a board, one line per arm, precision, split and task; intervals as ``ci_low`` and ``ci_high``."""
+    """The rows of a board, one line per arm, precision, group and task; intervals as ``ci_low`` and ``ci_high``."""
     lines = []
     for row in board.rows:
         parts = {"arm": str(row.arm), "method": row.arm.name, "size": row.arm.size, "role": str(row.arm.role)}
@@ -148,14 +148,14 @@ def rows_table(board: Board) -> pd.DataFrame:
 
 
 def model_index(run: Run, name: str) -> str:
-    """Model-card metadata of a cell (or the mean over the seeds of an arm): every task, split and precision."""
+    """Model-card metadata of a cell (or the mean over the seeds of an arm): every task, group and precision."""
     results: list[EvalResult] = []
     board, records = run.board, run.records()
     run.pick(name)  # a wrong name is said here
     mine = records[(records["arm"] == name) | (records["cell"] == name)]
     units = set(zip(mine["arm"], mine["precision"], mine["seed"], strict=True))
-    for split in SPLITS:
-        part = records[records["group"] == split]
+    for group in GROUPS:
+        part = records[records["group"] == group]
         if part.empty:
             continue
         panel = build_panel(part)
@@ -164,7 +164,7 @@ def model_index(run: Run, name: str) -> str:
             rows = [panel.row_of[unit] for unit in chosen if unit.precision == precision]
             for task in panel.tasks:
                 value = sum(panel.mean(row, task) for row in rows) / len(rows)
-                results.append(_result(board, split, task, precision, value, len(rows), len(panel.item_rows(task))))
+                results.append(_result(board, group, task, precision, value, len(rows), len(panel.item_rows(task))))
     card = ModelCardData(
         model_name=f"{board.name}-{name}",
         eval_results=results,
@@ -176,17 +176,17 @@ def model_index(run: Run, name: str) -> str:
 
 
 def _result(
-    board: Board, split: str, task: str, precision: str, value: float, seeds: int, items: int
+    board: Board, group: str, task: str, precision: str, value: float, seeds: int, items: int
 ) -> EvalResult:  # fmt: skip
     experiment: dict[str, Any] = board.provenance.get("experiment") or {}
     corpus = (experiment.get("corpus") or {}).get("name", "corpus")
     fingerprint = (board.provenance.get("fingerprints") or {}).get("corpus")
     return EvalResult(
         task_type="multiple-choice",
-        task_name=f"{task} tasks, {split} languages",
+        task_name=f"{task} tasks, {group} languages",
         dataset_type=f"ecr-bench/{corpus}",
         dataset_name=f"ecr-bench {corpus}",
-        dataset_config=f"{task}-{split}",
+        dataset_config=f"{task}-{group}",
         dataset_split="test",
         dataset_revision=fingerprint,
         metric_type="accuracy",

@@ -86,8 +86,8 @@ def _in_words(rows: Sequence[DotRow]) -> str:
     return "; ".join(f"{row.label}: " + ", ".join(m.title for m in row.marks) for row in rows if row.marks)
 
 
-def _split_contrasts(board: Board, split: str, families: Sequence[str]) -> list[Contrast]:
-    return [c for c in board.contrasts if c.split == split and c.family in families]
+def _group_contrasts(board: Board, group: str, families: Sequence[str]) -> list[Contrast]:
+    return [c for c in board.contrasts if c.group == group and c.family in families]
 
 
 @figure("differences")
@@ -99,7 +99,7 @@ def differences(run: Run) -> Drawing:
     chosen = [
         c
         for family in (HEADLINE, CONTROL, UPPER)
-        for c in _split_contrasts(board, "unseen", [family])
+        for c in _group_contrasts(board, "unseen", [family])
         if c.a == small and c.precision == c.precision_b == precision and (c.b == large or family != HEADLINE)
     ]
     first = {c.b for c in chosen if c.family != HEADLINE}
@@ -122,8 +122,8 @@ def controls(run: Run) -> Drawing:
     board, precision = run.board, tables.reference_precision(run.board)
     chosen = [
         c
-        for split in tables.splits(board)
-        for c in _split_contrasts(board, split, (CONTROL, UPPER))
+        for group in tables.groups(board)
+        for c in _group_contrasts(board, group, (CONTROL, UPPER))
         if c.precision == c.precision_b == precision
     ]
     mains = dict.fromkeys(c.a for c in chosen)
@@ -132,14 +132,14 @@ def controls(run: Run) -> Drawing:
         return [
             DotRow(
                 str(b) if len(mains) == 1 else f"{a} {MINUS} {b}",
-                tuple(_difference(c, 1 if c.split == "unseen" else 2) for c in mine if (c.a, c.b) == (a, b)),
+                tuple(_difference(c, 1 if c.group == "unseen" else 2) for c in mine if (c.a, c.b) == (a, b)),
             )
             for a, b in dict.fromkeys((c.a, c.b) for c in mine)
         ]
 
     panels = _difference_panels(chosen, rows, *mains)
-    keys = tuple(Key(f"{s} languages", 1 if s == "unseen" else 2, s != "unseen") for s in tables.splits(board))
-    shown = (tables.controls_table(board, split, precision) for split in tables.splits(board))
+    keys = tuple(Key(f"{s} languages", 1 if s == "unseen" else 2, s != "unseen") for s in tables.groups(board))
+    shown = (tables.controls_table(board, group, precision) for group in tables.groups(board))
     caption = f"{' and '.join(map(str, mains))} minus each control, {precision}, in points with 95 % intervals. "
     caption += "Hollow: ECR is not shown to beat that control."
     return Drawing("ECR minus each control", panels, caption, keys, tuple(t for t in shown if t))
@@ -149,7 +149,7 @@ def controls(run: Run) -> Drawing:
 def precision_differences(run: Run) -> Drawing:
     """The small ECR arm minus the plain larger one at every precision, on unseen languages."""
     pair = run.board.verdict.small, run.board.verdict.large
-    chosen = [c for c in _split_contrasts(run.board, "unseen", (HEADLINE, LOW, MIXED)) if (c.a, c.b) == pair]
+    chosen = [c for c in _group_contrasts(run.board, "unseen", (HEADLINE, LOW, MIXED)) if (c.a, c.b) == pair]
     if len({(c.precision, c.precision_b) for c in chosen}) < 2:
         return Drawing("Differences by precision")
 
@@ -181,37 +181,37 @@ def _difference(c: Contrast, style: int) -> Mark:
     """Hollow where no difference is shown: the interval holds zero, or the correction for other tests took it away."""
     hollow = c.verdict == "inconclusive" or c.ci[0] <= 0 <= c.ci[1]
     ci = (100 * c.ci[0], 100 * c.ci[1])
-    return Mark(100 * c.difference, style, ci, hollow, f"{c.split}, {estimate(c.difference, c.ci)}", shape_of(style))
+    return Mark(100 * c.difference, style, ci, hollow, f"{c.group}, {estimate(c.difference, c.ci)}", shape_of(style))
 
 
 @figure("accuracy")
 def accuracy(run: Run) -> Drawing:
     """Accuracy of every arm on unseen and on seen languages, coarse and fine apart."""
     board, styles = run.board, arm_styles(run.board)
-    precision, present = tables.reference_precision(board), tables.splits(board)
+    precision, present = tables.reference_precision(board), tables.groups(board)
     chosen = [s for s in tables.arm_rows(board) if s.precision == precision]
     panels = []
     for task in sorted(tables.tasks(board), key=_all_first):
-        mine = {(s.arm, s.split): s.rows[task] for s in chosen if task in s.rows}
-        leading = sorted((r for (_, split), r in mine.items() if split == present[0]), key=lambda r: -r.mean)
+        mine = {(s.arm, s.group): s.rows[task] for s in chosen if task in s.rows}
+        leading = sorted((r for (_, group), r in mine.items() if group == present[0]), key=lambda r: -r.mean)
         lines = [
             DotRow(str(r.arm), tuple(_level(mine[r.arm, s], styles) for s in present if (r.arm, s) in mine))
             for r in leading[:MOST_ARMS]
         ]
-        ends = [v for r in mine.values() for v in (r.mean, *(r.ci if r.split == present[0] else ()))]
+        ends = [v for r in mine.values() for v in (r.mean, *(r.ci if r.group == present[0] else ()))]
         chance = [r.chance for r in leading[:1]]
         levels, words = [Level(v) for v in chance], f"{_titled(task)}, {precision}. {_in_words(lines)}"
         axis = Scale.of_shares(ends, chance)
         panels.append(dots(_titled(task), words, lines, axis, "accuracy in %; dashed: chance", levels))
     keys = (Key("unseen languages, with 95 % interval", 1), Key("seen languages", 1, hollow=True))
     caption = "The distance between the two points of an arm is what it loses where it saw no labels."
-    shown = tables.split_table(board, precision)
+    shown = tables.group_table(board, precision)
     return Drawing("Unseen and seen accuracy", tuple(panels), caption, keys[: len(present)], (shown,) if shown else ())
 
 
 def _level(row: Row, styles: Styles) -> Mark:
-    seen = row.split == "seen"
-    title = f"{row.split} {percent(row.mean)} %"
+    seen = row.group == "seen"
+    title = f"{row.group} {percent(row.mean)} %"
     return Mark(row.mean, styles.get(row.arm, 0), None if seen else row.ci, seen, title)
 
 
@@ -238,9 +238,9 @@ def languages(run: Run) -> Drawing:
 
 def _language_lines(rows: Sequence[LanguageRow], styles: Styles) -> list[DotRow]:
     lines = []
-    for split in dict.fromkeys(str(r.split) for r in rows):
-        part = [r for r in rows if r.split == split]
-        lines.append(DotRow(split))
+    for group in dict.fromkeys(str(r.group) for r in rows):
+        part = [r for r in rows if r.group == group]
+        lines.append(DotRow(group))
         for lang in sorted({r.lang for r in part}):
             mine = sorted((r for r in part if r.lang == lang), key=lambda r: -styles[r.arm])
             marks = (
@@ -255,8 +255,8 @@ def _language_lines(rows: Sequence[LanguageRow], styles: Styles) -> list[DotRow]
 def precision(run: Run) -> Drawing:
     """Accuracy on unseen languages against bytes and against time, at every precision."""
     board, styles = run.board, arm_styles(run.board)
-    split = tables.splits(board)[0]
-    rows = [r for r in board.rows if r.split == split and styles.get(r.arm)]
+    group = tables.groups(board)[0]
+    rows = [r for r in board.rows if r.group == group and styles.get(r.arm)]
     order = ordered_precisions(r.precision for r in rows)
     panels = []
     for task in [t for t in tables.tasks(board) if t != "all"] or tables.tasks(board):
@@ -264,21 +264,21 @@ def precision(run: Run) -> Drawing:
             mine = [(x, r) for r in rows if r.task == task and (x := _cost(r, kind))]
             if not mine:
                 continue
-            groups: dict[Arm, list[tuple[float, Mark]]] = {}
+            by_arm: dict[Arm, list[tuple[float, Mark]]] = {}
             for cost, r in sorted(mine, key=lambda pair: order.index(pair[1].precision)):
                 title = f"{r.arm} {r.precision}: {percent(r.mean)} % at {number(cost)} {unit}"
                 mark = Mark(r.mean, styles[r.arm], r.ci, False, title, order.index(r.precision))
-                groups.setdefault(r.arm, []).append((cost, mark))
-            words = f"{_titled(task)} against {label}. " + "; ".join(m.title for g in groups.values() for _, m in g)
+                by_arm.setdefault(r.arm, []).append((cost, mark))
+            words = f"{_titled(task)} against {label}. " + "; ".join(m.title for one in by_arm.values() for _, m in one)
             across = Scale.around_logs([x for x, _ in mine])
             shares = Scale.of_shares([v for _, r in mine for v in r.ci])
             title = f"{_titled(task)} by {kind}"
-            panels.append(scatter(title, words, list(groups.values()), across, shares, label, up="accuracy in %"))
+            panels.append(scatter(title, words, list(by_arm.values()), across, shares, label, up="accuracy in %"))
     arms = dict.fromkeys(r.arm for r in rows)
     keys = (*(Key(str(a), styles[a]) for a in arms), *(Key(p, 0, i) for i, p in enumerate(order)))
     caption = "Accuracy in % on unseen languages with 95 % intervals. Up and to the left is better."
     return Drawing(
-        "Accuracy against bytes and time", tuple(panels), caption, keys, (tables.precision_table(board, split),)
+        "Accuracy against bytes and time", tuple(panels), caption, keys, (tables.precision_table(board, group),)
     )
 
 
@@ -290,14 +290,14 @@ def _cost(row: Row, kind: str) -> float | None:
 
 @figure("ablation")
 def ablation(run: Run) -> Drawing:
-    """Accuracy along the axis of an ablation, with its references, one panel per split and task."""
+    """Accuracy along the axis of an ablation, with its references, one panel per group and task."""
     return ablation_drawing(run.ablation) if run.ablation else Drawing("Ablation")
 
 
 def ablation_drawing(result: AblationResult) -> Drawing:
     """The same from the result alone."""
     series = list(dict.fromkeys(point.series for point in result.points))
-    panels = tuple(_axis_panel(result, split, task, series) for split, task in result.panels())
+    panels = tuple(_axis_panel(result, group, task, series) for group, task in result.panels())
     keys = tuple(Key(name, i % COLOURS + 1, i) for i, name in enumerate(series))
     caption = f"Accuracy in % against {result.label}, {result.precision}, with 95 % intervals; dashed: chance"
     if result.numeric and result.references:
@@ -306,17 +306,17 @@ def ablation_drawing(result: AblationResult) -> Drawing:
     return Drawing(f"Accuracy against {result.label}", panels, caption + ".", keys, tuple(ablation_tables(result)))
 
 
-def _axis_panel(result: AblationResult, split: str, task: str, series: list[str]) -> Plot:
-    mine = [p for p in result.points if (p.split, p.task) == (split, task)]
-    references = [p for p in result.references if (p.split, p.task) == (split, task)]
-    chance = result.chance[f"{split}/{task}"]
+def _axis_panel(result: AblationResult, group: str, task: str, series: list[str]) -> Plot:
+    mine = [p for p in result.points if (p.group, p.task) == (group, task)]
+    references = [p for p in result.references if (p.group, p.task) == (group, task)]
+    chance = result.chance[f"{group}/{task}"]
     y = Scale.of_shares([v for p in (*mine, *references) for v in p.ci], [chance])
     labels = list(dict.fromkeys(p.label for p in mine))
     rows = [DotRow(label, tuple(_point(p, series) for p in mine if p.label == label)) for label in labels]
     if references:
         rows += [DotRow("references"), *(DotRow(str(p.arm), (_point(p, series),)) for p in references)]
-    title = f"{_titled(task)}, {split}"
-    words = f"{task}, {split} languages. {_in_words(rows)}"
+    title = f"{_titled(task)}, {group}"
+    words = f"{task}, {group} languages. {_in_words(rows)}"
     if not result.numeric:
         return dots(title, words, rows, y, "accuracy in %", [Level(chance)])
     levels = [Level(chance)]
@@ -324,11 +324,11 @@ def _axis_panel(result: AblationResult, split: str, task: str, series: list[str]
     ticks = sorted({(float(p.at or 0), p.label) for p in mine})
     places = [at for at, _ in ticks]
     x = Scale.around_logs(places) if result.log else Scale.around(places)
-    groups = []
+    drawn = []
     for place, name in enumerate(series):  # a little apart, so that their intervals do not hide each other
         off = 0.013 * (place - (len(series) - 1) / 2)
-        groups.append([(x.beside(float(p.at or 0), off), _point(p, series)) for p in mine if p.series == name])
-    return scatter(title, words, groups, x, y, result.label, levels, ticks, "accuracy in %")
+        drawn.append([(x.beside(float(p.at or 0), off), _point(p, series)) for p in mine if p.series == name])
+    return scatter(title, words, drawn, x, y, result.label, levels, ticks, "accuracy in %")
 
 
 def _said(point: Point) -> str:

@@ -8,7 +8,7 @@ from statistics import mean
 
 from ecr_bench.arm import Arm
 from ecr_bench.formats import number
-from ecr_bench.metrics.registry import GROUPS, METRICS
+from ecr_bench.metrics.registry import ASPECTS, METRICS
 from ecr_bench.names import file_name
 from ecr_bench.report.drawing import COLOURS, Drawing, Key, shape_of
 from ecr_bench.report.figures import Styles, arm_styles, figure, keys_of
@@ -25,33 +25,35 @@ CURVES = {"train/loss": "Training loss", "val/loss": "Validation loss", "train/g
 Titles = Mapping[str, str]
 
 
-def groups(measures: Iterable[Measure]) -> dict[str, dict[str, str]]:
-    """Group -> metric -> title, for the metrics that were measured; unknown ones in a group of their own."""
+def aspects(measures: Iterable[Measure]) -> dict[str, dict[str, str]]:
+    """Aspect -> metric -> title, for the metrics that were measured; unknown ones as an aspect of their own."""
     present = {m.metric for m in measures if m.value is not None}
     ordered = [*(name for name in METRICS if name in present), *sorted(present - set(METRICS))]
     result: dict[str, dict[str, str]] = {}
     for name in ordered:
         title = METRICS.help.get(name) or name.replace("_", " ")
-        result.setdefault(GROUPS.get(name, OTHERS).capitalize(), {})[name] = title[0].upper() + title[1:]
+        result.setdefault(ASPECTS.get(name, OTHERS).capitalize(), {})[name] = title[0].upper() + title[1:]
     return result
 
 
 def measure_drawings(run: Run) -> list[tuple[str, list[Drawing]]]:
-    """(group, its drawings); one without data is left out."""
-    drawn = [(name, [_final(run, titles), _over_steps(run, titles)]) for name, titles in groups(run.measures).items()]
+    """(aspect, its drawings); one without data is left out."""
+    drawn = [(name, [_final(run, titles), _over_steps(run, titles)]) for name, titles in aspects(run.measures).items()]
     return [(name, found) for name, both in drawn if (found := [d for d in both if d])]
 
 
 @figure("measures")
 def measures_at_the_end(run: Run) -> Drawing:
     """Every measure of the finished cells, one mark per seed."""
-    return _final(run, {name: title for titles in groups(run.measures).values() for name, title in titles.items()})
+    return _final(run, {name: title for titles in aspects(run.measures).values() for name, title in titles.items()})
 
 
 @figure("measures-over-steps")
 def measures_over_steps(run: Run) -> Drawing:
     """Every measure over the steps of fine-tuning."""
-    return _over_steps(run, {name: title for titles in groups(run.measures).values() for name, title in titles.items()})
+    return _over_steps(
+        run, {name: title for titles in aspects(run.measures).values() for name, title in titles.items()}
+    )
 
 
 def _whole(run: Run, titles: Titles) -> list[Measure]:

@@ -192,16 +192,16 @@ def cost_table(cells: Sequence[CellCosts]) -> Table:
 
 
 def ablation_tables(result: AblationResult) -> list[Table]:
-    """Accuracy of each point and reference by split, differences from the references, how training went."""
-    by_split = [_accuracies(result, split) for split in dict.fromkeys(str(point.split) for point in result.points)]
+    """Accuracy of each point and reference by group, differences from the references, how training went."""
+    by_group = [_accuracies(result, group) for group in dict.fromkeys(str(point.group) for point in result.points)]
     lines = ((row.series, row.label, *_stability(row)) for row in result.stability)
     heads = ("runs", "diverged", "rate (95 %)", "spike score", "loss spikes", "gradient median", "95 %", "max")
     stability = Table.of("Stability of training, all runs", ("line", result.label, *heads), lines, words=2)
-    return [table for table in (*by_split, _ablation_differences(result), stability) if table]
+    return [table for table in (*by_group, _ablation_differences(result), stability) if table]
 
 
-def _accuracies(result: AblationResult, split: str) -> Table:
-    mine = [p for p in (*result.points, *result.references) if p.split == split]
+def _accuracies(result: AblationResult, group: str) -> Table:
+    mine = [p for p in (*result.points, *result.references) if p.group == group]
     tasks = list(dict.fromkeys(point.task for point in mine))
     found: dict[tuple[str, str], dict[str, Point]] = {}
     for point in mine:
@@ -213,7 +213,7 @@ def _accuracies(result: AblationResult, split: str) -> Table:
     failed = [spot for spot in result.places if (spot.series, spot.label) not in found]
     lines += [(spot.series, spot.label, DASH, *["diverged"] * len(tasks)) for spot in failed]
     title = (
-        f"Accuracy in %, {split} languages, {result.precision} (95 % interval over {covered(p.covers for p in mine)})"
+        f"Accuracy in %, {group} languages, {result.precision} (95 % interval over {covered(p.covers for p in mine)})"
     )
     return Table.of(title, ("line", result.label, "seeds", *tasks), lines, words=2)
 

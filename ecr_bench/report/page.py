@@ -121,7 +121,7 @@ class Figures:
 
     def __init__(self, run: Run):
         self.run = run
-        self.placed = {"measures", "measures-over-steps"}  # the page has them by group
+        self.placed = {"measures", "measures-over-steps"}  # the page has them by aspect
         self.drawn: dict[str, Shown] = {}
 
     def __getitem__(self, name: str) -> Shown:
@@ -149,12 +149,12 @@ def _plain(kind: str, text: str, key: float | str | None = None) -> Entry:
 
 @dataclass(frozen=True)
 class BoardLine:
-    """A line of the leaderboard: an arm at one precision on a split, or on one language without interval."""
+    """A line of the leaderboard: an arm at one precision on a group, or on one language without interval."""
 
     arm: Arm
     precision: str
     place: str
-    """Split or language."""
+    """Group or language."""
     single: bool
     cells: tuple[Entry, ...]
     """Scores, costs, sample."""
@@ -180,7 +180,7 @@ class Leaderboard:
         self.commands = {arm: _id(arm) for arm in list(commands)[:MOST_LINES]}
         self.grains = tables.tasks(board)
         self.families = sorted({row.task for row in board.rows} - set(self.grains))
-        self.splits = tables.splits(board)
+        self.groups = tables.groups(board)
         self.languages = sorted({row.lang for row in board.by_language})
         self.precisions = ordered_precisions(row.precision for row in board.rows)
         self.sizes = list(dict.fromkeys(row.arm.size for row in board.rows))
@@ -194,13 +194,13 @@ class Leaderboard:
 
     @cached_property
     def lines(self) -> list[BoardLine]:
-        """Arms on splits, then arms on single languages."""
+        """Arms on groups, then arms on single languages."""
         return [*map(self._standing, tables.arm_rows(self.board)), *self._by_language()]
 
     @cached_property
     def first(self) -> list[BoardLine]:
-        """What the page shows first: the headline split at the reference precision."""
-        return [x for x in self.lines if (x.place, x.precision) == (self.splits[0], self.precisions[0])]
+        """What the page shows first: the headline group at the reference precision."""
+        return [x for x in self.lines if (x.place, x.precision) == (self.groups[0], self.precisions[0])]
 
     @property
     def shown(self) -> Markup:
@@ -251,7 +251,7 @@ class Leaderboard:
             _plain("n k", number(row.ms_per_item), row.ms_per_item),
             *(_plain("n z", str(n), n) for n in (row.n_seeds, row.n_items, row.n_clusters)),
         )
-        return BoardLine(one.arm, one.precision, one.split, False, cells)
+        return BoardLine(one.arm, one.precision, one.group, False, cells)
 
     def _by_language(self) -> Iterator[BoardLine]:
         """Task families of an arm in one language, and their mean; what it costs stands on other lines."""
@@ -295,8 +295,8 @@ def cost_sentence(run: Run) -> str:
     """What the two arms of the question cost; empty where the question was not tested."""
     board = run.board
     pair = board.verdict.small, board.verdict.large
-    precision, split = tables.reference_precision(board), tables.splits(board)[0]
-    found = {s.arm: s.row for s in tables.arm_rows(board) if (s.precision, s.split) == (precision, split)}
+    precision, group = tables.reference_precision(board), tables.groups(board)[0]
+    found = {s.arm: s.row for s in tables.arm_rows(board) if (s.precision, s.group) == (precision, group)}
     if not board.verdict.by_task:
         return ""
     return "; ".join(f"{arm}: {_cost(found[arm])}" for arm in pair if arm in found)

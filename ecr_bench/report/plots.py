@@ -161,10 +161,10 @@ def dots(title: str, words: str, rows: Sequence[DotRow], axis: Scale, label: str
 
 
 def scatter(
-    title: str, words: str, groups: Sequence[Sequence[tuple[float, Mark]]], x: Scale, y: Scale, label: str,
+    title: str, words: str, series: Sequence[Sequence[tuple[float, Mark]]], x: Scale, y: Scale, label: str,
     levels: Sequence[Level] = (), ticks: Sequence[tuple[float, str]] = (), up: str = "",
 ) -> Plot:  # fmt: skip
-    """Groups of (x, mark), each joined by a thin line in the order given; marks carry y and its interval.
+    """Series of (x, mark), each joined by a thin line in the order given; marks carry y and its interval.
 
     ``label`` and ``up`` say what the axes show. ``ticks``: places on the x axis and what stands there instead of
     numbers.
@@ -178,11 +178,11 @@ def scatter(
             names = [short(name, 16) for _, name in ticks]
             turn, side = (25, "right") if crowded else (0, "center")
             axes.set_xticks([at for at, _ in ticks], names, rotation=turn, ha=side)
-        for group in groups:
-            places, values = [at for at, _ in group], [mark.value for _, mark in group]
-            if len(group) > 1:
-                axes.add_artist(Line2D(places, values, color=colour(group[0][1].style), linewidth=1, alpha=0.55))
-            for at, mark in group:
+        for one in series:
+            places, values = [at for at, _ in one], [mark.value for _, mark in one]
+            if len(one) > 1:
+                axes.add_artist(Line2D(places, values, color=colour(one[0][1].style), linewidth=1, alpha=0.55))
+            for at, mark in one:
                 if mark.ci:
                     _interval(axes, mark.ci, at, mark.style, upright=True, width=1)
                 _mark(axes, mark, at, mark.value)

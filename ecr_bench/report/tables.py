@@ -36,11 +36,11 @@ NO_INTERVAL = " " * 6
 
 @dataclass(frozen=True)
 class ArmRows:
-    """One arm at one precision on one split: its rows by task."""
+    """One arm at one precision on one group: its rows by task."""
 
     arm: Arm
     precision: str
-    split: str
+    group: str
     rows: dict[str, Row]
 
     @property
@@ -50,10 +50,10 @@ class ArmRows:
 
 
 def arm_rows(board: Board) -> list[ArmRows]:
-    """Every arm, precision and split, from best to worst on all tasks."""
+    """Every arm, precision and group, from best to worst on all tasks."""
     found: dict[tuple[Arm, str, str], dict[str, Row]] = {}
     for row in board.rows:
-        found.setdefault((row.arm, row.precision, row.split), {})[row.task] = row
+        found.setdefault((row.arm, row.precision, row.group), {})[row.task] = row
     return sorted((ArmRows(*key, rows) for key, rows in found.items()), key=lambda one: -one.row.mean)
 
 
@@ -61,8 +61,8 @@ def reference_precision(board: Board) -> str:
     return ordered_precisions(row.precision for row in board.rows)[0]
 
 
-def splits(board: Board) -> list[str]:
-    return list(dict.fromkeys(row.split for row in board.rows))
+def groups(board: Board) -> list[str]:
+    return list(dict.fromkeys(row.group for row in board.rows))
 
 
 def tasks(board: Board) -> list[str]:
@@ -70,9 +70,9 @@ def tasks(board: Board) -> list[str]:
     return ordered_means(row.task for row in board.rows)
 
 
-def floor_in_words(board: Board, split: str) -> str:
+def floor_in_words(board: Board, group: str) -> str:
     """What a caption says of tasks on which no reader is above chance; empty where there are none."""
-    names = board.floors.get(split)  # type: ignore[call-overload]
+    names = board.floors.get(group)  # type: ignore[call-overload]
     return f"at the floor, where no arm that reads is above chance: {', '.join(names)}; " if names else ""
 
 
@@ -81,9 +81,9 @@ def _score(row: Row | None) -> str:
     return DASH if row is None else half_interval(row.mean, row.ci) + (TIED if row.tied_with_leader else " ")
 
 
-def leaderboard(board: Board, split: str, precision: str) -> Table:
+def leaderboard(board: Board, group: str, precision: str) -> Table:
     """Contenders, then controls, then upper bounds, then chance and surface baselines."""
-    chosen = [s for s in arm_rows(board) if s.split == split and s.precision == precision]
+    chosen = [s for s in arm_rows(board) if s.group == group and s.precision == precision]
     columns = tasks(board)
 
     def part(keep: Callable[[Role], bool]) -> tuple[Line, ...]:
@@ -104,15 +104,15 @@ def leaderboard(board: Board, split: str, precision: str) -> Table:
         part(lambda role: role.competes),
         part(lambda role: role.is_control),
         bound,
-        _surface_lines(board, split, columns),
+        _surface_lines(board, group, columns),
     )
-    caption = floor_in_words(board, split) + (
+    caption = floor_in_words(board, group) + (
         f"± half of the 95 % interval over {covered(s.row.covers for s in chosen)}; {TIED} tied with the best; "
         "tokens: control tokens per item; params: model + projection and anchors; "
         "last rows: chance and surface baselines"
     )
     caption += "; oracle needs the teacher at test time" if bound else ""
-    title = f"{split.capitalize()} languages, {precision}: accuracy in %"
+    title = f"{group.capitalize()} languages, {precision}: accuracy in %"
     return Table(title, ("arm", "seeds", *columns, "tokens", "params"), sections, caption)
 
 
@@ -122,10 +122,10 @@ def diverged_table(board: Board) -> Table:
     return Table.of("Diverged: no accuracy, rank, tie or comparison", ("cell", "precision", "because"), lines, words=3)
 
 
-def _surface_lines(board: Board, split: str, columns: list[str]) -> tuple[Line, ...]:
-    by_task = board.baselines.get(split, {})
+def _surface_lines(board: Board, group: str, columns: list[str]) -> tuple[Line, ...]:
+    by_task = board.baselines.get(group, {})
     names = sorted({name for task in columns for name in by_task.get(task, {})} - {"chance"})
-    chance = {row.task: row.chance for row in board.rows if row.split == split}
+    chance = {row.task: row.chance for row in board.rows if row.group == group}
     lines = [("chance", "", *(percent(chance.get(task)) + NO_INTERVAL for task in columns), "", "")]
     for name in names:
         cells = (percent(by_task.get(task, {}).get(name)) + NO_INTERVAL for task in columns)
@@ -133,9 +133,9 @@ def _surface_lines(board: Board, split: str, columns: list[str]) -> tuple[Line, 
     return tuple(lines)
 
 
-def precision_table(board: Board, split: str) -> Table:
+def precision_table(board: Board, group: str) -> Table:
     """Contenders at every precision, with weight bytes and time."""
-    chosen = [s for s in arm_rows(board) if s.split == split and s.arm.role.competes]
+    chosen = [s for s in arm_rows(board) if s.group == group and s.arm.role.competes]
     columns, precisions = tasks(board), ordered_precisions(s.precision for s in chosen)
     by_arm: dict[Arm, list[ArmRows]] = {}
     for one in sorted(chosen, key=lambda s: precisions.index(s.precision)):
@@ -158,25 +158,25 @@ def precision_table(board: Board, split: str) -> Table:
         f"{TIED} tied with the best at that precision"
     )
     heads = ("arm", "precision", *columns, "bytes", "ms/item")
-    return Table(f"Precision, {split} languages", heads, sections, caption, words=2)
+    return Table(f"Precision, {group} languages", heads, sections, caption, words=2)
 
 
 def across_precisions(board: Board) -> Table:
-    """Contenders x precisions on all tasks of the headline split; nothing where there is one precision."""
-    split = splits(board)[0]
-    chosen = [s for s in arm_rows(board) if s.split == split and s.arm.role.competes]
+    """Contenders x precisions on all tasks of the headline group; nothing where there is one precision."""
+    group = groups(board)[0]
+    chosen = [s for s in arm_rows(board) if s.group == group and s.arm.role.competes]
     precisions = ordered_precisions(s.precision for s in chosen)
     if len(precisions) < 2:
         return NOTHING
     found = {(s.arm, s.precision): s.rows.get("all") for s in chosen}
     lines = ((str(a), *(_score(found.get((a, p))) for p in precisions)) for a in dict.fromkeys(s.arm for s in chosen))
-    title = f"{split.capitalize()} languages, all tasks, by precision: accuracy in %"
+    title = f"{group.capitalize()} languages, all tasks, by precision: accuracy in %"
     return Table.of(title, ("arm", *precisions), lines, f"{TIED} tied with the best at that precision")
 
 
-def controls_table(board: Board, split: str, precision: str) -> Table:
+def controls_table(board: Board, group: str, precision: str) -> Table:
     """ECR minus each control, and minus the upper bound."""
-    chosen = [c for c in board.contrasts if c.split == split and c.precision == c.precision_b == precision]
+    chosen = [c for c in board.contrasts if c.group == group and c.precision == c.precision_b == precision]
     columns = tasks(board)
     sections = []
     for family in (CONTROL, UPPER):
@@ -185,7 +185,7 @@ def controls_table(board: Board, split: str, precision: str) -> Table:
         sections.append(tuple((n, *(_difference(found.get((n, t))) for t in columns)) for n in names))
     caption = "points with 95 % interval; an interval that reaches 0 means ECR is not shown to beat that control"
     return Table(
-        f"ECR minus its controls, {split} languages, {precision}", ("pair", *columns), tuple(sections), caption
+        f"ECR minus its controls, {group} languages, {precision}", ("pair", *columns), tuple(sections), caption
     )
 
 
@@ -193,20 +193,20 @@ def _difference(contrast: Contrast | None) -> str:
     return DASH if contrast is None else estimate(contrast.difference, contrast.ci)
 
 
-def split_table(board: Board, precision: str) -> Table:
-    """Unseen beside seen for every arm; nothing where there is one split."""
-    present = splits(board)
+def group_table(board: Board, precision: str) -> Table:
+    """Unseen beside seen for every arm; nothing where there is one group."""
+    present = groups(board)
     if len(present) < 2:
         return NOTHING
     chosen = [s for s in arm_rows(board) if s.precision == precision]
-    found = {(s.arm, s.split): s.rows for s in chosen}
-    pairs = [(task, split) for task in tasks(board) for split in present]
+    found = {(s.arm, s.group): s.rows for s in chosen}
+    pairs = [(task, group) for task in tasks(board) for group in present]
 
-    def cell(arm: Arm, task: str, split: str) -> str:
-        row = found.get((arm, split), {}).get(task)
+    def cell(arm: Arm, task: str, group: str) -> str:
+        row = found.get((arm, group), {}).get(task)
         return DASH if row is None else percent(row.mean)
 
-    lines = ((str(s.arm), *(cell(s.arm, *pair) for pair in pairs)) for s in chosen if s.split == present[0])
+    lines = ((str(s.arm), *(cell(s.arm, *pair) for pair in pairs)) for s in chosen if s.group == present[0])
     return Table.of(f"Unseen and seen languages, {precision}", ("arm", *(f"{t} {s}" for t, s in pairs)), lines)
 
 
@@ -226,34 +226,34 @@ def language_tables(board: Board, limit: int = 4) -> list[Table]:
 
 def languages_of(rows: Sequence[LanguageRow], arms_: Sequence[Arm], family: str) -> Table:
     """One task family: languages x arms."""
-    found = {(str(r.split), r.lang, r.arm): r.mean for r in rows}
-    pairs = dict.fromkeys((str(r.split), r.lang) for r in sorted(rows, key=lambda r: (r.split != "unseen", r.lang)))
-    lines = ((f"{lang} ({split})", *(percent(found.get((split, lang, arm))) for arm in arms_)) for split, lang in pairs)
+    found = {(str(r.group), r.lang, r.arm): r.mean for r in rows}
+    pairs = dict.fromkeys((str(r.group), r.lang) for r in sorted(rows, key=lambda r: (r.group != "unseen", r.lang)))
+    lines = ((f"{lang} ({group})", *(percent(found.get((group, lang, arm))) for arm in arms_)) for group, lang in pairs)
     return Table.of(f"Accuracy by language in %: {family}", ("language", *map(str, arms_)), lines)
 
 
 def baseline_table(board: Board) -> Table:
-    """Surface baselines by split and task, beside the leading contenders at the reference precision."""
+    """Surface baselines by group and task, beside the leading contenders at the reference precision."""
     precision = reference_precision(board)
     names = {name for by_task in board.baselines.values() for numbers in by_task.values() for name in numbers}
     ordered = sorted(names, key=lambda name: (name != "chance", name))
     beside = leading_arms(board.by_language, 3)
-    means = {(r.arm, str(r.split), r.task): r.mean for r in board.rows if r.precision == precision}
+    means = {(r.arm, str(r.group), r.task): r.mean for r in board.rows if r.precision == precision}
 
-    def part(split: str) -> tuple[Line, ...]:
-        by_task = board.baselines.get(split, {})
+    def part(group: str) -> tuple[Line, ...]:
+        by_task = board.baselines.get(group, {})
         rows = [*(t for t in tasks(board) if t in by_task), *(t for t in by_task if t not in tasks(board))]
         return tuple(
             (
-                f"{task} ({split})",
+                f"{task} ({group})",
                 *(percent(by_task[task].get(name)) for name in ordered),
-                *(percent(means.get((arm, split, task))) for arm in beside),
+                *(percent(means.get((arm, group, task))) for arm in beside),
             )
             for task in rows
         )
 
     heads = ("task", *(name.replace("_", " ") for name in ordered), *map(str, beside))
-    sections = tuple(part(split) for split in splits(board))
+    sections = tuple(part(group) for group in groups(board))
     caption = f"accuracy in %, arms in {precision}; a baseline near an arm: the task measures that shortcut"
     return Table("Surface baselines: what no reading at all scores", heads, sections, caption)
 
@@ -278,16 +278,16 @@ def contrast_table(contrasts: Sequence[Contrast], title: str) -> Table:
 
 
 def difference_tables(board: Board) -> list[Table]:
-    """Every paired difference that is no control, by split: all precisions for the headline split, elsewhere the
+    """Every paired difference that is no control, by group: all precisions for the headline group, elsewhere the
     reference precision (the rest is in board.json)."""
     result = []
-    first, reference = splits(board)[0], reference_precision(board)
-    for split in splits(board):
-        chosen = [c for c in board.contrasts if c.split == split and c.family in FAMILIES]
-        if split != first:
+    first, reference = groups(board)[0], reference_precision(board)
+    for group in groups(board):
+        chosen = [c for c in board.contrasts if c.group == group and c.family in FAMILIES]
+        if group != first:
             chosen = [c for c in chosen if c.precision == c.precision_b == reference]
         chosen.sort(key=lambda c: FAMILIES.index(c.family))
-        result.append(contrast_table(chosen, f"Paired differences, {split} languages"))
+        result.append(contrast_table(chosen, f"Paired differences, {group} languages"))
     return [table for table in result if table]
 
 
@@ -331,7 +331,7 @@ def claims_table(report: ClaimsReport) -> Table:
 
 
 def compare_table(lines: Sequence[Difference], a: str, b: str, board: Sequence[OnBoard] = ()) -> Table:
-    """``ecr-bench compare``: one line per split and task; ``a`` and ``b``: what was compared, in words; ``board``: what
+    """``ecr-bench compare``: one line per group and task; ``a`` and ``b``: what was compared, in words; ``board``: what
     the board of their run says of them, line by line, where they are of one."""
     caption = (
         f"a: {a}; b: {b}; accuracy in %, differences in points, "
@@ -339,7 +339,7 @@ def compare_table(lines: Sequence[Difference], a: str, b: str, board: Sequence[O
     )
     shown: list[tuple[str, ...]] = [
         (
-            line.split,
+            line.group,
             line.task,
             percent(line.mean_a),
             percent(line.mean_b),
@@ -350,7 +350,7 @@ def compare_table(lines: Sequence[Difference], a: str, b: str, board: Sequence[O
         )
         for line in lines
     ]
-    columns: tuple[str, ...] = ("split", "task", "a", "b", "a - b (95 %)", "p", "McNemar", "MDD")
+    columns: tuple[str, ...] = ("group", "task", "a", "b", "a - b (95 %)", "p", "McNemar", "MDD")
     if any(said.p_holm is not None for said in board):
         columns = (*columns, "board")
         caption += "; board: its p, corrected over the tests of one question"
@@ -359,6 +359,6 @@ def compare_table(lines: Sequence[Difference], a: str, b: str, board: Sequence[O
             for cells, said in zip(shown, board, strict=True)
         ]
         told = zip(lines, board, strict=True)
-        words = [f"{line.split} {line.task} {said.verdict}" for line, said in told if said.verdict]
+        words = [f"{line.group} {line.task} {said.verdict}" for line, said in told if said.verdict]
         caption += f"; its words: {'; '.join(words)}" if words else ""
     return Table.of("Paired difference", columns, shown, caption, words=2)

@@ -26,7 +26,7 @@ from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.parallel import parallel_rows
 from ecr_bench.io import atomic_dir
 from ecr_bench.names import file_name
-from ecr_bench.results.arms import SPLITS, ordered_precisions
+from ecr_bench.results.arms import GROUPS, ordered_precisions
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.run import Run
 from ecr_bench.runner.plan import Cell, Plan
@@ -85,7 +85,7 @@ def write_tensorboard(folder: Path, plan: Plan, store: Store, run: Run) -> None:
 
 
 def cell_settings(cells: Iterable[Cell]) -> dict[str, dict[str, str]]:
-    """Cell -> its settings, with the same keys for all: method, size, seed and whatever a cell group changed."""
+    """Cell -> its settings, with the same keys for all: method, size, seed and what any entry of ``cells`` changed."""
     cells = list(cells)
     settings = {cell.label: dict(cell.arm.settings) for cell in cells}
     changed = sorted({key for found in settings.values() for key in found})
@@ -101,18 +101,18 @@ def cell_settings(cells: Iterable[Cell]) -> dict[str, dict[str, str]]:
 
 
 def cell_metrics(records: pd.DataFrame, cells: Sequence[CellCosts], measures: Sequence[Measure]) -> dict[str, Metrics]:
-    """Cell -> accuracies by split, task and precision, final costs, and measures of the finished cell."""
+    """Cell -> accuracies by group, task and precision, final costs, and measures of the finished cell."""
     result: dict[str, Metrics] = {}
     labels = {(str(c.arm), c.precision, c.seed): c.cell for c in cells}
-    for split in SPLITS:
-        part = records[records["group"] == split]
+    for group in GROUPS:
+        part = records[records["group"] == group]
         if part.empty:
             continue
         panel = build_panel(part)
         for row, unit in enumerate(panel.units):
             found = result.setdefault(labels[unit.arm, unit.precision, unit.seed], {})
             for task in ("all", *(grain for grain in GRAINS if grain in panel.tasks)):
-                found[_accuracy(split, task, unit.precision)] = panel.mean(row, task)
+                found[_accuracy(group, task, unit.precision)] = panel.mean(row, task)
     for cell in reversed(cells):  # the first precision of a cell is written last, so it stays
         for name in FINAL:
             if (value := getattr(cell, name)) is not None:
@@ -123,14 +123,14 @@ def cell_metrics(records: pd.DataFrame, cells: Sequence[CellCosts], measures: Se
     return result
 
 
-def _accuracy(split: str, task: str, precision: str) -> str:
-    return f"accuracy/{split}_{task}_{precision}"
+def _accuracy(group: str, task: str, precision: str) -> str:
+    return f"accuracy/{group}_{task}_{precision}"
 
 
 def ordered_columns(names: set[str], precisions: Sequence[str]) -> dict[str, str]:
     """Name -> its column in the HPARAMS tab. The tab sorts columns by name and shows the first few only, so they are
     numbered: accuracy on unseen languages, all tasks, in full precision comes first."""
-    wanted = [_accuracy(*key) for key in product(SPLITS, ("all", *GRAINS), precisions)]
+    wanted = [_accuracy(*key) for key in product(GROUPS, ("all", *GRAINS), precisions)]
     ordered = [*(name for name in wanted if name in names), *sorted(names - set(wanted))]
     return {name: f"result {number:03} {name}" for number, name in enumerate(ordered, 1)}
 

@@ -32,12 +32,12 @@ NARROW = {"seeds": "n", "tokens": "tok", **{task + ABOVE_FLOOR: f"{task}^" for t
 def print_run(run: Run, console: Console, page: Path | None = None) -> None:
     """Geometry, precisions, seen languages, claims and notes; then verdict, leaderboard and where the page is."""
     board = run.board
-    headline, *others = tables.splits(board)
+    headline, *others = tables.groups(board)
     precision = tables.reference_precision(board)
     for table in (
         short_table(run.measures),
         tables.across_precisions(board),
-        *(_narrow(tables.leaderboard(board, split, precision)) for split in others),
+        *(_narrow(tables.leaderboard(board, group, precision)) for group in others),
     ):
         _print(table, console)
     print_claims(run.claims, console)

@@ -19,7 +19,7 @@ from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import Panel, build_panel
 from ecr_bench.types import Measure
 
-HEADLINE_SPLIT = "unseen"
+HEADLINE_GROUP = "unseen"
 
 
 def build_result(
@@ -27,8 +27,8 @@ def build_result(
 ) -> AblationResult:
     """Points and references as the board has them; paired differences on unseen languages from the records."""
     precision = ordered_precisions(row.precision for row in board.rows)[0]
-    rows = {(r.arm, str(r.split), r.task): r for r in board.rows if r.precision == precision}
-    unseen = records[(records["group"] == HEADLINE_SPLIT) & (records["precision"] == precision)]
+    rows = {(r.arm, str(r.group), r.task): r for r in board.rows if r.precision == precision}
+    unseen = records[(records["group"] == HEADLINE_GROUP) & (records["precision"] == precision)]
     panel = build_panel(unseen) if len(unseen) else None
     scored = _scored(layout, {arm for arm, _, _ in rows})
     sizes = _equal_sizes(scored, rows, panel, precision) if panel else []
@@ -41,18 +41,18 @@ def build_result(
         precision=precision,
         places=[Spot(series=p.series, label=p.label, at=p.at, arm=p.arm) for p in layout.places],
         points=[
-            _point(place.series, place.label, place.at, rows[place.arm, split, task])
+            _point(place.series, place.label, place.at, rows[place.arm, group, task])
             for place in layout.places
-            for split, task in _tables(rows)
-            if (place.arm, split, task) in rows
+            for group, task in _tables(rows)
+            if (place.arm, group, task) in rows
         ],
         references=[
-            _point(str(arm), "", None, rows[arm, split, task])
+            _point(str(arm), "", None, rows[arm, group, task])
             for arm in layout.references
-            for split, task in _tables(rows)
-            if (arm, split, task) in rows
+            for group, task in _tables(rows)
+            if (arm, group, task) in rows
         ],
-        chance={f"{split}/{task}": row.chance for (_, split, task), row in rows.items()},
+        chance={f"{group}/{task}": row.chance for (_, group, task), row in rows.items()},
         differences=list(_differences(scored, panel, precision)) if panel else [],
         equal_sizes=sizes,
         stability=stability_of(layout.places, measures),
@@ -72,13 +72,13 @@ Rows = dict[tuple[Arm, str, str], Row]
 
 
 def _tables(rows: Rows) -> list[tuple[str, str]]:
-    """(split, task) pairs the board has, coarse and fine before all."""
-    present = dict.fromkeys((split, task) for _, split, task in rows)
+    """(group, task) pairs the board has, coarse and fine before all."""
+    present = dict.fromkeys((group, task) for _, group, task in rows)
     return [pair for pair in present if pair[1] in TASKS]
 
 
 def _point(series: str, label: str, at: float | None, row: Row) -> Point:
-    shared = row.model_dump(include={"split", "task", "mean", "ci", "n_items", "n_seeds", "covers"})
+    shared = row.model_dump(include={"group", "task", "mean", "ci", "n_items", "n_seeds", "covers"})
     return Point(series=series, label=label, at=at, arm=row.arm, **shared)
 
 
@@ -107,7 +107,7 @@ def _equal_sizes(layout: Layout, rows: Rows, panel: Panel, precision: str) -> li
     plain = next((places for places in lines.values() if places[0].arm.role is Role.PLAIN), None)
     if plain is None:
         return []
-    parameters = {place.arm: rows[place.arm, HEADLINE_SPLIT, "all"].parameters or 0 for place in plain}
+    parameters = {place.arm: rows[place.arm, HEADLINE_GROUP, "all"].parameters or 0 for place in plain}
     ordered = sorted(parameters, key=lambda arm: parameters[arm])
     smallest = ordered[0]
     curve = [(arm, parameters[arm] / parameters[smallest]) for arm in ordered]

@@ -8,7 +8,7 @@ from typing import Any
 from ecr_bench.arm import Arm, NamedArm
 from ecr_bench.results.divergence import Stability
 from ecr_bench.results.equal_size import EqualSize
-from ecr_bench.results.schema import Record, Split
+from ecr_bench.results.schema import Record, Group
 from ecr_bench.runner.ablation import Ablation, Place
 
 
@@ -20,7 +20,7 @@ class Point(Record):
     """The value on the axis; empty for a reference."""
     at: float | None
     arm: NamedArm
-    split: Split
+    group: Group
     task: str
     mean: float
     ci: tuple[float, float]
@@ -96,7 +96,7 @@ class AblationResult(Record):
     """Of the places whose arms have scores: one that diverged has none."""
     references: list[Point]
     chance: dict[str, float]
-    """``split/task`` -> accuracy by chance."""
+    """``group/task`` -> accuracy by chance."""
     differences: list[Difference]
     equal_sizes: list[EqualSize]
     stability: list[Stability] = []
@@ -106,6 +106,6 @@ class AblationResult(Record):
     provenance: dict[str, Any]
 
     def panels(self) -> list[tuple[str, str]]:
-        """(split, task) of each small plot: unseen before seen; ``all`` only where no task has a grain."""
-        found = list(dict.fromkeys((str(point.split), point.task) for point in self.points))
+        """(group, task) of each small plot: unseen before seen; ``all`` only where no task has a grain."""
+        found = list(dict.fromkeys((str(point.group), point.task) for point in self.points))
         return [pair for pair in found if pair[1] != "all"] or found

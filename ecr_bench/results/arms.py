@@ -7,10 +7,10 @@ from typing import get_args
 
 from ecr_bench.arm import Arm
 from ecr_bench.results.cells import CellCosts
-from ecr_bench.results.schema import Split
+from ecr_bench.results.schema import Group
 
 PRECISIONS = ("fp32", "bf16", "int8", "nf4")
-SPLITS: tuple[Split, ...] = get_args(Split)
+GROUPS: tuple[Group, ...] = get_args(Group)
 COSTS = ("parameters", "side_parameters", "bytes", "side_bytes", "ms_per_item")
 
 
@@ -35,12 +35,12 @@ def aggregate_baselines(
     baselines: dict[str, dict[str, dict[str, float]]], grains: dict[str, str]
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Add ``coarse``, ``fine`` and ``all`` (mean over tasks) where the surface baseline exists for every task."""
-    result = {split: dict(tasks) for split, tasks in baselines.items()}
+    result = {group: dict(tasks) for group, tasks in baselines.items()}
     for tasks in result.values():
         families = {task: numbers for task, numbers in tasks.items() if task in grains}
-        for group in ("coarse", "fine", "all"):
-            members = [numbers for task, numbers in families.items() if group in ("all", grains[task])]
+        for mean in ("coarse", "fine", "all"):
+            members = [numbers for task, numbers in families.items() if mean in ("all", grains[task])]
             names = set.intersection(*(set(m) for m in members)) if members else set()
             if names:
-                tasks[group] = {name: sum(m[name] for m in members) / len(members) for name in sorted(names)}
+                tasks[mean] = {name: sum(m[name] for m in members) / len(members) for name in sorted(names)}
     return result

@@ -9,11 +9,11 @@ import pandas as pd
 
 from ecr_bench.arm import Arm, Role
 from ecr_bench.errors import UserError, unknown
-from ecr_bench.results.arms import SPLITS, aggregate_baselines, costs_of, ordered_precisions
+from ecr_bench.results.arms import GROUPS, aggregate_baselines, costs_of, ordered_precisions
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.contrasts import build_contrasts
 from ecr_bench.results.roles import Cast
-from ecr_bench.results.schema import Board, Contrast, Diverged, LanguageRow, Row, Split
+from ecr_bench.results.schema import Board, Contrast, Diverged, LanguageRow, Row, Group
 from ecr_bench.results.verdict import build_verdict
 from ecr_bench.results.floors import define_means_above, floors_of
 from ecr_bench.results.ties import tied_with_best, told_apart
@@ -22,7 +22,7 @@ from ecr_bench.statistics.paired import accuracy
 from ecr_bench.statistics.panel import Panel, build_panel
 
 Baselines = dict[str, dict[str, dict[str, float]]]
-"""split -> task family -> surface baseline -> accuracy."""
+"""group -> task family -> surface baseline -> accuracy."""
 
 
 def build_board(
@@ -49,8 +49,8 @@ def build_board(
         if diverged:
             raise UserError(f"{name}: every cell diverged: {diverged[0].cell}: {diverged[0].reason}")
         raise UserError("records: no rows; score at least one cell")
-    if strange := set(records["group"].unique()) - set(SPLITS):
-        raise unknown("split", str(min(strange)), SPLITS)
+    if strange := set(records["group"].unique()) - set(GROUPS):
+        raise unknown("group", str(min(strange)), GROUPS)
     present = [arms[name] for name in sorted(records["arm"].unique())]
     cast = Cast.of(present, cells)
     precisions = ordered_precisions(records["precision"].unique())
@@ -58,18 +58,18 @@ def build_board(
     languages: list[LanguageRow] = []
     contrasts: list[Contrast] = []
     grains: dict[str, str] = {}
-    floors: dict[Split, tuple[str, ...]] = {}
-    for split in (s for s in SPLITS if (records["group"] == s).any()):
-        part = records[records["group"] == split]
+    floors: dict[Group, tuple[str, ...]] = {}
+    for group in (s for s in GROUPS if (records["group"] == s).any()):
+        part = records[records["group"] == group]
         panel = build_panel(part)
         if below := floors_of(panel, present, precisions[0]):
-            floors[split] = below
+            floors[group] = below
             define_means_above(panel, below)
-        mine = build_contrasts(panel, split, cast, precisions)
+        mine = build_contrasts(panel, group, cast, precisions)
         extra = _extra_tokens(part)
         for precision in precisions:
-            rows += _rows(panel, split, precision, present, cells, extra, mine)
-        languages += _language_rows(panel, split, precisions[0], present)
+            rows += _rows(panel, group, precision, present, cells, extra, mine)
+        languages += _language_rows(panel, group, precisions[0], present)
         contrasts += mine
         grains |= panel.grain_of
     return Board(
@@ -102,7 +102,7 @@ def _extra_tokens(records: pd.DataFrame) -> dict[tuple[str, str, str], tuple[int
 
 def _rows(
     panel: Panel,
-    split: Split,
+    group: Group,
     precision: str,
     arms: Sequence[Arm],
     cells: Sequence[CellCosts],
@@ -125,7 +125,7 @@ def _rows(
                 Row(
                     arm=arm,
                     precision=precision,
-                    split=split,
+                    group=group,
                     task=task,
                     mean=estimate.value,
                     ci=(estimate.low, estimate.high),
@@ -143,7 +143,7 @@ def _rows(
     return result
 
 
-def _language_rows(panel: Panel, split: Split, precision: str, arms: Sequence[Arm]) -> list[LanguageRow]:
+def _language_rows(panel: Panel, group: Group, precision: str, arms: Sequence[Arm]) -> list[LanguageRow]:
     """Per language at the reference precision, mean over seeds."""
     result = []
     for arm in (arm for arm in arms if panel.has(str(arm), precision)):
@@ -151,6 +151,6 @@ def _language_rows(panel: Panel, split: Split, precision: str, arms: Sequence[Ar
         for (task, lang), (_, n_items) in seeds[0].items():
             mean = sum(seed[task, lang][0] for seed in seeds) / len(seeds)
             result.append(
-                LanguageRow(arm=arm, precision=precision, split=split, task=task, lang=lang, mean=mean, n_items=n_items)
+                LanguageRow(arm=arm, precision=precision, group=group, task=task, lang=lang, mean=mean, n_items=n_items)
             )
     return result

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from ecr_bench.arm import NamedArm
-from ecr_bench.results.schema import Word
+from ecr_bench.results.schema import Group, Word
 from ecr_bench.results.timings import TIMES
 from ecr_bench.section import Section
 
@@ -82,8 +82,8 @@ class Claim(Section):
     """``superiority``: a is better. ``non-inferiority``: a is worse by less than ``smallest_effect``."""
     smallest_effect: float = Field(gt=0)
     """Smallest effect of interest, in the unit of the difference; for non-inferiority the margin."""
-    split: Literal["unseen", "seen"] = "unseen"
-    """Accuracy only."""
+    group: Group = "unseen"
+    """Accuracy only: languages without or with labelled training rows."""
     task: str = "all"
     """Accuracy only: ``all``, ``coarse``, ``fine`` or a task family."""
     precision: str = "fp32"
@@ -94,7 +94,7 @@ class Claim(Section):
     layer: int | None = None
     """Measures only: the hidden state; may be left out where a run measured one."""
     pool_settings: bool = False
-    """Measures only: mean over the cell groups (learning rates, say) that both arms were run with, within each seed."""
+    """Measures only: mean over the settings (learning rates, say) that both arms were run with, within each seed."""
     needs_b_above: float | None = None
     """Tested only where b's mean exceeds this: nobody is more stable than an arm that never spiked."""
     requires: dict[str, Any] = {}

@@ -105,7 +105,7 @@ def on_board(question: Question, facts: Facts) -> Contrast | None:
     claim = question.claim
     if claim.metric != ACCURACY or claim.test != "superiority":
         return None
-    found = facts.contrast(*question.sides, claim.split, claim.task)
+    found = facts.contrast(*question.sides, claim.group, claim.task)
     return found if found and found.p_smaller_holm is not None else None
 
 
@@ -175,7 +175,7 @@ def _standings(question: Question, facts: Facts, estimate: Estimate) -> tuple[St
     by seed or round, or counted, brings its own."""
     if question.claim.metric != ACCURACY:
         return Standing(question.a, MIN_SEEDS), Standing(question.b, MIN_SEEDS)
-    known, claim = facts.standings[question.claim.split], question.claim
+    known, claim = facts.standings[question.claim.group], question.claim
     a, b = (known.of(side.arm, side.precision, claim.task) for side in question.sides)
     return (a, b) if claim.ahead == "a" else (b, a)
 

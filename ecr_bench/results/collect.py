@@ -16,7 +16,7 @@ from ecr_bench.evaluation.records import SCHEMA, read_records, undecided
 from ecr_bench.fast.switch import VARIABLE
 from ecr_bench.io import read_json
 from ecr_bench.metrics.files import FILE, read_measures
-from ecr_bench.results.arms import SPLITS
+from ecr_bench.results.arms import GROUPS
 from ecr_bench.results.board import Baselines
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.runner.plan import Plan
@@ -253,7 +253,7 @@ def collect_surface(plan: Plan, store: Store) -> Baselines:
     if len(_seen_sets(plan)) > 1:
         return {}
     by_task: Baselines = read_json(store.path(plan.cells[0].items) / "surface.json")
-    return {split: {task: groups[split] for task, groups in by_task.items() if split in groups} for split in SPLITS}
+    return {group: {task: by_group[group] for task, by_group in by_task.items() if group in by_group} for group in GROUPS}
 
 
 def _corpus_folder(plan: Plan, store: Store) -> Path:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from ecr_bench.arm import Arm
-from ecr_bench.config import CellGroup, Experiment, load
+from ecr_bench.config import CellSpec, Experiment, load
 from ecr_bench.errors import UserError
 from ecr_bench.methods.former import modern_experiment
 from ecr_bench.methods.recipe import arms_of
@@ -26,20 +26,20 @@ def arm_commands(board: Board) -> dict[Arm, str]:
         return {}
     experiment = modern_experiment(given)
     start = _start(experiment)
-    groups: dict[Arm, list[dict[str, Any]]] = {}
-    for group in experiment["cells"]:
-        written = {key: value for key, value in group.items() if value}
-        for arm in _arms(group, experiment):
-            groups.setdefault(arm, []).append({**written, "sizes": [arm.size], "seeds": group.get("seeds", [0])})
-    return {arm: _command(start, experiment["name"], arm, cells) for arm, cells in groups.items()}
+    entries: dict[Arm, list[dict[str, Any]]] = {}
+    for spec in experiment["cells"]:
+        written = {key: value for key, value in spec.items() if value}
+        for arm in _arms(spec, experiment):
+            entries.setdefault(arm, []).append({**written, "sizes": [arm.size], "seeds": spec.get("seeds", [0])})
+    return {arm: _command(start, experiment["name"], arm, cells) for arm, cells in entries.items()}
 
 
-def _arms(group: dict[str, Any], experiment: dict[str, Any]) -> list[Arm]:
-    """The arms of a cell group; of a plugin that is not loaded, as far as its name and ``set`` tell."""
+def _arms(spec: dict[str, Any], experiment: dict[str, Any]) -> list[Arm]:
+    """The arms of an entry of ``cells``; of a plugin that is not loaded, as far as its name and ``set`` tell."""
     try:
-        return arms_of(CellGroup.model_validate(group), Experiment.model_validate(experiment))
+        return arms_of(CellSpec.model_validate(spec), Experiment.model_validate(experiment))
     except (UserError, ValidationError):
-        return [Arm.of(group["method"], size, group.get("set")) for size in group.get("sizes", ())]
+        return [Arm.of(spec["method"], size, spec.get("set")) for size in spec.get("sizes", ())]
 
 
 def _command(start: list[str], name: str, arm: Arm, cells: list[dict[str, Any]]) -> str:

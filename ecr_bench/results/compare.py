@@ -9,7 +9,7 @@ import pandas as pd
 
 from ecr_bench.arm import Arm
 from ecr_bench.errors import UserError, unknown
-from ecr_bench.results.arms import SPLITS, ordered_precisions
+from ecr_bench.results.arms import GROUPS, ordered_precisions
 from ecr_bench.results.schema import Diverged, Word
 from ecr_bench.statistics.paired import Comparison, compare_units
 from ecr_bench.statistics.panel import Panel, build_panel
@@ -35,9 +35,9 @@ class Picked:
 
 @dataclass(frozen=True)
 class Difference:
-    """``a`` minus ``b`` on one task of one split; accuracies on the 0..1 scale, not corrected for other tests."""
+    """``a`` minus ``b`` on one task in one group of languages; accuracies from 0 to 1, not corrected for other tests."""
 
-    split: str
+    group: str
     task: str
     mean_a: float
     mean_b: float
@@ -47,7 +47,7 @@ class Difference:
         """One line of ``Run.compare``."""
         found = self.found
         return {
-            "split": self.split, "task": self.task, "a": self.mean_a, "b": self.mean_b, "difference": found.value,
+            "group": self.group, "task": self.task, "a": self.mean_a, "b": self.mean_b, "difference": found.value,
             "low": found.low, "high": found.high, "p": found.p, "mcnemar_p": found.mcnemar_p, "mdd": found.mdd,
         }  # fmt: skip
 
@@ -92,7 +92,7 @@ def pick(
 
 
 def differences(records: pd.DataFrame, a: Picked, b: Picked) -> list[Difference]:
-    """a minus b of one run, on every task of every split."""
+    """a minus b of one run, on every task in every group of languages."""
     if (a.arm, a.precision, a.seeds) == (b.arm, b.precision, b.seeds):
         raise UserError(f"{a.name} and {b.name} are the same cells in {a.precision}")
     return _differences(records, _units(a, ""), _units(b, ""))
@@ -133,15 +133,15 @@ def _units(picked: Picked, side: str) -> set[tuple[str, str, int]]:
 
 def _differences(records: pd.DataFrame, a: set[tuple[str, str, int]], b: set[tuple[str, str, int]]) -> list[Difference]:
     result = []
-    for split in SPLITS:
-        part = records[records["group"] == split]
+    for group in GROUPS:
+        part = records[records["group"] == group]
         if part.empty:
             continue
         panel = build_panel(part)
         rows_a, rows_b = ([row for row, u in enumerate(panel.units) if tuple(u) in wanted] for wanted in (a, b))
         for task in panel.tasks:
             found = compare_units(panel, rows_a, rows_b, task)
-            result.append(Difference(split, task, _mean(panel, rows_a, task), _mean(panel, rows_b, task), found))
+            result.append(Difference(group, task, _mean(panel, rows_a, task), _mean(panel, rows_b, task), found))
     return result
 
 

@@ -9,7 +9,7 @@ from ecr_bench.arm import Arm, Role
 from ecr_bench.results.controls import ControlTests
 from ecr_bench.results.judgement import SMALLEST_EFFECT, Standing, Thresholds, judge_difference, word_of
 from ecr_bench.results.roles import Cast
-from ecr_bench.results.schema import ABOVE_FLOOR, Contrast, Split
+from ecr_bench.results.schema import ABOVE_FLOOR, Contrast, Group
 from ecr_bench.results.sentences import contrast_in_words
 from ecr_bench.results.standings import Standings
 from ecr_bench.statistics.multiple import holm
@@ -54,11 +54,11 @@ Scored = tuple[Arm, str]
 """An arm at a precision."""
 
 
-def meeting(contrasts: Iterable[Contrast], a: Scored, b: Scored, split: str, task: str) -> Contrast | None:
+def meeting(contrasts: Iterable[Contrast], a: Scored, b: Scored, group: str, task: str) -> Contrast | None:
     """The contrast of two arms, whichever way round; None where they do not meet."""
     wanted = {(a, b), (b, a)}
     for c in contrasts:
-        if (c.split, c.task) == (split, task) and ((c.a, c.precision), (c.b, c.precision_b)) in wanted:
+        if (c.group, c.task) == (group, task) and ((c.a, c.precision), (c.b, c.precision_b)) in wanted:
             return c
     return None
 
@@ -106,7 +106,7 @@ def _at(cast: Cast, precision: str, reference: str) -> Iterator[Pair]:
             yield from (Pair(UPPER, main, bound, *both) for bound in cast.play(Role.UPPER_BOUND, size))
 
 
-def build_contrasts(panel: Panel, split: Split, cast: Cast, precisions: Sequence[str]) -> list[Contrast]:
+def build_contrasts(panel: Panel, group: Group, cast: Cast, precisions: Sequence[str]) -> list[Contrast]:
     """Every pair on coarse, fine and all (where present, and without tasks at the floor where there are any), with
     p-values corrected over each family of tests."""
     means = ordered_means(panel.tasks)
@@ -116,7 +116,7 @@ def build_contrasts(panel: Panel, split: Split, cast: Cast, precisions: Sequence
         for pair in pairs(panel, cast, precisions)
         for task in means
     ]
-    return [_contrast(tested, panel, split, controls, standings) for tested in _corrected(found)]
+    return [_contrast(tested, panel, group, controls, standings) for tested in _corrected(found)]
 
 
 def _corrected(found: Sequence[tuple[Pair, str, Comparison]]) -> list[Tested]:
@@ -141,7 +141,7 @@ def _tested_together(pair: Pair, task: str, index: int) -> tuple[str, str, bool]
     return pair.family, "" if pair.family in (LOW, MIXED) else pair.precision_a, task.endswith(ABOVE_FLOOR)
 
 
-def _contrast(tested: Tested, panel: Panel, split: Split, controls: ControlTests, standings: Standings) -> Contrast:
+def _contrast(tested: Tested, panel: Panel, group: Group, controls: ControlTests, standings: Standings) -> Contrast:
     pair, task, found = tested.pair, tested.task, tested.found
     a = standings.of(pair.a, pair.precision_a, task)
     b = standings.of(pair.b, pair.precision_b, task)
@@ -158,7 +158,7 @@ def _contrast(tested: Tested, panel: Panel, split: Split, controls: ControlTests
         b=pair.b,
         precision=pair.precision_a,
         precision_b=pair.precision_b,
-        split=split,
+        group=group,
         task=task,
         family=pair.family,
         difference=found.value,

@@ -24,7 +24,7 @@ class ControlTest:
 
 @dataclass(frozen=True)
 class ControlTests:
-    """Of one split; each is worked out once."""
+    """Of one group; each is worked out once."""
 
     panel: Panel
     cast: Cast

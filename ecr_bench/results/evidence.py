@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ecr_bench.arm import Arm, Setting
-from ecr_bench.results.arms import SPLITS, ordered_precisions
+from ecr_bench.results.arms import GROUPS, ordered_precisions
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.claim_schema import ACCURACY, COSTS, EXACT_COSTS, Claim, Evidence
 from ecr_bench.results.contrasts import meeting
@@ -31,7 +31,7 @@ class NotTestedError(Exception):
 
 @dataclass(frozen=True)
 class Facts:
-    """``panels``: split -> per-item answers; ``experiment``: its settings as plain JSON."""
+    """``panels``: group -> per-item answers; ``experiment``: its settings as plain JSON."""
 
     arms: dict[str, Arm]
     panels: Mapping[str, Panel]
@@ -54,8 +54,8 @@ class Facts:
         contrasts: Sequence[Contrast] = (),
     ) -> Facts:
         """See ``build_board`` for ``records``, ``arms`` and ``cells``."""
-        groups = {split: records[records["group"] == split] for split in SPLITS}
-        panels: dict[str, Panel] = {split: build_panel(part) for split, part in groups.items() if len(part)}
+        parts = {group: records[records["group"] == group] for group in GROUPS}
+        panels: dict[str, Panel] = {group: build_panel(part) for group, part in parts.items() if len(part)}
         return cls(dict(arms), panels, cells, measures, experiment or {}, timings, contrasts)
 
     @cached_property
@@ -64,17 +64,17 @@ class Facts:
 
     @cached_property
     def standings(self) -> dict[str, Standings]:
-        """Split -> seeds and chance of its arms."""
-        return {split: Standings(panel) for split, panel in self.panels.items()}
+        """Group -> seeds and chance of its arms."""
+        return {group: Standings(panel) for group, panel in self.panels.items()}
 
     @cached_property
     def reference(self) -> str:
         """The highest precision of the run."""
         return ordered_precisions(unit.precision for panel in self.panels.values() for unit in panel.units)[0]
 
-    def contrast(self, a: Side, b: Side, split: str, task: str) -> Contrast | None:
+    def contrast(self, a: Side, b: Side, group: str, task: str) -> Contrast | None:
         """The board's own comparison of two arms, whichever way round; None where they do not meet there."""
-        return meeting(self.contrasts, (a.arm, a.precision), (b.arm, b.precision), split, task)
+        return meeting(self.contrasts, (a.arm, a.precision), (b.arm, b.precision), group, task)
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,9 @@ def difference(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
 
 
 def _accuracy(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
-    panel = facts.panels.get(claim.split)
+    panel = facts.panels.get(claim.group)
     if panel is None:
-        raise NotTestedError(f"this run has no {claim.split} language")
+        raise NotTestedError(f"this run has no {claim.group} language")
     if claim.task not in panel.tasks:
         raise NotTestedError(f"this run has no {claim.task} task")
     for side in (a, b):
@@ -118,7 +118,7 @@ def _accuracy(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
     rows = tuple(
         Evidence(
             file="board.json",
-            row={"arm": str(side.arm), "precision": side.precision, "split": claim.split, "task": claim.task},
+            row={"arm": str(side.arm), "precision": side.precision, "group": claim.group, "task": claim.task},
         )
         for side in (a, b)
     )

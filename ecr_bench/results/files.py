@@ -16,8 +16,9 @@ from ecr_bench.arm import Arm, by_name
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint, read_json, write_json
 
-FORMAT = 2
-"""Version of the files of a run. 1: before arms were values, without run.json."""
+FORMAT = 3
+"""Version of the files of a run. 1: before arms were values, without run.json; 2: seen and unseen languages as
+``split``, now ``group``."""
 RUN, BOARD, CELLS, CLAIMS, RECORDS = "run.json", "board.json", "cells.json", "claims.json", "records.parquet"
 MEASURES, TIMINGS, ABLATION = "measures.json", "timings.json", "ablation.json"
 DATA = (RECORDS, CELLS, MEASURES, TIMINGS, BOARD, CLAIMS, ABLATION)
@@ -82,20 +83,26 @@ def write_manifest(folder: Path, name: str, arms: Iterable[Arm], files: Iterable
     write_json(folder / RUN, {**body, "seal": fingerprint(body)})
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """``run.json`` of a finished run. UserError where there is no run or one of another format, DamagedError where it
-    was changed."""
-    if not (folder / RUN).is_file():
-        if any((folder / name).is_file() for name in (BOARD, ABLATION)):
-            raise UserError(
-                f"{folder}: format 1 (no {RUN}), this version reads {FORMAT}: run it again, or "
-                f"python -m ecr_bench.results.migrate {folder}"
-            )
-        raise UserError(f"no run in {folder}; first: ecr-bench run {folder.name} --out {folder.parent}")
-    raw = read_json(folder / RUN)
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+def format_of(folder: Path) -> int:
+    """Version of the run in ``folder``. UserError where there is none, or ``run.json`` tells no version."""
+    if (folder / RUN).is_file():
+        raw = read_json(folder / RUN)
         found = raw.get("format") if isinstance(raw, dict) else None
-        raise UserError(f"{folder / RUN}: format {found!r}, this version reads {FORMAT}")
+        if not isinstance(found, int):
+            raise UserError(f"{folder / RUN}: format {found!r}, this version reads {FORMAT}")
+        return found
+    if any((folder / name).is_file() for name in (BOARD, ABLATION)):
+        return 1
+    raise UserError(f"no run in {folder}; first: ecr-bench run {folder.name} --out {folder.parent}")
+
+
+def read_manifest(folder: Path, version: int = FORMAT) -> Manifest:
+    """``run.json`` of a finished run. UserError where there is no run or one of another format than ``version``,
+    DamagedError where it was changed."""
+    if (found := format_of(folder)) != version:
+        remedy = f": run it again, or python -m ecr_bench.results.migrate {folder}" if found < version else ""
+        raise UserError(f"{folder}: format {found}, this version reads {version}{remedy}")
+    raw = read_json(folder / RUN)
     try:
         manifest = Manifest.model_validate(raw)
     except ValidationError as error:

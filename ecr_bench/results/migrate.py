@@ -1,6 +1,7 @@
-"""Published runs of format 1 (before arms were values) in today's format: ``python -m ecr_bench.results.migrate DIR...``
+"""Published runs of earlier formats in today's: ``python -m ecr_bench.results.migrate DIR...``
 
-Numbers stay as they were computed. Words (of contrasts, verdict and claims) are made anew from these numbers. Where per-item records were published they stay beside the rest; where not, ``ecr-bench verify`` says so.
+Numbers stay as they were computed. Of format 1 (before arms were values), words (of contrasts, verdict and claims) are
+made anew from these numbers. Of format 2, seen and unseen languages are called ``group`` instead of ``split``.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ecr_bench.arm import Arm, by_name
-from ecr_bench.config import CellGroup
-from ecr_bench.errors import UserError
-from ecr_bench.io import read_json, write_json
-from ecr_bench.methods.former import modern_group
+from ecr_bench.config import CellSpec
+from ecr_bench.io import fingerprint, read_json, write_json
+from ecr_bench.methods.former import modern_spec
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.files import (
@@ -22,8 +22,11 @@ from ecr_bench.results.files import (
     BOARD,
     CELLS,
     CLAIMS,
+    FORMAT,
     MEASURES,
-    RUN,
+    check_files,
+    format_of,
+    read_manifest,
     read_model,
     read_models,
     write_manifest,
@@ -40,14 +43,59 @@ Known = Mapping[tuple[str, str], Arm]
 
 
 def migrate(folder: Path) -> list[str]:
-    """Rewrite the JSON files of a run, then ``run.json``; returns the files. UserError for a folder that holds none, or
-    one of today's format."""
-    if (folder / RUN).is_file():
-        raise UserError(f"{folder}: has a {RUN} already")
-    present = [name for name in (BOARD, ABLATION) if (folder / name).is_file()]
-    if not present:
-        raise UserError(f"{folder}: no run here (neither {BOARD} nor {ABLATION})")
-    first = read_json(folder / present[0])
+    """Rewrite the JSON files of a run, then ``run.json``; returns the files, none where it is in today's format already.
+
+    UserError for a folder that holds no run or one of a later format, DamagedError where a file was changed.
+    """
+    found = format_of(folder)
+    if found == 1:
+        _rename(folder)
+        return _from_names(folder)
+    if found != 2:
+        read_manifest(folder)
+        return []
+    manifest = read_manifest(folder, version=2)
+    check_files(folder, manifest)
+    _rename(folder)
+    write_manifest(folder, manifest.name, manifest.known_arms.values(), manifest.files, manifest.made_from)
+    return sorted(manifest.files)
+
+
+def _rename(folder: Path) -> None:
+    """``split`` -> ``group``, wherever it said seen or unseen."""
+    for name, renamed in ((BOARD, _board_by_group), (CLAIMS, _claims_by_group), (ABLATION, _ablation_by_group)):
+        _rewrite(folder / name, renamed)
+
+
+def _by_group(row: Json) -> Json:
+    return {"group" if key == "split" else key: value for key, value in row.items()}
+
+
+def _board_by_group(board: Json) -> Json:
+    return board | {part: [_by_group(row) for row in board[part]] for part in ("rows", "by_language", "contrasts")}
+
+
+def _ablation_by_group(result: Json) -> Json:
+    return result | {part: [_by_group(row) for row in result[part]] for part in ("points", "references")}
+
+
+def _claims_by_group(report: Json) -> Json:
+    """The hash of what the claims say is made anew where it is of the claims that stand here."""
+    own = report["fingerprint"] == _hash_of_claims(report)
+    for result in report["results"]:
+        result["claim"] = _by_group(result["claim"])
+        for evidence in result["evidence"]:
+            evidence["row"] = _by_group(evidence["row"])
+    return report | {"fingerprint": _hash_of_claims(report)} if own else report
+
+
+def _hash_of_claims(report: Json) -> str:
+    return fingerprint({"claims": [result["claim"] for result in report["results"]]})
+
+
+def _from_names(folder: Path) -> list[str]:
+    """From format 1, which knew an arm by its names."""
+    first = read_json(next(folder / name for name in (BOARD, ABLATION) if (folder / name).is_file()))
     known = arms_of(first["provenance"]["experiment"])
     _rewrite(folder / CELLS, lambda cells: _cells(cells, known))
     _rewrite(folder / MEASURES, lambda measures: _with_arm(measures, known))
@@ -71,14 +119,14 @@ def _rewrite(path: Path, change: Callable[[Any], Any]) -> None:
 def arms_of(experiment: Json) -> Known:
     """All names that format 1 may have given to the arms of an experiment: settings in full and in short."""
     result = {}
-    for group in experiment["cells"]:
-        settings = group.get("set") or {}
-        modern = CellGroup.model_validate(modern_group(group))
-        recipe = Recipe.of_group(modern, {})
-        for size in group["sizes"]:
+    for spec in experiment["cells"]:
+        settings = spec.get("set") or {}
+        modern = CellSpec.model_validate(modern_spec(spec))
+        recipe = Recipe.of_spec(modern, {})
+        for size in spec["sizes"]:
             arm = recipe.arm(size, recipe.settings(modern, {}))
             for short in (False, True):
-                result[_named(group["method"], settings, short), size] = arm
+                result[_named(spec["method"], settings, short), size] = arm
     return result
 
 
@@ -167,7 +215,7 @@ def _ablation(result: Json, known: Known) -> Json:
 
 def main(folders: list[str]) -> None:
     for folder in folders:
-        print(f"{folder}: {', '.join(migrate(Path(folder)))}")
+        print(f"{folder}: {', '.join(migrate(Path(folder))) or f'has format {FORMAT} already'}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ecr_bench.arm import Arm
-from ecr_bench.results.arms import SPLITS
+from ecr_bench.results.arms import GROUPS
 
 UNIT = ["cell", "precision"]
 ITEM = ["task_name", "item_id"]
@@ -46,9 +46,9 @@ def _whole(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _named(table: pd.DataFrame, arms: Mapping[str, Arm]) -> Iterator[str]:
-    """Arms are known, splits exist, a cell is of one arm and seed."""
+    """Arms are known, groups exist, a cell is of one arm and seed."""
     yield from _wrong(table, ~table["arm"].isin(list(arms)), lambda r: f"arm {r['arm']!r} is not in the table of arms")
-    yield from _wrong(table, ~table["group"].isin(SPLITS), lambda r: f"group {r['group']!r} is no split")
+    yield from _wrong(table, ~table["group"].isin(GROUPS), lambda r: f"group {r['group']!r} is none of {', '.join(GROUPS)}")
     owners = table.groupby("cell")[["arm", "seed"]].nunique()
     for cell in owners.index[(owners > 1).any(axis=1)][:1]:
         yield f"cell {cell}: is of more than one arm or seed"

@@ -13,7 +13,7 @@ from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.contrasts import CONTROL, GAINS, LOW, MIXED, TASKS
 from ecr_bench.results.judgement import SMALLEST_EFFECT, Standing, Thresholds, judge_difference, word_of
 from ecr_bench.results.roles import attribute
-from ecr_bench.results.schema import Attribution, Contrast, Row, Split
+from ecr_bench.results.schema import Attribution, Contrast, Row, Group
 from ecr_bench.results.sentences import attribution_in_words, contrast_in_words
 from ecr_bench.statistics.multiple import holm
 
@@ -24,7 +24,7 @@ def rejudged(contrasts: Sequence[Json], rows: Sequence[Row], arms: Mapping[str, 
     """Contrasts as format 1 has them (arms by name) with today's words: corrected p-values stay, the p of the smallest
     effect is worked out from interval and degrees of freedom."""
     standings = {
-        (r.arm, r.precision, r.split, r.task): Standing(r.arm, r.n_seeds, r.ci[0] <= r.chance) for r in rows
+        (r.arm, r.precision, r.group, r.task): Standing(r.arm, r.n_seeds, r.ci[0] <= r.chance) for r in rows
     }
     controls = _controls(contrasts, arms)
     smaller = _smaller(contrasts)
@@ -37,11 +37,11 @@ Ends = dict[Arm, tuple[float, float]]
 
 
 def _controls(contrasts: Sequence[Json], arms: Mapping[str, Arm]) -> dict[tuple[str, str, str, str], Ends]:
-    """(arm, precision, split, task) -> its controls with the limits of its lead over them."""
+    """(arm, precision, group, task) -> its controls with the limits of its lead over them."""
     found: dict[tuple[str, str, str, str], Ends] = {}
     for c in contrasts:
         if c["family"] == CONTROL:
-            key = c["a"], c["precision"], c["split"], c["task"]
+            key = c["a"], c["precision"], c["group"], c["task"]
             found.setdefault(key, {})[arms[c["b"]]] = (c["ci"][0], c["ci"][1])
     return found
 
@@ -52,7 +52,7 @@ def _smaller(contrasts: Sequence[Json]) -> list[float | None]:
     for i, c in enumerate(contrasts):
         if c["family"] != CONTROL:
             precision = "" if c["family"] in (LOW, MIXED) else c["precision"]
-            families.setdefault((c["family"], precision, c["split"]), []).append(i)
+            families.setdefault((c["family"], precision, c["group"]), []).append(i)
     result: list[float | None] = [None] * len(contrasts)
     for members in families.values():
         for i, p in zip(members, holm([_p_against(contrasts[i], SMALLEST_EFFECT) for i in members]), strict=True):
@@ -72,10 +72,10 @@ def _contrast(
     raw: Json,
     arms: Mapping[str, Arm],
     p_smaller: float | None,
-    standings: Mapping[tuple[Arm, str, Split, str], Standing],
+    standings: Mapping[tuple[Arm, str, Group, str], Standing],
     controls: Mapping[tuple[str, str, str, str], Ends],
 ) -> Contrast:
-    where = raw["split"], raw["task"]
+    where = raw["group"], raw["task"]
     a = standings[arms[raw["a"]], raw["precision"], *where]
     b = standings[arms[raw["b"]], raw["precision_b"], *where]
     is_control = raw["family"] == CONTROL
@@ -94,7 +94,7 @@ def _contrast(
 def rejudged_claims(report: Json, contrasts: Sequence[Contrast], times: Sequence[str]) -> Json:
     """A claims report of format 1 (arms by name already) by today's rules; ``times``: metrics that are judged only
     where they were measured to be compared."""
-    board = {(str(c.a), str(c.b), c.precision, c.precision_b, c.split, c.task): c for c in contrasts}
+    board = {(str(c.a), str(c.b), c.precision, c.precision_b, c.group, c.task): c for c in contrasts}
     for result in report["results"]:
         _rejudge(result, board, times)
     tested = [r for r in report["results"] if r["finding"]]
@@ -116,7 +116,7 @@ def _rejudge(result: Json, board: Mapping[Any, Contrast], times: Sequence[str]) 
         _untest(result, f"{claim['metric']} was not measured to be compared (one machine, arms in turn, repeated)")
         return
     key = (result["a"], result["b"], claim["precision"], claim["precision_b"] or claim["precision"])
-    found = board.get((*map(str, key), claim["split"], claim["task"]))
+    found = board.get((*map(str, key), claim["group"], claim["task"]))
     if found and claim["metric"] == "accuracy" and claim["test"] == "superiority" and sign > 0:
         tests = {c.b.name: (c.difference, *c.ci) for c in board.values() if _is_control_of(c, found)}
         said = attribution_in_words(found.attribution, tests) if found.attribution else ""
@@ -128,29 +128,29 @@ def _rejudge(result: Json, board: Mapping[Any, Contrast], times: Sequence[str]) 
 
 
 def _is_control_of(c: Contrast, found: Contrast) -> bool:
-    same = (c.a, c.precision, c.split, c.task) == (found.a, found.precision, found.split, found.task)
+    same = (c.a, c.precision, c.group, c.task) == (found.a, found.precision, found.group, found.task)
     return c.family == CONTROL and same
 
 
 def floors_from(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
-    """Split -> task families on which every arm that reads reaches chance, at the highest precision."""
+    """Group -> task families on which every arm that reads reaches chance, at the highest precision."""
     reference = ordered_precisions(row.precision for row in rows)[0]
     readers = [r for r in rows if r.precision == reference and r.arm.role is not Role.MODEL_CONTROL]
     result = {}
-    for split in dict.fromkeys(r.split for r in readers):
-        families = dict.fromkeys(r.task for r in readers if r.split == split and r.task not in TASKS)
-        mine = {task: [r for r in readers if (r.split, r.task) == (split, task)] for task in families}
+    for group in dict.fromkeys(r.group for r in readers):
+        families = dict.fromkeys(r.task for r in readers if r.group == group and r.task not in TASKS)
+        mine = {task: [r for r in readers if (r.group, r.task) == (group, task)] for task in families}
         if below := tuple(task for task, found in mine.items() if all(r.ci[0] <= r.chance for r in found)):
-            result[str(split)] = below
+            result[str(group)] = below
     return result
 
 
 def untie_the_lonely(rows: Sequence[Json]) -> None:
     """Who is tied with nobody is not tied."""
-    groups: dict[tuple[str, str, str], list[Json]] = {}
+    together: dict[tuple[str, str, str], list[Json]] = {}
     for row in rows:
-        groups.setdefault((row["split"], row["precision"], row["task"]), []).append(row)
-    for mine in groups.values():
+        together.setdefault((row["group"], row["precision"], row["task"]), []).append(row)
+    for mine in together.values():
         if len(tied := [row for row in mine if row["tied_with_leader"]]) == 1:
             tied[0]["tied_with_leader"] = False
 

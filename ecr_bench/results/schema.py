@@ -9,7 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from ecr_bench.arm import NamedArm
 
-Split = Literal["unseen", "seen"]
+Group = Literal["unseen", "seen"]
+"""Languages without and with labelled training rows."""
 
 
 def _finite(value: Any) -> Any:
@@ -56,11 +57,11 @@ class Attribution(Record):
 
 
 class Row(Record):
-    """Accuracy of one arm at one precision on one task of one split, mean over its seeds."""
+    """Accuracy of one arm at one precision on one task in one group of languages, mean over its seeds."""
 
     arm: NamedArm
     precision: str
-    split: Split
+    group: Group
     """``unseen``: languages without labelled training rows (the headline); ``seen``: those with."""
     task: str
     """``coarse``, ``fine``, a task family, or ``all``: mean over tasks of the mean over languages."""
@@ -77,7 +78,7 @@ class Row(Record):
     above_chance: float
     """(mean - chance) / (1 - chance)."""
     tied_with_leader: bool | None
-    """Cannot be told from the best arm of this precision, split and task (Holm); null for the upper bound (oracle)."""
+    """Cannot be told from the best arm of this precision, group and task (Holm); null for the upper bound (oracle)."""
     extra_tokens_per_item: float
     """Control tokens in the prompt, mean over items."""
     parameters: Count
@@ -97,7 +98,7 @@ class LanguageRow(Record):
 
     arm: NamedArm
     precision: str
-    split: Split
+    group: Group
     task: str
     """Task family."""
     lang: str
@@ -116,11 +117,11 @@ class Contrast(Record):
     """Precision of ``a``."""
     precision_b: str
     """Precision of ``b``."""
-    split: Split
+    group: Group
     task: str
     family: str
     """The question this contrast belongs to; Holm's correction runs over the
-    tests of one family, split and precision (the two low-precision families: over all lower precisions)."""
+    tests of one family, group and precision (the two low-precision families: over all lower precisions)."""
     difference: float
     """Accuracy of a minus accuracy of b."""
     ci: tuple[float, float]
@@ -132,7 +133,7 @@ class Contrast(Record):
     """Degrees of freedom of the t interval that reaches as far; small where few seeds decide."""
     p: float
     p_holm: float
-    """Corrected within family and split. Controls are not corrected: ECR must beat every one of them
+    """Corrected within family and group. Controls are not corrected: ECR must beat every one of them
     (intersection-union test, Berger 1982, Technometrics 24), so no chance of a lucky pass is added."""
     p_smaller_holm: float | None = None
     """The same for a difference of the smallest size that matters (one point): it is what refutes a small gain. Null
@@ -209,9 +210,9 @@ class Board(Record):
     rows: list[Row]
     by_language: list[LanguageRow]
     baselines: dict[str, dict[str, dict[str, float]]]
-    """split -> task -> surface baseline (copy, length, majority, chance) -> accuracy."""
-    floors: dict[Split, tuple[str, ...]] = {}
-    """Split -> task families on which the interval of every arm that reads text with a language model reaches chance.
+    """group -> task -> surface baseline (copy, length, majority, chance) -> accuracy."""
+    floors: dict[Group, tuple[str, ...]] = {}
+    """Group -> task families on which the interval of every arm that reads text with a language model reaches chance.
     Beside each mean that holds one stands the mean without them, ``all above floor``."""
     contrasts: list[Contrast]
     verdict: Verdict

@@ -12,7 +12,7 @@ from ecr_bench.statistics.panel import Panel
 
 @dataclass(frozen=True)
 class Standings:
-    """Of the arms of one split; each is worked out once."""
+    """Of the arms of one group; each is worked out once."""
 
     panel: Panel
     known: dict[tuple[str, str, str], Standing] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from ecr_bench.results.sentences import attribution_in_words
 def build_verdict(contrasts: list[Contrast], cast: Cast) -> Verdict:
     """Answer 'does the small model with ECR beat the plain large one on unseen languages?' from the contrasts of a
     board."""
-    unseen = [c for c in contrasts if c.split == "unseen"]
+    unseen = [c for c in contrasts if c.group == "unseen"]
     small, large = cast.first(Role.MAIN, cast.small), cast.first(Role.PLAIN, cast.large)
     headline = [c for c in unseen if c.family == HEADLINE and (c.a, c.b) == (small, large)]
     if small is None or large is None or not headline:

@@ -64,8 +64,8 @@ def result_in_words(result: ClaimResult, found: Finding, p_holm: float) -> str:
 
 def controls_sentence(result: ClaimResult) -> str:
     """``better: codes-only; not beaten: random``; empty where every control is beaten or none applies."""
-    groups = (("better", result.better), ("not beaten", result.not_beaten))
-    return "; ".join(f"{word}: {', '.join(names)}" for word, names in groups if names)
+    parts = (("better", result.better), ("not beaten", result.not_beaten))
+    return "; ".join(f"{word}: {', '.join(names)}" for word, names in parts if names)
 
 
 def correction(report: ClaimsReport) -> str:

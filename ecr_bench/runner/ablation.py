@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from ecr_bench.arm import Arm
-from ecr_bench.config import ArmGroup, CellGroup, Experiment, one_line, parse, read, shipped
+from ecr_bench.config import ArmSpec, CellSpec, Experiment, one_line, parse, read, shipped
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.methods.recipe import arms_of
 from ecr_bench.section import Distinct, Filled, Section, Seed
@@ -31,18 +31,18 @@ class Value(Section):
     """Overrides of the experiment, dotted."""
 
 
-class Series(ArmGroup):
+class Series(ArmSpec):
     """One line of the plot; its ``set`` holds along the whole line."""
 
     label: str
     method: str = "ecr"
     size: str = "1x"
 
-    def at(self, value: Value, seeds: tuple[int, ...]) -> CellGroup:
+    def at(self, value: Value, seeds: tuple[int, ...]) -> CellSpec:
         """The cells of this line at one value of the axis."""
         own = self.model_dump(include={"method", "modifiers", "options"})
         cells = {"sizes": (value.size or self.size,), "seeds": seeds, "set": self.set | value.set}
-        return CellGroup.model_validate({**own, **cells})
+        return CellSpec.model_validate({**own, **cells})
 
 
 class Axis(Section):
@@ -121,7 +121,7 @@ def load_ablation(name_or_file: str, overrides: dict[str, Any]) -> Ablation:
     experiment = parse({**raw, "cells": [*given, *_cells(axis)]}, source)
     references, moving = experiment.cells[: len(given)], experiment.cells[len(given) :]
     cells = (*references, *(cell for cell in moving if not _listed(cell, references)))
-    held = sorted({arm for group in references for arm in arms_of(group, experiment) if not arm.settings})
+    held = sorted({arm for spec in references for arm in arms_of(spec, experiment) if not arm.settings})
     experiment = experiment.model_copy(update={"cells": cells}).with_overrides(overrides)
     return Ablation(experiment, axis, tuple(held))
 
@@ -141,7 +141,7 @@ def _cells(axis: Axis) -> list[dict[str, Any]]:
     return [cell.model_dump(mode="json") for cell in cells]
 
 
-def _listed(cell: CellGroup, groups: tuple[CellGroup, ...]) -> bool:
+def _listed(cell: CellSpec, specs: tuple[CellSpec, ...]) -> bool:
     """Whether a reference is this very cell."""
     made = cell.model_dump(exclude={"sizes", "seeds"})
-    return any(made == g.model_dump(exclude={"sizes", "seeds"}) and cell.sizes[0] in g.sizes for g in groups)
+    return any(made == spec.model_dump(exclude={"sizes", "seeds"}) and cell.sizes[0] in spec.sizes for spec in specs)

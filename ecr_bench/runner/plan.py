@@ -52,13 +52,13 @@ def make_plan(experiment: Experiment) -> Plan:
     forget()
     stages: dict[str, Stage[Any]] = {}
     cells: list[Cell] = []
-    for group in experiment.cells:
-        for size in group.sizes:
-            local = experiment.tuned_for(group, size)
-            recipe = Recipe.of_group(group, local.options)
+    for spec in experiment.cells:
+        for size in spec.sizes:
+            local = experiment.tuned_for(spec, size)
+            recipe = Recipe.of_spec(spec, local.options)
             _check_names(local, recipe)
-            grid, settings = Grid(local, stages), recipe.settings(group, experiment.options)
-            for seed in group.seeds:
+            grid, settings = Grid(local, stages), recipe.settings(spec, experiment.options)
+            for seed in spec.seeds:
                 arm = recipe.arm(size, settings)
                 cells.append(Cell(**vars(grid.cell(recipe, arm, seed)), arm=arm, seed=seed))
     labels = [cell.label for cell in cells]

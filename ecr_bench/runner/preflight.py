@@ -23,7 +23,7 @@ def check_data(plan: Plan, store: Store, console: Console) -> None:
     if all(store.done(stage.id) for stage in plan.stages.values() if stage.kind in DATA_STAGES):
         return
     wanted: dict[str, tuple[CorpusConfig, list[Asked]]] = {}
-    settings = [plan.experiment.tuned_for(group, size) for group in plan.experiment.cells for size in group.sizes]
+    settings = [plan.experiment.tuned_for(spec, size) for spec in plan.experiment.cells for size in spec.sizes]
     for local in settings:
         asked = Asked(local.tasks, local.seen_languages, local.scoring.pairs)
         _, listed = wanted.setdefault(local.corpus.model_dump_json(), (local.corpus, []))

@@ -62,11 +62,11 @@ class ItemsStage(Work[ItemsSettings, ItemsInputs, ItemsBuilt]):
         within = [f"{a}-{b}" for a in seen for b in seen if a != b]
         built: dict[str, list[Item]] = {"test": [], "train": [], "validation": []}
         for task in settings.tasks:
-            groups = max(1, len(within) if task == "meaning" else len(seen))
+            parts = max(1, len(within) if task == "meaning" else len(seen))
             for split, names, pairs, count in (
                 ("test", languages, across, settings.test_items),
-                ("train", seen, within, -(-settings.train_items // groups)),
-                ("validation", seen, within, -(-VALIDATION_ITEMS // groups)),
+                ("train", seen, within, -(-settings.train_items // parts)),
+                ("validation", seen, within, -(-VALIDATION_ITEMS // parts)),
             ):
                 built[split] += build_items(task, rows, split=split, languages=names, count=count, seed=0, pairs=pairs)
         for split, items in built.items():

@@ -33,7 +33,7 @@ class Unit(NamedTuple):
 
 @dataclass(eq=False)
 class Panel:
-    """Units x items of one split.
+    """Units x items of one group of languages.
 
     ``correct``: (U, I) float32 of 0/1; ``items``: I rows with ``task, grain, stratum, lang, target_lang, cluster,
     topic, chance``.
@@ -190,7 +190,7 @@ def summed(values: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:
 
 
 def build_panel(records: pd.DataFrame) -> Panel:
-    """Pivot the records of one split. UserError if a cell was scored twice or cells differ in their items."""
+    """Pivot the records of one group of languages. UserError if a cell was scored twice or cells have other items."""
     if missing := [name for name in (*REQUIRED, "item_id", "cluster", "correct") if name not in records.columns]:
         raise UserError(
             f"records: no column {missing[0]!r}; needed are {', '.join(REQUIRED)}, item_id, cluster, correct"

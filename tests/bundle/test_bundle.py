@@ -155,7 +155,7 @@ def test_the_card_has_the_boards_rows(run, tmp_path):
     mine = [r for r in rows if (r["arm"], r["precision"]) == ("ecr-1x", "bf16")]
     assert len(mine) > 4
     for row in mine:
-        assert f"| {row['split']} | {row['task']} | {100 * row['mean']:.1f} |" in card
+        assert f"| {row['group']} | {row['task']} | {100 * row['mean']:.1f} |" in card
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def sample_measures() -> list[Measure]:
 
 
 def sample_ablation() -> AblationResult:
-    shared: dict[str, Any] = {"split": "unseen", "task": "all", "n_items": 9, "n_seeds": 1, "covers": "items"}
+    shared: dict[str, Any] = {"group": "unseen", "task": "all", "n_items": 9, "n_seeds": 1, "covers": "items"}
     points = [
         Point(
             series=series,

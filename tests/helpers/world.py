@@ -27,7 +27,7 @@ LEVELS = {"finetune-1x": 0.45, "finetune-3x": 0.5, "ecr-1x": 0.75, "shuffled-1x"
 ALL_CONTROLS = {f"{name}-1x": 0.45 for name in ("random", "constant", "language", "shuffled", "codes-only")}
 LANGUAGES = {"de": "seen", "ja": "unseen", "ru": "unseen"}
 TASKS = {"intent": "coarse", "slot": "fine"}
-SURFACE = {split: {task: {"copy": 0.3, "chance": 0.25} for task in TASKS} for split in ("seen", "unseen")}
+SURFACE = {group: {task: {"copy": 0.3, "chance": 0.25} for task in TASKS} for group in ("seen", "unseen")}
 QUICK = load("quick").model_dump(mode="json")
 RECIPES = [*(Recipe.of(name) for name in METHODS), *(Recipe.of("ecr", [name]) for name in MODIFIERS)]
 RECIPES += [Recipe.of("finetune", [name]) for name in ("distill", "lora")]

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecr_bench.arm import Arm, Role
-from ecr_bench.config import CellGroup, Experiment, load
+from ecr_bench.config import CellSpec, Experiment, load
 from ecr_bench.errors import UserError
-from ecr_bench.methods.former import FORMER, modern_group
+from ecr_bench.methods.former import FORMER, modern_spec
 from ecr_bench.methods.recipe import Recipe, arms_of
 from ecr_bench.methods.registry import METHODS, MODIFIERS, recipe_names
 from ecr_bench.results.roles import REQUIRED_CONTROLS
@@ -182,9 +182,9 @@ def test_roles_are_what_the_classes_state() -> None:
 def test_every_former_name_has_a_recipe_and_every_recipe_a_name() -> None:
     names = set(recipe_names())
     for name in FORMER:
-        group = CellGroup.model_validate(modern_group({"method": name, "set": {"lora.rank": 2, "anchors.k": 8}}))
-        assert Recipe.of_group(group, {}).name in names
-        assert set(group.set) == {"options.lora.rank", "anchors.k"}
+        spec = CellSpec.model_validate(modern_spec({"method": name, "set": {"lora.rank": 2, "anchors.k": 8}}))
+        assert Recipe.of_spec(spec, {}).name in names
+        assert set(spec.set) == {"options.lora.rank", "anchors.k"}
     assert {"ecr", "finetune+distill", "ecr+dropout+lora"} <= names
 
 

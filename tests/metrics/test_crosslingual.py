@@ -25,10 +25,10 @@ from ecr_bench.metrics.functional.bitext import (
 from ecr_bench.metrics.functional.checks import NotMeasurable, TooFewRows
 from ecr_bench.metrics.functional.consistency import rank_consistency, rank_consistency_null, ranking_consistency
 from ecr_bench.metrics.functional.correlation import spearman
-from ecr_bench.metrics.functional.groups import mean_over_groups_null
 from ecr_bench.metrics.functional.permutation import random_orders
 from ecr_bench.metrics.functional.probe import probe_accuracy, probe_accuracy_null
 from ecr_bench.metrics.functional.similarity import correlation_with_people, correlation_with_people_null
+from ecr_bench.metrics.functional.strata import mean_over_strata_null
 from ecr_bench.metrics.metric import BOTH_WAYS, MEXA, RETRIEVAL
 from tests.helpers.vectors import normal
 
@@ -155,7 +155,7 @@ def test_the_null_of_the_probe_is_chance():
 
 
 def test_too_few_meanings_for_the_folds_is_an_error():
-    with pytest.raises(ValueError, match="5 groups"):
+    with pytest.raises(ValueError, match="5 clusters"):
         probe_accuracy(normal(8, 3), torch.arange(8) % 2, torch.arange(8) // 2)
 
 
@@ -180,4 +180,4 @@ def test_similarity_is_the_mean_over_languages_of_spearman_of_cosines():
 
 def test_the_null_of_no_groups_is_not_measurable():
     with pytest.raises(TooFewRows):
-        mean_over_groups_null(mexa_draws, normal(2, 3), normal(2, 3), torch.arange(2))
+        mean_over_strata_null(mexa_draws, normal(2, 3), normal(2, 3), torch.arange(2))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ecr_bench.metrics.functional.stability import count_spikes, diverged, spike_score, spikes
-from ecr_bench.metrics.registry import GROUPS, METRICS, PLAIN
+from ecr_bench.metrics.registry import ASPECTS, METRICS, PLAIN
 from ecr_bench.metrics.suite import stability_measures
 from tests.helpers.vectors import normal
 
@@ -108,11 +108,11 @@ TAKES = {
 
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_measures_its_rows_and_what_chance_gives_of_them(name):
-    assert METRICS.help[name] and GROUPS[name]
+    assert METRICS.help[name] and ASPECTS[name]
     metric, plain = METRICS.get(name), name.removesuffix(PLAIN)
-    rows = ROWS["trace" if GROUPS[name] == "stability" else TAKES.get(plain, "x and y")]
+    rows = ROWS["trace" if ASPECTS[name] == "stability" else TAKES.get(plain, "x and y")]
     assert metric.value(*rows).isfinite()
-    assert (metric.null is None) == (GROUPS[name] == "stability")
+    assert (metric.null is None) == (ASPECTS[name] == "stability")
     if metric.null is not None:
         mean, low, high = metric.null(*rows, permutations=5)
         assert low <= mean <= high

@@ -48,7 +48,7 @@ def test_model_index_is_what_the_hub_reads(run: tuple[Path, Made], capsys: pytes
     card = ModelCard((folder / "README.md").read_text() + "\n# A model\n")
     assert isinstance(card.data, ModelCardData) and card.data.eval_results and card.data.model_name == "quick-ecr-1x-1"
     found = {(r.dataset_config, r.metric_config): r for r in card.data.eval_results}
-    assert len(found) == 2 * 2 * 5  # splits, precisions, tasks
+    assert len(found) == 2 * 2 * 5  # groups, precisions, tasks
     mine = records[(records["cell"] == "ecr-1x-1") & (records["precision"] == "nf4") & (records["group"] == "unseen")]
     expected = mine[mine["task"] == "intent"].groupby("lang")["correct"].mean().mean()
     result = found["intent-unseen", "nf4"]

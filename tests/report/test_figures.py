@@ -89,7 +89,7 @@ def test_differences_are_the_boards_for_the_question_and_every_control(run: Run)
     wanted = {
         str(c.b): 100 * c.difference
         for c in run.board.contrasts
-        if (str(c.a), c.split, c.task, c.precision, c.precision_b) == ("ecr-1x", "unseen", "all", "fp32", "fp32")
+        if (str(c.a), c.group, c.task, c.precision, c.precision_b) == ("ecr-1x", "unseen", "all", "fp32", "fp32")
         and c.family in ("headline", "controls", "upper bound")
     }
     names = [text.get_text() for text in axes.get_yticklabels()]

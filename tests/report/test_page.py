@@ -155,8 +155,8 @@ def texts(row: str) -> list[str]:
 
 def test_the_leaderboard_has_every_row_and_shows_the_headline_best_first(run: Run) -> None:
     board = Leaderboard(run.board, {})
-    splits, single = ([x for x in board.lines if x.single is kind] for kind in (False, True))
-    assert len(splits) * len(board.tasks) == len(run.board.rows)
+    groups, single = ([x for x in board.lines if x.single is kind] for kind in (False, True))
+    assert len(groups) * len(board.tasks) == len(run.board.rows)
     assert len(single) == len({(row.arm, row.precision, row.lang) for row in run.board.by_language}) > 0
     assert {(x.place, x.precision) for x in board.first} == {("unseen", "fp32")} and len(board.first) == 10
     means = [float(x.cells[board.tasks.index("all")].key) for x in board.first]  # type: ignore[arg-type]
@@ -178,10 +178,10 @@ def test_rows_and_keys_of_the_script_say_the_same(run: Run) -> None:
         assert len(order) == len(cells) - 1 and order[:3] == [arm, board.precisions.index(precision), place]
         for cell, key in zip(cells[3 : 3 + len(board.tasks)], order[3:], strict=False):
             assert cell.split(" ")[0] == ("–" if key is None else f"{100 * key:.1f}")
-        assert arm.endswith(size) and bool(single) == (place not in board.splits)
+        assert arm.endswith(size) and bool(single) == (place not in board.groups)
         assert (order[-7] is None) == bool(single) and cells[-3] == str(order[-2])
     row = next(r for r in run.board.rows if (str(r.arm), r.task, r.precision) == ("ecr-1x", "all", "nf4"))
-    line = next(x for x in board.lines if (str(x.arm), x.precision, x.place) == ("ecr-1x", "nf4", row.split))
+    line = next(x for x in board.lines if (str(x.arm), x.precision, x.place) == ("ecr-1x", "nf4", row.group))
     assert line.cells[board.tasks.index("all")].key == row.mean
     assert line.cells[len(board.tasks) + 1].key == 1_390_000  # parameters with projection and anchors
 
@@ -189,7 +189,7 @@ def test_rows_and_keys_of_the_script_say_the_same(run: Run) -> None:
 def test_bars_lie_on_one_scale(run: Run) -> None:
     board = Leaderboard(run.board, {})
     row = next(r for r in run.board.rows if (str(r.arm), r.task, r.precision) == ("ecr-1x", "all", "nf4"))
-    line = next(x for x in board.lines if (str(x.arm), x.precision, x.place) == ("ecr-1x", "nf4", row.split))
+    line = next(x for x in board.lines if (str(x.arm), x.precision, x.place) == ("ecr-1x", "nf4", row.group))
     whole = board.high - board.low
     wanted = [round(100 * (v - board.low) / whole) for v in (row.mean, *row.ci, row.chance)]
     assert 'class="s g m{} l{} h{} c{}"'.format(*wanted) in line.cells[board.tasks.index("all")].html
@@ -199,7 +199,7 @@ def test_bars_lie_on_one_scale(run: Run) -> None:
 
 def test_more_lines_than_are_shown_wait_as_text_that_ends_nothing() -> None:
     made = run_of(make(items=4))
-    rows = [r for r in made.board.rows if (str(r.arm), r.split, r.precision) == ("finetune-1x", "unseen", "fp32")]
+    rows = [r for r in made.board.rows if (str(r.arm), r.group, r.precision) == ("finetune-1x", "unseen", "fp32")]
     names = [f"{EVIL}\n<!--{i}" for i in range(SHOWN + 5)]
     more = [r.model_copy(update={"arm": Arm(name, "1x")}) for name in names for r in rows]
     board = Leaderboard(made.board.model_copy(update={"rows": more, "by_language": []}), {})

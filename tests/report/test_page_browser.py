@@ -265,7 +265,7 @@ def test_the_first_screen_holds_question_verdict_and_figure(driver: Any, tmp_pat
 
 @pytest.mark.slow
 def test_ten_thousand_lines_are_interactive_within_a_second(driver: Any, run: Run, tmp_path: Path) -> None:
-    first = [r for r in run.board.rows if (str(r.arm), r.split, r.precision) == ("finetune-1x", "unseen", "fp32")]
+    first = [r for r in run.board.rows if (str(r.arm), r.group, r.precision) == ("finetune-1x", "unseen", "fp32")]
     rows = [
         r.model_copy(update={"arm": Arm(f"arm{i}", "1x"), "mean": i / 10_000}) for i in range(10_000) for r in first
     ]

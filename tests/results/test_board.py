@@ -25,8 +25,8 @@ def board() -> Board:
     return board_of(make())
 
 
-def row(board: Board, method: str, task: str = "all", precision: str = "fp32", split: str = "unseen") -> Any:
-    found = [r for r in board.rows if (r.arm.name, r.task, r.precision, r.split) == (method, task, precision, split)]
+def row(board: Board, method: str, task: str = "all", precision: str = "fp32", group: str = "unseen") -> Any:
+    found = [r for r in board.rows if (r.arm.name, r.task, r.precision, r.group) == (method, task, precision, group)]
     return found[-1]
 
 
@@ -44,7 +44,7 @@ def test_rows_cover_the_grid_and_hold_the_facts(board: Board) -> None:
 
 
 def test_contrasts_find_the_known_differences(board: Board) -> None:
-    found = {(c.name, c.split, c.task, c.precision, c.precision_b): c for c in board.contrasts}
+    found = {(c.name, c.group, c.task, c.precision, c.precision_b): c for c in board.contrasts}
     main = found["ecr-1x - finetune-3x", "unseen", "all", "fp32", "fp32"]
     assert main.difference == pytest.approx(0.25, abs=0.06) and main.verdict == "supported, not attributed"
     assert main.p <= main.p_holm and main.family == "headline" and len(main.mcnemar_by_seed) == 3
@@ -120,7 +120,7 @@ def test_settings_make_arms_of_their_own() -> None:
     costs = next(c for c in made.cells if c.arm.role is Role.MAIN).model_copy(update={"cell": "ecr-8", "arm": more})
     arms = {**made.arms, str(more): more}
     board = board_of(Made(pd.concat([made.records, again], ignore_index=True), arms, [*made.cells, costs]))
-    means = {r.arm: r.mean for r in board.rows if r.task == "all" and r.split == "unseen"}
+    means = {r.arm: r.mean for r in board.rows if r.task == "all" and r.group == "unseen"}
     assert means[more] == means[more.without_settings] and str(more) == "ecr-1x[control_tokens.count=8]"
     assert {c.a for c in board.contrasts if c.a.role is Role.MAIN} == {more.without_settings}
 
@@ -138,7 +138,7 @@ def test_edges_are_finite_json(tmp_path: Path) -> None:
 
 def test_bad_input() -> None:
     made = make(precisions=("fp32",), items=3)
-    with pytest.raises(UserError, match="unknown split 'dev': allowed are seen, unseen"):
+    with pytest.raises(UserError, match="unknown group 'dev': allowed are seen, unseen"):
         board_of(made._replace(records=made.records.assign(group="dev")))
     with pytest.raises(UserError, match="no rows"):
         board_of(made._replace(records=made.records.iloc[:0]))

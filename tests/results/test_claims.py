@@ -114,20 +114,20 @@ def test_a_claim_that_leaves_anchor_controls_out_is_not_attributed(made: Made, t
 
 def test_the_numbers_and_words_are_those_of_the_board(made: Made, tmp_path: Path) -> None:
     report = judged(
-        tmp_path, made, {}, {"precision": "nf4"}, {"task": "fine", "split": "seen"}, {"b": "finetune+distill-1x"}
+        tmp_path, made, {}, {"precision": "nf4"}, {"task": "fine", "group": "seen"}, {"b": "finetune+distill-1x"}
     )
-    board = {(str(c.a), str(c.b), c.split, c.task, c.precision, c.precision_b): c for c in board_of(made).contrasts}
+    board = {(str(c.a), str(c.b), c.group, c.task, c.precision, c.precision_b): c for c in board_of(made).contrasts}
     tested = [r for r in report.results if r.finding]
     assert report.tested == len(tested) == 3 and report.results[3].verdict == "not tested"
     for r in tested:
-        found = board[str(r.a), str(r.b), r.claim.split, r.claim.task, r.claim.precision, r.claim.precision]
+        found = board[str(r.a), str(r.b), r.claim.group, r.claim.task, r.claim.precision, r.claim.precision]
         assert r.finding and (r.finding.difference, r.finding.low, r.finding.mdd) == (
             pytest.approx(found.difference), pytest.approx(found.ci[0]), pytest.approx(found.mdd),
         )  # fmt: skip
         assert (r.p_holm, r.verdict, r.on_board) == (found.p_holm, found.verdict, True)
     assert report.corrected == 0
     assert report.results[0].evidence[0].row == {
-        "arm": "ecr-1x", "precision": "fp32", "split": "unseen", "task": "all"
+        "arm": "ecr-1x", "precision": "fp32", "group": "unseen", "task": "all"
     }  # fmt: skip
     assert set(report.results[0].untested_controls) == set() and len(report.results[0].controls) == 5
 
@@ -293,7 +293,7 @@ def test_shipped_claims_cover_the_paper_and_run_on_any_run(made: Made) -> None:
         ({"smallest_effect": 0}, ["smallest_effect", "greater than 0"]),
         ({"task": "sums"}, ["unknown task 'sums'", "coarse"]),
         ({"precision": "fp8"}, ["unknown precision 'fp8'", "nf4"]),
-        ({"split": "dev"}, ["split", "'unseen' or 'seen'"]),
+        ({"group": "dev"}, ["group", "'unseen' or 'seen'"]),
         ({"controls": ["placebo"]}, ["placebo", "random"]),
         ({"requires": {"finetune.klip": 1}}, ["requires", "finetune.klip", "clip"]),
         ({"b": "ecr-1x"}, ["the same arm"]),

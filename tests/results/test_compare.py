@@ -31,8 +31,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Made]:
     return folder, made
 
 
-def line(table: Table, split: str, task: str) -> tuple[str, ...]:
-    return next(found for found in table.sections[0] if found[:2] == (split, task))
+def line(table: Table, group: str, task: str) -> tuple[str, ...]:
+    return next(found for found in table.sections[0] if found[:2] == (group, task))
 
 
 def test_arms_of_one_run_give_the_boards_numbers(runs: tuple[Path, Made]) -> None:
@@ -54,8 +54,8 @@ def test_the_boards_p_and_word_stand_beside(runs: tuple[Path, Made], b: str) -> 
     name, _, precision = b.partition(":")
     for c in board_of(made).contrasts:
         if (str(c.a), str(c.b), c.precision, c.precision_b) == ("ecr-1x", name, *[precision or "fp32"] * 2):
-            assert line(forward, c.split, c.task)[-1] == line(back, c.split, c.task)[-1] == p_value(c.p_holm)
-            said = f"{c.split} {c.task} {c.verdict}"
+            assert line(forward, c.group, c.task)[-1] == line(back, c.group, c.task)[-1] == p_value(c.p_holm)
+            said = f"{c.group} {c.task} {c.verdict}"
             assert said in forward.caption and said not in back.caption
     assert line(forward, "unseen", "slot")[-1] == DASH and forward.columns[-1] == "board"
 

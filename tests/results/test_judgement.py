@@ -46,7 +46,7 @@ def claim(report: ClaimsReport, name: str = "beats-3x") -> ClaimResult:
 
 
 def headline(board: Board, task: str = "all") -> Contrast:
-    return next(c for c in board.contrasts if (c.family, c.split, c.task) == ("headline", "unseen", task))
+    return next(c for c in board.contrasts if (c.family, c.group, c.task) == ("headline", "unseen", task))
 
 
 def same_word(made: Made) -> str:
@@ -223,7 +223,7 @@ def test_every_rendering_says_the_same_p_and_word(level: float) -> None:
         low = claim(report, f"beats-3x-{precision}")
         if low.finding:
             same = next(c for c in board.contrasts if c.family == "low precision" and c.precision == precision
-                        and (c.split, c.task) == ("unseen", "all"))  # fmt: skip
+                        and (c.group, c.task) == ("unseen", "all"))  # fmt: skip
             assert (low.p_holm, low.verdict) == (same.p_holm, same.verdict)
     p = p_in_words(found.p_holm)
     bare = p.removeprefix("p ").removeprefix("= ").replace("< ", "<")
@@ -266,10 +266,10 @@ def test_the_same_pair_asked_the_other_way_round_has_the_same_p(tmp_path: Path) 
 
 def test_a_tie_takes_two() -> None:
     board = board_of(make({"ecr-1x": 0.9, "finetune-1x": 0.4, "finetune-3x": 0.4}, items=100))
-    rows = [r for r in board.rows if (r.split, r.task, r.precision) == ("unseen", "all", "fp32")]
+    rows = [r for r in board.rows if (r.group, r.task, r.precision) == ("unseen", "all", "fp32")]
     assert [r.tied_with_leader for r in rows] == [False, False, False]
     board = board_of(make({"ecr-1x": 0.9, "finetune-1x": 0.9, "finetune-3x": 0.4}, items=100))
-    rows = [r for r in board.rows if (r.split, r.task, r.precision) == ("unseen", "all", "fp32")]
+    rows = [r for r in board.rows if (r.group, r.task, r.precision) == ("unseen", "all", "fp32")]
     assert {str(r.arm): r.tied_with_leader for r in rows} == {
         "ecr-1x": True, "finetune-1x": True, "finetune-3x": False,
     }  # fmt: skip
@@ -281,7 +281,7 @@ def test_who_is_told_apart_on_the_board_is_not_tied() -> None:
         made = make(CLEAR | {"ecr-1x": 0.58, "finetune-3x": 0.5, "random-1x": 0.57}, items=60, seed=int(seed))
         board = board_of(made)
         for c in (c for c in board.contrasts if c.family != "controls" and c.precision == c.precision_b):
-            rows = {r.arm: r for r in board.rows if (r.split, r.task, r.precision) == (c.split, c.task, c.precision)}
+            rows = {r.arm: r for r in board.rows if (r.group, r.task, r.precision) == (c.group, c.task, c.precision)}
             best = max((r for r in rows.values() if r.tied_with_leader is not None), key=lambda r: r.mean)
             if best.arm in (c.a, c.b):
                 other = rows[c.b if best.arm == c.a else c.a]
@@ -295,7 +295,7 @@ def test_tasks_at_the_floor_are_named_and_means_stand_without_them() -> None:
     made = make(levels, fine=at_chance, items=100)
     board = board_of(made)
     assert board.floors == {"unseen": ("slot",), "seen": ("slot",)}
-    rows = {(str(r.arm), r.task): r for r in board.rows if (r.split, r.precision) == ("unseen", "fp32")}
+    rows = {(str(r.arm), r.task): r for r in board.rows if (r.group, r.precision) == ("unseen", "fp32")}
     assert rows["ecr-1x", "all above floor"].mean == rows["ecr-1x", "intent"].mean > rows["ecr-1x", "all"].mean
     assert ("ecr-1x", "fine above floor") not in rows  # nothing is left of it
     assert board.verdict.by_task["all above floor"].answer == "not attributable to the language model"

@@ -149,7 +149,7 @@ def test_a_claim_about_it_is_not_tested_and_says_why(done: Done, tmp_path: Path,
     lost = next(row.arm for row in done.run.board.diverged)
     claims = tmp_path / "claims.yaml"
     claims.write_text(
-        f"claims:\n- {{id: mine, says: x, a: '{lost}', b: finetune-1x, metric: accuracy, split: unseen, task: all, "
+        f"claims:\n- {{id: mine, says: x, a: '{lost}', b: finetune-1x, metric: accuracy, group: unseen, task: all, "
         "direction: higher, smallest_effect: 0.01, controls: []}\n"
     )
     shutil.copytree(done.out / "diverging", tmp_path / "runs" / "copy")

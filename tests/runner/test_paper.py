@@ -15,7 +15,7 @@ def check(board, plan):
     assert {arm for arm, _ in arms} == {cell.arm for cell in plan.cells}
     assert {precision for arm, precision in arms if str(arm) == "ecr-1x"} == {"fp32", "bf16", "int8", "nf4"}
     assert {row.task for row in board.rows} >= {"label", "meaning", "all"}
-    assert len({row.n_items for row in board.rows if row.task == "all" and row.split == "unseen"}) == 1
+    assert len({row.n_items for row in board.rows if row.task == "all" and row.group == "unseen"}) == 1
 
 
 @pytest.mark.slow

@@ -24,9 +24,9 @@ class Fold:
     """(test rows, training rows)."""
 
 
-def _folds(x: torch.Tensor, groups: torch.Tensor, folds: int, ridge: float) -> list[Fold]:
-    """Ridge regression on standardised features with a free intercept; no group lies on both sides."""
-    splits = GroupKFold(folds).split(x.numpy(), groups=groups.numpy())
+def _folds(x: torch.Tensor, clusters: torch.Tensor, folds: int, ridge: float) -> list[Fold]:
+    """Ridge regression on standardised features with a free intercept; no cluster lies on both sides."""
+    splits = GroupKFold(folds).split(x.numpy(), groups=clusters.numpy())
     rounding = ROUNDING * torch.finfo(x.dtype).eps
     return [
         _fold(x.double(), torch.from_numpy(train), torch.from_numpy(test), ridge, rounding) for train, test in splits
@@ -56,48 +56,48 @@ def _accuracy(folds: list[Fold], labels: torch.Tensor) -> torch.Tensor:
 
 
 def probe_accuracy(
-    x: torch.Tensor, labels: torch.Tensor, groups: torch.Tensor, folds: int = FOLDS, ridge: float = RIDGE
+    x: torch.Tensor, labels: torch.Tensor, clusters: torch.Tensor, folds: int = FOLDS, ridge: float = RIDGE
 ) -> torch.Tensor:
     """Cross-validated balanced accuracy of a linear probe (Alain & Bengio 2016, arXiv 1610.01644).
 
     Ridge regression on one-hot labels over standardised features, the largest score wins. Folds are cut by
-    ``groups`` (the meaning): translations of one sentence never lie on both sides, so a probe cannot profit from
+    ``clusters`` (the meaning): translations of one sentence never lie on both sides, so a probe cannot profit from
     having seen the sentence.
 
     Args:
         x: (N, d) representations.
         labels: (N,) int64, what the probe must find (the language), at least two kinds.
-        groups: (N,) int64, rows that stay together; at least ``folds`` groups.
+        clusters: (N,) int64, rows that stay together; at least ``folds`` clusters.
         folds: of the cross-validation.
         ridge: L2 penalty.
 
     Returns:
         scalar float64 in 0..1: mean recall over labels, 1 / labels by chance.
     """
-    _check(x, labels, groups, folds)
-    return _accuracy(_folds(x, groups, folds, ridge), labels)
+    _check(x, labels, clusters, folds)
+    return _accuracy(_folds(x, clusters, folds, ridge), labels)
 
 
-def _check(x: torch.Tensor, labels: torch.Tensor, groups: torch.Tensor, folds: int) -> None:
-    if x.ndim != 2 or labels.shape != groups.shape or labels.shape != x.shape[:1]:
+def _check(x: torch.Tensor, labels: torch.Tensor, clusters: torch.Tensor, folds: int) -> None:
+    if x.ndim != 2 or labels.shape != clusters.shape or labels.shape != x.shape[:1]:
         raise ValueError(
-            f"expected (N, d), (N,) and (N,), got {tuple(x.shape)}, {tuple(labels.shape)} and {tuple(groups.shape)}"
+            f"expected (N, d), (N,) and (N,), got {tuple(x.shape)}, {tuple(labels.shape)} and {tuple(clusters.shape)}"
         )
-    if len(labels.unique()) < 2 or len(groups.unique()) < folds:
-        raise TooFewRows(f"needed are two labels and {folds} groups or more")
+    if len(labels.unique()) < 2 or len(clusters.unique()) < folds:
+        raise TooFewRows(f"needed are two labels and {folds} clusters or more")
 
 
 def probe_accuracy_null(
     x: torch.Tensor,
     labels: torch.Tensor,
-    groups: torch.Tensor,
+    clusters: torch.Tensor,
     folds: int = FOLDS,
     ridge: float = RIDGE,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> Null:
     """Null: labels are permuted over the rows and the probe is fitted anew."""
-    _check(x, labels, groups, folds)
-    fitted = _folds(x, groups, folds, ridge)
+    _check(x, labels, clusters, folds)
+    fitted = _folds(x, clusters, folds, ridge)
     orders = random_orders(len(labels), permutations, seed)
     return summarise(torch.stack([_accuracy(fitted, labels[order]) for order in orders]))

@@ -43,9 +43,9 @@
     const wanted = FILTERS.map((name) => [name, field(name).value]).filter((one) => one[1]);
     const text = field("text").value.trim().toLowerCase();
     // single languages only when one is asked for
-    const groups = !field("place").value;
+    const together = !field("place").value;
     chosen = lines().filter((line) =>
-      !(groups && line.single) && wanted.every(([name, value]) => line[name] === value) && line.arm.includes(text));
+      !(together && line.single) && wanted.every(([name, value]) => line[name] === value) && line.arm.includes(text));
     for (const name of ["precision", "place"]) table.classList.toggle("one-" + name, field(name).value !== "");
     table.dataset.columns = field("columns").value;
     show(step);
@@ -59,10 +59,10 @@
 
   function report(shown) {
     const place = field("place").value;
-    const group = [...field("place").options].find((one) => one.value === place)?.parentElement.tagName === "OPTGROUP";
-    const groups = [place && (group ? "text in " + place : place + " languages"), field("precision").value].filter(Boolean);
+    const single = [...field("place").options].find((one) => one.value === place)?.parentElement.tagName === "OPTGROUP";
+    const filters = [place && (single ? "text in " + place : place + " languages"), field("precision").value].filter(Boolean);
     document.getElementById("count").textContent = chosen.length
-      ? shown + " of " + chosen.length + " lines" + (groups.length ? ": " + groups.join(", ") : "") + "."
+      ? shown + " of " + chosen.length + " lines" + (filters.length ? ": " + filters.join(", ") : "") + "."
       : "No line matches these filters.";
     more.hidden = shown >= chosen.length;
     more.dataset.shown = shown;
