@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from ecr_bench import __version__
 from ecr_bench.config import Experiment
+from ecr_bench.content import content_of
 from ecr_bench.device import check_device
 from ecr_bench.errors import UserError
 from ecr_bench.io import check_folder, fingerprint, write_text
 from ecr_bench.report.export import ABLATION_FIGURE, ABLATION_TEXT, to_markdown, write_ablation
 from ecr_bench.report.page import FILE as PAGE
-from ecr_bench.report.page import write_page
+from ecr_bench.report.page import TEMPLATES, write_page
 from ecr_bench.report.tables import compare_table
 from ecr_bench.report.tensorboard import write_tensorboard
 from ecr_bench.report.terminal import print_run
@@ -34,7 +36,7 @@ from ecr_bench.results.collect import (
     collect_surface,
     divergence_note,
 )
-from ecr_bench.results.compare import differences, differences_between, unpaired
+from ecr_bench.results.compare import OnBoard, differences, differences_between, unpaired
 from ecr_bench.results.eval_folder import EvalFolder
 from ecr_bench.results.files import read_manifest
 from ecr_bench.results.timings import Timing
@@ -45,6 +47,7 @@ from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.preflight import check_data
 from ecr_bench.runner.provenance import provenance
 from ecr_bench.runner.store import Store
+from ecr_bench.source_code import code_of
 from ecr_bench.table import Table
 
 MARKDOWN = "board.md"
@@ -78,22 +81,34 @@ def finish(
 def publish(plan: Plan, store: Store, folder: Path) -> Run:
     """Write the run of a finished plan to ``folder``, with board.md, page and tensorboard/.
 
-    When nothing changed since the last time (same experiment, same stages, same claims), the run on disk is returned
-    as it is.
+    When nothing changed since the last time, the run on disk is returned as it is.
     """
-    claims_file = shipped_claims()
-    identity = claims_identity(load_claims(claims_file))
-    made_from = fingerprint([__version__, plan.experiment.identity, identity, *sorted(plan.stages)])
+    made_from = what_a_run_is_made_from(plan)
     if run := _published(folder, made_from):
         return run
     run = collect_run(plan, store)
     run = replace(run, timings=_timings_of(folder, run))
-    claims = judge(run.name, run.facts, claims_file)
+    claims = judge(run.name, run.facts, shipped_claims())
     run = replace(run, claims=claims, made_from=made_from, folder=folder)
     run.write_data(folder)
     write_tensorboard(folder / "tensorboard", plan, store, run)
     draw(run, folder)
     return run
+
+
+def what_a_run_is_made_from(plan: Plan) -> str:
+    """Fingerprint of experiment, stages and claims, and of the code and templates that make a run of them."""
+    code = code_of([__name__])
+    made: dict[str, Any] = {
+        "version": __version__,
+        "experiment": plan.experiment.identity,
+        "stages": sorted(plan.stages),
+        "claims": claims_identity(load_claims(shipped_claims())),
+        "code": dict(code.files),
+        "packages": dict(code.packages),
+        "templates": content_of(TEMPLATES),
+    }
+    return fingerprint(made)
 
 
 def _published(folder: Path, made_from: str) -> Run | None:
@@ -187,9 +202,12 @@ def compare_references(a: str, b: str) -> Table:
     folders, names, precisions = zip(*map(_reference, (a, b)), strict=True)
     runs = {folder: _open(folder) for folder in dict.fromkeys(folders)}
     left, right = (runs[folder] for folder in folders)
+    board: list[OnBoard] = []
     picked = [run.pick(name, at) for run, name, at in zip((left, right), names, precisions, strict=True)]
     if folders[0].resolve() == folders[1].resolve():
         lines, alone = differences(left.records(), *picked), (0, 0)
+        if isinstance(left, Run):
+            board = [left.on_board(picked[0], picked[1], line.split, line.task) for line in lines]
     else:
         both = left.records(), right.records()
         lines, alone = differences_between(*both, *picked), unpaired(*both)
@@ -197,7 +215,7 @@ def compare_references(a: str, b: str) -> Table:
         f"{folder}:{side}" + (f", without {lost} items that the other side has not" if lost else "")
         for folder, side, lost in zip(folders, picked, alone, strict=True)
     ]
-    return compare_table(lines, *shown)
+    return compare_table(lines, shown[0], shown[1], board)
 
 
 def _open(folder: Path) -> Run | EvalFolder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +66,7 @@ class Run:
     folder: Path | None = None
     """Where it was read from."""
     made_from: str = ""
-    """Fingerprint of experiment, stages, claims and version."""
+    """Fingerprint of experiment, stages, claims and code."""
     own_records: pd.DataFrame | None = field(default=None, repr=False)
     """Per-item records where they are in memory already; :meth:`records` reads them from ``folder`` otherwise."""
 
@@ -186,16 +186,18 @@ class Run:
         left, right = self.pick(a, precision_a), self.pick(b, precision_b)
         lines = comparing.differences(self.records(), left, right)
         return pd.DataFrame(
-            [{**line.to_dict(), **self._on_board(left, right, line.split, line.task)} for line in lines]
+            [{**line.to_dict(), **asdict(self.on_board(left, right, line.split, line.task))} for line in lines]
         )
 
-    def _on_board(self, a: comparing.Picked, b: comparing.Picked, split: str, task: str) -> dict[str, Any]:
+    def on_board(self, a: comparing.Picked, b: comparing.Picked, split: str, task: str) -> comparing.OnBoard:
         """The board's p and word of two whole arms; the word only where it asks the same way round."""
-        found = None
-        if (a.name, b.name) == (str(a.arm), str(b.arm)):
-            found = meeting(self.board.contrasts, (a.arm, a.precision), (b.arm, b.precision), split, task)
-        forward = found is not None and (found.a, found.precision) == (a.arm, a.precision)
-        return {"p_holm": found and found.p_holm, "verdict": found.verdict if found and forward else None}
+        if (a.name, b.name) != (str(a.arm), str(b.arm)):
+            return comparing.OnBoard()
+        found = meeting(self.board.contrasts, (a.arm, a.precision), (b.arm, b.precision), split, task)
+        if found is None:
+            return comparing.OnBoard()
+        forward = (found.a, found.precision) == (a.arm, a.precision)
+        return comparing.OnBoard(found.p_holm, found.verdict if forward else None)
 
     def figure(self, name: str, columns: int = 3) -> Figure:
         """A figure of the page by name, as a matplotlib figure with at most ``columns`` panels side by side.

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ecr_bench.arm import Arm
@@ -37,6 +37,7 @@ from ecr_bench.run import Run
 from ecr_bench.table import Table, to_html
 
 FILE = "report.html"
+TEMPLATES = Path(__file__).resolve().parent / "templates"
 MOST_LINES = 300
 """Lines of a plain table and of the list of commands; board.json and cells.json hold them all."""
 SHOWN = 50
@@ -55,7 +56,7 @@ def write_page(run: Run, folder: Path) -> Path:
 def render_page(run: Run) -> str:
     """The page as text; training curves are read from ``tensorboard/`` in the run's folder."""
     environment = Environment(
-        loader=PackageLoader("ecr_bench.report", "templates"),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -21,7 +21,7 @@ from ecr_bench.formats import (
 )
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
-from ecr_bench.results.compare import Difference
+from ecr_bench.results.compare import Difference, OnBoard
 from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, SAME, SCALE, UPPER, ordered_means
 from ecr_bench.results.schema import Board, Contrast, LanguageRow, Row
 from ecr_bench.results.words import amount, arms, correction, covered, with_unit
@@ -330,13 +330,14 @@ def claims_table(report: ClaimsReport) -> Table:
     return Table.of("Claims", columns, lines, caption, words=3)
 
 
-def compare_table(lines: Sequence[Difference], a: str, b: str) -> Table:
-    """``ecr-bench compare``: one line per split and task; ``a`` and ``b``: what was compared, in words."""
+def compare_table(lines: Sequence[Difference], a: str, b: str, board: Sequence[OnBoard] = ()) -> Table:
+    """``ecr-bench compare``: one line per split and task; ``a`` and ``b``: what was compared, in words; ``board``: what
+    the board of their run says of them, line by line, where they are of one."""
     caption = (
         f"a: {a}; b: {b}; accuracy in %, differences in points, "
         "not corrected for the number of tests; McNemar ignores clusters and seeds; MDD: minimum detectable difference"
     )
-    shown = (
+    shown: list[tuple[str, ...]] = [
         (
             line.split,
             line.task,
@@ -348,6 +349,16 @@ def compare_table(lines: Sequence[Difference], a: str, b: str) -> Table:
             percent(line.found.mdd),
         )
         for line in lines
-    )
-    columns = ("split", "task", "a", "b", "a - b (95 %)", "p", "McNemar", "MDD")
+    ]
+    columns: tuple[str, ...] = ("split", "task", "a", "b", "a - b (95 %)", "p", "McNemar", "MDD")
+    if any(said.p_holm is not None for said in board):
+        columns = (*columns, "board")
+        caption += "; board: its p, corrected over the tests of one question"
+        shown = [
+            (*cells, DASH if said.p_holm is None else p_value(said.p_holm))
+            for cells, said in zip(shown, board, strict=True)
+        ]
+        told = zip(lines, board, strict=True)
+        words = [f"{line.split} {line.task} {said.verdict}" for line, said in told if said.verdict]
+        caption += f"; its words: {'; '.join(words)}" if words else ""
     return Table.of("Paired difference", columns, shown, caption, words=2)

@@ -10,7 +10,7 @@ import pandas as pd
 from ecr_bench.arm import Arm
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.results.arms import SPLITS, ordered_precisions
-from ecr_bench.results.schema import Diverged
+from ecr_bench.results.schema import Diverged, Word
 from ecr_bench.statistics.paired import Comparison, compare_units
 from ecr_bench.statistics.panel import Panel, build_panel
 
@@ -50,6 +50,16 @@ class Difference:
             "split": self.split, "task": self.task, "a": self.mean_a, "b": self.mean_b, "difference": found.value,
             "low": found.low, "high": found.high, "p": found.p, "mcnemar_p": found.mcnemar_p, "mdd": found.mdd,
         }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OnBoard:
+    """What the board of a run says of two arms; None where they do not meet there."""
+
+    p_holm: float | None = None
+    """Corrected for the tests of its question."""
+    verdict: Word | None = None
+    """None also where the board asks the other way round."""
 
 
 def pick(

@@ -58,7 +58,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     arms: list[dict[str, Any]]
     """``Arm.to_json`` of every arm."""
     made_from: str
-    """Fingerprint of experiment, stages, claims and version; empty where unknown."""
+    """Fingerprint of experiment, stages, claims and code; empty where unknown."""
     files: dict[str, str]
     """File -> SHA-256 of its bytes."""
     seal: str

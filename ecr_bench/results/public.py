@@ -14,10 +14,10 @@ from rich.markup import escape
 from ecr_bench.ecr.cue import cue_for
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.public_families import FAMILIES
-from ecr_bench.evaluation.records import SCHEMA, write_records
+from ecr_bench.evaluation.records import SCHEMA
 from ecr_bench.formats import percent
-from ecr_bench.io import read_json, write_json
-from ecr_bench.results.eval_folder import RECORDS, SUMMARY
+from ecr_bench.io import read_json
+from ecr_bench.results.eval_folder import RECORDS, SUMMARY, write_evaluation
 from ecr_bench.runner.public import Evaluation, Prepared, Scored, prepare, provenance_of, score
 from ecr_bench.statistics.paired import accuracy
 from ecr_bench.statistics.panel import build_panel
@@ -48,11 +48,10 @@ def run_evaluation(asked: Evaluation, out: Path | None, console: Console) -> lis
     records = pd.DataFrame([record for task in scored for record in task.records], columns=SCHEMA.names)
     failed = {task.name: task.failure for task in scored if task.failure}
     results = summary(records, {_family(task) for task in scored if task.failure})
-    write_records(folder / RECORDS, records)
     tasks = {task.name: _told(task, prepared) for task in scored}
     as_stock = all(told["as_stock"] for told in tasks.values())
     told = {**provenance_of(prepared), "as_stock": as_stock, "tasks": tasks, "results": results}
-    write_json(folder / SUMMARY, told)
+    write_evaluation(folder, records, told)
     print_results(results, prepared, console)
     print_left_out(scored, prepared, console)
     console.print(f"Written to [bold]{escape(str(folder))}[/]: {RECORDS}, {SUMMARY}", highlight=False, soft_wrap=True)

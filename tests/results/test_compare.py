@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ecr_bench.cli import main
 from ecr_bench.errors import UserError
-from ecr_bench.formats import interval, points
+from ecr_bench.evaluation.records import write_records
+from ecr_bench.formats import DASH, interval, p_value, points
 from ecr_bench.publish import compare_references
+from ecr_bench.results.eval_folder import EvalFolder, write_evaluation
+from ecr_bench.results.files import DamagedError
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import build_panel
 from ecr_bench.table import Table
-from tests.helpers.world import Made, finished, make
+from tests.helpers.world import Made, board_of, finished, make
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +43,27 @@ def test_arms_of_one_run_give_the_boards_numbers(runs: tuple[Path, Made]) -> Non
     shown = line(table, "unseen", "fine")
     assert shown[4] == f"{points(found.value)} ({interval((found.low, found.high))})" and len(table.sections[0]) == 10
     assert "ecr-1x in fp32, 3 seeds" in table.caption and "finetune-3x in nf4, 3 seeds" in table.caption
+
+
+@pytest.mark.parametrize("b", ["finetune-3x", "finetune-1x:nf4", "shuffled-1x", "codes-only-1x"])
+def test_the_boards_p_and_word_stand_beside(runs: tuple[Path, Made], b: str) -> None:
+    """Where the two meet there; the word only the way round that the board asks."""
+    folder, made = runs
+    a = "ecr-1x" + (":nf4" if b.endswith("nf4") else "")
+    forward, back = (compare_references(f"{folder}/one:{x}", f"{folder}/one:{y}") for x, y in ((a, b), (b, a)))
+    name, _, precision = b.partition(":")
+    for c in board_of(made).contrasts:
+        if (str(c.a), str(c.b), c.precision, c.precision_b) == ("ecr-1x", name, *[precision or "fp32"] * 2):
+            assert line(forward, c.split, c.task)[-1] == line(back, c.split, c.task)[-1] == p_value(c.p_holm)
+            said = f"{c.split} {c.task} {c.verdict}"
+            assert said in forward.caption and said not in back.caption
+    assert line(forward, "unseen", "slot")[-1] == DASH and forward.columns[-1] == "board"
+
+
+def test_nothing_of_a_board_where_the_two_do_not_meet(runs: tuple[Path, Made]) -> None:
+    folder, _ = runs
+    for a, b in (("one:ecr-1x", "two:ecr-1x"), ("one:ecr-1x-0", "one:finetune-3x"), ("one:shuffled-1x", "one:finetune-3x")):
+        assert "board" not in compare_references(f"{folder}/{a}", f"{folder}/{b}").columns
 
 
 def test_cells_and_precisions_of_one_arm(runs: tuple[Path, Made]) -> None:
@@ -86,3 +111,45 @@ def test_it_fits_80_columns(
     main(["compare", "one:ecr-1x", "one:finetune-3x"])
     shown = capsys.readouterr().out.splitlines()
     assert max(map(len, shown)) <= 80 and sum("±" not in x and x.strip().startswith("unseen") for x in shown) == 5
+
+
+# --- folders of `ecr-bench eval` ------------------------------------------------------------------
+
+
+def evaluated(folder: Path) -> Path:
+    made = make({"ecr-1x": 0.5}, seeds=1, precisions=("fp32",), items=5)
+    write_evaluation(folder, made.records, {"tasks": {}, "results": [{"accuracy": 0.5}]})
+    return folder
+
+
+def flip(folder: Path) -> None:
+    made = make({"ecr-1x": 0.9}, seeds=1, precisions=("fp32",), items=5)
+    write_records(folder / "records.parquet", made.records)
+
+
+def edit(folder: Path) -> None:
+    path = folder / "eval.json"
+    path.write_text(path.read_text().replace("0.5", "0.9"))
+
+
+def forget_hashes(folder: Path) -> None:
+    (folder / "eval.json").write_text('{"tasks": {}}')
+
+
+@pytest.mark.parametrize(
+    ("tamper", "words", "code"),
+    [
+        (flip, r"records\.parquet: was changed", 3),
+        (edit, r"eval\.json: was changed", 3),
+        (lambda folder: (folder / "records.parquet").unlink(), r"records\.parquet: missing", 3),
+        (forget_hashes, "written by an older version", 2),
+    ],
+)
+def test_a_changed_evaluation_is_not_compared(tamper: Any, words: str, code: int, tmp_path: Path) -> None:
+    one, two = evaluated(tmp_path / "one"), evaluated(tmp_path / "two")
+    assert EvalFolder(one).pick("").arm == EvalFolder(two).arm
+    compare_references(str(one), str(two))
+    tamper(two)
+    with pytest.raises(UserError, match=words) as caught:
+        compare_references(str(one), str(two))
+    assert caught.value.exit_code == code and isinstance(caught.value, DamagedError) == (code == 3)
