@@ -1,4 +1,4 @@
-"""The distillation loss at a vocabulary of 128k: chunked (``methods.chunked``) against all logits at once.
+"""The distillation loss at a vocabulary of 128k: chunked (``fast.chunked``) against all logits at once.
 
 Scaled to fit two cores: 512 positions for time, 1,024 for memory (eager memory grows with positions, ours does
 not), hidden size 256. Both sides get forward KL from a full teacher plus cross-entropy, and gradients of hidden
@@ -17,8 +17,8 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.harness import Options, Result, compared, interleaved, memory_of, milliseconds, ratios
 from benchmarks.losses import HIDDEN, Task, peak
+from ecr_bench.fast.chunked import ELEMENTS, chunked_loss
 from ecr_bench.methods.base import plain_loss
-from ecr_bench.methods.chunked import ELEMENTS, chunked_loss
 from ecr_bench.methods.distill import Distill
 from ecr_bench.methods.losses import distillation_losses
 

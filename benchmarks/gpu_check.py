@@ -24,7 +24,7 @@ from ecr_bench.config import FinetuneConfig
 from ecr_bench.data.encode import Example
 from ecr_bench.data.module import IGNORED, collate
 from ecr_bench.ecr.control_tokens import ControlTokens
-from ecr_bench.evaluation.scorer import loglikelihoods
+from ecr_bench.fast.scorer import loglikelihoods
 from ecr_bench.io import write_json, write_text
 from ecr_bench.memory import peak_memory, reset_peak_memory
 from ecr_bench.methods.distill import Distill

@@ -19,9 +19,9 @@ from ecr_bench.config import AnchorsConfig
 from ecr_bench.data.module import plan_batches
 from ecr_bench.ecr.anchors import Anchors
 from ecr_bench.ecr.kmeans import kmeans
-from ecr_bench.evaluation.scorer import loglikelihoods
+from ecr_bench.fast.chunked import chunked_loss
+from ecr_bench.fast.scorer import loglikelihoods
 from ecr_bench.methods.base import plain_loss
-from ecr_bench.methods.chunked import chunked_loss
 
 TIMES = 10
 

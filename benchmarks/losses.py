@@ -1,4 +1,4 @@
-"""Cross-entropy of a linear head, its value and gradients: ours (``methods.chunked``) against what libraries offer.
+"""Cross-entropy of a linear head, its value and gradients: ours (``fast.chunked``) against what libraries offer.
 
 512 positions, hidden size 256, as in ``distillation``. Peers: all logits at once; torch's own chunked
 ``linear_cross_entropy`` (torch 2.13 and later, its automatic chunks). Liger's and cut-cross-entropy's fused
@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional
 
 from benchmarks.harness import Options, Result, compared, interleaved, memory_of, milliseconds, ratios
+from ecr_bench.fast.chunked import chunked_loss
 from ecr_bench.methods.base import plain_loss
-from ecr_bench.methods.chunked import chunked_loss
 
 HIDDEN = 256
 PEERS = {"eager": "all logits at once (torch)", "torch": "torch linear_cross_entropy, chunked"}

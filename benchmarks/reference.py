@@ -15,7 +15,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-from ecr_bench.evaluation.packing import Request
+from ecr_bench.fast.packing import Request
 
 Score = Sequence[tuple[float, bool]]
 FLOOR = 1e-4

@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrai
 
 from benchmarks.harness import Options, Result, compared, interleaved, milliseconds, now, ratios
 from benchmarks.reference import Distance, exact, shortfall
-from ecr_bench.evaluation.scorer import Request, loglikelihoods
+from ecr_bench.fast.scorer import Request, loglikelihoods
 
 OPTIONS, CONTEXT, OPTION = 4, (24, 72), (2, 5)
 WINDOW = 128

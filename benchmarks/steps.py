@@ -1,6 +1,6 @@
 """A step of ECR against a step of plain fine-tuning, and a step that distils from a cache against a plain one.
 
-The first may cost what its control tokens add, (T + m) / T with T the positions that are computed (no padding); its
+The first may cost what its control tokens add, (T + m) / T with T the real positions of a row; its
 ratio is given as a multiple of that. Rows as in ``loop``; 10M body, 16k vocabulary, m = 4 control tokens, loss on the
 last 4 tokens of a row.
 """

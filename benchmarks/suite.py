@@ -18,8 +18,8 @@ from ecr_bench.memory import keep_freed_memory
 from ecr_bench.quiet import quiet_libraries
 
 NAMES = (
-    "scoring", "public", "conditioner", "loop", "steps", "losses", "distillation", "compiled", "threads", "anchors",
-    "seeds", "page", "growth",
+    "scoring", "public", "conditioner", "loop", "steps", "losses", "distillation", "compiled", "pieces", "threads",
+    "anchors", "seeds", "page", "growth",
 )  # fmt: skip
 
 

@@ -17,8 +17,8 @@ from tests.helpers.outside import ROOT
 
 PACKAGE = ROOT / "ecr_bench"
 ORDER = [
-    "corpora", "teachers", "items", "ecr", "data", "methods", "precision", "evaluation", "metrics", "stages", "runner",
-    "statistics", "results", "run", "verify", "report", "publish", "bundle", "cli",
+    "corpora", "teachers", "items", "ecr", "data", "fast", "methods", "precision", "evaluation", "metrics", "stages",
+    "runner", "statistics", "results", "run", "verify", "report", "publish", "timing", "bundle", "cli",
 ]  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -133,16 +133,29 @@ def test_tests_lie_in_the_folders_of_what_they_test():
     assert folders <= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 
 
-def test_sizes_are_in_a_ratio_of_three():
+def parameters(experiment: str, size: str) -> int:
+    exp = load(experiment)
+
     class Tokenizer:
         bos_token_id, eos_token_id, pad_token_id = 0, 1, 2
 
         def __len__(self):
-            return load("quick").tokenizer.vocab_size
+            return exp.tokenizer.vocab_size
 
-    sizes = load("quick").sizes
-    small, large = (count_parameters(create_model(sizes[name], Tokenizer(), 0)) for name in ("1x", "3x"))
-    assert large / small == pytest.approx(3, rel=0.05)
+    return count_parameters(create_model(exp.sizes[size], Tokenizer(), 0))
+
+
+def test_sizes_are_in_a_ratio_of_three():
+    assert parameters("quick", "3x") / parameters("quick", "1x") == pytest.approx(3, rel=0.05)
+
+
+def test_the_matched_size_stores_as_many_numbers_as_ecr():
+    """Model, rows of the control tokens, projection (idf, table and basis, as ``TokenTable`` counts them), anchors."""
+    exp = load("long")
+    vocabulary, rank, k, dim = exp.tokenizer.vocab_size, exp.projection.options["rank"], exp.anchors.k, 512
+    beside = vocabulary + vocabulary * rank + rank * dim + k * dim
+    stored = parameters("long", "1x") + (k + 1) * exp.sizes["1x"].hidden_size + beside
+    assert parameters("long", "matched") == pytest.approx(stored, rel=0.01)
 
 
 def commands() -> list[str]:

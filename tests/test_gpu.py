@@ -13,7 +13,7 @@ from ecr_bench.data.module import ExamplesDataModule, Mixture
 from ecr_bench.data.tokenizer import own_tokenizer
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.projection import fit_projection, load_projection
-from ecr_bench.evaluation.scorer import Request, loglikelihoods
+from ecr_bench.fast.scorer import Request, loglikelihoods
 from ecr_bench.methods.models import fit_to_machine
 from ecr_bench.methods.module import CausalLMModule
 from ecr_bench.methods.pretrained import load_pretrained

@@ -64,6 +64,8 @@ def _check_deployable(row: CellCosts, source: Path) -> None:
         raise UserError(f"cell {cell} asks its teacher at test time and cannot run alone; export an ecr cell")
     if (source / "probe.json").is_file():
         raise UserError(f"cell {cell} is a probe without a language model; export an ecr or finetune cell")
+    if (source / "fusion").is_dir():
+        raise UserError(f"cell {cell} is scored together with a probe, which no bundle holds: export one without")
     if has_adapter(source):
         raise UserError(
             f"cell {cell} keeps adapters beside a quantised base, which AutoModelForCausalLM would leave out; "

@@ -162,17 +162,18 @@ class LanguageCodes(_Formula):
 
     def __init__(self, count: int, k: int, **options: Any):
         super().__init__(count, k, **options)
-        # one group of codes for each language and one for a language that is not in the list
-        if (groups := len(options["languages"]) + 1) * count > k:
+        # one code for each language and one for a language that is not in the list, at every position
+        self.groups = len(options["languages"]) + 1
+        if self.groups > k:
             raise UserError(
-                f"anchors.k: {k} codes cannot tell {groups - 1} languages apart with {count} control tokens each; "
-                f"the language control needs at least {groups * count}"
+                f"anchors.k: {k} codes cannot tell {self.groups - 1} languages apart; the language control needs at "
+                f"least {self.groups}"
             )
 
     def one(self, cue: str, lang: str) -> list[int]:
         languages = self.options["languages"]
         index = languages.index(lang) if lang in languages else len(languages)
-        return [(index * self.count + position) % self.k for position in range(self.count)]
+        return [(index + position * self.groups) % self.k for position in range(self.count)]
 
 
 class ShuffledCodes:

@@ -35,7 +35,7 @@ from ecr_bench.ecr.cue import prompt_for
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.generation import generate
 from ecr_bench.evaluation.loading import Whole, safe_options
-from ecr_bench.evaluation.scorer import Request, loglikelihoods
+from ecr_bench.fast.scorer import Request, loglikelihoods
 from ecr_bench.types import Prompt
 
 DocKey = tuple[str, int]
@@ -63,7 +63,7 @@ class EcrLM(HFLM):
         Args:
             pretrained: path or id, or a loaded model (then give ``tokenizer`` as well).
             conditioner: a conditioner or its folder. None: ``<pretrained>/conditioner`` if it exists.
-            fast: score with ``evaluation.scorer``; False uses lm-eval's own loop. Ignored with a conditioner.
+            fast: score with ``fast.scorer``; False uses lm-eval's own loop. Ignored with a conditioner.
             batch_tokens: padded tokens per forward of the fast scorer; ``batch_size`` has no effect on it.
             kwargs: everything HFLM takes.
 

@@ -22,6 +22,7 @@ from ecr_bench.divergence import DivergedError
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.probe import ProbeLM
+from ecr_bench.fast.templates import compiled_once
 from ecr_bench.items.lmeval import task_specs
 from ecr_bench.yaml_files import shipped
 
@@ -44,15 +45,14 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 @contextlib.contextmanager
 def quiet(verbose: bool = False) -> Iterator[None]:
     """Inside, lm-eval collects no environment (subprocesses; our provenance records more), compiles each
-    prompt template once instead of once per document and field (half of the time of scoring
-    small models), and, unless ``verbose``, prints nothing below an error.
+    prompt template once (``fast.templates``), and, unless ``verbose``, prints nothing below an error.
     """
     log = logging.getLogger("lm_eval")
     level = log.level
     with contextlib.ExitStack() as stack:
         for name in ("add_env_info", "get_git_commit_hash"):
             stack.enter_context(replaced(lm_eval.evaluator, name, lambda *_: None))
-        compiled = functools.lru_cache(maxsize=1024)(lm_eval.utils.env.from_string)
+        compiled = compiled_once(lm_eval.utils.env.from_string)
         stack.enter_context(replaced(lm_eval.utils.env, "from_string", compiled))
         if not verbose:
             log.setLevel(logging.ERROR)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ecr_bench.data.tokenizer import load_tokenizer
+from ecr_bench.evaluation.fusion import FusedLM
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.probe import ProbeLM
 from ecr_bench.methods.probe import Probe
@@ -28,7 +30,13 @@ def open_scorer(folder: Path, precision: str, device: str, batch_tokens: int) ->
         probe = Probe.load(folder, tokenizer)
         return Scorer(ProbeLM(probe), probe.bytes)
     model = load_adapted(folder, device) if has_adapter(folder) else PRECISIONS.get(precision)(folder, device)
-    lm = EcrLM(model, tokenizer=tokenizer, conditioner=folder / "conditioner", batch_tokens=batch_tokens)
+    given: dict[str, Any] = {
+        "tokenizer": tokenizer,
+        "conditioner": folder / "conditioner",
+        "batch_tokens": batch_tokens,
+    }
+    fusion = folder / "fusion"
+    lm = FusedLM(model, fusion=fusion, **given) if fusion.is_dir() else EcrLM(model, **given)
     return Scorer(lm, describe(model)["bytes"])
 
 

@@ -3,41 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from ecr_bench.data.module import IGNORED
-from ecr_bench.methods.chunked import Terms, chunked_loss
-from ecr_bench.methods.logits import AfterHead, after_head
+from ecr_bench.fast.labelled import labelled
 from ecr_bench.methods.optimisers import create_optimiser
-from ecr_bench.methods.unpadded import first_places, goes_unpadded, kept_states, needed_lengths, padded_states
 from ecr_bench.sections import OptimiserConfig
-
-
-def hidden_states(model: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tensor:
-    """Last hidden states (B, T, d) of the model without its head, for right-padded ids (B, T)."""
-    return _in_parts(model, partial(padded_states, model), input_ids)
-
-
-def _in_parts(model: PreTrainedModel, states: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.Tensor:
-    """``states`` of tensors (B, ...), joined.
-
-    With ``model.parts`` (``methods.models.fit_to_machine``) above 1, the rows go through in so many parts in
-    training, each computed again in the backward pass: memory for one part, and gradients of the whole batch,
-    whatever loss follows. (Averaging the losses of parts, the usual way, is exact only where each weighs the same.)
-    """
-    parts = int(getattr(model, "parts", 1))
-    if parts == 1 or not torch.is_grad_enabled():
-        return states(*rows)
-    chunks = zip(*(tensor.tensor_split(min(parts, len(tensor))) for tensor in rows), strict=True)
-    return torch.cat([checkpoint(states, *chunk, use_reentrant=False) for chunk in chunks])
 
 
 def cross_entropy(
@@ -87,80 +62,6 @@ def row_weights(labels: torch.Tensor) -> torch.Tensor:
     counts = wanted.sum(1, keepdim=True)
     rows = (counts > 0).sum()
     return (1.0 / (counts.clamp(min=1) * rows)).expand_as(wanted)[wanted]
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """What a model says at the N labelled positions of a batch, row by row.
-
-    Attributes:
-        states: hidden states (N, d), or, for a model that only knows its logits itself, logits (N, V).
-        labels: (N,) int64.
-        head: turns states into the output of the last layer.
-        after: turns that into logits.
-    """
-
-    states: torch.Tensor
-    labels: torch.Tensor
-    head: torch.nn.Module
-    after: AfterHead
-
-    def logits(self, at: slice = slice(None)) -> torch.Tensor:
-        """Logits (n, V) float32 of a slice of the positions."""
-        return self.after(self.head(self.states[at]).float())
-
-    def loss(self, terms: Terms) -> tuple[torch.Tensor, torch.Tensor]:
-        """``chunked_loss`` of ``terms`` of the logits."""
-        return chunked_loss(self.head, self.states, lambda output, at: terms(self.after(output), at))
-
-
-def labelled(model: PreTrainedModel, batch: dict[str, torch.Tensor], states: torch.Tensor | None = None) -> Labelled:
-    """The model's logits at the labelled positions, not computed yet where that can wait.
-
-    The output layer runs on the states that count, if that gives the model's own logits (``methods.logits``); else
-    the model's own forward runs on the whole batch. ``states``: hidden states (B, T, d) where the caller has them.
-    """
-    after = after_head(model)
-    if after is not None:
-        return Labelled(*labelled_states(model, batch, states), output_head(model), after)
-    labels = batch["labels"]
-    own = _in_parts(model, partial(_own_logits, model), batch["input_ids"], labels)
-    return Labelled(own, labels[labels != IGNORED], torch.nn.Identity(), AfterHead())
-
-
-def _own_logits(model: PreTrainedModel, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    logits: torch.Tensor = model(input_ids=input_ids, use_cache=False).logits
-    return logits[labels != IGNORED]
-
-
-def labelled_logits(
-    model: PreTrainedModel, batch: dict[str, torch.Tensor], states: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (N, V) float32 and labels (N,) of the N labelled positions, row by row; ``states`` as in ``labelled``."""
-    found = labelled(model, batch, states)
-    return found.logits(), found.labels
-
-
-def labelled_states(
-    model: PreTrainedModel, batch: dict[str, torch.Tensor], states: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden states (N, d) and labels (N,) of the N labelled positions, row by row; ``states`` as in ``labelled``."""
-    labels = batch["labels"]
-    wanted = labels != IGNORED
-    if states is not None:
-        return states[wanted], labels[wanted]
-    lengths = needed_lengths(labels)
-    kept = first_places(lengths, labels.shape[1])
-    unpadded = goes_unpadded(model, batch["input_ids"], lengths)
-    found = _in_parts(model, partial(kept_states, model, unpadded=unpadded), batch["input_ids"], lengths)
-    return found[wanted[kept]], labels[wanted]
-
-
-def output_head(model: PreTrainedModel) -> torch.nn.Module:
-    """The model's last layer; what the model makes of its output is ``methods.logits.after_head``."""
-    head = model.get_output_embeddings()
-    assert head is not None
-    return head
 
 
 def learning_rate(step: int, steps: int, warmup: float) -> float:

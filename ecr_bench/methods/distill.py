@@ -82,7 +82,8 @@ class Distill(Modifier):
     def loss(self, module: ArmModule, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         import torch
 
-        from ecr_bench.methods.base import labelled, position_weights, token_losses
+        from ecr_bench.fast.labelled import labelled
+        from ecr_bench.methods.base import position_weights, token_losses
         from ecr_bench.methods.losses import distillation_losses
 
         ours = labelled(module.model, batch)
@@ -106,7 +107,7 @@ class Distill(Modifier):
         import torch
 
         from ecr_bench.data.module import collate
-        from ecr_bench.methods.base import labelled
+        from ecr_bench.fast.labelled import labelled
         from ecr_bench.methods.losses import Sparse
 
         if self.options.cache_top_k is not None:

@@ -51,7 +51,7 @@ class EmbeddingDistillation(Finetune):
             module.embedding_loss = EmbeddingLoss.of(training, width, self.options.centre)
 
     def loss(self, module: ArmModule, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        from ecr_bench.methods.base import hidden_states, labelled_logits
+        from ecr_bench.fast.labelled import hidden_states, labelled_logits
 
         auxiliary = getattr(module, "embedding_loss", None)
         if auxiliary is None:

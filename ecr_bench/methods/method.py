@@ -72,6 +72,8 @@ class Training:
     """The ``sections`` asked for."""
     folders: Mapping[str, Path]
     """Folders of the stages this one builds on, by role."""
+    held_out: Sequence[Item] = ()
+    """Validation items, for what is chosen after training; never trained on."""
     pretraining: bool = False
     """Whether a base model is trained: ``items`` is empty and all ``texts`` are whole."""
 
@@ -134,6 +136,13 @@ class Part:
     def adapter_parameters(self, module: ArmModule) -> int:
         """Numbers trained and stored in addition to the base model's."""
         return 0
+
+    def beside(self, module: ArmModule) -> tuple[int, int]:
+        """Numbers and bytes stored beside the model for this part, control tokens left out. Called last."""
+        return 0, 0
+
+    def save_beside(self, module: ArmModule, folder: Path) -> None:
+        """Called when training has ended and the model is saved in ``folder``: fit and write what lies beside it."""
 
     def save_model(self, module: ArmModule, folder: Path) -> None:
         """Write the trained model so that ``folder`` can be scored."""

@@ -89,3 +89,11 @@ class ArmModule(CausalLMModule):
     def save_model(self, folder: Path) -> None:
         """Write the trained model so that ``folder`` can be scored."""
         self.recipe.owner("save_model").save_model(self, folder)
+        for part in self.recipe.parts:
+            part.save_beside(self, folder)
+
+    @property
+    def beside(self) -> tuple[int, int]:
+        """Numbers and bytes that its parts store beside model and conditioner, after ``save_model``."""
+        found = [part.beside(self) for part in self.recipe.parts]
+        return sum(numbers for numbers, _ in found), sum(size for _, size in found)

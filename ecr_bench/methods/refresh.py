@@ -55,6 +55,8 @@ class Refresh(Modifier):
         self.token_ids, self.targets = load_targets(training.folders["anchors"] / "targets.safetensors")
 
     def before_step(self, module: ArmModule, step: int) -> None:
+        if module.conditioner.source is None:
+            return  # no control tokens, so no code to compute again
         steps, times = module.optimiser.steps, self.options.times
         if step in {round(steps * i / (times + 1)) for i in range(1, times + 1)}:
             self.refresh(module)

@@ -37,9 +37,10 @@ MODIFIERS = Registry(
         "refresh": "ecr_bench.methods.refresh:Refresh",
         "distill": "ecr_bench.methods.distill:Distill",
         "lora": "ecr_bench.methods.lora:Lora",
+        "fusion": "ecr_bench.methods.fusion:Fusion",
     },
 )
-"""In the order in which they are applied: what changes rows, then the loss, then the weights."""
+"""In the order in which they are applied: what changes rows, then the loss, then the weights, then the answer."""
 
 
 def role_of(method: str) -> Role:

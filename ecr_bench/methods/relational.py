@@ -37,7 +37,7 @@ class Relational(Finetune):
         module.relation = self.relation  # registered here, its head is trained with the model
 
     def loss(self, module: ArmModule, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        from ecr_bench.methods.base import hidden_states, labelled_logits
+        from ecr_bench.fast.labelled import hidden_states, labelled_logits
 
         states = hidden_states(module.model, batch["input_ids"])
         plain = module.cross_entropy(batch, labelled_logits(module.model, batch, states))

@@ -27,8 +27,8 @@ from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.divergence import check_finite
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
+from ecr_bench.fast.labelled import labelled_logits
 from ecr_bench.io import atomic_path, fingerprint, read_json, write_json
-from ecr_bench.methods.base import labelled_logits
 from ecr_bench.methods.distill import Distill
 from ecr_bench.methods.losses import Sparse, thin
 from ecr_bench.methods.weights import weights_fingerprint

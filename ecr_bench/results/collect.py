@@ -114,7 +114,7 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
         f"Corpus {card['name']}: {card['rows']} rows; duplicates dropped within splits "
         f"{card['duplicates_dropped']}, across splits {card['cross_split_duplicates_dropped']}."
     )
-    notes += [*_translation_notes(plan, store, card), _dropout_note(plan), *_cut_note(plan, store), *_memory_note(plan, store)]
+    notes += [*_translation_notes(plan, store, card), _dropout_note(plan), *_begin_note(plan), *_cut_note(plan, store), *_memory_note(plan, store)]
     return notes
 
 
@@ -163,6 +163,23 @@ def _translation_notes(plan: Plan, store: Store, card: dict[str, Any]) -> list[s
     if not found and not card["aligned"]:
         found = [f"Corpus {card['name']}: {UNALIGNED}; no arm asks a teacher, so none were looked for."]
     return found
+
+
+def _begin_note(plan: Plan) -> list[str]:
+    """Which arms have had their control tokens since pre-training; nothing where none has."""
+    begins = {}
+    for cell in plan.cells:
+        settings = plan.stages[cell.train].settings
+        if isinstance(settings, TrainSettings) and settings.control_tokens.count:
+            begins[cell.arm] = settings.control_tokens.begin
+    early = [str(arm) for arm, begin in begins.items() if begin == "pretraining"]
+    if not early:
+        return []
+    which = "in every arm that has them" if len(early) == len(begins) else "in " + ", ".join(early)
+    return [
+        f"Control tokens stand in front of texts from the first step of pre-training on {which}; the loss falls on the "
+        "text, and plain models read the same texts in the same order."
+    ]
 
 
 def _dropout_note(plan: Plan) -> str:

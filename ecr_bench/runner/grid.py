@@ -173,7 +173,9 @@ class Grid:
 
     def _anchors_of(self, recipe: Recipe, size: str, seed: int) -> dict[str, str]:
         """The stage of the anchors by its role, for a recipe that reads them."""
-        if not recipe.uses_anchors or (recipe.uses_control_tokens and not self.experiment.control_tokens.count):
+        method, count = recipe.method, self.experiment.control_tokens.count
+        by_method = method.uses_anchors and (count > 0 or not method.uses_control_tokens)
+        if not by_method and not any(part.uses_anchors for part in recipe.modifiers):
             return {}
         return {"anchors": self._anchors(recipe, size, seed)}
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +71,6 @@ class Snapshots(Callback):
             save_file(self.taken, folder / "snapshots.safetensors")
 
 
-@contextlib.contextmanager
-def _unfilled_memory() -> Iterator[None]:
-    """Deterministic algorithms would else write NaN into each new block of memory: one more pass over all of it."""
-    settings: Any = torch.utils.deterministic
-    before = settings.fill_uninitialized_memory
-    settings.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        settings.fill_uninitialized_memory = before
-
-
 def fit(
     module: CausalLMModule,
     data: ExamplesDataModule,
@@ -119,8 +106,7 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        with _unfilled_memory():
-            trainer.fit(module, datamodule=data)
+        trainer.fit(module, datamodule=data)
     module.to("cpu")
     losses, norms = torch.stack(track.losses).cpu(), torch.stack(track.norms).cpu()
     save_file({"loss": losses.float(), "grad_norm": norms.float()}, folder / "trace.safetensors")

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ecr_bench import fast
+from ecr_bench.fast.switch import VARIABLE, plain
 from ecr_bench.hub import COMMIT
 from ecr_bench.io import fingerprint
 from ecr_bench.outside import identity_json
@@ -42,6 +44,8 @@ class Identity:
     """Distribution -> version."""
     device: str | None
     """``cpu`` or ``cuda``; None for a stage that imports nothing that could use a GPU."""
+    plain: bool
+    """Whether it goes the plain way where it could be faster (``fast.switch``): its numbers differ in rounding."""
 
     @cached_property
     def key(self) -> str:
@@ -72,6 +76,8 @@ class Identity:
         ]
         if self.device != other.device:
             found.append(f"device ({self.device}, now {other.device})")
+        if self.plain != other.plain:
+            found.append(f"{VARIABLE} ({int(self.plain)}, now {int(other.plain)})")
         return found
 
 
@@ -89,7 +95,8 @@ def identity_of(work: type[Work[Any, Any, Any]], settings: Section, inputs: Mapp
         from ecr_bench.device import device as device_class
 
         device = device_class()
-    return Identity(work.kind, identity_json(settings), dict(inputs), files, dict(code.packages), device)
+    slow = plain() and any(module.startswith(f"{fast.__name__}.") for module in code.files)
+    return Identity(work.kind, identity_json(settings), dict(inputs), files, dict(code.packages), device, slow)
 
 
 def _texts(value: Any) -> Iterator[str]:

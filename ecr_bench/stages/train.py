@@ -153,12 +153,13 @@ def _train(settings: TrainSettings, inputs: TrainInputs, given: Ingredients, fol
     whole = finetune.texts == "whole"
     items, texts = training_rows(given.tokenizer, inputs.corpus, inputs.items, finetune.items, seed, whole)
     module = recipe.module(model, finetune)
-    module.prepare(Training(given, conditioner, items, texts, window, seed, settings.sections, inputs.by_role))
+    held_out = read_items(inputs.items / "validation")
+    module.prepare(
+        Training(given, conditioner, items, texts, window, seed, settings.sections, inputs.by_role, held_out)
+    )
 
     def encode(arm: Conditioner) -> tuple[list[Example], list[Example]]:
         return encode_items(arm, items, window), encode_texts(arm, texts, window)
-
-    held_out = read_items(inputs.items / "validation")
 
     def encode_held_out(arm: Conditioner) -> list[Example]:
         return encode_items(arm, held_out, window)
@@ -179,11 +180,11 @@ def _train(settings: TrainSettings, inputs: TrainInputs, given: Ingredients, fol
     module.save_model(folder / "model")
     given.tokenizer.save_pretrained(folder / "model")
     conditioner.save(folder / "model" / "conditioner")
-    source = conditioner.source
+    source, beside = conditioner.source, module.beside
     return Trained(
         parameters=parameters + module.adapter_parameters,
-        side_parameters=source.side_parameters if source else 0,
-        side_bytes=source.side_bytes if source else 0,
+        side_parameters=(source.side_parameters if source else 0) + beside[0],
+        side_bytes=(source.side_bytes if source else 0) + beside[1],
         deployable=source.deployable if source else True,
         extra_tokens=conditioner.count,
         **fitted.model_dump(),

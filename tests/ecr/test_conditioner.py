@@ -189,8 +189,16 @@ def test_ecr_survives_saving_without_a_teacher(ecr, tokenizer, tmp_path, sentenc
 
 
 def test_a_codebook_too_small_for_the_language_control_is_refused():
-    with pytest.raises(UserError, match="needs at least 9"):
-        LanguageCodes(3, 8, languages=["de", "en"])
+    with pytest.raises(UserError, match="needs at least 4"):
+        LanguageCodes(3, 3, languages=["de", "en", "fr"])
+
+
+@pytest.mark.parametrize(("k", "count"), [(18, 1), (256, 16), (18, 32)])
+def test_the_language_control_tells_every_language_at_every_position(k, count):
+    languages = [f"x{i}" for i in range(17)]
+    codes = LanguageCodes(count, k, languages=languages)(["a"] * 18, [*languages, "other"])
+    assert codes.min() >= 0 and codes.max() < k
+    assert all(len(set(codes[:, position].tolist())) == 18 for position in range(count))
 
 
 def test_what_each_control_removes(tokenizer):

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from benchmarks.reference import FLOOR, Distance, exact, shortfall
 from ecr_bench.evaluation.lm import EcrLM
-from ecr_bench.evaluation.packing import Request
+from ecr_bench.fast.packing import Request
 from tests.conftest import WORDS
 from tests.helpers.outside import DATA
 from tests.helpers.public_sets import tiny_model

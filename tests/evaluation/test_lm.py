@@ -25,7 +25,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.records import read_records, write_records
 from ecr_bench.evaluation.run import evaluate, load_tasks
-from ecr_bench.evaluation.scorer import Request, plain
+from ecr_bench.fast.scorer import Request, full_sequences
 
 WINDOW, COUNT, K = 64, 3, 16
 TEXT = "turn on off the lamp in kitchen please küche licht ein aus what is wanted bitte 灯 开"
@@ -140,7 +140,7 @@ def test_slow_path_is_stock(model: PreTrainedModel, tokenizer: PreTrainedTokeniz
 
 def reference(model: PreTrainedModel, context: list[int], continuation: list[int]) -> float:
     with torch.no_grad():
-        return float(plain(model, [Request(tuple(context), tuple(continuation))], 0, 1)[0][0])
+        return float(full_sequences(model, [Request(tuple(context), tuple(continuation))], 0, 1)[0][0])
 
 
 def test_conditioned_contexts_carry_their_control_tokens(

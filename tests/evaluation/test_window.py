@@ -24,8 +24,8 @@ from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.ecr.cue import prompt_for
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
-from ecr_bench.evaluation.packing import Request, pack, window
 from ecr_bench.evaluation.records import read_records
+from ecr_bench.fast.packing import Request, window, windows
 from ecr_bench.io import read_json
 from ecr_bench.items.files import read_items
 from ecr_bench.items.registry import document, task_name
@@ -137,7 +137,7 @@ def test_the_rule_is_one_for_all_arms() -> None:
 
 def test_the_scorer_refuses_what_it_would_have_to_cut() -> None:
     with pytest.raises(ValueError, match="a continuation of 9 tokens does not fit a window of 8"):
-        pack([Request((1,), tuple(range(9)))], 8)
+        windows([Request((1,), tuple(range(9)))], 8)
     kept = window(Request(tuple(range(20)), tuple(range(8))), 8)
     assert kept == Request((19,), tuple(range(8)))
 

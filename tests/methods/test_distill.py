@@ -16,8 +16,8 @@ from ecr_bench.data.tokenizer import train_tokenizer
 from ecr_bench.ecr.codes import ConstantCodes
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
-from ecr_bench.methods.base import hidden_states
-from ecr_bench.methods.chunked import chunked_loss
+from ecr_bench.fast.chunked import chunked_loss
+from ecr_bench.fast.labelled import hidden_states
 from ecr_bench.methods.distill import Distill
 from ecr_bench.methods.losses import Sparse
 from ecr_bench.methods.method import Ingredients, Method, Training

@@ -24,19 +24,19 @@ from ecr_bench.section import Section
 from tests.helpers.outside import ROOT
 
 GOES_TOGETHER = {
-    "finetune": {"distill", "lora"},
-    "ecr": {"dropout", "refresh", "distill", "lora"},
-    "random": {"dropout", "distill", "lora"},
-    "constant": {"dropout", "distill", "lora"},
-    "language": {"dropout", "distill", "lora"},
-    "shuffled": {"dropout", "distill", "lora"},
-    "oracle": {"dropout", "distill", "lora"},
-    "codes-only": {"refresh", "distill", "lora"},
+    "finetune": {"distill", "lora", "fusion"},
+    "ecr": {"dropout", "refresh", "distill", "lora", "fusion"},
+    "random": {"dropout", "distill", "lora", "fusion"},
+    "constant": {"dropout", "distill", "lora", "fusion"},
+    "language": {"dropout", "distill", "lora", "fusion"},
+    "shuffled": {"dropout", "distill", "lora", "fusion"},
+    "oracle": {"dropout", "distill", "lora", "fusion"},
+    "codes-only": {"refresh", "distill", "lora", "fusion"},
     "teacher-probe": set(),
-    "soft-cue": {"dropout", "distill"},
-    "relational": {"lora"},
-    "embedding-distillation": {"lora"},
-    "teacher-init": {"distill", "lora"},
+    "soft-cue": {"dropout", "distill", "fusion"},
+    "relational": {"lora", "fusion"},
+    "embedding-distillation": {"lora", "fusion"},
+    "teacher-init": {"distill", "lora", "fusion"},
 }
 
 

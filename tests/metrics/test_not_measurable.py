@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -119,6 +120,21 @@ def test_two_nn_refuses_near_duplicates(share: float, apart: float) -> None:
 @pytest.mark.parametrize(("share", "apart"), [(0.0, 1.0), (0.02, 1e-3), (1.0, 1.0)])
 def test_two_nn_bears_a_few_of_them_and_neighbours_that_are_none(share: float, apart: float) -> None:
     assert float(two_nn(duplicates(share, apart))) == pytest.approx(2.7, abs=0.7)
+
+
+@pytest.mark.parametrize("n", [60, 200, 600])
+@pytest.mark.parametrize("dimension", [2, 8])
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("apart", [1e-3, 1e-1])
+def test_whatever_share_is_doubled_the_dimension_is_near_or_not_said(
+    n: int, dimension: int, share: float, apart: float
+) -> None:
+    """The rows lie in 32 dimensions, so that noise of a tenth in each is no neighbour any more."""
+    cloud = torch.cat([normal(n, dimension), torch.zeros(n, 32 - dimension)], dim=1)
+    doubled = cloud[: round(share * n)]
+    with contextlib.suppress(NotMeasurable):
+        found = float(two_nn(torch.cat([cloud, doubled + apart * normal(len(doubled), 32, seed=3)])))
+        assert found == pytest.approx(float(two_nn(cloud)), rel=0.4)
 
 
 def test_two_nn_refuses_distances_that_tie_and_more_dimensions_than_there_are() -> None:

@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ecr_bench.errors import UserError
-from ecr_bench.evaluation.scorer import Request, loglikelihoods
+from ecr_bench.fast.scorer import Request, loglikelihoods
 from ecr_bench.precision import PRECISIONS, describe
 
 VOCAB, HIDDEN = 200, 96

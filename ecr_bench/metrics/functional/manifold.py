@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from ecr_bench.metrics.functional.checks import NotMeasurable, TooFewRows, check_spread
@@ -9,9 +11,11 @@ from ecr_bench.metrics.functional.permutation import PERMUTATIONS, Null, null_of
 
 DISCARDED = 0.1
 LEAST_ROWS = 20
-MISFIT, CHANCE = 0.1, 1.36
-"""Largest distance of the ratios from the law that two_nn fits: this much, and what the draw of N rows explains
-(95 % point of Kolmogorov's statistic times sqrt N)."""
+MISFIT, CHANCE = 0.1, 1.31
+"""Largest distance of the ratios from the law that two_nn fits: this much, and what the draw of N rows explains (99 %
+point of Kolmogorov's statistic times sqrt N for a law whose parameter is fitted, Lilliefors 1969), in quadrature."""
+BEYOND, FAR, FEW = 3.0, 0.04, 2
+"""Ratios so far out that exp(-BEYOND) of all N would be: the largest share there may be, and rows on top of it."""
 SLACK = 10.0
 """Relative error of the estimate that chance explains, times sqrt N: more than the standard error three times over."""
 EQUAL = 1e-9
@@ -41,13 +45,13 @@ def two_nn(x: torch.Tensor, discard: float = DISCARDED) -> torch.Tensor:
     """
     check_spread(x)
     x = torch.unique(x.double(), dim=0)
-    log_ratio, share = _neighbour_ratios(x)
-    kept = int(len(log_ratio) * (1 - discard))
-    log_ratio, target = log_ratio[:kept], -torch.log1p(-share[:kept])
+    every, share = _neighbour_ratios(x)
+    kept = int(len(every) * (1 - discard))
+    log_ratio, target = every[:kept], -torch.log1p(-share[:kept])
     if not (length := log_ratio @ log_ratio):
         raise NotMeasurable("first and second neighbours are equally far away: distances tie")
     dimension = (log_ratio @ target) / length
-    _check_law(log_ratio, share, dimension)
+    _check_law(every, kept, share, dimension)
     if dimension > x.shape[1] * (1 + SLACK / len(share) ** 0.5):
         raise NotMeasurable(f"the estimate, {float(dimension):.3g}, exceeds the {x.shape[1]} dimensions of the vectors")
     return dimension
@@ -70,11 +74,18 @@ def _neighbour_ratios(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.where(log_ratio < EQUAL, 0.0, log_ratio), share
 
 
-def _check_law(log_ratio: torch.Tensor, share: torch.Tensor, dimension: torch.Tensor) -> None:
-    n, expected = len(share), -torch.expm1(-dimension * log_ratio)
-    found = share[: len(log_ratio)]
+def _check_law(log_ratio: torch.Tensor, kept: int, share: torch.Tensor, dimension: torch.Tensor) -> None:
+    """NotMeasurable unless the sorted ``log_ratio`` (n,), of which ``kept`` were fitted, follow the law."""
+    n, expected, found = len(share), -torch.expm1(-dimension * log_ratio[:kept]), share[:kept]
     misfit = float(torch.maximum((expected - found).abs(), (expected - found + 1 / n).abs()).max())
-    if misfit > MISFIT + CHANCE / n**0.5:
+    # by the median, which a few near-duplicates do not move
+    typical = float(log_ratio.median()) / math.log(2)
+    far = float((log_ratio > (math.log(n) + BEYOND) * typical).double().mean())
+    if far > FAR + FEW / n:
+        raise NotMeasurable(
+            f"{100 * far:.0f} % of the rows have a neighbour far nearer than the law allows: near-duplicates"
+        )
+    if misfit > math.hypot(MISFIT, CHANCE / n**0.5):
         raise NotMeasurable(
             f"neighbour distances do not follow the law of the estimator (off by {misfit:.2f}): near-duplicates or ties"
         )

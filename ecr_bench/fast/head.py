@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-from ecr_bench.methods.logits import after_head
+from ecr_bench.fast.after_head import after_head
 
 ELEMENTS = 1 << 21
 """Logits held at once (positions x ids): 8 MB in float32. Larger pieces fall out of the CPU's cache."""
@@ -32,7 +32,7 @@ Piece = tuple[int, Callable[[torch.Tensor], torch.Tensor]]
 class Head:
     """The head of one model. Only a plain linear layer is cut; any other runs whole, on fewer positions.
 
-    ValueError for a model whose logits are not a function of that layer's output (``methods.logits``).
+    ValueError for a model whose logits are not a function of that layer's output (``fast.after_head``).
     """
 
     def __init__(self, model: PreTrainedModel) -> None:

@@ -13,9 +13,9 @@ from lm_eval.models.huggingface import HFLM
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from ecr_bench.evaluation import head, scorer
-from ecr_bench.evaluation.packing import Request, ancestors, collate, pack, window
-from ecr_bench.evaluation.scorer import loglikelihoods, plain
+from ecr_bench.fast import head, scorer
+from ecr_bench.fast.packing import Request, ancestors, collate, pack, window
+from ecr_bench.fast.scorer import full_sequences, loglikelihoods
 
 VOCAB, WINDOW = 97, 48
 LLAMA_LIKE = {
@@ -95,7 +95,7 @@ def close(found: list[tuple[float, bool]], expected: list[tuple[float, bool]], t
 
 def one_by_one(model: PreTrainedModel, requests: list[Request]) -> list[tuple[float, bool]]:
     with torch.no_grad():
-        parts = [plain(model, [window(request, WINDOW)], 0, 1) for request in requests]
+        parts = [full_sequences(model, [window(request, WINDOW)], 0, 1) for request in requests]
     return [(float(value[0]), bool(greedy[0])) for value, greedy in parts]
 
 
@@ -203,14 +203,14 @@ def test_greedy_breaks_ties_like_argmax(elements: int, monkeypatch: pytest.Monke
 
 def test_contexts_are_computed_once_and_prefixes_shared() -> None:
     requests = [Request((3, 4, 5), (6, 7, 8)), Request((3, 4, 5), (6, 7, 9)), Request((3, 4, 5), (10,))]
-    (row,) = pack([*requests, requests[0]], WINDOW)
+    (row,) = pack([*requests, requests[0]])
     assert row.tokens == [3, 4, 5, 6, 7]
     assert row.depths == [0, 1, 2, 3, 4]
     assert len(row.edge_tokens) == 5  # 6, 7, 8, 9, 10
 
 
 def test_a_token_attends_to_its_ancestors_only() -> None:
-    rows = pack([Request((3, 4), (5, 6, 7)), Request((3, 4), (8, 9))], WINDOW)
+    rows = pack([Request((3, 4), (5, 6, 7)), Request((3, 4), (8, 9))])
     allowed = ancestors(collate(rows, 0))[0]
     # tokens of the row: 3 4 | 5 6 | 8
     assert allowed.astype(int).tolist() == [
@@ -225,7 +225,7 @@ def test_a_token_attends_to_its_ancestors_only() -> None:
 def test_many_continuations_of_one_short_context_split_into_rows() -> None:
     rng = random.Random(0)
     requests = [Request((1,), tuple(rng.randrange(3, VOCAB) for _ in range(30))) for _ in range(40)]
-    rows = pack(requests, WINDOW)
+    rows = pack(requests)
     assert len(rows) >= 8
     assert max(len(row.tokens) for row in rows) <= 160
     model = build("gpt2")

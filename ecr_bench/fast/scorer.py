@@ -1,7 +1,7 @@
 """Log-likelihoods of many continuations under one causal LM, quickly and independent of batching.
 
 Each distinct context is computed once and its continuations share a row (``packing``); the output head
-runs only where a continuation is predicted. Results equal lm-eval's HFLM (tests/evaluation/test_scorer.py).
+runs only where a continuation is predicted. Results equal lm-eval's HFLM (tests/fast/test_scorer.py).
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from ecr_bench.evaluation.head import Head, Scores
-from ecr_bench.evaluation.packing import Batch, Request, Row, ancestors, batches, collate, pack, window
+from ecr_bench.fast.head import Head, Scores
+from ecr_bench.fast.packing import Batch, Request, Row, ancestors, batches, collate, pack, windows
+from ecr_bench.fast.switch import plain
 
 __all__ = ["Request", "loglikelihoods"]
 
@@ -57,22 +58,26 @@ def loglikelihoods(
         batch_tokens: upper bound on padded tokens per forward. Changes speed, not scores.
         on_progress: called with the number of requests finished since the last call.
 
-    A model that does not honour a 4-D attention mask (found by scoring one row of each kind the plain way
+    A model that does not honour a 4-D attention mask (found by scoring one row of each kind in full sequences
     too: the shortest, or the longest where the configuration hints at local attention) is scored on full
     sequences instead, and a warning says so once.
     """
     scores: list[tuple[float, bool]] = [(math.nan, False)] * len(requests)
-    rows = pack(requests, max_length)
+    requests = windows(requests, max_length)
+    if plain():
+        values, greedy = full_sequences(model, requests, pad_id, batch_tokens)
+        if on_progress is not None:
+            on_progress(len(requests))
+        return list(zip(values.tolist(), greedy.tolist(), strict=True))
+    rows = pack(requests)
     packed = _Packed(model)
     for batch in batches(rows, batch_tokens, pad_id):
-        if packed.trusted(batch, rows, requests, pad_id, max_length):
+        if packed.trusted(batch, rows, requests, pad_id):
             edges = packed.edges(batch)
             values = np.add.reduceat(edges[0][batch.paths], batch.path_starts)
             greedy = np.logical_and.reduceat(edges[1][batch.paths], batch.path_starts)
         else:
-            values, greedy = plain(
-                model, [window(requests[i], max_length) for i in batch.requests], pad_id, batch_tokens
-            )
+            values, greedy = full_sequences(model, [requests[i] for i in batch.requests], pad_id, batch_tokens)
         for index, value, is_greedy in zip(batch.requests.tolist(), values.tolist(), greedy.tolist(), strict=True):
             scores[index] = (value, is_greedy)
         if on_progress is not None:
@@ -80,7 +85,7 @@ def loglikelihoods(
     return scores
 
 
-def plain(model: PreTrainedModel, requests: Sequence[Request], pad_id: int, batch_tokens: int) -> Scores:
+def full_sequences(model: PreTrainedModel, requests: Sequence[Request], pad_id: int, batch_tokens: int) -> Scores:
     """Score the obvious way: each request a full right-padded sequence. The reference.
 
     Logits of all positions from the first that counts in any row of a batch, where the model can leave out others.
@@ -129,16 +134,14 @@ class _Packed:
         self.local = any(LOCAL.search(name) for name in given)
         self.verdicts: dict[tuple[bool, bool], bool] = {}
 
-    def trusted(
-        self, batch: Batch, rows: Sequence[Row], requests: Sequence[Request], pad_id: int, max_length: int
-    ) -> bool:
+    def trusted(self, batch: Batch, rows: Sequence[Row], requests: Sequence[Request], pad_id: int) -> bool:
         """Whether packed and plain scoring agree on one row of this kind of batch."""
         kind = (batch.branched, self._windowed(batch))
         if kind not in self.verdicts:
             mine = set(batch.requests.tolist())
             row = min((r for r in rows if r.requests[0] in mine), key=lambda r: self._sample_order(r, *kind))
             sample = collate([row], pad_id)
-            self.verdicts[kind] = self._agrees(sample, [window(requests[i], max_length) for i in row.requests], pad_id)
+            self.verdicts[kind] = self._agrees(sample, [requests[i] for i in row.requests], pad_id)
         return self.verdicts[kind]
 
     def _sample_order(self, row: Row, branched: bool, windowed: bool) -> tuple[bool, bool, int]:
@@ -147,7 +150,7 @@ class _Packed:
         return (is_branched != branched, is_windowed != windowed, -len(row.tokens) if self.local else len(row.tokens))
 
     def _agrees(self, batch: Batch, requests: Sequence[Request], pad_id: int) -> bool:
-        reference, _ = plain(self.whole, requests, pad_id, CHECKED)
+        reference, _ = full_sequences(self.whole, requests, pad_id, CHECKED)
         exact = self.model.dtype == torch.float32 and not getattr(self.model, "is_quantized", False)
         try:
             found = np.add.reduceat(self.edges(batch)[0][batch.paths], batch.path_starts)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ecr_bench.fast.chunked import chunked_loss
 from ecr_bench.methods.base import plain_loss, position_weights
-from ecr_bench.methods.chunked import chunked_loss
 from ecr_bench.methods.distill import Distill
 from ecr_bench.methods.losses import distillation_losses, thin
 

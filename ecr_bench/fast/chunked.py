@@ -2,7 +2,7 @@
 
 Loss and gradients are found together in the forward pass, chunk by chunk, as Liger (arXiv 2410.10989, section 3.2)
 and cut-cross-entropy (arXiv 2411.09009) do. Here the loss is any function of logits, so there
-is one copy of its math; it is differentiated by autograd inside each chunk (tests/methods/test_chunked.py).
+is one copy of its math; it is differentiated by autograd inside each chunk (tests/fast/test_chunked.py).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
+from ecr_bench.fast.switch import plain
+
 ELEMENTS = 1 << 22
-"""Logits (positions x ids) of one chunk: 16 MB in float32. Distilling 1,024 positions at 128k ids, these need 0.16 of
-the memory of all logits at once (benchmarks/distillation.py) in 1.21 of the time, and 0.65 of the memory of Liger's
-chunked loss in 0.77 of its time. Without groups (below): 0.12 of the memory, 1.49 of the time."""
+"""Logits (positions x ids) of one chunk: 16 MB in float32."""
 
 GROUP = 8
 """Chunks whose logits are computed and whose gradients are added up together: such a product reads the whole head."""
@@ -39,14 +39,15 @@ def chunked_loss(
     Only for a first derivative: the gradients are numbers when the backward pass begins.
     """
     # a subclass or a hook may compute something else than the product
-    plain = type(head) is torch.nn.Linear and not head._forward_hooks and not head._forward_pre_hooks
-    if not isinstance(head, torch.nn.Linear) or not plain or len(states) * len(head.weight) <= elements:
+    hooked = head._forward_hooks or head._forward_pre_hooks
+    product = head if type(head) is torch.nn.Linear and not hooked and not plain() else None
+    if product is None or len(states) * len(product.weight) <= elements:
         found = terms(head(states).float(), slice(0, len(states)))
         return found[0], found.detach()
-    inputs: list[torch.Tensor | None] = [states, head.weight, head.bias]
+    inputs: list[torch.Tensor | None] = [states, product.weight, product.bias]
     if not torch.is_grad_enabled():
         inputs = [tensor if tensor is None else tensor.detach() for tensor in inputs]
-    total, found = _Chunked.apply(*inputs, terms, max(1, elements // len(head.weight)))
+    total, found = _Chunked.apply(*inputs, terms, max(1, elements // len(product.weight)))
     return total, found
 
 

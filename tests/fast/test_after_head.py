@@ -13,12 +13,13 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from ecr_bench.config import FinetuneConfig
 from ecr_bench.data.encode import Example
 from ecr_bench.data.module import IGNORED, collate
-from ecr_bench.evaluation.packing import Request
-from ecr_bench.evaluation.scorer import loglikelihoods
-from ecr_bench.methods import logits
-from ecr_bench.methods.base import cross_entropy, labelled, labelled_logits
+from ecr_bench.fast import after_head as logits
+from ecr_bench.fast.after_head import AfterHead, after_head
+from ecr_bench.fast.labelled import labelled, labelled_logits
+from ecr_bench.fast.packing import Request
+from ecr_bench.fast.scorer import loglikelihoods
+from ecr_bench.methods.base import cross_entropy
 from ecr_bench.methods.distill import Distill
-from ecr_bench.methods.logits import AfterHead, after_head
 from ecr_bench.methods.models import fit_to_machine
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.teacher_logits import build_cache

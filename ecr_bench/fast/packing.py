@@ -82,19 +82,24 @@ def window(request: Request, max_length: int) -> Request:
     return Request(context[len(continuation) - max_length - 1 :], continuation)
 
 
-def pack(requests: Sequence[Request], max_length: int) -> list[Row]:
-    """Group ``requests`` by context (after ``window``) into rows.
+def windows(requests: Sequence[Request], max_length: int) -> list[Request]:
+    """``window`` of each.
 
     Raises ValueError for an empty context (the caller supplies the prefix token) and for an empty continuation, whose
     score would be the best possible.
     """
-    groups: dict[tuple[int, ...], list[tuple[int, tuple[int, ...]]]] = {}
     for index, request in enumerate(requests):
         if not request[0]:
             raise ValueError(f"request {index} has an empty context: prepend the model's prefix token")
         if not request[1]:
             raise ValueError(f"request {index} has an empty continuation: there is nothing to score")
-        context, continuation = window(request, max_length)
+    return [window(request, max_length) for request in requests]
+
+
+def pack(requests: Sequence[Request]) -> list[Row]:
+    """Group ``requests``, which fit the model's window, by context into rows."""
+    groups: dict[tuple[int, ...], list[tuple[int, tuple[int, ...]]]] = {}
+    for index, (context, continuation) in enumerate(requests):
         groups.setdefault(context, []).append((index, continuation))
     return [row for context, group in groups.items() for row in _rows(context, group)]
 
