@@ -4,7 +4,7 @@ Body of 10M parameters, 16k tied vocabulary, fp32, 32 rows a step of 6-96 tokens
 fused AdamW, clipping and a schedule. The plain loop gets our batches, once with our loss (what is left is Lightning's
 share), once as it is usually written, on padded rows with the model's own loss. HF Trainer makes its own, once with its
 defaults (random order, padded to the longest of a batch), once with its grouping by length. Counted are real tokens;
-set-up is not timed. All keep freed memory (``memory``), as a run's workers do.
+set-up is not timed.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from rich.console import Console
 
 from benchmarks.harness import Options, Result
 from benchmarks.table import Printer, Report, circumstances
-from ecr_bench.memory import keep_freed_memory
 from ecr_bench.quiet import quiet_libraries
 
 NAMES = (
@@ -82,7 +81,6 @@ def _work(name: str, options: Options, threads: int, pipe: Connection) -> None:
 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(threads)
-    keep_freed_memory()  # as a run's workers do; peers get it too
     quiet_libraries()
     try:
         for result in importlib.import_module(f"benchmarks.{name}").run(options):

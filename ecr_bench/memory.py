@@ -10,22 +10,6 @@ from pathlib import Path
 
 import torch
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Names of glibc's settings (malloc.h)."""
-
-
-def keep_freed_memory() -> None:
-    """Let this process use freed memory again instead of giving each large block back and asking for a new one.
-
-    A new block's pages are mapped one by one at first use: for the logits of a step thousands, which took 7 to 12 % of
-    a training step on the machine this was measured on. Linux with glibc only; nothing happens elsewhere.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        # some versions allow 32 MB at most; the second alone would make things worse
-        if library.mallopt(_MMAP_THRESHOLD, 1 << 30) or library.mallopt(_MMAP_THRESHOLD, 32 << 20):
-            library.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
-
 
 def reset_peak_memory() -> None:
     """Start counting anew, on the GPU and (Linux only) for this process.

@@ -35,6 +35,7 @@ from ecr_bench.results.collect import (
     collect_records,
     collect_surface,
     divergence_note,
+    undecided_note,
 )
 from ecr_bench.results.compare import OnBoard, differences, differences_between, unpaired
 from ecr_bench.results.eval_folder import EvalFolder
@@ -139,7 +140,7 @@ def collect_run(plan: Plan, store: Store) -> Run:
         cells,
         collect_surface(plan, store),
         {**provenance(plan.experiment, _pinned(plan)), "fingerprints": collect_fingerprints(plan, store)},
-        [*collect_notes(plan, store), *divergence_note(cells)],
+        [*collect_notes(plan, store), *divergence_note(cells), *undecided_note(records)],
     )
     return Run(board.name, arms, board, cells, collect_measures(plan, store), own_records=records)
 

@@ -20,7 +20,7 @@ from ecr_bench.methods.pretrained import load_pretrained
 from ecr_bench.precision import PRECISIONS, describe
 from ecr_bench.sizes import Fitting, PretrainedSize
 from ecr_bench.stages.fitting import fit
-from tests.methods.test_pretrained import some_items
+from tests.helpers.items import some_items
 
 pytestmark = pytest.mark.gpu
 

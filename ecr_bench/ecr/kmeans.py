@@ -25,11 +25,6 @@ def kmeans(vectors: torch.Tensor, k: int, iterations: int, seed: int) -> torch.T
     sample four times as large find nearly all there is to find, and the rounds on all rows are the fewer the more
     rows there are (``iterations`` x 8192 row visits, at least two rounds). Empty clusters are reseeded with the
     farthest rows.
-
-    Measured on one busy core, k 256, with the codes of all rows (benchmarks/anchors.py), 100,000 x 384: 2.0-2.1 s,
-    inertia 34,980-35,050; scikit-learn ``KMeans(n_init=1)`` 24 s, 34,902; faiss-cpu, 25 rounds, 5.3 s, 36,549 (it
-    seeds with random rows). All 25 rounds on all rows from 64 candidates, without the larger sample, took 10.4 s
-    and gave 34,882. bf16 distances save a third of a product but need a float32 copy for the minimum.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(vectors), generator=generator).to(vectors.device)

@@ -49,6 +49,14 @@ def write_records(path: Path, records: pd.DataFrame) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
+def undecided(records: pd.DataFrame) -> pd.Series:
+    """(N,) whether two options of an item share the highest log-likelihood, so that their order chose.
+
+    As where a tokenizer that does not know a script makes the same tokens of both.
+    """
+    return records["loglikelihoods"].map(lambda scores: list(scores).count(max(scores)) > 1).astype(bool)
+
+
 def read_records(path: Path) -> pd.DataFrame:
     """Read what ``write_records`` wrote; UserError when the file is missing, damaged or of another kind."""
     try:

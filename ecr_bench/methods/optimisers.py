@@ -34,8 +34,7 @@ class MuonAdamW(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024) on hidden matrices, AdamW on embeddings, norms and heads, as one optimiser.
 
     Muon's step is scaled to AdamW's RMS (Moonshot, arXiv 2502.16982, section 2.2), so that both share one
-    learning rate. Measured on the quick task mix at 1,000 steps (1x): base model 3.7 nats per token on
-    held-out text against 4.6 with AdamW at its best of three learning rates.
+    learning rate.
     """
 
     def __init__(self, module: nn.Module, learning_rate: float, weight_decay: float):

@@ -11,9 +11,9 @@ import pandas as pd
 
 from ecr_bench.arm import Arm, Role, by_name
 from ecr_bench.corpora.card import UNALIGNED
-from ecr_bench.divergence import KEY, reason_of
 from ecr_bench.ecr.quality import Quality
-from ecr_bench.evaluation.records import SCHEMA, read_records
+from ecr_bench.evaluation.records import SCHEMA, read_records, undecided
+from ecr_bench.fast.switch import VARIABLE
 from ecr_bench.io import read_json
 from ecr_bench.metrics.files import FILE, read_measures
 from ecr_bench.results.arms import SPLITS
@@ -21,8 +21,12 @@ from ecr_bench.results.board import Baselines
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.store import Store
+from ecr_bench.stages.anchors import AnchorsFitted, AnchorsStage
 from ecr_bench.stages.base_model import BaseSettings
-from ecr_bench.stages.train import TrainSettings
+from ecr_bench.stages.corpus import CorpusStage
+from ecr_bench.stages.items import ItemsStage
+from ecr_bench.stages.score import Cost, ScoreStage
+from ecr_bench.stages.train import Trained, TrainSettings, TrainStage
 from ecr_bench.stages.translations import TranslationsFound, TranslationsStage
 from ecr_bench.types import Measure
 
@@ -31,7 +35,7 @@ def collect_records(plan: Plan, store: Store) -> pd.DataFrame:
     """Per-item records of all cells that have scores, with the columns of ``evaluation.records``."""
     frames = [pd.DataFrame(columns=SCHEMA.names)]
     for cell in plan.cells:
-        if reason_of(store.result(cell.score)):
+        if store.reason(cell.score):
             continue
         frame = read_records(store.path(cell.score) / "records.parquet")
         frame["cell"], frame["arm"], frame["seed"] = cell.label, str(cell.arm), cell.seed
@@ -60,15 +64,20 @@ def collect_cells(plan: Plan, store: Store) -> list[CellCosts]:
     """
     rows = []
     for cell in plan.cells:
-        trained, scored = store.result(cell.train), store.result(cell.score)
+        trained, scored = store.find(TrainStage, cell.train), store.find(ScoreStage, cell.score)
         for precision in plan.stages[cell.score].settings.precisions:
-            cost = scored.get("precisions", {}).get(precision, {})
+            cost = scored.precisions.get(precision) if scored else None
             # what the stage of its scores has inherited holds for each precision
-            numbers = {**trained, **cost, KEY: reason_of(cost) or reason_of(scored)}
-            known = {key: value for key, value in numbers.items() if key in CellCosts.model_fields}
+            reason = cost.diverged if cost else store.reason(cell.score)
             names = {"cell": cell.label, "arm": cell.arm, "seed": cell.seed, "precision": precision}
-            rows.append(CellCosts(**{**known, **names, "base": cell.base, "stage": cell.train}))
+            made = {"base": cell.base, "stage": cell.train, "diverged": reason}
+            rows.append(CellCosts(**{**_costs(trained), **_costs(cost), **names, **made}))
     return rows
+
+
+def _costs(said: Trained | Cost | None) -> dict[str, Any]:
+    """What ``CellCosts`` has of it."""
+    return said.model_dump(include=set(CellCosts.model_fields)) if said else {}
 
 
 def collect_measures(plan: Plan, store: Store) -> list[Measure]:
@@ -105,16 +114,18 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
         languages = "from other languages in other cells; items that are seen in one and unseen in another are left out"
     notes.append(f"Labelled training rows come {languages}; the other languages gave unlabelled text.")
     for stage_id in dict.fromkeys(cell.items for cell in plan.cells):
-        if unlabelled := store.result(stage_id)["seen_without_items"]:
+        if unlabelled := store.read(ItemsStage, stage_id).seen_without_items:
             notes.append(f"No labelled row in {', '.join(unlabelled)}: counted as seen, trained on text only.")
     for found in _sound_anchors(plan, store):
-        notes.append(f"Projection on held-out text: {Quality(**found['quality']).summary()}.")
+        quality: dict[str, Any] = dict(found.quality)
+        notes.append(f"Projection on held-out text: {Quality(**quality).summary()}.")
     card = read_json(_corpus_folder(plan, store) / "card.json")
     notes.append(
         f"Corpus {card['name']}: {card['rows']} rows; duplicates dropped within splits "
         f"{card['duplicates_dropped']}, across splits {card['cross_split_duplicates_dropped']}."
     )
-    notes += [*_translation_notes(plan, store, card), _dropout_note(plan), *_begin_note(plan), *_cut_note(plan, store), *_memory_note(plan, store)]
+    notes += [*_translation_notes(plan, store, card), _dropout_note(plan), *_begin_note(plan), *_cut_note(plan, store)]
+    notes += [*_memory_note(plan, store), *_plain_note(plan)]
     return notes
 
 
@@ -133,29 +144,41 @@ def divergence_note(cells: Sequence[CellCosts]) -> list[str]:
     ]
 
 
+def undecided_note(records: pd.DataFrame) -> list[str]:
+    """Of how many answers the order of the options decided, by arm."""
+    found = undecided(records).groupby(records["arm"], sort=True).agg(["sum", "count"])
+    listed = [f"{arm} in {lost:,} of {count:,}" for arm, lost, count in found.itertuples() if lost]
+    if not listed:
+        return []
+    return [
+        "Two options share the highest log-likelihood, and the first of them counts as chosen, in answers of "
+        f"{', '.join(listed)}: a tokenizer that makes the same tokens of both, or a model that sees no difference."
+    ]
+
+
 def collect_fingerprints(plan: Plan, store: Store) -> dict[str, Any]:
     """What the results rest on: fingerprint of the corpus, of teacher and anchors, and every cell's stage."""
     corpus = plan.stages[plan.cells[0].train].inputs["corpus"]
     anchors = _sound_anchors(plan, store)
     return {
-        "corpus": store.result(corpus)["fingerprint"],
-        "teachers": sorted({result["teacher"] for result in anchors}),
-        "anchors": sorted({result["anchors"] for result in anchors}),
+        "corpus": store.read(CorpusStage, corpus).fingerprint,
+        "teachers": sorted({result.teacher for result in anchors}),
+        "anchors": sorted({result.anchors for result in anchors}),
         "cells": {cell.label: cell.train for cell in plan.cells},
         "translations": [found.model_dump(mode="json") for found in collect_translations(plan, store)],
     }
 
 
-def _sound_anchors(plan: Plan, store: Store) -> list[dict[str, Any]]:
+def _sound_anchors(plan: Plan, store: Store) -> list[AnchorsFitted]:
     """Results of the stages that made anchors; those of a model that diverged made none."""
-    found = [store.result(stage) for stage in dict.fromkeys(cell.anchors for cell in plan.cells if cell.anchors)]
-    return [result for result in found if not reason_of(result)]
+    stages = dict.fromkeys(cell.anchors for cell in plan.cells if cell.anchors)
+    return [found for stage in stages if (found := store.find(AnchorsStage, stage)) is not None]
 
 
 def collect_translations(plan: Plan, store: Store) -> list[TranslationsFound]:
     """What the teachers said of the corpora; nothing of one that diverged."""
     stages = dict.fromkeys(cell.translations for cell in plan.cells if cell.translations)
-    return [store.read(TranslationsStage, stage) for stage in stages if not reason_of(store.result(stage))]
+    return [found for stage in stages if (found := store.find(TranslationsStage, stage)) is not None]
 
 
 def _translation_notes(plan: Plan, store: Store, card: dict[str, Any]) -> list[str]:
@@ -194,13 +217,20 @@ def _dropout_note(plan: Plan) -> str:
     return "Dropout inside models differs between stages or arms: see `dropout` in the settings of each."
 
 
+def _plain_note(plan: Plan) -> list[str]:
+    """Whether it was computed the plain way: its times are no comparison."""
+    if not any(stage.identity.plain for stage in plan.stages.values()):
+        return []
+    return [f"{VARIABLE}=1: computed the plain way, without the pieces that save time or memory."]
+
+
 def _memory_note(plan: Plan, store: Store) -> list[str]:
     """What the main arms store beside the model: a small model with a large projection is not small."""
     beside = {}
     for cell in plan.cells:
-        result = store.result(cell.train)
-        if cell.arm.role is Role.MAIN and result.get("side_parameters"):
-            beside[cell.arm] = (result["side_parameters"], result["parameters"])
+        trained = store.find(TrainStage, cell.train)
+        if cell.arm.role is Role.MAIN and trained and trained.side_parameters:
+            beside[cell.arm] = (trained.side_parameters, trained.parameters)
     return [
         f"{arm} stores {side:,} numbers (projection and anchors) beside the {model:,} of its model; they count."
         for arm, (side, model) in beside.items()
@@ -211,9 +241,9 @@ def _cut_note(plan: Plan, store: Store) -> list[str]:
     """Of how many items the context did not fit whole, in the worst seed of each arm."""
     found: dict[Arm, tuple[int, int]] = {}
     for cell in plan.cells:
-        scored = store.result(cell.score)
-        if lost := sum(scored.get("cut", {}).values()):
-            found[cell.arm] = max((lost, scored["items"]), found.get(cell.arm, (0, 0)))
+        scored = store.find(ScoreStage, cell.score)
+        if scored and (lost := sum(scored.cut.values())):
+            found[cell.arm] = max((lost, scored.items), found.get(cell.arm, (0, 0)))
     listed = ", ".join(f"{arm} in {lost} of {items} items" for arm, (lost, items) in found.items())
     return [f"Prompts were cut on their left to fit the window: {listed}."] if found else []
 

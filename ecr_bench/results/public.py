@@ -14,7 +14,7 @@ from rich.markup import escape
 from ecr_bench.ecr.cue import cue_for
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.public_families import FAMILIES
-from ecr_bench.evaluation.records import SCHEMA
+from ecr_bench.evaluation.records import SCHEMA, undecided
 from ecr_bench.formats import percent
 from ecr_bench.io import read_json
 from ecr_bench.results.eval_folder import RECORDS, SUMMARY, write_evaluation
@@ -72,10 +72,16 @@ def _told(task: Scored, prepared: Prepared) -> dict[str, Any]:
         "items": task.examined.items,
         "left_out": [str(one) for one in left_out],
         "cut": task.cut,
+        "undecided": _undecided(task),
         "failed": task.failure or None,
         # stock lm-eval leaves nothing out: it ends at an option that does not fit
         "as_stock": prepared.lm.conditioner is None and not left_out and not task.failure,
     }
+
+
+def _undecided(task: Scored) -> int:
+    """Items of which the order of the options decided."""
+    return int(undecided(pd.DataFrame(task.records, columns=SCHEMA.names)).sum())
 
 
 def summary(records: pd.DataFrame, incomplete: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -132,7 +138,7 @@ def _shown(line: dict[str, Any]) -> Line:
 
 
 def print_left_out(scored: Sequence[Scored], prepared: Prepared, console: Console) -> None:
-    """Per task: items that were left out, contexts that were cut, and why it failed."""
+    """Per task: items that were left out, contexts that were cut, items left undecided, and why it failed."""
     window = prepared.lm.max_length
 
     def say(text: str, style: str = "") -> None:
@@ -146,6 +152,8 @@ def print_left_out(scored: Sequence[Scored], prepared: Prepared, console: Consol
                 say(f"  {one}")
         if task.cut:
             say(f"{task.name}: the context of {task.cut} of {items} items was cut on its left to fit {window} tokens")
+        if tied := _undecided(task):
+            say(f"{task.name}: two options of {tied} of {items} items have the same, highest score: the first is taken")
         if task.failure:
             say(f"{task.name}: failed: {task.failure}", "red")
 

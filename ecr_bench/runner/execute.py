@@ -70,12 +70,10 @@ def _start_worker(threads: int, progress_queue: Any, plugins: tuple[str, ...]) -
     os.environ.update(OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="false")
     import torch
 
-    from ecr_bench.memory import keep_freed_memory
     from ecr_bench.plugins import load_plugins
     from ecr_bench.quiet import quiet_libraries
 
     torch.set_num_threads(threads)
-    keep_freed_memory()
     quiet_libraries()
     load_plugins(plugins)
     _progress_queue = progress_queue

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecr_bench.divergence import KEY, DivergedError
+from ecr_bench.divergence import KEY, DivergedError, reason_of
 from ecr_bench.io import atomic_dir, read_json, write_json
 from ecr_bench.stages.work import ResultT, Work
 
@@ -37,6 +37,17 @@ class Store:
         if set(result) == {KEY}:
             raise DivergedError(f"{stage_id}: {result[KEY]}")
         return work.Result.model_validate(result)  # type: ignore[return-value]
+
+    def find(self, work: type[Work[Any, Any, ResultT]], stage_id: str) -> ResultT | None:
+        """The same; None where it was not run for a model that diverged (``reason`` says which)."""
+        try:
+            return self.read(work, stage_id)
+        except DivergedError:
+            return None
+
+    def reason(self, stage_id: str) -> str:
+        """Why a finished stage has nothing to go on with; empty where it is sound."""
+        return reason_of(self.result(stage_id))
 
     def record(self, stage_id: str) -> dict[str, Any]:
         """All of ``done.json``: what decided the result, the result, and the circumstances it was made in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from lm_eval.api.instance import Instance
@@ -21,7 +22,8 @@ from ecr_bench.evaluation.run import evaluate, load_item_tasks
 from ecr_bench.io import read_json
 from ecr_bench.items.files import write_items
 from ecr_bench.sizes import Fitting
-from ecr_bench.stages.train import RecipeSettings, TrainInputs, TrainSettings, TrainStage
+from ecr_bench.stages.ingredients import RecipeSettings
+from ecr_bench.stages.train import TrainInputs, TrainSettings, _train
 from ecr_bench.types import Item
 from tests.data.test_joint import conditioner_of, llama
 from tests.helpers.public_sets import documents, tiny_model, write
@@ -90,9 +92,8 @@ def test_items_of_a_folder_as_run_and_bundle_score_them(tmp_path: Path, monkeypa
         evaluate(lm, tasks, metadata={})
 
 
-def test_a_run_finds_it_in_test_items_before_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_finds_it_in_test_items_before_it_trains(tmp_path: Path) -> None:
     write_items(tmp_path / "items" / "test", items_with_an_empty_option())
-    monkeypatch.setattr("ecr_bench.stages.train._ingredients", lambda *_: Given())
 
     class Given:
         tokenizer = tokenizer_of("wordpiece")
@@ -102,7 +103,7 @@ def test_a_run_finds_it_in_test_items_before_it_trains(tmp_path: Path, monkeypat
     )
     inputs = TrainInputs(corpus=tmp_path, tokenizer=tmp_path, items=tmp_path / "items", base=tmp_path)
     with pytest.raises(UserError, match="task ecr_intent_en, item i1"):
-        TrainStage.run(settings, inputs, tmp_path, lambda done, total: None)
+        _train(settings, inputs, cast(Any, Given()), tmp_path, lambda done, total: None)
 
 
 @pytest.mark.parametrize("ecr", [True, False])

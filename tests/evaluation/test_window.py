@@ -36,8 +36,8 @@ from ecr_bench.runner.plan import make_plan
 from ecr_bench.runner.store import Store
 from ecr_bench.types import Item
 from tests.conftest import WORDS
+from tests.helpers.commands import fails
 from tests.helpers.public_sets import documents, tiny_model, write
-from tests.test_cli import fails
 
 WINDOW, COUNT = 48, 5
 ARMS = ("stock", "stock, slow", "plain arm", "control tokens")

@@ -25,12 +25,7 @@ from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.teacher_logits import build_cache
 from ecr_bench.sizes import Fitting
 from tests.helpers.architectures import ARCHITECTURES, V, build
-
-
-def batch(lengths: tuple[int, ...] = (10, 16, 7), answer: int = 4) -> dict[str, torch.Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    rows = [torch.randint(3, V, (n,), generator=draw).tolist() for n in lengths]
-    return collate([Example(ids, len(ids) - answer, len(ids)) for ids in rows], 0)
+from tests.helpers.training import batch, gradients
 
 
 def own_loss(model: PreTrainedModel, given: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -42,12 +37,6 @@ def own_loss(model: PreTrainedModel, given: dict[str, torch.Tensor]) -> torch.Te
         own = model(input_ids=ids[None, :end], use_cache=False).logits[0][at[:end]]
         losses.append(torch.nn.functional.cross_entropy(own.float(), labels[at], reduction="none"))
     return torch.cat(losses).mean()
-
-
-def gradients(model: PreTrainedModel, loss: torch.Tensor) -> dict[str, torch.Tensor]:
-    model.zero_grad()
-    loss.backward()
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)

@@ -22,12 +22,13 @@ from ecr_bench.fast.switch import VARIABLE, plain
 from ecr_bench.fast.templates import compiled_once
 from ecr_bench.methods.base import cross_entropy
 from ecr_bench.quiet import quiet_libraries
+from ecr_bench.results.collect import _plain_note
 from ecr_bench.runner.perform import run_stage
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.runner.store import Store
-from tests.fast.test_after_head import batch, gradients
 from tests.helpers.architectures import ARCHITECTURES, V, build
 from tests.helpers.planned import changed, laid_out, with_what_rests_on
+from tests.helpers.training import batch, gradients
 
 PIECES = Path(fast.__file__).parent
 CALLED = {"chunked", "labelled", "parts", "scorer", "templates"}
@@ -132,6 +133,13 @@ def test_exactly_the_stages_that_could_be_faster_get_another_id(monkeypatch: pyt
     assert not {"corpus", "tokenizer", "items", "teacher"} & {kind for kind, _ in able}
     for name in able:
         assert f"{VARIABLE} (0, now 1)" in before[name].identity.differences(after[name].identity)
+
+
+def test_a_board_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _plain_note(make_plan(load("tiny"))) == []
+    monkeypatch.setenv(VARIABLE, "1")
+    (note,) = _plain_note(make_plan(load("tiny")))
+    assert VARIABLE in note
 
 
 CELLS = [

@@ -20,7 +20,7 @@ from ecr_bench.methods.models import create_model
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.precision.adapted import quantise_into
 from ecr_bench.stages.fitting import fit
-from ecr_bench.types import Item
+from tests.helpers.items import items_of_texts
 
 STEPS, WINDOW = 6, 64
 INT8 = {"lora": {"base": "int8", "rank": 4}}
@@ -38,13 +38,6 @@ def folders(tmp_path, tokenizer, sentences, anchors_and_projection):
     return {"larger": tmp_path / "larger", "anchors": tmp_path / "anchors"}
 
 
-def make_items(sentences) -> list[Item]:
-    return [
-        Item(f"i{i}", "slot", "fine", str(i), "en", "en", text, "which ?", ("red", "blue lamp"), i % 2)
-        for i, text in enumerate(sentences[:24])
-    ]
-
-
 def train(recipe, model, tokenizer, sentences, anchors_and_projection, folders, out):
     """A few steps through the runner's own Trainer; the module and its conditioner, saved to ``out / model``."""
     anchors, projection = anchors_and_projection
@@ -60,7 +53,7 @@ def train(recipe, model, tokenizer, sentences, anchors_and_projection, folders, 
         conditioner.tokens.add_to(model, 0.02, seed=0)
     if recipe.base_precision is not None:
         model = quantise_into(out / "model", model, recipe.base_precision, "cpu")
-    items, texts = make_items(sentences), cut_texts(tokenizer, [(text, "en") for text in sentences[40:52]], 0)
+    items, texts = items_of_texts(sentences), cut_texts(tokenizer, [(text, "en") for text in sentences[40:52]], 0)
     finetune = FinetuneConfig(steps=STEPS, batch_size=8, learning_rate=0.02)
     module = recipe.module(model, finetune)
     settings = {"projection": config.model_dump(mode="json")}
@@ -117,7 +110,7 @@ def test_what_is_saved_is_what_was_trained(
         recipe, model, tokenizer, sentences, anchors_and_projection, folders, tmp_path / "out"
     )
     assert stats.finite and stats.val_loss > 0
-    items = make_items(sentences)
+    items = items_of_texts(sentences)
     module.model.eval()
     scorer = open_scorer(tmp_path / "out" / "model", recipe.base_precision or "fp32", "cpu", 1024)
     if recipe.base_precision:  # lm-eval ties weights anew and cannot see through peft's wrapper

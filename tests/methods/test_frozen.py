@@ -13,7 +13,7 @@ from ecr_bench.methods.method import Ingredients, Training
 from ecr_bench.methods.models import create_model
 from ecr_bench.methods.optimisers import create_optimiser
 from ecr_bench.methods.recipe import Recipe
-from tests.methods.test_combinations import make_items
+from tests.helpers.items import items_of_texts
 
 
 class EmbeddingsOnly(torch.nn.Module):
@@ -47,7 +47,7 @@ def test_an_arm_that_trains_nothing_is_one_line(optimiser, size, tokenizer):
 def first_loss_and_factors(tokenizer, size, sentences, seed: int) -> tuple[float, torch.Tensor]:
     recipe, model = Recipe.of("finetune", ["lora"]), create_model(size, tokenizer, 0)
     given = Ingredients(tokenizer, ControlTokensConfig(count=0), ("en",), 8, 1, 32)
-    conditioner, items = recipe.conditioner(given), make_items(sentences)
+    conditioner, items = recipe.conditioner(given), items_of_texts(sentences)
     module = recipe.module(model, FinetuneConfig())
     module.prepare(Training(given, conditioner, items, [], 64, seed, {}, {}))
     batch = collate(encode_items(conditioner, items, 64), tokenizer.pad_token_id)

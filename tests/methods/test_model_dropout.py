@@ -31,9 +31,9 @@ from ecr_bench.results.collect import _dropout_note
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.sizes import Fitting
 from ecr_bench.stages.fitting import fit
-from tests.fast.test_after_head import batch, gradients
 from tests.helpers.architectures import ARCHITECTURES, build
-from tests.methods.test_pretrained import some_items
+from tests.helpers.items import some_items
+from tests.helpers.training import batch, gradients
 
 # in attention, in sums after it, in the layers' own forward, and in all places at once
 CONFIGS: dict[str, Any] = {

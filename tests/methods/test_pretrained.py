@@ -29,6 +29,7 @@ from ecr_bench.methods.pretrained import load_pretrained
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.sizes import Fitting, PretrainedSize
 from ecr_bench.types import Item, Prompt
+from tests.helpers.items import some_items
 from tests.helpers.rows import whole_rows
 
 KINDS = ["llama", "qwen2", "qwen3", "gemma3", "gemma3-multimodal"]
@@ -39,15 +40,6 @@ def opened(folders, kind, dtype=torch.float32):
     size = PretrainedSize(model=str(folders[kind]), max_length=128)
     tokenizer = own_tokenizer(size.model, size.max_length)
     return load_pretrained(size, tokenizer, dtype), tokenizer
-
-
-def some_items(count=6):
-    return [
-        Item(
-            f"i{i}", "slot", "fine", str(i), "en", "en", f"alarmen{i} lampen{i}", "which ?", ("red", "doorde4 x"), i % 2
-        )
-        for i in range(count)
-    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,8 +17,8 @@ from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.io import read_json, write_json
 from ecr_bench.results.public import against_chance, summary
+from tests.helpers.commands import fails
 from tests.helpers.public_sets import tiny_model, write_set
-from tests.test_cli import fails
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,64 @@
+"""What finished stages say becomes rows of costs, whether a model diverged in training, in scoring or before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ecr_bench.io import write_json
+from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.collect import collect_cells
+from ecr_bench.runner.store import DONE, Store
+from ecr_bench.stages.score import Cost, Scored, ScoreStage
+from ecr_bench.stages.train import Trained, TrainStage
+from tests.helpers.world import arm
+
+TRAINED = Trained(parameters=990, side_parameters=40, train_seconds=2.5, peak_memory=7, steps=4, train_loss=1.5)
+COST = Cost(bytes=100, disk_bytes=120, scoring_memory=9, ms_per_item=0.5)
+
+
+def stored(root: Path, **results: dict[str, Any]) -> Store:
+    store = Store(root)
+    for stage, result in results.items():
+        folder = store.path(f"{stage}/a")
+        folder.mkdir(parents=True)
+        write_json(folder / DONE, {"result": result})
+    return store
+
+
+def collected(store: Store) -> dict[str, CellCosts]:
+    """Precision -> row, of one cell scored at two."""
+    cell = SimpleNamespace(label="ecr-1x-s0", arm=arm("ecr-1x"), seed=0, train="train/a", score="score/a", base="base/a")
+    settings = SimpleNamespace(precisions=("fp32", "int8"))
+    plan: Any = SimpleNamespace(cells=[cell], stages={"score/a": SimpleNamespace(settings=settings)})
+    return {row.precision: row for row in collect_cells(plan, store)}
+
+
+def test_costs_of_training_are_shared_and_those_of_scoring_are_not(tmp_path: Path) -> None:
+    scored = Scored(items=3, cut={}, precisions={"fp32": COST, "int8": COST.model_copy(update={"bytes": 25})})
+    store = stored(tmp_path, train=TRAINED.model_dump(mode="json"), score=scored.model_dump(mode="json"))
+    rows = collected(store)
+    assert [row.bytes for row in rows.values()] == [100, 25]
+    for row in rows.values():
+        assert (row.parameters, row.side_parameters, row.steps, row.train_loss) == (990, 40, 4, 1.5)
+        assert (row.base, row.stage, row.diverged, row.val_loss) == ("base/a", "train/a", "", None)
+
+
+def test_a_precision_that_diverged_keeps_what_it_cost(tmp_path: Path) -> None:
+    broken = COST.model_copy(update={"diverged": "not finite", "ms_per_item": None})
+    scored = Scored(items=3, cut={}, precisions={"fp32": COST, "int8": broken})
+    store = stored(tmp_path, train=TRAINED.model_dump(mode="json"), score=scored.model_dump(mode="json"))
+    assert {name: row.diverged for name, row in collected(store).items()} == {"fp32": "", "int8": "not finite"}
+
+
+@pytest.mark.parametrize("trained", [{"diverged": "its base model diverged"}, None])
+def test_a_model_that_was_not_scored_says_why_at_every_precision(tmp_path: Path, trained: dict[str, Any] | None) -> None:
+    own = TRAINED.model_copy(update={"diverged": "loss is not finite"}).model_dump(mode="json")
+    store = stored(tmp_path, train=trained or own, score={"diverged": "inherited"})
+    rows = collected(store)
+    assert {row.diverged for row in rows.values()} == {"inherited"} and {row.bytes for row in rows.values()} == {None}
+    assert {row.parameters for row in rows.values()} == {None if trained else 990}
+    assert store.find(ScoreStage, "score/a") is None and (store.find(TrainStage, "train/a") is None) == bool(trained)
