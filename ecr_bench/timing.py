@@ -19,7 +19,6 @@ from ecr_bench.device import check_device, device
 from ecr_bench.errors import UserError
 from ecr_bench.io import check_folder
 from ecr_bench.items.files import read_items
-from ecr_bench.memory import keep_freed_memory
 from ecr_bench.publish import draw
 from ecr_bench.quiet import quiet_libraries
 from ecr_bench.report.measure_tables import timing_table
@@ -132,7 +131,6 @@ def _measure(asked: Asked, order: Sequence[Turn], store: Store, console: Console
     import torch
 
     torch.set_num_threads(usable_cores())
-    keep_freed_memory()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
