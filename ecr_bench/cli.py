@@ -12,6 +12,7 @@ from ecr_bench.arguments import command_parser
 from ecr_bench.errors import UserError
 from ecr_bench.formats import percent
 from ecr_bench.table import Table, print_table
+from ecr_bench.time_command import time
 
 
 def run(
@@ -355,7 +356,7 @@ def doctor() -> None:
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
     "verify": verify, "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
-    "teachers": teachers, "data": data, "tensorboard": tensorboard, "doctor": doctor,
+    "teachers": teachers, "data": data, "tensorboard": tensorboard, "doctor": doctor, "time": time,
 }  # fmt: skip
 
 
@@ -374,8 +375,9 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         print(f"ecr-bench: error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        print("ecr-bench: interrupted; finished stages are kept, the same command resumes", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        text = str(error) or "finished stages are kept, the same command resumes"
+        print(f"ecr-bench: interrupted; {text}", file=sys.stderr)
         raise SystemExit(130) from None
     except Exception as error:
         from ecr_bench.plugins import blame

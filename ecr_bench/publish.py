@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from ecr_bench.results.collect import (
 from ecr_bench.results.compare import OnBoard, differences, differences_between, unpaired
 from ecr_bench.results.eval_folder import EvalFolder
 from ecr_bench.results.files import read_manifest
+from ecr_bench.results.timings import Timing
 from ecr_bench.run import Run
 from ecr_bench.runner.ablation import Ablation
 from ecr_bench.runner.execute import default_workers, execute
@@ -86,6 +88,7 @@ def publish(plan: Plan, store: Store, folder: Path) -> Run:
     if run := _published(folder, made_from):
         return run
     run = collect_run(plan, store)
+    run = replace(run, timings=_timings_of(folder, run))
     claims = judge(run.name, run.facts, shipped_claims())
     run = replace(run, claims=claims, made_from=made_from, folder=folder)
     run.write_data(folder)
@@ -115,6 +118,16 @@ def _published(folder: Path, made_from: str) -> Run | None:
         return Run.load(folder) if read_manifest(folder).made_from == made_from else None
     except UserError:  # none yet, of another format, or damaged: it is written anew
         return None
+
+
+def _timings_of(folder: Path, run: Run) -> Sequence[Timing]:
+    """What ``ecr-bench time`` added to the run that was published here before, if the same stages made its cells."""
+    try:
+        former = Run.load(folder)
+    except UserError:
+        return ()
+    same = (former.provenance.get(key) == run.provenance.get(key) for key in ("identity", "fingerprints"))
+    return former.timings if all(same) else ()
 
 
 def collect_run(plan: Plan, store: Store) -> Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -46,13 +46,59 @@ class Table:
         note = f"the first {most} of {len(self.lines)} lines, the rest is in the run's folder"
         return replace(self, sections=(self.lines[:most],), caption="; ".join(filter(None, (self.caption, note))))
 
+    def within(self, width: int) -> list[Table]:
+        """The same in so many tables that the numbers of each fit beside its words in ``width`` characters: words may
+        wrap, but to no less than WORD (twice that where it takes more than one table); every part begins with them."""
+        groups = self._groups(width, WORD)
+        if len(groups) == 1:
+            return [self]
+        parts = [self._only((*range(self.words), *group)) for group in self._groups(width, 2 * WORD)]
+        last = len(parts) - 1
+        return [
+            replace(part, title=self.title if i == 0 else "", caption=self.caption if i == last else "")
+            for i, part in enumerate(parts)
+        ]
 
+    def _groups(self, width: int, word: int) -> list[list[int]]:
+        """The columns of numbers that stand beside words of at most ``word`` characters, from left to right."""
+        widths = [
+            max(map(len, (head, *column))) + GAP for head, column in zip(self.columns, self._by_column(), strict=True)
+        ]
+        words = sum(min(wide, word + GAP) for wide in widths[: self.words])
+        groups: list[list[int]] = [[]]
+        for index in range(self.words, len(self.columns)):
+            if groups[-1] and words + sum(widths[i] for i in (*groups[-1], index)) > width:
+                groups.append([])
+            groups[-1].append(index)
+        return groups
+
+    def _by_column(self) -> list[Line]:
+        return [tuple(line[index] for line in self.lines) for index in range(len(self.columns))]
+
+    def _only(self, kept: Sequence[int]) -> Table:
+        def pick(line: Line) -> Line:
+            return tuple(line[index] for index in kept)
+
+        sections = tuple(tuple(map(pick, section)) for section in self.sections)
+        return replace(self, columns=pick(self.columns), sections=sections)
+
+
+GAP = 2
+"""Characters between two columns in the terminal."""
+WORD = 12
+"""Characters that a column of words keeps at least, where it has as many."""
 NOTHING = Table("", (), ())
 """A table without lines: nothing is shown of it."""
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Print one table. Words may wrap, numbers stay on one line."""
+    """Print one table. Words may wrap, numbers stay on one line; where they do not fit beside the words, the other
+    columns follow below, again with the words."""
+    for part in table.within(console.width):
+        _print(part, console)
+
+
+def _print(table: Table, console: Console) -> None:
     from rich import box
     from rich.markup import escape as plain
     from rich.table import Table as Drawn
@@ -68,7 +114,13 @@ def print_table(table: Table, console: Console) -> None:
     drawn.padding = (0, 1, 0, 0)
     for index, column in enumerate(table.columns):
         number = index >= table.words
-        drawn.add_column(plain(column), justify="right" if number else "left", overflow="fold", no_wrap=number)
+        drawn.add_column(
+            plain(column),
+            justify="right" if number else "left",
+            overflow="fold",
+            no_wrap=number,
+            min_width=None if number else min(WORD, max(map(len, (column, *(line[index] for line in table.lines))))),
+        )
     for section in table.sections:
         for line in section:
             tone = next((TONES[cell] for cell in line if cell in TONES), None)

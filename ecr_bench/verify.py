@@ -30,6 +30,7 @@ from ecr_bench.results.files import (
     read_manifest,
 )
 from ecr_bench.results.record_checks import first_fault
+from ecr_bench.results.timings import fault_of
 from ecr_bench.run import Run
 
 GIVEN = (
@@ -49,6 +50,7 @@ def verify(folder: Path) -> list[str]:
     run = Run.load(folder)
     _raise(f"{folder / CELLS}: ", _fault_of_cells(run))
     _raise(f"{folder / MEASURES}: ", _fault_of_measures(run))
+    _raise(f"{folder / TIMINGS}: ", fault_of(run.timings))
     if RECORDS not in manifest.files:
         return [*lines, f"not recomputed: {BOARD} and {CLAIMS}, published without {RECORDS}"]
     records = run.records()

@@ -15,7 +15,7 @@ from ecr_bench.io import atomic_path, write_text
 from ecr_bench.report import tables
 from ecr_bench.report.drawing import save
 from ecr_bench.report.figures import ablation_drawing
-from ecr_bench.report.measure_tables import ablation_tables, measure_tables
+from ecr_bench.report.measure_tables import ablation_tables, measure_tables, timing_table
 from ecr_bench.results.ablation_schema import AblationResult
 from ecr_bench.results.arms import SPLITS
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
@@ -50,6 +50,7 @@ def to_markdown(run: Run) -> str:
         tables.baseline_table(board),
         *tables.difference_tables(board),
         *measure_tables(run.measures),
+        timing_table(run.timings, run.cells),
     ]
     parts = [
         f"# {board.name}",

@@ -13,6 +13,8 @@ from ecr_bench.metrics.registry import PLAIN
 from ecr_bench.results.ablation_schema import AblationResult, Point
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.divergence import METRICS, Stability
+from ecr_bench.results.roles import Cast
+from ecr_bench.results.timings import SCORING, TRAINING, Timing, find, ratio
 from ecr_bench.results.words import covered
 from ecr_bench.statistics.by_seed import mean_over_seeds
 from ecr_bench.table import NOTHING, Line, Table
@@ -59,12 +61,21 @@ def measure_tables(measures: Sequence[Measure]) -> list[Table]:
 
 
 def reasons_table(measures: Iterable[Measure]) -> Table:
-    """Why a metric of a finished cell has no value: one line per arm and reason."""
+    """Why a metric of a finished cell has no value, in the words it was stored with: one line per reason, of the arms
+    (or, where other seeds of an arm have a value, of the cells) and metrics that share it."""
+    given = [m for m in measures if m.step is None and not m.lang]
+    lacking: dict[tuple[Arm, str], dict[str, list[str]]] = {}
+    cells: dict[Arm, list[str]] = {}
+    for m in given:
+        cells.setdefault(m.arm, []).append(m.cell)
+        if m.reason:
+            lacking.setdefault((m.arm, m.reason), {}).setdefault(m.cell, []).append(m.metric)
     lines: dict[tuple[str, str], list[str]] = {}
-    for m in measures:
-        if m.reason and m.step is None and not m.lang:
-            lines.setdefault((str(m.arm), m.reason), []).append(m.metric)
-    rows = ((arm, reason, ", ".join(dict.fromkeys(names))) for (arm, reason), names in lines.items())
+    for (arm, reason), by_cell in lacking.items():
+        whole = set(by_cell) == set(cells[arm]) and len({tuple(names) for names in by_cell.values()}) == 1
+        for cell, names in by_cell.items():
+            lines.setdefault((reason, ", ".join(names)), []).append(str(arm) if whole else cell)
+    rows = ((", ".join(dict.fromkeys(names)), reason, metrics) for (reason, metrics), names in lines.items())
     return Table.of("Not measured", ("arm", "because", "metrics"), rows, words=3)
 
 
@@ -189,6 +200,47 @@ def cost_table(cells: Sequence[CellCosts]) -> Table:
         "peak bytes: of the training process; losses in nats per token"
     )
     return Table.of("Cost of each cell", columns, lines, caption)
+
+
+def timing_table(timings: Sequence[Timing], cells: Sequence[CellCosts]) -> Table:
+    """Times that were measured to be compared: one section for fine-tuning and one for scoring at each precision, every
+    arm beside the plain one of the smallest size."""
+    kinds: dict[tuple[str, str], list[Timing]] = {}
+    for timing in timings:
+        kinds.setdefault((timing.metric, "" if timing.metric == TRAINING else timing.precision), []).append(timing)
+    if not kinds:
+        return NOTHING
+    cast = Cast.of(dict.fromkeys(timing.arm for timing in timings), cells)
+    plain = next((arm for size in cast.sizes if (arm := cast.first(Role.PLAIN, size))), timings[0].arm)
+    sections = tuple(
+        tuple(_timing_line(one, find(mine, metric, plain, precision)) for one in mine)
+        for (metric, precision), mine in kinds.items()
+    )
+    first, counts = timings[0], {timing.metric: timing.count for timing in timings}
+    of = " and ".join(f"{counts[m]} {what}" for m, what in ((TRAINING, "steps"), (SCORING, "items")) if m in counts)
+    caption = (
+        f"each of {len(first.rounds)} rounds timed every arm over {of}, in turn; ratio paired by round, with its 95 % "
+        f"interval over rounds; {first.device}; {first.session}"
+    )
+    heads = ("arm", "time of", "ms", f"times {plain}")
+    return Table("Time, measured to be compared", heads, sections, caption, words=2)
+
+
+def _timing_line(timing: Timing, plain: Timing | None) -> Line:
+    mean = sum(timing.rounds) / len(timing.rounds)
+    what, ms = ("a training step", 1000 * mean) if timing.metric == TRAINING else (f"an item, {timing.precision}", mean)
+    return str(timing.arm), what, number(ms), _times(timing, plain)
+
+
+def _times(timing: Timing, plain: Timing | None) -> str:
+    """``1.04 (1.01 to 1.07)``."""
+    if plain is None or plain is timing:
+        return DASH
+    try:
+        found = ratio(timing, plain)
+    except ValueError:  # two sessions, or the same ratio in every round
+        return DASH
+    return f"{number(1 + found.value)} ({number(1 + found.low)} to {number(1 + found.high)})"
 
 
 def ablation_tables(result: AblationResult) -> list[Table]:

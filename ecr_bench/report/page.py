@@ -27,7 +27,7 @@ from ecr_bench.report import tables
 from ecr_bench.report.drawing import Drawing, icon, palette_css
 from ecr_bench.report.figures import FIGURES, drawing_of
 from ecr_bench.report.measure_figures import measure_drawings
-from ecr_bench.report.measure_tables import cost_table
+from ecr_bench.report.measure_tables import cost_table, reasons_table, timing_table
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.claim_schema import ClaimsReport
 from ecr_bench.results.commands import arm_commands
@@ -93,6 +93,8 @@ def render_page(run: Run) -> str:
         commands=[(_id(arm), str(arm), text) for arm, text in commands.items()][:MOST_LINES],
         baselines=_html(tables.baseline_table(board)),
         costs=_html(cost_table(run.cells)),
+        timings=_html(timing_table(run.timings, run.cells)),
+        unmeasured=_html(reasons_table(run.measures)),
         facts=_facts(run.provenance),
         experiment=json.dumps(run.experiment, ensure_ascii=False, indent=2),
     )

@@ -15,7 +15,7 @@ from ecr_bench.config import TeacherConfig
 from ecr_bench.corpora.base import Corpus
 from ecr_bench.formats import DASH, percent
 from ecr_bench.report import tables
-from ecr_bench.report.measure_tables import short_table
+from ecr_bench.report.measure_tables import reasons_table, short_table, timing_table
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
 from ecr_bench.results.contrasts import TASKS
 from ecr_bench.results.schema import ABOVE_FLOOR, Verdict
@@ -36,6 +36,8 @@ def print_run(run: Run, console: Console, page: Path | None = None) -> None:
     precision = tables.reference_precision(board)
     for table in (
         short_table(run.measures),
+        reasons_table(run.measures),
+        timing_table(run.timings, run.cells),
         tables.across_precisions(board),
         *(_narrow(tables.leaderboard(board, split, precision)) for split in others),
     ):

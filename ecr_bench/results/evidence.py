@@ -17,8 +17,8 @@ from ecr_bench.results.contrasts import meeting
 from ecr_bench.results.roles import Cast
 from ecr_bench.results.schema import Contrast
 from ecr_bench.results.standings import Standings
-from ecr_bench.results.timings import TIMES, Timing, obstacle
-from ecr_bench.statistics.by_seed import ROUNDS, SEEDS, Draws, exact_difference, mean_difference
+from ecr_bench.results.timings import TIMES, Timing, find, ratio
+from ecr_bench.statistics.by_seed import exact_difference, mean_difference
 from ecr_bench.statistics.interval import Estimate
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import Panel, build_panel
@@ -142,10 +142,10 @@ def _mean(values: Iterable[float]) -> float:
 def _time(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
     """Shares of b's time, paired by round."""
     of_a, of_b = (_timing(facts, claim.metric, side) for side in (a, b))
-    if reason := obstacle(of_a, of_b):
-        raise NotTestedError(f"{claim.metric}: {reason}")
-    rounds = [dict(enumerate(timing.rounds)) for timing in (of_a, of_b)]
-    estimate = _paired(rounds[0], rounds[1], claim, relative=True, what=ROUNDS)
+    try:
+        estimate = ratio(of_a, of_b)
+    except ValueError as error:
+        raise NotTestedError(f"{claim.metric}: {error}") from None
     rows = tuple(
         Evidence(
             file="timings.json",
@@ -157,9 +157,8 @@ def _time(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
 
 
 def _timing(facts: Facts, metric: str, side: Side) -> Timing:
-    for timing in facts.timings:
-        if (timing.metric, timing.arm, timing.precision) == (metric, side.arm, side.precision):
-            return timing
+    if timing := find(facts.timings, metric, side.arm, side.precision):
+        return timing
     raise NotTestedError(
         f"{metric} of {side.arm} in {side.precision} was not measured to be compared "
         "(one machine, arms in turn, repeated: timings.json)"
@@ -202,11 +201,9 @@ def _cost_of(cell: CellCosts, metric: str) -> float | None:
     return getattr(cell, metric)
 
 
-def _paired(
-    a: dict[int, float], b: dict[int, float], claim: Claim, n: int = 0, relative: bool = False, what: Draws = SEEDS
-) -> Estimate:
+def _paired(a: dict[int, float], b: dict[int, float], claim: Claim, n: int = 0, relative: bool = False) -> Estimate:
     try:
-        return mean_difference(a, b, n, relative, what)
+        return mean_difference(a, b, n, relative)
     except ValueError as error:
         raise NotTestedError(f"{claim.metric}: {error}") from None
 

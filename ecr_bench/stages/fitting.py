@@ -22,6 +22,11 @@ from ecr_bench.methods.base import CausalLMModule
 from ecr_bench.sections import OptimiserConfig
 from ecr_bench.stages.fitted import Fitted
 
+REPORTED = 10
+"""Steps between two reports to the runner."""
+VALIDATIONS = 4
+"""In one training, evenly spaced."""
+
 
 class Track(Callback):
     """Tell the runner how far training is and keep the loss and gradient norm of every step."""
@@ -34,7 +39,7 @@ class Track(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         self.losses.append(trainer.callback_metrics["train/loss"])
         self.norms.append(trainer.callback_metrics["train/grad_norm"])
-        if trainer.global_step % 10 == 0:
+        if trainer.global_step % REPORTED == 0:
             self.report(trainer.global_step, self.steps)
 
 
@@ -95,7 +100,7 @@ def fit(
             logger=TensorBoardLogger(str(folder), name="tensorboard", version=""),
             callbacks=[track, *callbacks],
             log_every_n_steps=10,
-            val_check_interval=max(1, optimiser.steps // 4) if data.validation else None,
+            val_check_interval=max(1, optimiser.steps // VALIDATIONS) if data.validation else None,
             num_sanity_val_steps=0,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -99,7 +99,7 @@ class ScoreStage(Work[ScoreSettings, ScoreInputs, Scored]):
                 bytes=scorer.bytes,
                 disk_bytes=disk_bytes(model, scorer.bytes),
                 scoring_memory=peak_memory(),
-                ms_per_item=round(1000 * seconds / len(scored), 3) if scored else None,
+                ms_per_item=round(1000 * seconds / len(scored), 6) if scored else None,
                 diverged=diverged,
             )
         write_records(folder / "records.parquet", pd.DataFrame(records, columns=SCHEMA.names))

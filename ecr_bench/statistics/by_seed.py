@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ecr_bench.statistics.interval import Covers, Estimate, Part, estimate_from, exact
+from ecr_bench.statistics.interval import Covers, Estimate, Part, estimate_from, exact, ratio_from
 
 MIN_SEEDS = 2
 
@@ -27,18 +28,20 @@ ROUNDS = Draws("round", Covers.ROUNDS)
 def mean_difference(
     a: Mapping[int, float], b: Mapping[int, float], n: int = 0, relative: bool = False, draws: Draws = SEEDS
 ) -> Estimate:
-    """Mean over common seeds (or what else ``draws`` says) of a minus b, or of a / b - 1 if ``relative``.
+    """Mean over common seeds (or what else ``draws`` says) of a minus b; if ``relative``, their mean ratio less 1.
 
-    ``a``, ``b``: seed -> number of that cell; ``n``: what each rests on (Estimate.n_items). ValueError with the
-    reason in words where there is no interval: fewer than two common seeds, or the same difference in every seed,
-    which says nothing about how it varies.
+    ``a``, ``b``: seed -> number of that cell, above 0 if ``relative``: then the mean is that of the logarithms of a / b
+    (a geometric one), so that noise makes neither side dearer. ``n``: what each rests on (Estimate.n_items).
+    ValueError with the reason in words where there is no interval: fewer than two common seeds, or the same difference
+    in every seed, which says nothing about how it varies.
     """
     seeds = sorted(set(a) & set(b))
     if len(seeds) < MIN_SEEDS:
         raise ValueError(f"{len(seeds) or 'no'} {draws.one}{'s' * (len(seeds) != 1)} in common, two are needed")
-    d = np.array([a[seed] / b[seed] - 1 if relative else a[seed] - b[seed] for seed in seeds])
-    found = mean_over_seeds(d, n, draws.covers)
-    if found.se <= 1e-12 * max(1.0, abs(found.value)):
+    d = np.array([math.log(a[seed] / b[seed]) if relative else a[seed] - b[seed] for seed in seeds])
+    taken = mean_over_seeds(d, n, draws.covers)
+    found = ratio_from(taken) if relative else taken
+    if taken.se <= 1e-12 * max(1.0, abs(taken.value)):
         raise ValueError(
             f"the difference is {found.value:.4g} in each of {len(seeds)} {draws.one}s, so no interval can be drawn"
         )

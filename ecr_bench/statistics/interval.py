@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from scipy.optimize import brentq
@@ -127,8 +127,25 @@ class Estimate(Interval):
         return min(self.largest, math.sqrt(squares))
 
 
+@dataclass(frozen=True)
+class Ratio(Estimate):
+    """A ratio less 1, taken on the scale of logarithms, where the parts are: b to a is then the inverse of a to b."""
+
+    @property
+    def logarithm(self) -> Estimate:
+        return estimate_from(math.log1p(self.value), self.parts, self.covers)
+
+    def p_against(self, threshold: float) -> float:
+        return replace(self.logarithm, value=self.logarithm.value - math.log1p(threshold)).p if threshold > -1 else 0.0
+
+    def detectable(self, tests: int) -> float:
+        return math.expm1(min(LARGEST, super().detectable(tests)))
+
+
 SMALLEST = -230.0
 """Logarithm of the smallest p-value told from 0."""
+LARGEST = 230.0
+"""Logarithm of the largest ratio."""
 
 
 def reach(parts: Sequence[Part], alpha: float) -> float:
@@ -156,6 +173,12 @@ def estimate_from(
     """``value`` with the variance that ``parts`` make together."""
     low, high = limits(value, parts, lowest, largest)
     return Estimate(value, low, high, covers, tuple(parts), n_seeds, n_items, n_clusters, largest)
+
+
+def ratio_from(logarithms: Estimate) -> Ratio:
+    """The ratio less 1 whose logarithm was estimated."""
+    low, high = (math.expm1(min(end, LARGEST)) for end in (logarithms.low, logarithms.high))
+    return Ratio(**{**vars(logarithms), "value": math.expm1(logarithms.value), "low": low, "high": high})
 
 
 def exact(value: float) -> Estimate:

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from markupsafe import escape
 from rich.console import Console
 from scipy.stats import beta
 from scipy.stats import t as student
 
 from ecr_bench.arm import Arm
+from ecr_bench.report.export import to_markdown
 from ecr_bench.report.measure_tables import (
     TABLES,
     ablation_tables,
     cost_table,
     half_interval,
     measure_tables,
+    reasons_table,
     short_table,
+    timing_table,
 )
+from ecr_bench.report.page import render_page
 from ecr_bench.report.terminal import print_run
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.divergence import stability_of
+from ecr_bench.results.timings import Timing
 from ecr_bench.runner.ablation import Place
+from ecr_bench.statistics.by_seed import mean_difference
 from ecr_bench.types import Measure
 from tests.helpers.page_sample import sample_ablation
 from tests.helpers.world import arm, make, run_of
@@ -77,8 +85,55 @@ def test_what_could_not_be_measured_is_listed_with_its_reason():
         for name, more in [("isoscore", {}), ("hubness", {}), ("mexa", {"lang": "de"}), ("mexa", {"step": 3})]
     ]
     last = measure_tables([*MEASURES, *rows])[-1]
-    assert last.title == "Not measured" and last.sections == ((("ecr-1x", "all rows are equal", "isoscore, hubness"),),)
+    # other cells of the arm have numbers
+    assert last.title == "Not measured" and last.sections == ((("c", "all rows are equal", "isoscore, hubness"),),)
     assert not any(table.title == "Not measured" for table in measure_tables(MEASURES))
+
+
+def test_reasons_name_the_cells_where_other_seeds_of_an_arm_have_a_number():
+    def lacks(name: str, cell: str, reason: str = "all rows are equal") -> Measure:
+        return Measure("isoscore", None if reason else 0.5, reason=reason, cell=cell, arm=arm(name))
+
+    both = [lacks("ecr-1x", "ecr-1x-s0"), lacks("ecr-1x", "ecr-1x-s1"), lacks("random-1x", "random-1x-s0")]
+    table = reasons_table([*both, lacks("finetune-1x", "finetune-1x-s0"), lacks("finetune-1x", "finetune-1x-s1", "")])
+    assert table.lines == (("ecr-1x, random-1x, finetune-1x-s0", "all rows are equal", "isoscore"),)
+
+
+def test_reasons_stand_on_page_terminal_and_markdown_in_the_words_of_the_run():
+    why = "9.1 % of rows are near-duplicates <b>&"
+    run = run_of(make(items=10), [Measure("intrinsic_dimension", None, reason=why, cell="c", arm=arm("ecr-1x"))])
+    output = io.StringIO()
+    print_run(run, Console(file=output, width=200))
+    assert why in output.getvalue() and "Not measured" in output.getvalue()
+    assert str(escape(why)) in render_page(run) and 'id="unmeasured"' in render_page(run)
+    assert "near-duplicates" in to_markdown(run) and "## Not measured" in to_markdown(run)
+    assert 'id="unmeasured"' not in render_page(run_of(make(items=10)))
+
+
+def timed(name: str, metric: str, precision: str, *rounds: float) -> Timing:
+    told = {"session": "2026-01-01", "interleaved": True, "host": "h", "device": "cpu, 2 threads", "code": "c"}
+    return Timing(arm=arm(name), seed=0, metric=metric, precision=precision, rounds=rounds, count=40, **told)
+
+
+def test_times_stand_beside_the_smallest_plain_arm_by_what_was_timed():
+    timings = [
+        timed("finetune-3x", "train_seconds", "fp32", 0.3, 0.3, 0.33),
+        timed("finetune-1x", "train_seconds", "fp32", 0.1, 0.1, 0.1),
+        timed("ecr-1x", "ms_per_item", "int8", 2.0, 2.1, 2.2),
+        timed("finetune-1x", "ms_per_item", "int8", 1.0, 1.0, 1.0),
+    ]
+    made = make(items=10)
+    table = timing_table(timings, made.cells)
+    assert table.columns[-1] == "times finetune-1x" and [len(section) for section in table.sections] == [2, 2]
+    assert [line[1:3] for line in table.lines] == [
+        ("a training step", "310"), ("a training step", "100"), ("an item, int8", "2.10"), ("an item, int8", "1.00"),
+    ]  # fmt: skip
+    ratio = mean_difference({0: 3.0, 1: 3.0, 2: 3.3}, dict.fromkeys(range(3), 1.0), relative=True)
+    assert table.lines[0][3] == f"{1 + ratio.value:.2f} ({1 + ratio.low:.2f} to {1 + ratio.high:.2f})"
+    assert table.lines[1][3] == "–" and "3 rounds" in table.caption and "40 steps and 40 items" in table.caption
+    run = replace(run_of(made), timings=timings)
+    assert 'id="time"' in render_page(run) and "Time, measured to be compared" in to_markdown(run)
+    assert 'id="time"' not in render_page(run_of(made)) and not timing_table([], made.cells)
 
 
 def test_the_tables_name_registered_metrics_only():

@@ -106,3 +106,21 @@ def test_long_tables_are_cut_and_say_so() -> None:
 )  # fmt: skip
 def test_numbers(written: str, wanted: str) -> None:
     assert written == wanted
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+@pytest.mark.parametrize("name", [3, 11, 25, 60])
+@pytest.mark.parametrize("columns", [1, 4, 9])
+def test_every_word_and_number_is_printed_whatever_the_width(width: int, name: int, columns: int) -> None:
+    heads = ("arm", *(f"task{i}" for i in range(columns)))
+    lines = [(f"{row}" + "n" * name, *(f"{row}{i}.{i} ±{row}.{i}" for i in range(columns))) for row in range(4)]
+    output = io.StringIO()
+    print_table(Table.of("a title", heads, lines, "a caption"), Console(file=output, width=width))
+    text = output.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert all(cell in text for line in (heads, *(line[1:] for line in lines)) for cell in line)
+    assert text.count("a title") == text.count("a caption") == 1
+    parts = text.count(" arm ")
+    assert text.count("n") - text.count("caption") == parts * 4 * name  # no letter of a name is lost
+    first = [line.split()[0] for line in text.splitlines() if " ±" in line]
+    assert all(word[0] in "0123" and len(word) >= min(name + 1, 12) for word in first)

@@ -231,7 +231,8 @@ def test_costs_are_shares_and_exact_counts_need_no_interval(tmp_path: Path) -> N
         tmp_path, made._replace(cells=cells), change | {"metric": "peak_memory"}, change | {"metric": "parameters"},
         change | {"metric": "bytes"},
     ).results  # fmt: skip
-    assert memory.finding and memory.finding.difference == pytest.approx(np.mean([0.05, 10.3 / 10.1 - 1, 0.04]))
+    geometric = (1.05 * 10.3 / 10.1 * 1.04) ** (1 / 3) - 1
+    assert memory.finding and memory.finding.difference == pytest.approx(geometric)
     assert memory.verdict == "supported" and "% in peak_memory" in memory.sentence
     assert size.verdict == "refuted" and size.finding and size.finding.difference == pytest.approx(400 / 990)
     assert floor.verdict == "supported" and "a count without error" in floor.sentence

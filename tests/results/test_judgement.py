@@ -315,7 +315,8 @@ def test_a_task_that_one_arm_solves_is_not_at_the_floor() -> None:
 
 def timing(name: str, rounds: list[float], **more: Any) -> Timing:
     given = {"metric": "train_seconds", "precision": "fp32", "session": "s", "interleaved": True, "host": "h"}
-    return Timing(arm=arm(name), rounds=tuple(rounds), **(given | {"device": "cpu"} | more))
+    given |= {"device": "cpu", "seed": 0, "count": 50, "code": "c"}
+    return Timing(arm=arm(name), rounds=tuple(rounds), **(given | more))
 
 
 ECR, PLAIN = [10.2, 10.5, 10.3, 10.4], [10.0, 10.1, 10.0, 10.2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from statistics import mean, variance
@@ -120,6 +121,33 @@ def test_a_proportion_is_exact(successes: int, runs: int) -> None:
         assert never_seen(runs) == pytest.approx(found.high)
 
 
+@pytest.mark.parametrize(("rounds", "noise"), [(3, 0.05), (3, 0.5), (5, 0.5), (10, 1.0)])
+def test_a_ratio_of_noisy_times_has_its_size_and_favours_nobody(rounds: int, noise: float) -> None:
+    """Two arms of equal pace on a machine whose speed moves from round to round and from turn to turn."""
+    rng, runs, found = np.random.default_rng(0), 3000, 0
+    for _ in range(runs):
+        machine = rng.normal(0, 2 * noise, rounds)
+        a, b = (dict(enumerate(np.exp(machine + rng.normal(0, noise, rounds)))) for _ in range(2))
+        forward, back = (mean_difference(*sides, relative=True) for sides in ((a, b), (b, a)))
+        assert (1 + forward.value) * (1 + back.value) == pytest.approx(1)
+        assert (1 + forward.low) * (1 + back.high) == pytest.approx(1)
+        assert forward.p == pytest.approx(back.p)
+        assert (forward.p < 0.05) == (forward.low > 0 or forward.high < 0)
+        found += forward.p < 0.05
+    assert binomtest(found, runs, 0.05).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("margin", [-0.5, 0.1, 3.0])
+def test_a_ratio_is_tested_against_a_margin_where_its_interval_reaches_it(margin: float) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        a, b = (dict(enumerate(np.exp(rng.normal(shift, 0.2, 6)))) for shift in (math.log1p(margin), 0))
+        found = mean_difference(a, b, relative=True)
+        assert (found.p_against(margin) < 0.05) == (not found.low <= margin <= found.high)
+        assert found.detectable(2) > found.mdd > 0
+    assert found.p_against(-1.0) == found.p_against(-2.0) == 0.0
+
+
 def test_by_seed_and_exact_build_the_same_interval() -> None:
     found = mean_difference({0: 1.0, 1: 2.0, 2: 4.0}, {0: 0.5, 1: 1.0, 2: 2.0})
     d = np.array([0.5, 1.0, 2.0])
@@ -138,7 +166,7 @@ def test_only_one_file_makes_intervals() -> None:
     allowed = {
         "statistics/interval.py",
         "metrics/functional/permutation.py",
-        "metrics/stability.py",
+        "metrics/functional/stability.py",
         "results/rejudge.py",
     }
     files = {str(path.relative_to(ROOT / "ecr_bench")): path for path in (ROOT / "ecr_bench").rglob("*.py")}
