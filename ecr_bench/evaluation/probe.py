@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any, NoReturn
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from ecr_bench.errors import UserError
-from ecr_bench.evaluation.lm import DocKey, doc_key, prompts_of
+from ecr_bench.evaluation.documents import documents_of
+from ecr_bench.evaluation.lm import DocKey
 from ecr_bench.methods.probe import Probe
 
 
@@ -25,21 +25,12 @@ class ProbeLM(LM):
         """Always empty: a probe reads whole texts."""
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Log-probability in nats of each option among those of its document, and whether it is the likeliest.
-
-        The probe sees the text that control tokens would see (``ecr.cue``), and no question.
-        """
-        documents: dict[DocKey, list[int]] = defaultdict(list)
-        for index, request in enumerate(requests):
-            documents[doc_key(request)].append(index)
-        prompts = prompts_of(requests)
+        """Log-probability in nats of each option among those of its document, and whether it is the likeliest."""
         result = [(0.0, False)] * len(requests)
-        for members in documents.values():
-            task = str((requests[members[0]].doc or {}).get("task", ""))
-            options = [requests[i].args[1].strip() for i in members]
-            scores = self.probe.log_probabilities(task, prompts[members[0]].cue or "", options)
-            for i, score in zip(members, scores, strict=True):
-                result[i] = (score, score == max(scores))
+        for document in documents_of(requests):
+            scores = self.probe.log_probabilities(document.task, document.text, document.options)
+            for place, score in zip(document.members, scores, strict=True):
+                result[place] = (score, score == max(scores))
         return result
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> NoReturn:
