@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from ecr_bench.statistics.interval import ALPHA, Covers, Part, estimate_from
+from ecr_bench.statistics.interval import ALPHA, Covers, VarianceComponent, estimate_from
 from ecr_bench.statistics.multiple import holm
 from ecr_bench.statistics.paired import Comparison, accuracy, compare
 from ecr_bench.statistics.panel import Panel, Unit
@@ -171,7 +171,9 @@ def power_at_detectable(world: World, tests: int, repeats: int, seed: int = 0) -
 
     first = [found.parts for rows in comparisons(many, BATCH) for found in rows]
     sources = [
-        Part(float(np.mean([part.variance for part in source])), float(np.median([part.df for part in source])))
+        VarianceComponent(
+            float(np.mean([part.variance for part in source])), float(np.median([part.df for part in source]))
+        )
         for source in zip(*first, strict=True)
     ]
     wanted = estimate_from(0.0, sources, Covers.ITEMS_AND_SEEDS).detectable(tests)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serial
 from ecr_bench.consistency import check_data, check_overrides, check_sizes, check_tuned
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
-from ecr_bench.section import Distinct, Filled, Language, RunName, Section, Seed, SizeName
+from ecr_bench.section import Distinct, Filled, LanguageCode, RunName, Section, Seed, SizeName
 from ecr_bench.sections import (
     AnchorsConfig,
     ControlTokensConfig,
@@ -140,7 +140,7 @@ class Experiment(Section):
 
     name: RunName
     corpus: CorpusConfig = CorpusConfig()
-    seen_languages: Annotated[tuple[Language, ...], Filled, Distinct] = ("en", "de", "fr", "zh")
+    seen_languages: Annotated[tuple[LanguageCode, ...], Filled, Distinct] = ("en", "de", "fr", "zh")
     """Languages with labelled training rows; all others give unlabelled text only."""
     tokenizer: TokenizerConfig = TokenizerConfig()
     teacher: TeacherConfig = TeacherConfig()

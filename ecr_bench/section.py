@@ -34,7 +34,7 @@ def _filled(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What torch and numpy both take."""
-Language = Annotated[str, AfterValidator(language_code)]
+LanguageCode = Annotated[str, AfterValidator(language_code)]
 RunName = Annotated[str, AfterValidator(run_name)]
 SizeName = Annotated[str, AfterValidator(part_name)]
 Distinct = AfterValidator(distinct)

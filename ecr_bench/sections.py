@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from ecr_bench.section import Distinct, Language, Section, Seed
+from ecr_bench.section import Distinct, LanguageCode, Section, Seed
 
 Precision = Literal["fp32", "bf16", "int8", "nf4"]
 Placement = Literal["prefix", "infix", "suffix", "interleaved"]
@@ -17,7 +17,7 @@ Placement = Literal["prefix", "infix", "suffix", "interleaved"]
 class CorpusConfig(Section):
     name: str = "intents"
     """Registered corpus: see ``ecr-bench data``."""
-    languages: Annotated[tuple[Language, ...], Distinct] = ()
+    languages: Annotated[tuple[LanguageCode, ...], Distinct] = ()
     """Languages to load; empty means all that the corpus ships."""
     rows: int = Field(default=60_000, ge=1)
     """Upper bound on the rows built (all languages and splits together)."""

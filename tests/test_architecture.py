@@ -123,6 +123,27 @@ def test_how_a_run_is_shown_takes_twelve_files_and_one_renderer_of_each_kind():
     assert drawn == {f"report/{name}.py" for name in ("drawing", "plots", "svg", "figures")}
 
 
+def names_of_types(path: Path) -> list[str]:
+    """Classes, and capitalised names that stand for a type, at the top of a module."""
+    found = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            found.append(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found += [t.id for t in targets if isinstance(t, ast.Name) and re.match(r"[A-Z]\w*[a-z]", t.id)]
+    return found
+
+
+def test_one_word_names_one_class():
+    """``Options`` that an owner declares inside are the one exception: they are read as ``Owner.Options``."""
+    owners: dict[str, list[str]] = {}
+    for path in FILES:
+        for name in names_of_types(path):
+            owners.setdefault(name, []).append(str(path.relative_to(PACKAGE)))
+    assert len(owners) > 200 and {name: files for name, files in owners.items() if len(files) > 1} == {}
+
+
 def test_files_stay_small():
     assert not [str(path) for path in FILES if len(path.read_text().splitlines()) > 400]
 

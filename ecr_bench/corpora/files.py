@@ -19,17 +19,17 @@ from ecr_bench.names import listed, repeated
 from ecr_bench.reading import json_lines, read_bytes, read_text, user_path
 from ecr_bench.sections import CorpusConfig
 
-Record = tuple[str, dict[str, Any]]
+RawRecord = tuple[str, dict[str, Any]]
 
 
-class Options(ColumnOptions):
+class FileOptions(ColumnOptions):
     """The file and its columns."""
 
     path: str = Field(min_length=1)
     """JSONL, CSV or Parquet file."""
 
 
-def build(config: CorpusConfig, options: Options) -> Corpus:
+def build(config: CorpusConfig, options: FileOptions) -> Corpus:
     """Read ``options.path``; the other options name its columns.
 
     Raises UserError ``FILE:LINE: reason`` for a malformed line, and for an empty file, a missing column,
@@ -52,14 +52,14 @@ def build(config: CorpusConfig, options: Options) -> Corpus:
     return from_rows(rows, config=config, source=str(path), licence="the user's own")
 
 
-def _jsonl(path: Path) -> Iterator[Record]:
+def _jsonl(path: Path) -> Iterator[RawRecord]:
     for where, record in json_lines(path):
         if not isinstance(record, dict):
             raise UserError(f"{where}: each line must be an object {{...}} (got {type(record).__name__})")
         yield where, record
 
 
-def _csv(path: Path) -> Iterator[Record]:
+def _csv(path: Path) -> Iterator[RawRecord]:
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
         _check_header(path, reader.fieldnames or [])
@@ -73,7 +73,7 @@ def _csv(path: Path) -> Iterator[Record]:
         raise UserError(f"{path}:{reader.line_num + 1}: not CSV: {error}") from error
 
 
-def _parquet(path: Path) -> Iterator[Record]:
+def _parquet(path: Path) -> Iterator[RawRecord]:
     try:
         file = pq.ParquetFile(io.BytesIO(read_bytes(path)))
         _check_header(path, file.schema_arrow.names)
@@ -89,7 +89,7 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
         raise UserError(f"{path}: two columns are called {twice!r:.60}: columns here are {listed(names)}")
 
 
-READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
+READERS: dict[str, Callable[[Path], Iterator[RawRecord]]] = {
     ".jsonl": _jsonl,
     ".csv": _csv,
     ".parquet": _parquet,

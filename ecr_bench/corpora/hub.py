@@ -18,7 +18,7 @@ from ecr_bench.outside import data_set_counts
 from ecr_bench.sections import CorpusConfig
 
 
-class Options(ColumnOptions):
+class HubOptions(ColumnOptions):
     """The data set and its columns."""
 
     path: str = Field(min_length=1)
@@ -31,7 +31,7 @@ class Options(ColumnOptions):
     """Only this split of it."""
 
 
-def build(config: CorpusConfig, options: Options) -> Corpus:
+def build(config: CorpusConfig, options: HubOptions) -> Corpus:
     """Read ``options.path``.
 
     Splits called train, validation and test are kept as ours; anything else is drawn anew. Raises UserError
@@ -56,12 +56,12 @@ def build(config: CorpusConfig, options: Options) -> Corpus:
 
 def options_identity(config: CorpusConfig) -> dict[str, Any]:
     """The options, with the data set by its content, or by the commit it is at on the hub."""
-    options = read_options(Options, config.options, "corpus.options", "corpus 'hub'")
+    options = read_options(HubOptions, config.options, "corpus.options", "corpus 'hub'")
     counts = data_set_counts(options.path, options.revision, "corpus.options.path")
     return {key: value for key, value in config.options.items() if key != "revision"} | {"path": counts}
 
 
-def _parts(options: Options) -> dict[str, Dataset]:
+def _parts(options: HubOptions) -> dict[str, Dataset]:
     """Split name -> data set, only ``options.take`` if that is given."""
     path = options.path
     try:

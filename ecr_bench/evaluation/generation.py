@@ -16,11 +16,11 @@ from ecr_bench.errors import UserError
 if TYPE_CHECKING:
     from ecr_bench.evaluation.lm import EcrLM
 
-Encode = Callable[[list[int], int], list[list[int]]]
+EncodeContext = Callable[[list[int], int], list[list[int]]]
 """(indices of requests, longest context) -> context token ids of each."""
 
 
-def generate(lm: EcrLM, requests: Sequence[Instance], encode: Encode) -> list[str]:
+def generate(lm: EcrLM, requests: Sequence[Instance], encode: EncodeContext) -> list[str]:
     """Generate for each (context, generation arguments); same arguments and stop rules as HFLM."""
     groups: dict[str, list[int]] = defaultdict(list)
     for index, request in enumerate(requests):

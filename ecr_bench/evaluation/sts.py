@@ -44,10 +44,10 @@ def read_sts(path: str, languages: Sequence[str], pairs: int, revision: str = ""
     return pd.concat(frames, ignore_index=True)
 
 
-Row = tuple[str, str, str, float]
+SimilarityPair = tuple[str, str, str, float]
 
 
-def _by_language(path: str, languages: Sequence[str], revision: str) -> Iterator[tuple[str, list[Row]]]:
+def _by_language(path: str, languages: Sequence[str], revision: str) -> Iterator[tuple[str, list[SimilarityPair]]]:
     folder = user_path(path)
     if any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
         yield from _from_disk(folder, languages)
@@ -60,7 +60,7 @@ def _by_language(path: str, languages: Sequence[str], revision: str) -> Iterator
         yield from _from_hub(path, languages, revision)
 
 
-def _from_disk(folder: Path, languages: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
+def _from_disk(folder: Path, languages: Sequence[str]) -> Iterator[tuple[str, list[SimilarityPair]]]:
     loaded = load_from_disk(str(folder))
     parts: dict[str, Dataset] = dict(loaded) if isinstance(loaded, DatasetDict) else {SPLIT: loaded}
     if SPLIT in parts:
@@ -73,7 +73,7 @@ def _from_disk(folder: Path, languages: Sequence[str]) -> Iterator[tuple[str, li
             yield lang, _rows(lang, parts[lang], str(folder))
 
 
-def _from_hub(path: str, languages: Sequence[str], revision: str) -> Iterator[tuple[str, list[Row]]]:
+def _from_hub(path: str, languages: Sequence[str], revision: str) -> Iterator[tuple[str, list[SimilarityPair]]]:
     try:
         commit = None if user_path(path).exists() else commit_of(path, revision, "dataset")
         known = set(languages) & set(get_dataset_config_names(path, revision=commit))
@@ -87,11 +87,11 @@ def _from_hub(path: str, languages: Sequence[str], revision: str) -> Iterator[tu
         yield lang, _rows(lang, part, path)
 
 
-def _rows(lang: str, part: Dataset, source: str) -> list[Row]:
+def _rows(lang: str, part: Dataset, source: str) -> list[SimilarityPair]:
     return [_row(lang, record, f"{source} [{lang}] row {number}") for number, record in enumerate(part, 1)]
 
 
-def _row(lang: str, record: Any, where: str) -> Row:
+def _row(lang: str, record: Any, where: str) -> SimilarityPair:
     names = list(record) if isinstance(record, dict) else []
     score = next((name for name in SCORES if name in names), SCORES[0])
     for name in ("sentence1", "sentence2", score):

@@ -26,7 +26,7 @@ class Request(NamedTuple):
 
 
 @dataclass(slots=True)
-class Row:
+class PackedRow:
     """One context with some of its continuations.
 
     ``tokens[i]`` has parent ``parents[i]`` (-1 for the first) and position ``depths[i]``. Edge ``e`` says
@@ -96,7 +96,7 @@ def windows(requests: Sequence[Request], max_length: int) -> list[Request]:
     return [window(request, max_length) for request in requests]
 
 
-def pack(requests: Sequence[Request]) -> list[Row]:
+def pack(requests: Sequence[Request]) -> list[PackedRow]:
     """Group ``requests``, which fit the model's window, by context into rows."""
     groups: dict[tuple[int, ...], list[tuple[int, tuple[int, ...]]]] = {}
     for index, (context, continuation) in enumerate(requests):
@@ -104,12 +104,12 @@ def pack(requests: Sequence[Request]) -> list[Row]:
     return [row for context, group in groups.items() for row in _rows(context, group)]
 
 
-def _rows(context: tuple[int, ...], group: list[tuple[int, tuple[int, ...]]]) -> Iterator[Row]:
+def _rows(context: tuple[int, ...], group: list[tuple[int, tuple[int, ...]]]) -> Iterator[PackedRow]:
     # packing saves the context but every token attends over the whole row; past a few context lengths
     # (or 128 tokens, for the one-token contexts of whole-sentence tasks) a second row is cheaper
     room = max(4 * len(context), 128)
     while group:
-        row = Row(list(context), list(range(-1, len(context) - 1)), list(range(len(context))), len(context))
+        row = PackedRow(list(context), list(range(-1, len(context) - 1)), list(range(len(context))), len(context))
         edges: dict[tuple[int, int], int] = {}
         nodes: dict[int, int] = {}
         slot_of: dict[int, int] = {}
@@ -125,7 +125,7 @@ def _rows(context: tuple[int, ...], group: list[tuple[int, tuple[int, ...]]]) ->
 
 
 def _insert(
-    row: Row,
+    row: PackedRow,
     continuation: tuple[int, ...],
     edges: dict[tuple[int, int], int],
     nodes: dict[int, int],
@@ -156,7 +156,7 @@ def _insert(
     return path
 
 
-def batches(rows: Sequence[Row], batch_tokens: int, pad_id: int) -> Iterator[Batch]:
+def batches(rows: Sequence[PackedRow], batch_tokens: int, pad_id: int) -> Iterator[Batch]:
     """Longest rows first, as many per batch as ``batch_tokens`` padded tokens allow (at least one)."""
     ordered = sorted(rows, key=lambda row: -len(row.tokens))
     start = 0
@@ -166,7 +166,7 @@ def batches(rows: Sequence[Row], batch_tokens: int, pad_id: int) -> Iterator[Bat
         start += count
 
 
-def collate(rows: Sequence[Row], pad_id: int) -> Batch:
+def collate(rows: Sequence[PackedRow], pad_id: int) -> Batch:
     """Pad ``rows`` and flatten their edges."""
     length = max(len(row.tokens) for row in rows)
     shape = (len(rows), length)

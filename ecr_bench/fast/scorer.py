@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from ecr_bench.fast.head import Head, Scores
-from ecr_bench.fast.packing import Batch, Request, Row, ancestors, batches, collate, pack, windows
+from ecr_bench.fast.packing import Batch, PackedRow, Request, ancestors, batches, collate, pack, windows
 from ecr_bench.fast.switch import plain
 
 __all__ = ["Request", "loglikelihoods"]
@@ -134,7 +134,7 @@ class _Packed:
         self.local = any(LOCAL.search(name) for name in given)
         self.verdicts: dict[tuple[bool, bool], bool] = {}
 
-    def trusted(self, batch: Batch, rows: Sequence[Row], requests: Sequence[Request], pad_id: int) -> bool:
+    def trusted(self, batch: Batch, rows: Sequence[PackedRow], requests: Sequence[Request], pad_id: int) -> bool:
         """Whether packed and plain scoring agree on one row of this kind of batch."""
         kind = (batch.branched, self._windowed(batch))
         if kind not in self.verdicts:
@@ -144,7 +144,7 @@ class _Packed:
             self.verdicts[kind] = self._agrees(sample, [requests[i] for i in row.requests], pad_id)
         return self.verdicts[kind]
 
-    def _sample_order(self, row: Row, branched: bool, windowed: bool) -> tuple[bool, bool, int]:
+    def _sample_order(self, row: PackedRow, branched: bool, windowed: bool) -> tuple[bool, bool, int]:
         is_branched = any(parent != i - 1 for i, parent in enumerate(row.parents))
         is_windowed = self.window is not None and max(row.depths) >= self.window
         return (is_branched != branched, is_windowed != windowed, -len(row.tokens) if self.local else len(row.tokens))

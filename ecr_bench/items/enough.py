@@ -14,7 +14,7 @@ from ecr_bench.items.registry import build_items
 
 
 @dataclass(frozen=True)
-class Asked:
+class WantedItems:
     """What an experiment asks of its corpus."""
 
     tasks: tuple[str, ...]
@@ -30,7 +30,7 @@ def check_languages(seen: Sequence[str], languages: Sequence[str]) -> None:
         raise UserError(f"seen_languages: no text in {', '.join(missing)}: the corpus has {', '.join(languages)}")
 
 
-def check_enough(frame: pd.DataFrame, asked: Asked) -> None:
+def check_enough(frame: pd.DataFrame, asked: WantedItems) -> None:
     """One item of each task in training and in the test, and one of any task in validation.
 
     Args:

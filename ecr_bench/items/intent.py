@@ -16,7 +16,7 @@ import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from ecr_bench.errors import UserError
-from ecr_bench.items.rows import OPTIONS, Row, by, interleave, place, select
+from ecr_bench.items.rows import OPTIONS, CorpusRow, by, interleave, place, select
 from ecr_bench.types import Item
 
 # Templates disagree on which of the two 'start the robot vacuum in the garage' is.
@@ -57,7 +57,7 @@ def _rivals(label: str, families: dict[str, list[str]]) -> list[str]:
     return rivals
 
 
-def _item(task: str, row: Row, names: dict[str, str], rivals: list[str], rng: random.Random) -> Item:
+def _item(task: str, row: CorpusRow, names: dict[str, str], rivals: list[str], rng: random.Random) -> Item:
     others = [names[label] for label in rng.sample(rivals, OPTIONS - 1)]
     choices, gold = place(names[row.label], others, rng)
     return Item(

@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 
 from ecr_bench.errors import UserError
 from ecr_bench.items.pairs import parse_pair
-from ecr_bench.items.rows import OPTIONS, Row, by, interleave, place, select
+from ecr_bench.items.rows import OPTIONS, CorpusRow, by, interleave, place, select
 from ecr_bench.items.slot import SYNONYMS
 from ecr_bench.items.trigrams import dice, sizes, trigrams
 from ecr_bench.types import Item
@@ -58,7 +58,7 @@ def build(
     return items
 
 
-def _pair_items(rows: list[Row], target: str, targets: Targets, count: int, rng: random.Random) -> list[Item]:
+def _pair_items(rows: list[CorpusRow], target: str, targets: Targets, count: int, rng: random.Random) -> list[Item]:
     """At most ``count`` items, of which ``COPYABLE`` may be solved by copying; more of those only if rows run out."""
     shared = [row for row in rows if row.meaning in targets.meanings]
     overlap = {row.id: shares for group in by(shared, targets.pool).values() for row, shares in targets.overlap(group)}
@@ -85,7 +85,7 @@ def _pair_items(rows: list[Row], target: str, targets: Targets, count: int, rng:
     return items + spare[: count - len(items)]
 
 
-def _item(row: Row, target: str, choices: tuple[str, ...], gold: int) -> Item:
+def _item(row: CorpusRow, target: str, choices: tuple[str, ...], gold: int) -> Item:
     return Item(
         item_id=f"meaning/{row.id}/{target}",
         task="meaning",
@@ -112,17 +112,17 @@ def stated_content(meaning: str) -> str:
 class Targets:
     """The sentences of one language that options are drawn from, in one pool per intent."""
 
-    def __init__(self, rows: list[Row], rng: random.Random) -> None:
+    def __init__(self, rows: list[CorpusRow], rng: random.Random) -> None:
         groups = by(rows, lambda row: row.label)
         kept = {label: rng.sample(group, min(len(group), LARGEST_POOL)) for label, group in groups.items()}
         self.pools = {label: Pool(group) for label, group in kept.items()}
         self.meanings = {row.meaning: row.label for group in kept.values() for row in group}
 
-    def pool(self, row: Row) -> str:
+    def pool(self, row: CorpusRow) -> str:
         """Which of ``pools`` has a sentence with the meaning of ``row``."""
         return self.meanings[row.meaning]
 
-    def overlap(self, rows: list[Row]) -> list[tuple[Row, np.ndarray]]:
+    def overlap(self, rows: list[CorpusRow]) -> list[tuple[CorpusRow, np.ndarray]]:
         """For ``rows`` of one pool: the share of each pool sentence's trigrams that the row's text has, (n,)."""
         pool = self.pools[self.pool(rows[0])]
         shared = (trigrams([row.text for row in rows]) @ pool.vectors.T).toarray()
@@ -133,7 +133,7 @@ class Targets:
 class Pool:
     """Sentences of one intent in one language, and how alike they are."""
 
-    rows: list[Row]
+    rows: list[CorpusRow]
 
     @cached_property
     def of_meaning(self) -> dict[str, list[int]]:

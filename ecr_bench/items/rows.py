@@ -21,7 +21,7 @@ OPTIONS = 4
 T = TypeVar("T")
 
 
-class Row(NamedTuple):
+class CorpusRow(NamedTuple):
     """One corpus sentence; the fields are ``types.CORPUS_COLUMNS``, ``slots`` still as JSON."""
 
     id: str
@@ -59,7 +59,7 @@ def as_frame(rows: datasets.Dataset | pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def select(frame: pd.DataFrame, split: str, languages: Sequence[str] | None = None) -> list[Row]:
+def select(frame: pd.DataFrame, split: str, languages: Sequence[str] | None = None) -> list[CorpusRow]:
     """Rows of ``split`` (and ``languages``) in the order of their ids."""
     if split not in get_args(Split):
         raise unknown("split", split, get_args(Split))
@@ -68,7 +68,7 @@ def select(frame: pd.DataFrame, split: str, languages: Sequence[str] | None = No
         keep &= frame["lang"].isin(list(languages))
     part = frame.loc[keep, list(CORPUS_COLUMNS)].sort_values("id")
     columns = [part[column].to_numpy(dtype=object).tolist() for column in CORPUS_COLUMNS]
-    return [Row(*values) for values in zip(*columns, strict=True)]
+    return [CorpusRow(*values) for values in zip(*columns, strict=True)]
 
 
 def by(rows: Sequence[T], key: Callable[[T], Hashable]) -> dict[Any, list[T]]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ecr_bench.errors import UserError
-from ecr_bench.items.rows import OPTIONS, Row, by, interleave, place, select
+from ecr_bench.items.rows import OPTIONS, CorpusRow, by, interleave, place, select
 from ecr_bench.types import Item
 
 # The templates add these by themselves, or name them by conventions of Home Assistant (an open mailbox is `on`).
@@ -33,8 +33,8 @@ Values = dict[tuple[str, str], tuple[str, ...]]
 """(label or unit, slot) -> canonical values, sorted."""
 
 
-class Question(NamedTuple):
-    row: Row
+class SlotQuestion(NamedTuple):
+    row: CorpusRow
     slot: str
     value: str
 
@@ -58,24 +58,24 @@ def build(
     return items
 
 
-def _is_number_question(question: Question) -> bool:
+def _is_number_question(question: SlotQuestion) -> bool:
     return is_number(question.value)
 
 
-def _is_alone(question: Question) -> bool:
+def _is_alone(question: SlotQuestion) -> bool:
     """Whether no other slot of the sentence is a number: then the number of the text is the answer."""
     return sum(map(is_number, question.row.values.values())) < 2
 
 
-def _slot(question: Question) -> str:
+def _slot(question: SlotQuestion) -> str:
     return question.slot
 
 
-def _value(question: Question) -> str:
+def _value(question: SlotQuestion) -> str:
     return question.value
 
 
-def _unit(question: Question) -> str:
+def _unit(question: SlotQuestion) -> str:
     return question.row.unit
 
 
@@ -85,7 +85,7 @@ def is_number(value: str) -> bool:
     return re.fullmatch(r"-?\d+(\.\d+)?", value) is not None
 
 
-def _collect(rows: Sequence[Row], key: Callable[[Row], str]) -> Values:
+def _collect(rows: Sequence[CorpusRow], key: Callable[[CorpusRow], str]) -> Values:
     values: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in rows:
         for slot, value in row.values.items():
@@ -93,10 +93,10 @@ def _collect(rows: Sequence[Row], key: Callable[[Row], str]) -> Values:
     return {group: tuple(sorted(found)) for group, found in values.items()}
 
 
-def _questions(row: Row, known: Values, seen_here: Values) -> list[Question]:
+def _questions(row: CorpusRow, known: Values, seen_here: Values) -> list[SlotQuestion]:
     """The slots of ``row`` that can be asked: stated in its text, with three other values known from training."""
     return [
-        Question(row, slot, value)
+        SlotQuestion(row, slot, value)
         for slot, value in row.values.items()
         if slot not in UNASKED
         and value in known.get((row.label, slot), ())
@@ -105,7 +105,7 @@ def _questions(row: Row, known: Values, seen_here: Values) -> list[Question]:
     ]
 
 
-def stated(row: Row, slot: str, value: str, seen_here: Values) -> bool:
+def stated(row: CorpusRow, slot: str, value: str, seen_here: Values) -> bool:
     """Whether the text says ``value``: its digits stand there, or the row's template takes other values too.
 
     A value that a template adds by itself never varies within the template.
@@ -128,7 +128,7 @@ def rivals(values: tuple[str, ...], slot: str, value: str) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def _item(question: Question, known: Values, seen_here: Values, rng: random.Random) -> Item:
+def _item(question: SlotQuestion, known: Values, seen_here: Values, rng: random.Random) -> Item:
     row, slot, value = question
     pool = rivals(known[row.label, slot], slot, value)
     if is_number(value):
@@ -153,7 +153,7 @@ def _item(question: Question, known: Values, seen_here: Values, rng: random.Rand
     )
 
 
-def _numbers(row: Row, value: str, pool: Sequence[str], rng: random.Random) -> list[str]:
+def _numbers(row: CorpusRow, value: str, pool: Sequence[str], rng: random.Random) -> list[str]:
     """Other numbers of the sentence and the negated value first, then values near ``value``.
 
     ``value`` has a random rank among its neighbours: were it always in the middle, the options would betray it.

@@ -19,7 +19,7 @@ from ecr_bench.methods.recipe import Recipe
 from ecr_bench.sections import OptimiserConfig
 
 
-class Rows:
+class TrainingRows:
     """Rows as each draw shows them: encoded again when codes have changed, then varied by one part after another."""
 
     def __init__(self, encode: Encode, varied: Recipe | None):
@@ -49,7 +49,7 @@ class ArmModule(CausalLMModule):
     def __init__(self, model: PreTrainedModel, optimiser: OptimiserConfig, recipe: Recipe):
         super().__init__(model, optimiser)
         self.recipe = recipe
-        self._rows: list[Rows] = []
+        self._rows: list[TrainingRows] = []
 
     def prepare(self, training: Training) -> None:
         """Called once before training."""
@@ -66,13 +66,13 @@ class ArmModule(CausalLMModule):
 
     def variation(self, encode: Encode) -> Variation | None:
         """How training rows vary between draws, if they do; ``encode`` gives all of them under a conditioner."""
-        return self._keep(Rows(encode, self.recipe))
+        return self._keep(TrainingRows(encode, self.recipe))
 
     def validation_variation(self, encode: Encode) -> Variation | None:
         """The same for validation rows, which are never varied, only encoded again."""
-        return self._keep(Rows(encode, None))
+        return self._keep(TrainingRows(encode, None))
 
-    def _keep(self, rows: Rows) -> Variation | None:
+    def _keep(self, rows: TrainingRows) -> Variation | None:
         self._rows.append(rows)
         return rows if rows.variations or any(part.follows_model for part in self.recipe.parts) else None
 

@@ -32,7 +32,7 @@ ONE_OWNER = {
 }
 """Hooks that one part of a recipe may override, and what it does then."""
 
-Options = Mapping[str, Mapping[str, Any]]
+OwnerOptions = Mapping[str, Mapping[str, Any]]
 """Name of a method or modifier -> its options, as a YAML gives them."""
 
 
@@ -44,7 +44,7 @@ class Recipe:
     modifiers: tuple[Modifier, ...] = ()
 
     @classmethod
-    def of(cls, method: str, modifiers: Iterable[str] = (), options: Options | None = None) -> Recipe:
+    def of(cls, method: str, modifiers: Iterable[str] = (), options: OwnerOptions | None = None) -> Recipe:
         """The recipe of registered names.
 
         Raises:
@@ -63,7 +63,7 @@ class Recipe:
         return recipe
 
     @classmethod
-    def of_spec(cls, spec: ArmSpec, options: Options) -> Recipe:
+    def of_spec(cls, spec: ArmSpec, options: OwnerOptions) -> Recipe:
         """The recipe of an entry of ``cells``; its own options go on top of the experiment's (``set`` applied).
 
         UserError as for :meth:`of`, and for an option that is given both there and in its ``set``.
@@ -76,7 +76,7 @@ class Recipe:
         merged = {name: {**options.get(name, {}), **inside[name]} for name in inside}
         return cls.of(spec.method, names, merged)
 
-    def settings(self, spec: ArmSpec, options: Options) -> dict[str, Any]:
+    def settings(self, spec: ArmSpec, options: OwnerOptions) -> dict[str, Any]:
         """Dotted key and value of what tells this arm from the same in an experiment with ``options``.
 
         Options are keyed by owner, ``lora.base``, wherever in the entry they are given; those that stand beside the
@@ -211,6 +211,6 @@ def _options_in(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _part(registry: Registry, name: str, options: Options) -> Any:
+def _part(registry: Registry, name: str, options: OwnerOptions) -> Any:
     kind: type[Part] = registry.get(name)
     return kind(name, read_options(kind.Options, options.get(name, {}), f"options.{name}", f"{registry.kind} {name!r}"))

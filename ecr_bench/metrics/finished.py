@@ -21,12 +21,12 @@ from ecr_bench.evaluation.records import read_records
 from ecr_bench.items.files import read_items
 from ecr_bench.metrics import suite
 from ecr_bench.metrics.options import aligned_scores
-from ecr_bench.metrics.suite import Rows, Taken
+from ecr_bench.metrics.suite import ParallelRows, Taken
 from ecr_bench.types import Measure
 
 
 def of_states(
-    states: torch.Tensor, plain: torch.Tensor | None, teacher: torch.Tensor, rows: Rows, taken: Taken
+    states: torch.Tensor, plain: torch.Tensor | None, teacher: torch.Tensor, rows: ParallelRows, taken: Taken
 ) -> Iterator[Measure]:
     """Manifold and languages of the finished cell: its states (N, d), those without control tokens, the teacher's."""
     yield from suite.manifold_measures(states, teacher, rows, taken)
@@ -49,14 +49,16 @@ def of_codes(
 
 
 def of_drift(
-    states: torch.Tensor, plain: torch.Tensor | None, base: torch.Tensor, rows: Rows, taken: Taken
+    states: torch.Tensor, plain: torch.Tensor | None, base: torch.Tensor, rows: ParallelRows, taken: Taken
 ) -> Iterator[Measure]:
     yield from suite.drift_measures(states, base, rows, taken)
     if plain is not None:
         yield from suite.drift_measures(plain, base, rows, suite.plain(taken))
 
 
-def of_snapshots(train: Path, teacher: torch.Tensor, base: torch.Tensor, rows: Rows, taken: Taken) -> Iterator[Measure]:
+def of_snapshots(
+    train: Path, teacher: torch.Tensor, base: torch.Tensor, rows: ParallelRows, taken: Taken
+) -> Iterator[Measure]:
     """What can be said of pooled states alone, at each step that training kept, without what chance would give."""
     path = train / "snapshots.safetensors"
     for name, half in sorted(load_file(path).items()) if path.is_file() else ():

@@ -22,7 +22,7 @@ COSTLY = 50
 
 
 @dataclass(frozen=True)
-class Rows:
+class ParallelRows:
     """The parallel rows (data/parallel.py) as what metrics ask for. All (N,) int64 unless said otherwise."""
 
     distinct: torch.Tensor
@@ -34,7 +34,7 @@ class Rows:
     meaning: torch.Tensor
 
     @classmethod
-    def of(cls, frame: pd.DataFrame) -> Rows:
+    def of(cls, frame: pd.DataFrame) -> ParallelRows:
         language, languages = pd.factorize(frame["lang"], sort=True)
         meaning, _ = pd.factorize(frame["meaning"])
         distinct = frame[~frame.duplicated(["text", "lang"])]
@@ -111,14 +111,16 @@ def _finite(value: torch.Tensor) -> float:
     return number
 
 
-def drift_measures(states: torch.Tensor, base: torch.Tensor, rows: Rows, taken: Taken) -> Iterator[Measure]:
+def drift_measures(states: torch.Tensor, base: torch.Tensor, rows: ParallelRows, taken: Taken) -> Iterator[Measure]:
     """States (N, d) of a trained model against those (N, e) of its base model; each text once."""
     both = states[rows.distinct], base[rows.distinct]
     yield measure("cka_base", both, taken, len(rows.distinct))
     yield measure("procrustes_base", both, taken, len(rows.distinct), permutations=COSTLY)
 
 
-def manifold_measures(states: torch.Tensor, teacher: torch.Tensor, rows: Rows, taken: Taken) -> Iterator[Measure]:
+def manifold_measures(
+    states: torch.Tensor, teacher: torch.Tensor, rows: ParallelRows, taken: Taken
+) -> Iterator[Measure]:
     """States (N, d) by themselves and against the teacher's vectors (N, t); each text once."""
     own, wanted = states[rows.distinct], teacher[rows.distinct]
     yield measure("intrinsic_dimension", [own], taken, len(own), permutations=COSTLY)
@@ -127,7 +129,9 @@ def manifold_measures(states: torch.Tensor, teacher: torch.Tensor, rows: Rows, t
         yield measure(name, [wanted, own], taken, len(own))
 
 
-def bitext_measures(states: torch.Tensor, rows: Rows, taken: Taken, by_language: bool = False) -> Iterator[Measure]:
+def bitext_measures(
+    states: torch.Tensor, rows: ParallelRows, taken: Taken, by_language: bool = False
+) -> Iterator[Measure]:
     """Whether translations find each other, as the mean over languages and, if asked for, in each."""
     other, pivot, strata = states[0::2], states[1::2], rows.pair_language
     for name, sides in (
@@ -143,7 +147,7 @@ def bitext_measures(states: torch.Tensor, rows: Rows, taken: Taken, by_language:
             yield measure(name, parts, taken, int(chosen.sum()), lang=rows.languages[code])
 
 
-def language_measures(states: torch.Tensor, rows: Rows, taken: Taken) -> Iterator[Measure]:
+def language_measures(states: torch.Tensor, rows: ParallelRows, taken: Taken) -> Iterator[Measure]:
     """Hubs, and whether a probe finds the language."""
     own, some = states[rows.distinct], rows.balanced
     yield measure("hubness", [own], taken, len(own), permutations=COSTLY)

@@ -19,10 +19,10 @@ from ecr_bench.report.plots import DotRow, Level, Mark, Scale, dots, scatter
 from ecr_bench.results.ablation_schema import AblationResult, Point
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, UPPER
-from ecr_bench.results.schema import Board, Contrast, LanguageRow, Row
+from ecr_bench.results.schema import Board, BoardRow, Contrast, LanguageRow
 from ecr_bench.run import Run
 
-Draw = Callable[[Run], Drawing]
+DrawFigure = Callable[[Run], Drawing]
 Styles = dict[Arm, int]
 FIGURES = Registry("figure")
 """Name -> function from a run to its drawing."""
@@ -33,10 +33,10 @@ COSTS = (("bytes", "weights with projection and anchors, MB", "MB"), ("time", "m
 """What accuracy is drawn against: name, axis, unit."""
 
 
-def figure(name: str) -> Callable[[Draw], Draw]:
+def figure(name: str) -> Callable[[DrawFigure], DrawFigure]:
     """Register a function as the figure called ``name``; the first line of its docstring says what it shows."""
 
-    def register(draw: Draw) -> Draw:
+    def register(draw: DrawFigure) -> DrawFigure:
         FIGURES.add(name, draw, (draw.__doc__ or "").strip().partition("\n")[0])
         return draw
 
@@ -209,7 +209,7 @@ def accuracy(run: Run) -> Drawing:
     return Drawing("Unseen and seen accuracy", tuple(panels), caption, keys[: len(present)], (shown,) if shown else ())
 
 
-def _level(row: Row, styles: Styles) -> Mark:
+def _level(row: BoardRow, styles: Styles) -> Mark:
     seen = row.group == "seen"
     title = f"{row.group} {percent(row.mean)} %"
     return Mark(row.mean, styles.get(row.arm, 0), None if seen else row.ci, seen, title)
@@ -282,7 +282,7 @@ def precision(run: Run) -> Drawing:
     )
 
 
-def _cost(row: Row, kind: str) -> float | None:
+def _cost(row: BoardRow, kind: str) -> float | None:
     if kind == "time":
         return row.ms_per_item
     return None if row.bytes is None else (row.bytes + (row.side_bytes or 0)) / 1e6

@@ -31,7 +31,7 @@ from ecr_bench.report.measure_tables import cost_table, reasons_table, timing_ta
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.claim_schema import ClaimsReport
 from ecr_bench.results.commands import arm_commands
-from ecr_bench.results.schema import Board, LanguageRow, Row, Word
+from ecr_bench.results.schema import Board, BoardRow, LanguageRow, Word
 from ecr_bench.results.words import arms, controls_sentence, correction
 from ecr_bench.run import Run
 from ecr_bench.table import Table, to_html
@@ -273,7 +273,7 @@ class Leaderboard:
             )
             yield BoardLine(arm, precision, lang, True, cells)
 
-    def _score(self, task: str, row: Row | None) -> Entry:
+    def _score(self, task: str, row: BoardRow | None) -> Entry:
         """Mean and interval; the classes place ends, mean and chance on the common scale."""
         if row is None:
             return self._mean(task, None)
@@ -304,7 +304,7 @@ def cost_sentence(run: Run) -> str:
     return "; ".join(f"{arm}: {_cost(found[arm])}" for arm in pair if arm in found)
 
 
-def _cost(row: Row) -> str:
+def _cost(row: BoardRow) -> str:
     parts = [f"{count(row.parameters)} parameters" + _beside(row.side_parameters, "in projection and anchors")]
     if row.bytes is not None:
         parts.append(f"{count(row.bytes)}B of weights" + _beside(row.side_bytes, "beside", "B"))

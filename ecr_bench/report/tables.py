@@ -23,7 +23,7 @@ from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
 from ecr_bench.results.compare import Difference, OnBoard
 from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, SAME, SCALE, UPPER, ordered_means
-from ecr_bench.results.schema import Board, Contrast, LanguageRow, Row
+from ecr_bench.results.schema import Board, BoardRow, Contrast, LanguageRow
 from ecr_bench.results.words import amount, arms, correction, covered, with_unit
 from ecr_bench.table import NOTHING, Line, Table
 
@@ -41,17 +41,17 @@ class ArmRows:
     arm: Arm
     precision: str
     group: str
-    rows: dict[str, Row]
+    rows: dict[str, BoardRow]
 
     @property
-    def row(self) -> Row:
+    def row(self) -> BoardRow:
         """The one on all tasks, whose costs and counts stand for the arm."""
         return self.rows.get("all") or next(iter(self.rows.values()))
 
 
 def arm_rows(board: Board) -> list[ArmRows]:
     """Every arm, precision and group, from best to worst on all tasks."""
-    found: dict[tuple[Arm, str, str], dict[str, Row]] = {}
+    found: dict[tuple[Arm, str, str], dict[str, BoardRow]] = {}
     for row in board.rows:
         found.setdefault((row.arm, row.precision, row.group), {})[row.task] = row
     return sorted((ArmRows(*key, rows) for key, rows in found.items()), key=lambda one: -one.row.mean)
@@ -76,7 +76,7 @@ def floor_in_words(board: Board, group: str) -> str:
     return f"at the floor, where no arm that reads is above chance: {', '.join(names)}; " if names else ""
 
 
-def _score(row: Row | None) -> str:
+def _score(row: BoardRow | None) -> str:
     """``52.3 ±2.1*``; the star marks a tie with the leader."""
     return DASH if row is None else half_interval(row.mean, row.ci) + (TIED if row.tied_with_leader else " ")
 

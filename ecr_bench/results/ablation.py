@@ -8,12 +8,12 @@ from dataclasses import replace
 import pandas as pd
 
 from ecr_bench.arm import Arm, Role
-from ecr_bench.results.ablation_schema import AblationResult, Difference, Layout, Point, Spot
+from ecr_bench.results.ablation_schema import AblationResult, PointDifference, Layout, Point, Spot
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.contrasts import TASKS
 from ecr_bench.results.divergence import stability_of
 from ecr_bench.results.equal_size import EqualSize, equal_size
-from ecr_bench.results.schema import Board, Row
+from ecr_bench.results.schema import Board, BoardRow
 from ecr_bench.runner.ablation import Place
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import Panel, build_panel
@@ -68,26 +68,26 @@ def _scored(layout: Layout, arms: set[Arm]) -> Layout:
     return replace(layout, places=places, references=tuple(arm for arm in layout.references if arm in arms))
 
 
-Rows = dict[tuple[Arm, str, str], Row]
+BoardRows = dict[tuple[Arm, str, str], BoardRow]
 
 
-def _tables(rows: Rows) -> list[tuple[str, str]]:
+def _tables(rows: BoardRows) -> list[tuple[str, str]]:
     """(group, task) pairs the board has, coarse and fine before all."""
     present = dict.fromkeys((group, task) for _, group, task in rows)
     return [pair for pair in present if pair[1] in TASKS]
 
 
-def _point(series: str, label: str, at: float | None, row: Row) -> Point:
+def _point(series: str, label: str, at: float | None, row: BoardRow) -> Point:
     shared = row.model_dump(include={"group", "task", "mean", "ci", "n_items", "n_seeds", "covers"})
     return Point(series=series, label=label, at=at, arm=row.arm, **shared)
 
 
-def _differences(layout: Layout, panel: Panel, precision: str) -> Iterator[Difference]:
+def _differences(layout: Layout, panel: Panel, precision: str) -> Iterator[PointDifference]:
     for place in layout.places:
         for reference in layout.references:
             for task in (task for task in TASKS if task in panel.tasks and place.arm != reference):
                 found = compare(panel, str(place.arm), str(reference), precision, precision, task)
-                yield Difference(
+                yield PointDifference(
                     series=place.series,
                     label=place.label,
                     reference=reference,
@@ -97,7 +97,7 @@ def _differences(layout: Layout, panel: Panel, precision: str) -> Iterator[Diffe
                 )
 
 
-def _equal_sizes(layout: Layout, rows: Rows, panel: Panel, precision: str) -> list[EqualSize]:
+def _equal_sizes(layout: Layout, rows: BoardRows, panel: Panel, precision: str) -> list[EqualSize]:
     """The headline figure, where the axis is the model size: one line of plain models, others to compare."""
     lines: dict[str, list[Place]] = {}
     for place in layout.places:
@@ -115,7 +115,7 @@ def _equal_sizes(layout: Layout, rows: Rows, panel: Panel, precision: str) -> li
     return [equal_size(panel, precision, arm, curve, task) for arm in arms for task in TASKS if task in panel.tasks]
 
 
-def _side(rows: Rows, found: list[EqualSize]) -> list[str]:
+def _side(rows: BoardRows, found: list[EqualSize]) -> list[str]:
     """What ECR itself adds to the small model, so that the factor can be judged."""
     plain = min((row.parameters or 0 for row in rows.values() if row.arm.role is Role.PLAIN), default=0)
     arms = {row.arm: row for row in rows.values()}

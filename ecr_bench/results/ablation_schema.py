@@ -39,7 +39,7 @@ class Spot(Record):
     arm: NamedArm
 
 
-class Difference(Record):
+class PointDifference(Record):
     """A point minus a reference on the same items of unseen languages; not corrected for multiplicity."""
 
     series: str
@@ -97,7 +97,7 @@ class AblationResult(Record):
     references: list[Point]
     chance: dict[str, float]
     """``group/task`` -> accuracy by chance."""
-    differences: list[Difference]
+    differences: list[PointDifference]
     equal_sizes: list[EqualSize]
     stability: list[Stability] = []
     """How training went at each point, where traces were kept."""

@@ -13,7 +13,7 @@ from ecr_bench.results.arms import GROUPS, aggregate_baselines, costs_of, ordere
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.contrasts import build_contrasts
 from ecr_bench.results.roles import Cast
-from ecr_bench.results.schema import Board, Contrast, Diverged, LanguageRow, Row, Group
+from ecr_bench.results.schema import Board, Contrast, Diverged, LanguageRow, BoardRow, Group
 from ecr_bench.results.verdict import build_verdict
 from ecr_bench.results.floors import define_means_above, floors_of
 from ecr_bench.results.ties import tied_with_best, told_apart
@@ -54,7 +54,7 @@ def build_board(
     present = [arms[name] for name in sorted(records["arm"].unique())]
     cast = Cast.of(present, cells)
     precisions = ordered_precisions(records["precision"].unique())
-    rows: list[Row] = []
+    rows: list[BoardRow] = []
     languages: list[LanguageRow] = []
     contrasts: list[Contrast] = []
     grains: dict[str, str] = {}
@@ -108,7 +108,7 @@ def _rows(
     cells: Sequence[CellCosts],
     extra: Mapping[tuple[str, str, str], tuple[int, int]],
     contrasts: Sequence[Contrast],
-) -> list[Row]:
+) -> list[BoardRow]:
     present = [arm for arm in arms if panel.has(str(arm), precision)]
     ranked = [arm for arm in present if arm.role is not Role.UPPER_BOUND]
     apart = told_apart(contrasts, precision)
@@ -122,7 +122,7 @@ def _rows(
             tokens = [extra[str(arm), precision, family] for family in families]
             costs: dict[str, Any] = costs_of(cells, arm, precision)
             result.append(
-                Row(
+                BoardRow(
                     arm=arm,
                     precision=precision,
                     group=group,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ecr_bench.arm import NamedArm
-from ecr_bench.results.schema import Count, Measured, Record
+from ecr_bench.results.schema import Count, Finite, Record
 
 
 class CellCosts(Record):
@@ -29,7 +29,7 @@ class CellCosts(Record):
     """Projection and anchors as stored."""
     disk_bytes: Count = None
     """All files that scoring at this precision needs."""
-    ms_per_item: Measured = None
+    ms_per_item: Finite = None
     """Wall-clock time of scoring; machines and neighbours differ, so it is no comparison."""
     scoring_memory: Count = None
     """Peak memory of scoring, bytes."""
@@ -37,16 +37,16 @@ class CellCosts(Record):
     """False where the teacher is asked at test time."""
     extra_tokens: int = 0
     """Control tokens a prompt."""
-    train_seconds: Measured = None
+    train_seconds: Finite = None
     """Wall-clock time of fine-tuning; no comparison either."""
     steps: Count = None
     tokens: Count = None
     """Seen in fine-tuning."""
-    train_loss: Measured = None
+    train_loss: Finite = None
     """Nats per token, mean of the last steps."""
-    val_loss: Measured = None
-    grad_norm_median: Measured = None
-    grad_norm_max: Measured = None
+    val_loss: Finite = None
+    grad_norm_median: Finite = None
+    grad_norm_max: Finite = None
     finite: bool | None = None
     """Whether the training loss stayed finite; null for a cell that is not trained step by step."""
     peak_memory: Count = None

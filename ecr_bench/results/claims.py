@@ -32,7 +32,7 @@ from ecr_bench.statistics.multiple import holm
 
 
 @dataclass(frozen=True)
-class Question:
+class ResolvedClaim:
     """A claim with the arms that its names stand for in a run."""
 
     claim: Claim
@@ -49,11 +49,11 @@ def evaluate(claims: ClaimSet, facts: Facts, source: str) -> tuple[ClaimResult, 
     for claim in claims.claims:
         check_names(claim, facts, source)
     found: dict[str, Found] = {}
-    asked: dict[str, Question] = {}
+    asked: dict[str, ResolvedClaim] = {}
     reasons: dict[str, str] = {}
     for claim in claims.claims:
         try:
-            asked[claim.id] = Question(claim, resolve(claim.a, facts), resolve(claim.b, facts))
+            asked[claim.id] = ResolvedClaim(claim, resolve(claim.a, facts), resolve(claim.b, facts))
             if len(set(asked[claim.id].sides)) == 1:
                 raise NotTestedError(f"a and b are the same arm, {asked[claim.id].a}")
             found[claim.id] = _test(asked[claim.id], facts)
@@ -79,7 +79,7 @@ class Corrected:
     """The board's own; else over the claims that are not on it."""
 
 
-def _corrected(tested: Sequence[tuple[Question, Estimate]], facts: Facts) -> dict[str, Corrected]:
+def _corrected(tested: Sequence[tuple[ResolvedClaim, Estimate]], facts: Facts) -> dict[str, Corrected]:
     """Claim -> its p-values. Who meets on the board has one p there and here; the board's p of the smallest effect is
     taken where the claim's smallest effect is the board's."""
     boards = {question.claim.id: on_board(question, facts) for question, _ in tested}
@@ -100,7 +100,7 @@ def _corrected(tested: Sequence[tuple[Question, Estimate]], facts: Facts) -> dic
     return result
 
 
-def on_board(question: Question, facts: Facts) -> Contrast | None:
+def on_board(question: ResolvedClaim, facts: Facts) -> Contrast | None:
     """The board's test of the same two arms, if it has one that is corrected."""
     claim = question.claim
     if claim.metric != ACCURACY or claim.test != "superiority":
@@ -109,7 +109,7 @@ def on_board(question: Question, facts: Facts) -> Contrast | None:
     return found if found and found.p_smaller_holm is not None else None
 
 
-def same_question(question: Question, contrast: Contrast | None) -> bool:
+def same_question(question: ResolvedClaim, contrast: Contrast | None) -> bool:
     """Whether the board asks the very same: same direction, same smallest effect."""
     if contrast is None:
         return False
@@ -132,7 +132,7 @@ def _smallest(claim: Claim) -> float:
     return _sign(claim) * claim.smallest_effect if claim.test == "superiority" else _null(claim)
 
 
-def _test(question: Question, facts: Facts) -> Found:
+def _test(question: ResolvedClaim, facts: Facts) -> Found:
     claim = question.claim
     for key, wanted in claim.requires.items():
         if (given := setting(facts.experiment, key)) != wanted:
@@ -143,7 +143,7 @@ def _test(question: Question, facts: Facts) -> Found:
     return found
 
 
-def _judge(question: Question, facts: Facts, found: Found, corrected: Corrected) -> ClaimResult:
+def _judge(question: ResolvedClaim, facts: Facts, found: Found, corrected: Corrected) -> ClaimResult:
     claim = question.claim
     sign, estimate = _sign(claim), found.estimate
     thresholds = Thresholds(null=sign * _null(claim), smallest=sign * _smallest(claim))
@@ -170,7 +170,7 @@ def _judge(question: Question, facts: Facts, found: Found, corrected: Corrected)
     return result.model_copy(update={"sentence": f"{result_in_words(result, finding, corrected.p)} {reason}".strip()})
 
 
-def _standings(question: Question, facts: Facts, estimate: Estimate) -> tuple[Standing, Standing]:
+def _standings(question: ResolvedClaim, facts: Facts, estimate: Estimate) -> tuple[Standing, Standing]:
     """Who is ahead if the claim holds, and the other. Accuracies need two seeds and arms above chance; what is measured
     by seed or round, or counted, brings its own."""
     if question.claim.metric != ACCURACY:
@@ -180,19 +180,19 @@ def _standings(question: Question, facts: Facts, estimate: Estimate) -> tuple[St
     return (a, b) if claim.ahead == "a" else (b, a)
 
 
-def _ahead(question: Question) -> Side:
+def _ahead(question: ResolvedClaim) -> Side:
     """Who is better if the claim holds."""
     a, b = question.sides
     return a if question.claim.ahead == "a" else b
 
 
-def _named_controls(question: Question, facts: Facts) -> tuple[str, ...] | None:
+def _named_controls(question: ResolvedClaim, facts: Facts) -> tuple[str, ...] | None:
     """The controls a claim asks for; None: every one of the run, which an accuracy of ECR is never judged without."""
     of_ecr = question.claim.metric == ACCURACY and facts.cast.is_main(_ahead(question).arm)
     return None if of_ecr else question.claim.controls
 
 
-def _attribution(question: Question, facts: Facts, controls: Sequence[ControlFinding]) -> Attribution | None:
+def _attribution(question: ResolvedClaim, facts: Facts, controls: Sequence[ControlFinding]) -> Attribution | None:
     """None where no control applies: to a cost for which the claim says so, or to an arm other than ECR for which it
     names none."""
     claim, named = question.claim, _named_controls(question, facts)
@@ -208,7 +208,7 @@ def _attribution(question: Question, facts: Facts, controls: Sequence[ControlFin
     return attribute({arm: (low, high) for arm, (low, high) in ends.items()}, required)
 
 
-def _controls(question: Question, facts: Facts) -> list[ControlFinding]:
+def _controls(question: ResolvedClaim, facts: Facts) -> list[ControlFinding]:
     """The arm ahead minus each control it must beat, in its precision, or the run's first where a control was not run
     in it."""
     claim, ahead, named = question.claim, _ahead(question), _named_controls(question, facts)
@@ -257,7 +257,7 @@ def _reason(result: ClaimResult, judged: Judged) -> str:
     return " ".join(parts)
 
 
-def _not_tested(claim: Claim, question: Question | None, reason: str) -> ClaimResult:
+def _not_tested(claim: Claim, question: ResolvedClaim | None, reason: str) -> ClaimResult:
     arms = {"a": question.a, "b": question.b} if question else {"a": None, "b": None}
     return ClaimResult(
         claim=claim, **arms, verdict="not tested", sentence=f"Not tested: {reason}.", finding=None, p_holm=None,

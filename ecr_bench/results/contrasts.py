@@ -50,11 +50,11 @@ class Pair:
         return f"{self.a} ({self.precision_a}) - {self.b} ({self.precision_b})"
 
 
-Scored = tuple[Arm, str]
+AtPrecision = tuple[Arm, str]
 """An arm at a precision."""
 
 
-def meeting(contrasts: Iterable[Contrast], a: Scored, b: Scored, group: str, task: str) -> Contrast | None:
+def meeting(contrasts: Iterable[Contrast], a: AtPrecision, b: AtPrecision, group: str, task: str) -> Contrast | None:
     """The contrast of two arms, whichever way round; None where they do not meet."""
     wanted = {(a, b), (b, a)}
     for c in contrasts:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ecr_bench.arm import Arm, NamedArm
-from ecr_bench.results.schema import Measured, Record
+from ecr_bench.results.schema import Finite, Record
 from ecr_bench.statistics.paired import Term, estimate, value_of
 from ecr_bench.statistics.panel import Panel
 
@@ -22,10 +22,10 @@ class EqualSize(Record):
 
     arm: NamedArm
     task: str
-    factor: Measured
+    factor: Finite
     """Null: no plain model that was run is as good. 1: the smallest one is already."""
-    low: Measured
-    high: Measured
+    low: Finite
+    high: Finite
     """95 % interval; null for 'beyond the largest run'."""
     largest: float
     """The largest plain model that was run."""

@@ -31,13 +31,12 @@ from ecr_bench.results.files import (
     read_models,
     write_manifest,
 )
-from ecr_bench.results.rejudge import floors_from, rejudged, rejudged_claims, untie_the_lonely
+from ecr_bench.results.rejudge import Json, floors_from, rejudged, rejudged_claims, untie_the_lonely
 from ecr_bench.results.roles import Cast
-from ecr_bench.results.schema import Board, Contrast, Row
+from ecr_bench.results.schema import Board, Contrast, BoardRow
 from ecr_bench.results.timings import TIMES
 from ecr_bench.results.verdict import build_verdict
 
-Json = dict[str, Any]
 Known = Mapping[tuple[str, str], Arm]
 """(method with its settings in brackets, size) as format 1 has them -> arm."""
 
@@ -163,7 +162,7 @@ def _board(board: Json, known: Known, cells: Sequence[CellCosts]) -> Json:
     board["rows"] = _with_arm(board["rows"], known)
     untie_the_lonely(board["rows"])
     board["by_language"] = _with_arm(board["by_language"], known)
-    rows = [Row.model_validate(row, context={"arms": arms}) for row in board["rows"]]
+    rows = [BoardRow.model_validate(row, context={"arms": arms}) for row in board["rows"]]
     contrasts = rejudged(board["contrasts"], rows, arms)
     verdict = build_verdict(contrasts, Cast.of(arms.values(), cells))
     return board | {

@@ -18,7 +18,7 @@ from ecr_bench.evaluation.records import SCHEMA, undecided
 from ecr_bench.formats import percent
 from ecr_bench.io import read_json
 from ecr_bench.results.eval_folder import RECORDS, SUMMARY, write_evaluation
-from ecr_bench.runner.public import Evaluation, Prepared, Scored, prepare, provenance_of, score
+from ecr_bench.runner.public import Evaluation, Prepared, ScoredTask, prepare, provenance_of, score
 from ecr_bench.statistics.paired import accuracy
 from ecr_bench.statistics.panel import build_panel
 from ecr_bench.table import Line, Table, print_table
@@ -61,11 +61,11 @@ def run_evaluation(asked: Evaluation, out: Path | None, console: Console) -> lis
     return results
 
 
-def _family(task: Scored) -> str:
+def _family(task: ScoredTask) -> str:
     return str(task.examined.task.eval_docs[0]["task"])
 
 
-def _told(task: Scored, prepared: Prepared) -> dict[str, Any]:
+def _told(task: ScoredTask, prepared: Prepared) -> dict[str, Any]:
     """What ``eval.json`` says of a task beside its accuracy."""
     left_out = task.examined.left_out
     return {
@@ -79,7 +79,7 @@ def _told(task: Scored, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _undecided(task: Scored) -> int:
+def _undecided(task: ScoredTask) -> int:
     """Items of which the order of the options decided."""
     return int(undecided(pd.DataFrame(task.records, columns=SCHEMA.names)).sum())
 
@@ -137,7 +137,7 @@ def _shown(line: dict[str, Any]) -> Line:
     return (line["task"], line["lang"], against_chance(line), *numbers)
 
 
-def print_left_out(scored: Sequence[Scored], prepared: Prepared, console: Console) -> None:
+def print_left_out(scored: Sequence[ScoredTask], prepared: Prepared, console: Console) -> None:
     """Per task: items that were left out, contexts that were cut, items left undecided, and why it failed."""
     window = prepared.lm.max_length
 

@@ -13,14 +13,14 @@ from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.contrasts import CONTROL, GAINS, LOW, MIXED, TASKS
 from ecr_bench.results.judgement import SMALLEST_EFFECT, Standing, Thresholds, judge_difference, word_of
 from ecr_bench.results.roles import attribute
-from ecr_bench.results.schema import Attribution, Contrast, Row, Group
+from ecr_bench.results.schema import Attribution, Contrast, BoardRow, Group
 from ecr_bench.results.sentences import attribution_in_words, contrast_in_words
 from ecr_bench.statistics.multiple import holm
 
 Json = dict[str, Any]
 
 
-def rejudged(contrasts: Sequence[Json], rows: Sequence[Row], arms: Mapping[str, Arm]) -> list[Contrast]:
+def rejudged(contrasts: Sequence[Json], rows: Sequence[BoardRow], arms: Mapping[str, Arm]) -> list[Contrast]:
     """Contrasts as format 1 has them (arms by name) with today's words: corrected p-values stay, the p of the smallest
     effect is worked out from interval and degrees of freedom."""
     standings = {
@@ -132,7 +132,7 @@ def _is_control_of(c: Contrast, found: Contrast) -> bool:
     return c.family == CONTROL and same
 
 
-def floors_from(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+def floors_from(rows: Sequence[BoardRow]) -> dict[str, tuple[str, ...]]:
     """Group -> task families on which every arm that reads reaches chance, at the highest precision."""
     reference = ordered_precisions(row.precision for row in rows)[0]
     readers = [r for r in rows if r.precision == reference and r.arm.role is not Role.MODEL_CONTROL]

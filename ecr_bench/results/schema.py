@@ -18,7 +18,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-Measured = Annotated[float | None, BeforeValidator(_finite)]
+Finite = Annotated[float | None, BeforeValidator(_finite)]
 Count = Annotated[int | None, BeforeValidator(_finite)]
 
 
@@ -56,7 +56,7 @@ class Attribution(Record):
     """Required controls that were not run."""
 
 
-class Row(Record):
+class BoardRow(Record):
     """Accuracy of one arm at one precision on one task in one group of languages, mean over its seeds."""
 
     arm: NamedArm
@@ -89,7 +89,7 @@ class Row(Record):
     """Model weights as stored at this precision."""
     side_bytes: Count
     """Projection and anchors as stored."""
-    ms_per_item: Measured
+    ms_per_item: Finite
     """Scoring time per item, mean over seeds; machine-dependent."""
 
 
@@ -207,7 +207,7 @@ class Board(Record):
     """Everything a run found; the Markdown and terminal tables are drawn from it alone."""
 
     name: str
-    rows: list[Row]
+    rows: list[BoardRow]
     by_language: list[LanguageRow]
     baselines: dict[str, dict[str, dict[str, float]]]
     """group -> task -> surface baseline (copy, length, majority, chance) -> accuracy."""

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from ecr_bench.corpora.registry import build, languages_of
 from ecr_bench.errors import UserError
-from ecr_bench.items.enough import Asked, check_enough, check_languages
+from ecr_bench.items.enough import WantedItems, check_enough, check_languages
 from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.store import Store
 from ecr_bench.sections import CorpusConfig
@@ -22,10 +22,10 @@ def check_data(plan: Plan, store: Store, console: Console) -> None:
     """
     if all(store.done(stage.id) for stage in plan.stages.values() if stage.kind in DATA_STAGES):
         return
-    wanted: dict[str, tuple[CorpusConfig, list[Asked]]] = {}
+    wanted: dict[str, tuple[CorpusConfig, list[WantedItems]]] = {}
     settings = [plan.experiment.tuned_for(spec, size) for spec in plan.experiment.cells for size in spec.sizes]
     for local in settings:
-        asked = Asked(local.tasks, local.seen_languages, local.scoring.pairs)
+        asked = WantedItems(local.tasks, local.seen_languages, local.scoring.pairs)
         _, listed = wanted.setdefault(local.corpus.model_dump_json(), (local.corpus, []))
         if asked not in listed:
             listed.append(asked)
@@ -33,7 +33,7 @@ def check_data(plan: Plan, store: Store, console: Console) -> None:
         _check(config, listed, console)
 
 
-def _check(config: CorpusConfig, listed: list[Asked], console: Console) -> None:
+def _check(config: CorpusConfig, listed: list[WantedItems], console: Console) -> None:
     languages = languages_of(config)
     if languages is not None:
         for asked in listed:

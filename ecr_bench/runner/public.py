@@ -77,7 +77,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredTask:
     """What became of one task."""
 
     examined: Examined
@@ -141,7 +141,7 @@ def open_model(folder: Path, precision: str, ecr: bool = True, max_length: int |
     return EcrLM(model, tokenizer=tokenizer, conditioner=conditioner, max_length=max_length)
 
 
-def score(prepared: Prepared, console: Console) -> list[Scored]:
+def score(prepared: Prepared, console: Console) -> list[ScoredTask]:
     """Score each task that can be, with a progress bar over requests. What fails in one leaves the others alone."""
     asked, lm = prepared.asked, prepared.lm
     source = lm.conditioner.source if lm.conditioner else None
@@ -169,16 +169,16 @@ def _requests(examined: Examined) -> int:
     return 0 if examined.failure else FAMILIES.get(docs[0]["task"]).options * len(docs)
 
 
-def _score(prepared: Prepared, examined: Examined, metadata: dict[str, Any]) -> Scored:
+def _score(prepared: Prepared, examined: Examined, metadata: dict[str, Any]) -> ScoredTask:
     if examined.failure:
-        return Scored(examined, [], 0, examined.failure)
+        return ScoredTask(examined, [], 0, examined.failure)
     try:
         records = evaluate(prepared.lm, [examined.task], metadata=metadata, task_manager=prepared.manager)
     except UserError as error:
-        return Scored(examined, [], 0, str(error))
+        return ScoredTask(examined, [], 0, str(error))
     except Exception as error:  # whatever it is: the scores of other tasks must not be lost to it
-        return Scored(examined, [], 0, f"{type(error).__name__}: {' '.join(str(error).split()):.200}")
-    return Scored(examined, records, len(prepared.lm.last_cut), "")
+        return ScoredTask(examined, [], 0, f"{type(error).__name__}: {' '.join(str(error).split()):.200}")
+    return ScoredTask(examined, records, len(prepared.lm.last_cut), "")
 
 
 def provenance_of(prepared: Prepared) -> dict[str, Any]:

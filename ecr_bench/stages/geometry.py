@@ -68,7 +68,7 @@ class GeometryStage(Work[GeometrySettings, GeometryInputs, Measured]):
         from ecr_bench.evaluation.sts import read_sts
         from ecr_bench.metrics import finished
         from ecr_bench.metrics.files import FILE, write_measures
-        from ecr_bench.metrics.suite import Rows, Taken
+        from ecr_bench.metrics.suite import ParallelRows, Taken
 
         where, layer, batch = device(), settings.layer, settings.batch_tokens
         frame = pd.read_parquet(inputs.parallel / ROWS)[COLUMNS]
@@ -77,7 +77,7 @@ class GeometryStage(Work[GeometrySettings, GeometryInputs, Measured]):
         taken = Taken(layer=encoder.layer, precision=settings.precision)
         measures = list(finished.of_stability(inputs.train))
         if len(frame):
-            rows, texts, langs = Rows.of(frame), frame["text"].tolist(), frame["lang"].tolist()
+            rows, texts, langs = ParallelRows.of(frame), frame["text"].tolist(), frame["lang"].tolist()
             states = encoder.embed(texts, langs)
             plain = encoder.plain(texts, langs) if encoder.plain is not None else None
             measures += finished.of_states(states, plain, teacher, rows, taken)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecr_bench.statistics.interval import Covers, Estimate, Part, estimate_from, exact, ratio_from
+from ecr_bench.statistics.interval import Covers, Estimate, VarianceComponent, estimate_from, exact, ratio_from
 
 MIN_SEEDS = 2
 
@@ -51,7 +51,7 @@ def mean_difference(
 def mean_over_seeds(values: Sequence[float] | np.ndarray, n: int = 0, covers: Covers = Covers.SEEDS) -> Estimate:
     """Mean of one number a seed, of two or more; ``n``: what each rests on."""
     variance = float(np.var(values, ddof=1)) / len(values)
-    part = Part(variance, len(values) - 1)
+    part = VarianceComponent(variance, len(values) - 1)
     return estimate_from(float(np.mean(values)), [part], covers, n_seeds=len(values), n_items=n)
 
 

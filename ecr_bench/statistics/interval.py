@@ -39,7 +39,7 @@ class Covers(StrEnum):
 
 
 @dataclass(frozen=True)
-class Part:
+class VarianceComponent:
     """What one source of chance (items, seeds, languages) contributes to the variance of an estimate."""
 
     variance: float
@@ -66,7 +66,7 @@ class Estimate(Interval):
     Stat. Med. 27). With one source it is the t interval.
     """
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[VarianceComponent, ...] = ()
     """Empty for a number without error."""
     n_seeds: int = 0
     """Seeds of the arm with fewer."""
@@ -148,12 +148,12 @@ LARGEST = 230.0
 """Logarithm of the largest ratio."""
 
 
-def reach(parts: Sequence[Part], alpha: float) -> float:
+def reach(parts: Sequence[VarianceComponent], alpha: float) -> float:
     """Half width of the interval at level ``alpha``."""
     return math.sqrt(sum(part.variance * float(stdtrit(part.df, alpha / 2)) ** 2 for part in parts))
 
 
-def limits(value: float, parts: Sequence[Part], lowest: float, largest: float) -> tuple[float, float]:
+def limits(value: float, parts: Sequence[VarianceComponent], lowest: float, largest: float) -> tuple[float, float]:
     """95 % limits of ``value``, within what can be."""
     half = reach(parts, ALPHA)
     return max(lowest, value - half), min(largest, value + half)
@@ -161,7 +161,7 @@ def limits(value: float, parts: Sequence[Part], lowest: float, largest: float) -
 
 def estimate_from(
     value: float,
-    parts: Sequence[Part],
+    parts: Sequence[VarianceComponent],
     covers: Covers,
     *,
     lowest: float = -math.inf,

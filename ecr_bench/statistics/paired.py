@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ecr_bench.statistics.interval import Covers, Estimate, Part, estimate_from, variance_of_few
+from ecr_bench.statistics.interval import Covers, Estimate, VarianceComponent, estimate_from, variance_of_few
 from ecr_bench.statistics.multiple import mcnemar
 from ecr_bench.statistics.panel import Panel
 
@@ -84,7 +84,9 @@ def weights_of(panel: Panel, terms: Sequence[Term]) -> np.ndarray:
     return weights
 
 
-def parts_of(panel: Panel, terms: Sequence[Term], task: str, kappa: float = 1.0) -> tuple[list[Part], Covers]:
+def parts_of(
+    panel: Panel, terms: Sequence[Term], task: str, kappa: float = 1.0
+) -> tuple[list[VarianceComponent], Covers]:
     """What the variance of a linear combination of arms consists of, and what that covers.
 
     An arm with a single seed is taken to scatter as the other arms of the combination do. That is an assumption, so
@@ -102,16 +104,16 @@ def parts_of(panel: Panel, terms: Sequence[Term], task: str, kappa: float = 1.0)
     return [items, *_seed_part(of_seeds)], covers
 
 
-def _items_part(panel: Panel, weights: np.ndarray, task: str) -> Part:
+def _items_part(panel: Panel, weights: np.ndarray, task: str) -> VarianceComponent:
     """Over clusters drawn anew; those that make up most of it are counted by the ratio of squares to fourth powers."""
     squares = (weights @ panel.influence(task)) ** 2
     total, n_clusters = float(squares.sum()), panel.n_clusters(task)
     rounding = 1e-12 / n_clusters**4
     contributors = total**2 / (float((squares**2).sum()) + rounding)
-    return Part(variance_of_few(total, contributors, n_clusters), n_clusters - 1)
+    return VarianceComponent(variance_of_few(total, contributors, n_clusters), n_clusters - 1)
 
 
-def _seed_part(shares: Sequence[tuple[float, SeedVariance]]) -> list[Part]:
+def _seed_part(shares: Sequence[tuple[float, SeedVariance]]) -> list[VarianceComponent]:
     """The seeds of all arms, by their shares in the variance: one part for those with as many seeds.
 
     Its degrees of freedom are Satterthwaite's (1946, Biometrics Bulletin 2): from those of one arm, where it scatters
@@ -124,7 +126,7 @@ def _seed_part(shares: Sequence[tuple[float, SeedVariance]]) -> list[Part]:
         raw = [share * found.raw for share, found in same]
         if sum(raw):
             pooled = df * sum(raw) ** 2 / sum(value**2 for value in raw)
-            parts.append(Part(sum(share * found.net for share, found in same), pooled))
+            parts.append(VarianceComponent(sum(share * found.net for share, found in same), pooled))
     return parts
 
 
@@ -148,7 +150,7 @@ def estimate(panel: Panel, terms: Sequence[Term], task: str, *, lowest: float, k
     value = value_of(panel, terms, task)
     counts = {"n_seeds": n_seeds, "n_items": n_items, "n_clusters": n_clusters}
     if n_clusters < 2:  # one draw says nothing about others
-        return Estimate(value, lowest, 1.0, Covers.ITEMS, (Part(math.inf, 1.0),), **counts, largest=1.0)
+        return Estimate(value, lowest, 1.0, Covers.ITEMS, (VarianceComponent(math.inf, 1.0),), **counts, largest=1.0)
     parts, covers = parts_of(panel, terms, task, kappa)
     return estimate_from(value, parts, covers, lowest=lowest, largest=1.0, **counts)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ecr_bench.statistics.interval import Covers, Interval, Part, limits
+from ecr_bench.statistics.interval import Covers, Interval, VarianceComponent, limits
 from ecr_bench.statistics.paired import difference_of, kappa_of, parts_of, value_of, weights_of
 from ecr_bench.statistics.panel import Panel, unbiased
 
@@ -34,24 +34,25 @@ def compare_wider(panel: Panel, rows_a: Sequence[int], rows_b: Sequence[int], ta
     terms = difference_of(rows_a, rows_b)
     own, _ = parts_of(panel, terms, task, kappa_of(panel, rows_a, rows_b, task))
     value = value_of(panel, terms, task)
-    layout = _layout(panel, task)
+    layout = _item_factors(panel, task)
     moved = layout.moved(weights_of(panel, terms) @ panel.correct[:, layout.items])
     added = ((Covers.LANGUAGES, layout.language, moved.between), (Covers.TOPICS, layout.topic, moved.within))
     return [
-        Interval(value, *limits(value, [*own, _added(moved, group, sums)], -1.0, 1.0), covers)
-        for covers, group, sums in added
-        if group and group.n >= FEWEST
+        Interval(value, *limits(value, [*own, _added(moved, factor, sums)], -1.0, 1.0), covers)
+        for covers, factor, sums in added
+        if factor and factor.n >= FEWEST
     ]
 
 
-class Groups(NamedTuple):
-    """What the I items of a task belong to."""
+class Factor(NamedTuple):
+    """What the I items of a task belong to, languages or topics: its levels."""
 
     codes: np.ndarray
-    """(I,) number of each item's group."""
+    """(I,) number of each item's level."""
     n: int
-    cells: np.ndarray
-    """(I,) number of each item's pair of cluster and group."""
+    """Levels."""
+    by_cluster: np.ndarray
+    """(I,) number of each item's pair of cluster and level."""
 
 
 class Moved(NamedTuple):
@@ -66,7 +67,7 @@ class Moved(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class ItemFactors:
     """The items behind a task, in the order of ``items``, and what they belong to."""
 
     items: np.ndarray
@@ -78,8 +79,8 @@ class Layout:
     """(I,) of each item in the macro mean."""
     scale: np.ndarray
     """(I,) that makes squared deviations within the item's stratum unbiased."""
-    language: Groups
-    topic: Groups | None
+    language: Factor
+    topic: Factor | None
     """None where an item has none."""
 
     def moved(self, values: np.ndarray) -> Moved:
@@ -92,7 +93,7 @@ class Layout:
 
 
 @lru_cache(maxsize=16)
-def _layout(panel: Panel, task: str) -> Layout:
+def _item_factors(panel: Panel, task: str) -> ItemFactors:
     chosen = panel.families_of(task)
     strata = [(column, rows) for column, _, rows in panel.strata if column in chosen]
     languages = np.bincount([column for column, _ in strata])
@@ -102,30 +103,30 @@ def _layout(panel: Panel, task: str) -> Layout:
     cluster = pd.factorize(items["cluster"])[0]
     scale = [unbiased(panel.items["cluster"].iloc[rows].nunique()) for _, rows in strata]
     weight = [1.0 / (len(chosen) * languages[column] * len(rows)) for column, rows in strata]
-    return Layout(
+    return ItemFactors(
         items=rows,
         cluster=cluster,
         stratum=np.repeat(np.arange(len(strata)), sizes),
         task=np.repeat([chosen.index(column) for column, _ in strata], sizes),
         weight=np.repeat(weight, sizes),
         scale=np.repeat(scale, sizes),
-        language=_groups(_language(items), cluster),
-        topic=None if (items["topic"] == "").any() else _groups(items["topic"], cluster),
+        language=_factor(_language(items), cluster),
+        topic=None if (items["topic"] == "").any() else _factor(items["topic"], cluster),
     )
 
 
-def _groups(names: pd.Series, cluster: np.ndarray) -> Groups:
+def _factor(names: pd.Series, cluster: np.ndarray) -> Factor:
     codes, found = pd.factorize(names)
-    return Groups(codes, len(found), pd.factorize(cluster * len(found) + codes)[0])
+    return Factor(codes, len(found), pd.factorize(cluster * len(found) + codes)[0])
 
 
-def _added(moved: Moved, group: Groups, values: np.ndarray) -> Part:
-    """What groups add to the variance: that of their sums of ``values``, less what items explain of it."""
-    sums, n = np.bincount(group.codes, values), group.n
-    in_groups = float((np.bincount(group.cells, moved.within) ** 2).sum())
+def _added(moved: Moved, factor: Factor, values: np.ndarray) -> VarianceComponent:
+    """What a factor adds to the variance: that of the sums of ``values`` over its levels, less what items explain."""
+    sums, n = np.bincount(factor.codes, values), factor.n
+    in_levels = float((np.bincount(factor.by_cluster, moved.within) ** 2).sum())
     raw = n / (n - 1) * float(((sums - sums.mean()) ** 2).sum())
-    explained = n / (n - 1) * (in_groups - moved.over_clusters / n)
-    return Part(max(0.0, raw - explained), n - 1)
+    explained = n / (n - 1) * (in_levels - moved.over_clusters / n)
+    return VarianceComponent(max(0.0, raw - explained), n - 1)
 
 
 def _language(items: pd.DataFrame) -> pd.Series:

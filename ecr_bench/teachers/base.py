@@ -16,7 +16,7 @@ Progress = Callable[[int], None]
 """Called with the number of texts done so far."""
 
 
-Pooling = Literal["mean", "cls", "last"]
+PoolingKind = Literal["mean", "cls", "last"]
 
 
 class Teacher(Protocol):

@@ -14,7 +14,7 @@ from ecr_bench.hub import read_model, read_pretrained
 from ecr_bench.io import fingerprint
 from ecr_bench.outside import model_counts
 from ecr_bench.section import Section
-from ecr_bench.teachers.base import Pooling, Progress
+from ecr_bench.teachers.base import PoolingKind, Progress
 
 if TYPE_CHECKING:
     from ecr_bench.teachers.hidden import HiddenStates
@@ -32,7 +32,7 @@ class HFTeacher:
         """Branch, tag or commit, for a hub id; empty: ``main``."""
         layer: int = -1
         """Hidden state to pool, as in transformers' ``hidden_states``: 0 embeddings, -1 last."""
-        pooling: Pooling = "mean"
+        pooling: PoolingKind = "mean"
         """``mean`` over all tokens, ``cls`` (the first) or ``last``."""
         prefix: str = ""
         """Put before each text, for example ``query: `` for E5."""

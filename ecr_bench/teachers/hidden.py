@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ecr_bench.errors import UserError
-from ecr_bench.teachers.base import Pooling
+from ecr_bench.teachers.base import PoolingKind
 
 
 def resolve_layer(layer: int, layers: int) -> int:
@@ -65,7 +65,7 @@ class HiddenStates:
     def __call__(
         self,
         token_ids: Sequence[Sequence[int]],
-        pooling: Pooling = "mean",
+        pooling: PoolingKind = "mean",
         batch_size: int = 64,
         skip: int = 0,
         on_progress: Callable[[int], None] | None = None,
@@ -84,7 +84,7 @@ class HiddenStates:
                 on_progress(len(token_ids) - len(order) + start + len(rows))
         return result
 
-    def _batch(self, rows: list[list[int]], pooling: Pooling, skip: int) -> torch.Tensor:
+    def _batch(self, rows: list[list[int]], pooling: PoolingKind, skip: int) -> torch.Tensor:
         longest = max(map(len, rows))
         device = self.model.device
         ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)

@@ -29,7 +29,7 @@ from ecr_bench.methods.recipe import Recipe
 from ecr_bench.metrics.files import FILE, read_measures, write_measures
 from ecr_bench.metrics.options import aligned_scores
 from ecr_bench.metrics.registry import METRICS
-from ecr_bench.metrics.suite import Rows
+from ecr_bench.metrics.suite import ParallelRows
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.stages.geometry import GeometryInputs, GeometrySettings, GeometryStage
 from ecr_bench.stages.parallel import ParallelInputs, ParallelSettings, ParallelStage
@@ -246,7 +246,7 @@ def test_a_model_that_diverged_has_no_geometry_and_no_error(inputs, model, token
 
 
 def test_the_pivot_does_not_outweigh_other_languages_in_the_probe(frame):
-    rows = Rows.of(frame)
+    rows = ParallelRows.of(frame)
     counts = frame["lang"].iloc[rows.balanced.numpy()].value_counts()
     assert counts["en"] == max(counts["de"], counts["ru"]) and len(rows.distinct) > len(rows.balanced)
     assert not frame.iloc[rows.distinct.numpy()].duplicated(["text", "lang"]).any()

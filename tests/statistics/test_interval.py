@@ -16,7 +16,7 @@ from scipy.stats import t as student
 from benchmarks.intervals import World, power_at_detectable, simulate, simulate_wider
 from ecr_bench.results.ties import tied_with_best
 from ecr_bench.statistics.by_seed import exact_difference, mean_difference
-from ecr_bench.statistics.interval import Covers, Part, estimate_from, never_seen, proportion, reach
+from ecr_bench.statistics.interval import Covers, VarianceComponent, estimate_from, never_seen, proportion, reach
 from ecr_bench.statistics.paired import Comparison, accuracy, compare, seed_variance
 from ecr_bench.statistics.panel import Panel, Unit
 from tests.helpers.outside import ROOT
@@ -96,7 +96,7 @@ def test_the_items_part_is_that_of_a_cluster_bootstrap() -> None:
 
 
 def test_one_source_gives_the_t_test_and_the_t_interval() -> None:
-    found = estimate_from(0.05, [Part(4e-4, 7)], Covers.SEEDS)
+    found = estimate_from(0.05, [VarianceComponent(4e-4, 7)], Covers.SEEDS)
     assert found.p == pytest.approx(2 * student.sf(0.05 / 0.02, 7))
     assert found.p_against(-0.03) == pytest.approx(2 * student.sf(0.08 / 0.02, 7))
     assert (found.high - found.low) / 2 == pytest.approx(0.02 * student.ppf(0.975, 7))
@@ -105,7 +105,7 @@ def test_one_source_gives_the_t_test_and_the_t_interval() -> None:
 
 @pytest.mark.parametrize("value", [1e-4, 0.02, 0.08, 0.5, 3.0])
 def test_p_is_the_level_at_which_the_interval_just_reaches(value: float) -> None:
-    parts = [Part(2e-4, 199), Part(3e-4, 1.4), Part(1e-4, 11)]
+    parts = [VarianceComponent(2e-4, 199), VarianceComponent(3e-4, 1.4), VarianceComponent(1e-4, 11)]
     found = estimate_from(value, parts, Covers.ITEMS)
     assert reach(parts, found.p) == pytest.approx(value)
     assert (found.p < 0.05) == (found.low > 0)
@@ -193,10 +193,12 @@ def test_the_width_moves_smoothly_from_equal_answers_to_separate_ones() -> None:
 
 def test_the_width_rises_smoothly_with_either_part() -> None:
     """The case in which degrees of freedom jumped by 3 and the width by a factor of four, over a fine grid."""
-    seeds = Part(7.5e-4, 1.0)
-    for fixed, moving in ((seeds, 199.0), (Part(7.5e-4, 199), 1.0)):
+    seeds = VarianceComponent(7.5e-4, 1.0)
+    for fixed, moving in ((seeds, 199.0), (VarianceComponent(7.5e-4, 199), 1.0)):
         shares = np.linspace(0, 2, 2001)
-        grid = [estimate_from(0.0, [fixed, Part(share * 7.5e-4, moving)], Covers.ITEMS) for share in shares]
+        grid = [
+            estimate_from(0.0, [fixed, VarianceComponent(share * 7.5e-4, moving)], Covers.ITEMS) for share in shares
+        ]
         half = np.array([found.high for found in grid])
         steps = np.diff(half**2)
         assert (steps > 0).all() and steps.max() < 1.01 * steps.min()
@@ -374,12 +376,12 @@ def test_tie_groups() -> None:
 
 def test_what_can_be_detected_grows_with_the_tests_that_are_corrected_for() -> None:
     assert power_at_detectable(World(seeds=(2, 2), seed_sd=(0.1, 0.1)), 6, 1) is None  # more than there can be
-    found = estimate_from(0.0, [Part(1e-4, 5000)], Covers.ITEMS, largest=1.0)
+    found = estimate_from(0.0, [VarianceComponent(1e-4, 5000)], Covers.ITEMS, largest=1.0)
     for tests in (1, 3, 40):  # large samples: the quantiles of level and power added up
         expected = 0.01 * (norm.ppf(1 - 0.025 / tests) + norm.ppf(0.8))
         assert found.detectable(tests) == pytest.approx(expected, rel=2e-3)
     assert found.mdd == found.detectable(1)
-    assert estimate_from(0.0, [Part(1.0, 1)], Covers.ITEMS, largest=1.0).mdd == 1.0
+    assert estimate_from(0.0, [VarianceComponent(1.0, 1)], Covers.ITEMS, largest=1.0).mdd == 1.0
 
 
 @pytest.mark.parametrize("tests", [1, 6])
