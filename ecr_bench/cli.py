@@ -325,7 +325,7 @@ def score(folder: Path, task: str, items: Path | None = None, records: Path | No
 
     Args:
         folder: a bundle written by export.
-        task: a task (ecr_label_de), a family (label) or all.
+        task: a task (label), one language of it (ecr_label_de) or all.
         items: folder of items, e.g. runs/store/items/KEY/test.
         records: write per-item records to this Parquet file.
     """

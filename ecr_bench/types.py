@@ -27,7 +27,7 @@ class Item:
 
     item_id: str
     task: str
-    """Task family: ``intent``, ``slot``, ``meaning``."""
+    """``intent``, ``slot``, ``meaning``."""
     grain: Grain
     cluster: str
     """Items with the same cluster are resampled together (the corpus ``meaning``)."""

@@ -75,11 +75,11 @@ def _plain(model: BaseModel) -> Any:
 def _recomputed(run: Run, records: pd.DataFrame) -> Iterator[tuple[str, BaseModel, BaseModel]]:
     """File, what it says, what the records give."""
     board = run.board
-    families = {
+    baselines = {
         group: {task: numbers for task, numbers in tasks.items() if task not in TASKS}
         for group, tasks in board.baselines.items()
     }
-    again = build_board(board.name, records, run.arms, run.cells, families, board.provenance, board.notes)
+    again = build_board(board.name, records, run.arms, run.cells, baselines, board.provenance, board.notes)
     yield BOARD, board, again
     if run.claims:
         claims = ClaimSet(claims=tuple(result.claim for result in run.claims.results))

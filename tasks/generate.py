@@ -13,7 +13,7 @@ from ecr_bench.items.pairs import KINDS, pairs
 SIB200 = ("ar", "cs", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "sw", "th", "tr")
 XCOPA = ("et", "ht", "id", "it", "qu", "sw", "ta", "th", "tr", "vi", "zh")
 BASE = """\
-# Shared by all tasks of this family. The items come from the folder given as metadata: {{"items": "DIR"}}.
+# Shared by all languages of this task. The items come from the folder given as metadata: {{"items": "DIR"}}.
 custom_dataset: !function ecr_bench.items.lmeval.load
 output_type: multiple_choice
 test_split: test
@@ -39,7 +39,7 @@ metadata: {{version: 1.0}}
 
 def files() -> dict[str, str]:
     """Path relative to this folder -> content of the YAML file there."""
-    families = {
+    tasks = {
         "intent": {"": sorted(LANGUAGES)},
         "slot": {"": sorted(LANGUAGES)},
         "label": {"": sorted({*MESSAGES, *SIB200})},
@@ -47,14 +47,14 @@ def files() -> dict[str, str]:
         "meaning": {f"_{kind.replace('-', '_')}": sorted(pairs(LANGUAGES, [kind])) for kind in KINDS},
     }
     result: dict[str, str] = {}
-    for family, groups in families.items():
-        result[f"{family}/_{family}.yaml"] = BASE.format()
+    for task, groups in tasks.items():
+        result[f"{task}/_{task}.yaml"] = BASE.format()
         for suffix, parts in groups.items():
-            names = [f"ecr_{family}_{part}" for part in parts]
-            result[f"{family}/_group{suffix}.yaml"] = group(f"ecr_{family}{suffix}", names)
+            names = [f"ecr_{task}_{part}" for part in parts]
+            result[f"{task}/_group{suffix}.yaml"] = group(f"ecr_{task}{suffix}", names)
             for name in names:
-                result[f"{family}/{name}.yaml"] = (
-                    f"include: _{family}.yaml\ntask: {name}\ndataset_kwargs: {{task: {name}}}\n"
+                result[f"{task}/{name}.yaml"] = (
+                    f"include: _{task}.yaml\ntask: {name}\ndataset_kwargs: {{task: {name}}}\n"
                 )
     result["meaning/_group.yaml"] = group("ecr_meaning", ["ecr_meaning_to_en", "ecr_meaning_from_en"])
     result["_group.yaml"] = group("ecr_all", ["ecr_intent", "ecr_slot", "ecr_meaning"])

@@ -111,7 +111,7 @@ def _continue(lm: EcrLM, text: str, tokens: int, window: int) -> list[int]:
 
 
 def score(bundle: Bundle, task: str, items: Path | None) -> pd.DataFrame:
-    """Per-item records (``evaluation.records``) of ``task``: a task of the folder ``items``, a family of them, ``all``.
+    """Per-item records (``evaluation.records``) of ``task`` in the folder ``items``: of one language, of all, or ``all``.
 
     With ``all`` the batches are those the cell was scored with, so that the log-likelihoods are the same to the
     last bit on the same machine; a part of the tasks makes other batches, which moves the last digits.
@@ -125,7 +125,7 @@ def score(bundle: Bundle, task: str, items: Path | None) -> pd.DataFrame:
     index = sorted(read_index(items))
     names = [name for name in index if task in ("all", name) or name.startswith(f"ecr_{task}_")]
     if not names:
-        raise UserError(f"unknown task {task!r}: allowed are all, a family, or one of {', '.join(index)}")
+        raise UserError(f"unknown task {task!r}: allowed are all, a task, or one of {', '.join(index)}")
     manager, tasks = load_item_tasks(items, names)
     own = {name: bundle.meta[name] for name in ("cell", "arm", "precision", "seed", "seen_languages")}
     return pd.DataFrame(evaluate(bundle.lm, tasks, metadata=own, task_manager=manager))

@@ -20,7 +20,7 @@ from ecr_bench.corpora.files import READERS
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.cue import cue_for, cue_of
 from ecr_bench.errors import UserError, unknown
-from ecr_bench.evaluation.public_families import FAMILIES, Family, Field, Member, families, members
+from ecr_bench.evaluation.public_tasks import PUBLIC_TASKS, Field, Member, PublicTask, all_public_tasks, members
 from ecr_bench.evaluation.run import quiet
 
 
@@ -30,12 +30,12 @@ def public_tasks(
     """Load benchmarks as lm-eval tasks, zero-shot, whose documents say what a record needs.
 
     Args:
-        names: of families (``xcopa``: all its languages, or those ``data_dir`` has), or with a language
+        names: public tasks (``xcopa``: all its languages, or those ``data_dir`` has), or with a language
             (``xcopa_it``, ``belebele_deu_Latn`` or ``belebele_de``).
-        data_dir: read ``data_dir/FAMILY/LANGUAGE/SPLIT.jsonl`` (docs/public-tasks.md) instead of the hub.
+        data_dir: read ``data_dir/TASK/LANGUAGE/SPLIT.jsonl`` (docs/public-tasks.md) instead of the hub.
         limit: first documents of each task only.
 
-    Every document gets ``task`` (the family), ``lang`` (``languages.language``), ``grain``, ``cluster`` and
+    Every document gets ``task`` (its name), ``lang`` (``languages.language``), ``grain``, ``cluster`` and
     ``item_id``; fields that prompts need stay as they are. Raises UserError for unknown names, a missing or malformed
     file or field, a data set that cannot be fetched, and documents that lm-eval cannot make a prompt of.
     """
@@ -67,7 +67,7 @@ def check_conditioning(tasks: Sequence[Task], conditioner: Conditioner | None) -
                 "ecr_bench.ecr.cue.CUES (docs/public-tasks.md) or score without control tokens (--no-ecr)"
             )
         if conditioner.drop_cue and any(
-            family.text_in_options and task.task_name.startswith(family.prefix) for family in families()
+            public.text_in_options and task.task_name.startswith(public.prefix) for public in all_public_tasks()
         ):
             raise UserError(
                 f"task {task.task_name}: this model must not see the text (codes-only), and here it stands in the "
@@ -76,54 +76,54 @@ def check_conditioning(tasks: Sequence[Task], conditioner: Conditioner | None) -
 
 
 def _named(name: str, data_dir: Path | None) -> list[Member]:
-    if name in FAMILIES:
-        family = FAMILIES.get(name)
-        return members(family) if data_dir is None else _members_in(family, data_dir)
-    for family in families():
-        own = [member for member in members(family) if name in member.aliases]
+    if name in PUBLIC_TASKS:
+        public = PUBLIC_TASKS.get(name)
+        return members(public) if data_dir is None else _members_in(public, data_dir)
+    for public in all_public_tasks():
+        own = [member for member in members(public) if name in member.aliases]
         if own:
             return own[:1]
-        if name.startswith((family.prefix, f"{family.name}_")):
-            raise unknown(f"{family.name} task", name, [member.task_name for member in members(family)])
+        if name.startswith((public.prefix, f"{public.name}_")):
+            raise unknown(f"{public.name} task", name, [member.task_name for member in members(public)])
     raise UserError(
-        f"unknown public task {name!r}: allowed are {', '.join(FAMILIES)}, or one with a language (xcopa_it)"
+        f"unknown public task {name!r}: allowed are {', '.join(PUBLIC_TASKS)}, or one with a language (xcopa_it)"
     )
 
 
-def _members_in(family: Family, data_dir: Path) -> list[Member]:
-    """The languages of a family that have a folder, which may be called by lm-eval's code or by ours."""
-    folders = sorted(path.name for path in (data_dir / family.name).glob("[!.]*") if path.is_dir())
+def _members_in(public: PublicTask, data_dir: Path) -> list[Member]:
+    """The languages of a public task that have a folder, which may be called by lm-eval's code or by ours."""
+    folders = sorted(path.name for path in (data_dir / public.name).glob("[!.]*") if path.is_dir())
     if not folders:
-        raise UserError(f"{data_dir / family.name}: no folder of a language here; {_layout(family)}")
-    by_folder = {key: member for member in members(family) for key in (member.lang, member.code)}
+        raise UserError(f"{data_dir / public.name}: no folder of a language here; {_layout(public)}")
+    by_folder = {key: member for member in members(public) for key in (member.lang, member.code)}
     for folder in folders:
         if folder not in by_folder:
             raise UserError(
-                f"{data_dir / family.name / folder}: lm-eval has no {family.name} in this language: allowed are "
-                f"{', '.join(sorted(family.configs))}"
+                f"{data_dir / public.name / folder}: lm-eval has no {public.name} in this language: allowed are "
+                f"{', '.join(sorted(public.configs))}"
             )
     return [by_folder[folder] for folder in folders]
 
 
-def _layout(family: Family) -> str:
-    return f"expected is {family.name}/LANGUAGE/{family.splits[0]}.jsonl with the fields {', '.join(family.fields)}"
+def _layout(public: PublicTask) -> str:
+    return f"expected is {public.name}/LANGUAGE/{public.splits[0]}.jsonl with the fields {', '.join(public.fields)}"
 
 
 def _task(member: Member, manager: TaskManager, data_dir: Path | None, limit: int | None) -> Task:
-    family = member.family
-    config = load_yaml(family.configs[member.code]) | dict(family.overrides)
+    public = member.public
+    config = load_yaml(public.configs[member.code]) | dict(public.overrides)
     split = config.get("test_split") or config["validation_split"]
     config |= {
         "task": member.task_name,
         # lm-eval reads all training rows of a task it is given no shots of
         "num_fewshot": 0, "training_split": None, "fewshot_split": split,
     }  # fmt: skip
-    if family.all_codes:
+    if public.all_codes:
         config["dataset_name"] = member.code
     where = f"{config['dataset_path']} ({config.get('dataset_name')}) from the hub"
     if data_dir is not None:
         path = _file(member, data_dir)
-        rows, where = _rows(family, path), str(path)
+        rows, where = _rows(public, path), str(path)
         config["custom_dataset"] = lambda **_: {split: rows}
     try:
         with quiet():
@@ -136,7 +136,7 @@ def _task(member: Member, manager: TaskManager, data_dir: Path | None, limit: in
         raise
     except Exception as error:  # each storage back end and each prompt function raises its own kind
         reason = " ".join(str(error).split()) or type(error).__name__
-        remedy = "" if data_dir else f"; with the files at hand: --data-dir DIR, where {_layout(family)}"
+        remedy = "" if data_dir else f"; with the files at hand: --data-dir DIR, where {_layout(public)}"
         raise UserError(f"task {member.task_name}: cannot load {where}: {reason:.200}{remedy}") from error
     return task
 
@@ -144,12 +144,12 @@ def _task(member: Member, manager: TaskManager, data_dir: Path | None, limit: in
 def _described(member: Member, docs: Dataset, limit: int | None) -> Dataset:
     """The first ``limit`` documents, with the columns that records need."""
     docs = docs if limit is None else docs.select(range(min(limit, len(docs))))
-    family, cluster = member.family, member.family.cluster
+    public, cluster = member.public, member.public.cluster
     keys = docs.select_columns(list(cluster.fields)) if cluster.fields else [{}] * len(docs)
     columns = {key: [value] * len(docs) for key, value in _constants(member).items()}
     # named by their place in the whole set, so that what is left out of one arm moves no name
     columns["item_id"] = [f"{member.task_name}:{position}" for position in range(len(docs))]
-    columns["cluster"] = [cluster.name(family.name, member.lang, doc, position) for position, doc in enumerate(keys)]
+    columns["cluster"] = [cluster.name(public.name, member.lang, doc, position) for position, doc in enumerate(keys)]
     docs = docs.remove_columns([key for key in columns if key in docs.column_names])
     for key, values in columns.items():
         docs = docs.add_column(key, values)
@@ -157,7 +157,7 @@ def _described(member: Member, docs: Dataset, limit: int | None) -> Dataset:
 
 
 def _constants(member: Member) -> dict[str, str]:
-    return {"task": member.family.name, "lang": member.lang, "grain": member.family.grain, "topic": ""}
+    return {"task": member.public.name, "lang": member.lang, "grain": member.public.grain, "topic": ""}
 
 
 def _check_prompts(task: Task, where: str) -> None:
@@ -176,31 +176,31 @@ def _check_prompts(task: Task, where: str) -> None:
 
 
 def _file(member: Member, data_dir: Path) -> Path:
-    family = member.family
-    folders = [data_dir / family.name / name for name in dict.fromkeys((member.code, member.lang))]
-    files = [folder / f"{split}.jsonl" for folder in folders if folder.is_dir() for split in family.splits]
+    public = member.public
+    folders = [data_dir / public.name / name for name in dict.fromkeys((member.code, member.lang))]
+    files = [folder / f"{split}.jsonl" for folder in folders if folder.is_dir() for split in public.splits]
     for path in files:
         if path.is_file():
             return path
     missing = files[0] if files else folders[0]
-    raise UserError(f"no such file: {missing}; {_layout(family)}")
+    raise UserError(f"no such file: {missing}; {_layout(public)}")
 
 
-def _rows(family: Family, path: Path) -> Dataset:
-    """The documents of a JSONL file, with the fields the family needs; those that may be anything become text."""
+def _rows(public: PublicTask, path: Path) -> Dataset:
+    """The documents of a JSONL file, with the fields the public task needs; those that may be anything become text."""
     try:
         records = list(READERS[".jsonl"](path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     if not records:
-        raise UserError(f"{path}: empty; {_layout(family)}")
+        raise UserError(f"{path}: empty; {_layout(public)}")
     for where, record in records:
-        for name, kind in family.fields.items():
+        for name, kind in public.fields.items():
             if problem := _problem(record, name, kind):
-                raise UserError(f"{where}: {problem}; needed are {', '.join(family.fields)}")
+                raise UserError(f"{where}: {problem}; needed are {', '.join(public.fields)}")
     columns: dict[str, list[Any]] = {
         name: [record[name] if kind is not None else str(record[name]) for _, record in records]
-        for name, kind in family.fields.items()
+        for name, kind in public.fields.items()
     }
     return Dataset(pa.table(columns))
 

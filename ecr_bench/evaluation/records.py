@@ -17,7 +17,7 @@ SCHEMA = pa.schema(
         ("arm", pa.string()),  # printed form of the arm: a key into the run's table of arms
         ("precision", pa.string()),
         ("seed", pa.int64()),
-        ("task", pa.string()),  # family: intent, slot, meaning
+        ("task", pa.string()),  # a single task: intent, slot, meaning
         ("task_name", pa.string()),  # as lm-eval knows it
         ("grain", pa.string()),  # coarse, fine; empty for public tasks
         ("group", pa.string()),  # seen, unseen

@@ -1,7 +1,7 @@
 """Coarse items: which of four confusable intents does the sentence have?
 
-Intents fall into families of at least four that talk alike; the wrong options are drawn evenly from the
-family of the right one. Because a whole family is drawn from, the options by themselves do not betray
+Intents fall into confusion sets of at least four that talk alike; the wrong options are drawn evenly from the
+set of the right one. Because a whole set is drawn from, the options by themselves do not betray
 which of them is right (a 'three nearest neighbours of the gold' rule would: the gold is the one in the middle).
 """
 
@@ -21,8 +21,8 @@ from ecr_bench.types import Item
 
 # Templates disagree on which of the two 'start the robot vacuum in the garage' is.
 AMBIGUOUS = frozenset({"HassVacuumStart", "HassVacuumCleanArea"})
-LARGEST_FAMILY = 8
-"""Families grow beyond this only when one below four has nowhere else to go."""
+LARGEST_SET = 8
+"""Sets grow beyond this only when one below four has nowhere else to go."""
 NAME_WEIGHT = 0.5
 """Weight of shared words in the intents' names beside the similarity of their sentences."""
 
@@ -38,19 +38,19 @@ def labelled_items(
     frame: pd.DataFrame, *, task: str, split: str, languages: Sequence[str], count: int, seed: int
 ) -> list[Item]:
     """Items of ``task``, which asks for the label; question ``TASK:``. Also behind the task ``label``."""
-    names, families = confusable(frame, task)
+    names, confusion_sets = confusable(frame, task)
     rows = by([row for row in select(frame, split, languages) if row.label in names], lambda row: row.lang)
     items: list[Item] = []
     for lang in languages:
         rng = random.Random(f"{seed}/{task}/{split}/{lang}")
         ordered = interleave(rows.get(lang, []), [lambda row: row.label, lambda row: row.unit], rng)
-        items += [_item(task, row, names, _rivals(row.label, families), rng) for row in ordered[:count]]
+        items += [_item(task, row, names, _rivals(row.label, confusion_sets), rng) for row in ordered[:count]]
     return items
 
 
-def _rivals(label: str, families: dict[str, list[str]]) -> list[str]:
-    """The labels wrong options are drawn from: the family, or all labels if ``AMBIGUOUS`` leaves too few of it."""
-    for group in (families[label], list(families)):
+def _rivals(label: str, confusion_sets: dict[str, list[str]]) -> list[str]:
+    """The labels wrong options are drawn from: the confusion set, or all where ``AMBIGUOUS`` leaves too few of it."""
+    for group in (confusion_sets[label], list(confusion_sets)):
         rivals = [other for other in group if other != label and not {label, other} <= AMBIGUOUS]
         if len(rivals) >= OPTIONS - 1:
             break
@@ -76,7 +76,7 @@ def _item(task: str, row: CorpusRow, names: dict[str, str], rivals: list[str], r
 
 
 def confusable(frame: pd.DataFrame, task: str = "intent") -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Readable name and family of each intent of the training split.
+    """Readable name and confusion set of each intent of the training split.
 
     Similarity is the TF-IDF cosine of the intents' training sentences (English where there are any, else
     the language with most rows) plus ``NAME_WEIGHT`` times that of their names. UserError when the
@@ -92,8 +92,8 @@ def confusable(frame: pd.DataFrame, task: str = "intent") -> tuple[dict[str, str
     own = train[train["lang"] == pivot].sort_values("text").groupby("label")["text"].apply(" \n ".join)
     sentences = _cosine([own.get(label, names[label]) for label in labels])
     similarity = sentences + NAME_WEIGHT * _cosine([names[label] for label in labels])
-    families = {labels[i]: [labels[j] for j in group] for group in group_by_four(similarity) for i in group}
-    return names, families
+    confusion_sets = {labels[i]: [labels[j] for j in group] for group in group_by_four(similarity) for i in group}
+    return names, confusion_sets
 
 
 def _cosine(texts: list[str]) -> np.ndarray:
@@ -105,13 +105,13 @@ def _cosine(texts: list[str]) -> np.ndarray:
 def group_by_four(similarity: np.ndarray) -> list[list[int]]:
     """Average-linkage merging of the (n, n) ``similarity`` until every group has at least four members.
 
-    Only merges that involve a group still below four are made, and one within ``LARGEST_FAMILY`` if there is any.
+    Only merges that involve a group still below four are made, and one within ``LARGEST_SET`` if there is any.
     """
     groups = [[i] for i in range(len(similarity))]
 
     def merit(pair: tuple[int, int]) -> tuple[bool, float]:
         a, b = groups[pair[0]], groups[pair[1]]
-        return len(a) + len(b) <= LARGEST_FAMILY, float(similarity[np.ix_(a, b)].mean())
+        return len(a) + len(b) <= LARGEST_SET, float(similarity[np.ix_(a, b)].mean())
 
     while len(groups) > 1 and min(map(len, groups)) < OPTIONS:
         small = [(a, b) for b in range(len(groups)) for a in range(b) if min(len(groups[a]), len(groups[b])) < OPTIONS]

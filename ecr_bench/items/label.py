@@ -1,7 +1,7 @@
 """Coarse items for any labelled corpus: which of four confusable labels does the text have?
 
-The same construction as ``intent``: labels fall into families of four or more whose training texts are alike,
-and wrong options come from the family of the right one.
+The same construction as ``intent``: labels fall into confusion sets of four or more whose training texts are alike,
+and wrong options come from the set of the right one.
 """
 
 from __future__ import annotations

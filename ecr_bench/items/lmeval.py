@@ -35,7 +35,7 @@ def task_specs(names: Sequence[str], folder: Path) -> list[str | dict[str, Any]]
     """What ``lm_eval.tasks.TaskManager.load`` takes for ``names``, also where ``folder`` has no YAML for one.
 
     The YAML files in ``folder`` cover the languages of the ``intents`` corpus; a corpus of the user's own may
-    have others, whose configuration is made here from the family's base file.
+    have others, whose configuration is made here from the task's base file.
     """
     shipped = {path.stem for path in folder.rglob("ecr_*.yaml")}
     return [name if name in shipped else _inline(name, folder) for name in names]
@@ -43,11 +43,11 @@ def task_specs(names: Sequence[str], folder: Path) -> list[str | dict[str, Any]]
 
 def _inline(name: str, folder: Path) -> dict[str, Any]:
     _, _, rest = name.partition("ecr_")
-    family = rest.partition("_")[0]
-    if family not in TASKS:
+    task = rest.partition("_")[0]
+    if task not in TASKS:
         raise unknown("task", name, [f"ecr_{task}_LANG" for task in TASKS])
     return {
-        **load_yaml(base_file(family, folder)),
+        **load_yaml(base_file(task, folder)),
         "task": name,
         "dataset_kwargs": {"task": name},
     }

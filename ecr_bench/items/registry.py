@@ -1,4 +1,4 @@
-"""The task families by name, and the one way to build their items."""
+"""The tasks by name, and the one way to build their items."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FALLBACK = "label"
-"""A task of a plugin has no file here; all families are asked the same way."""
+"""A task of a plugin has no file here; all of them are asked the same way."""
 _INCLUDE = re.compile(r"^include:\s*(\S+)\s*$", re.MULTILINE)
 
 

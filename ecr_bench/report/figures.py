@@ -217,19 +217,19 @@ def _level(row: BoardRow, styles: Styles) -> Mark:
 
 @figure("languages")
 def languages(run: Run) -> Drawing:
-    """Accuracy of the main arms in each language, one panel per task family."""
+    """Accuracy of the main arms in each language, one panel per single task."""
     board, styles = run.board, arm_styles(run.board)
     ordered = sorted(styles, key=lambda arm: styles[arm] or 99)[:MOST_LINES_BY_LANGUAGE]
     rows = [r for r in board.by_language if r.arm in ordered]
     chance = {r.task: r.chance for r in board.rows}
     panels, shown = [], []
-    for family in dict.fromkeys(r.task for r in rows):
-        mine = [r for r in rows if r.task == family]
+    for task in dict.fromkeys(r.task for r in rows):
+        mine = [r for r in rows if r.task == task]
         lines = _language_lines(mine, styles)
-        axis = Scale.of_shares([r.mean for r in mine], [chance[family]])
-        levels, words = [Level(chance[family])], f"{family}. {_in_words(lines)}"
-        panels.append(dots(family, words, lines, axis, "accuracy in %; dashed: chance", levels))
-        shown.append(tables.languages_of(mine, ordered, family))
+        axis = Scale.of_shares([r.mean for r in mine], [chance[task]])
+        levels, words = [Level(chance[task])], f"{task}. {_in_words(lines)}"
+        panels.append(dots(task, words, lines, axis, "accuracy in %; dashed: chance", levels))
+        shown.append(tables.languages_of(mine, ordered, task))
     items = sorted({r.n_items for r in rows})
     few = " to ".join(str(n) for n in dict.fromkeys((*items[:1], *items[-1:])))
     caption = f"Each point rests on {few} items; read the pattern, not single points."

@@ -171,7 +171,7 @@ class BoardLine:
 class Leaderboard:
     """Every line of a board, best first: what the page sorts and filters.
 
-    Classes of cells are short, for there may be ten thousand lines: s score, g coarse, fine and all, f task family,
+    Classes of cells are short, for there may be ten thousand lines: s score, g coarse, fine and all, f single task,
     k cost, z sample size.
     """
 
@@ -181,7 +181,7 @@ class Leaderboard:
         self.board = board
         self.commands = {arm: _id(arm) for arm in list(commands)[:MOST_LINES]}
         self.grains = tables.tasks(board)
-        self.families = sorted({row.task for row in board.rows} - set(self.grains))
+        self.single_tasks = sorted({row.task for row in board.rows} - set(self.grains))
         self.groups = tables.groups(board)
         self.languages = sorted({row.lang for row in board.by_language})
         self.precisions = ordered_precisions(row.precision for row in board.rows)
@@ -192,7 +192,7 @@ class Leaderboard:
 
     @property
     def tasks(self) -> list[str]:
-        return [*self.grains, *self.families]
+        return [*self.grains, *self.single_tasks]
 
     @cached_property
     def lines(self) -> list[BoardLine]:
@@ -256,7 +256,7 @@ class Leaderboard:
         return BoardLine(one.arm, one.precision, one.group, False, cells)
 
     def _by_language(self) -> Iterator[BoardLine]:
-        """Task families of an arm in one language, and their mean; what it costs stands on other lines."""
+        """Single tasks of an arm in one language, and their mean; what it costs stands on other lines."""
         found: dict[tuple[Arm, str, str], list[LanguageRow]] = {}
         for row in self.board.by_language:
             found.setdefault((row.arm, row.precision, row.lang), []).append(row)

@@ -217,19 +217,19 @@ def leading_arms(rows: Iterable[LanguageRow], limit: int) -> list[Arm]:
 
 
 def language_tables(board: Board, limit: int = 4) -> list[Table]:
-    """One for each task family, with the main arms (at most ``limit``)."""
+    """One for each single task, with the main arms (at most ``limit``)."""
     chosen = leading_arms(board.by_language, limit)
     rows = [row for row in board.by_language if row.arm in chosen]
-    families = dict.fromkeys(row.task for row in rows)
-    return [languages_of([row for row in rows if row.task == family], chosen, family) for family in families]
+    single_tasks = dict.fromkeys(row.task for row in rows)
+    return [languages_of([row for row in rows if row.task == task], chosen, task) for task in single_tasks]
 
 
-def languages_of(rows: Sequence[LanguageRow], arms_: Sequence[Arm], family: str) -> Table:
-    """One task family: languages x arms."""
+def languages_of(rows: Sequence[LanguageRow], arms_: Sequence[Arm], task: str) -> Table:
+    """One single task: languages x arms."""
     found = {(str(r.group), r.lang, r.arm): r.mean for r in rows}
     pairs = dict.fromkeys((str(r.group), r.lang) for r in sorted(rows, key=lambda r: (r.group != "unseen", r.lang)))
     lines = ((f"{lang} ({group})", *(percent(found.get((group, lang, arm))) for arm in arms_)) for group, lang in pairs)
-    return Table.of(f"Accuracy by language in %: {family}", ("language", *map(str, arms_)), lines)
+    return Table.of(f"Accuracy by language in %: {task}", ("language", *map(str, arms_)), lines)
 
 
 def baseline_table(board: Board) -> Table:

@@ -37,9 +37,9 @@ def aggregate_baselines(
     """Add ``coarse``, ``fine`` and ``all`` (mean over tasks) where the surface baseline exists for every task."""
     result = {group: dict(tasks) for group, tasks in baselines.items()}
     for tasks in result.values():
-        families = {task: numbers for task, numbers in tasks.items() if task in grains}
+        single_tasks = {task: numbers for task, numbers in tasks.items() if task in grains}
         for mean in ("coarse", "fine", "all"):
-            members = [numbers for task, numbers in families.items() if mean in ("all", grains[task])]
+            members = [numbers for task, numbers in single_tasks.items() if mean in ("all", grains[task])]
             names = set.intersection(*(set(m) for m in members)) if members else set()
             if names:
                 tasks[mean] = {name: sum(m[name] for m in members) / len(members) for name in sorted(names)}

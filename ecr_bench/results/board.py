@@ -22,7 +22,7 @@ from ecr_bench.statistics.paired import accuracy
 from ecr_bench.statistics.panel import Panel, build_panel
 
 Baselines = dict[str, dict[str, dict[str, float]]]
-"""group -> task family -> surface baseline -> accuracy."""
+"""group -> single task -> surface baseline -> accuracy."""
 
 
 def build_board(
@@ -95,7 +95,7 @@ def _diverged(cells: Sequence[CellCosts]) -> list[Diverged]:
 
 
 def _extra_tokens(records: pd.DataFrame) -> dict[tuple[str, str, str], tuple[int, int]]:
-    """Sum and count of extra tokens by arm, precision and task family."""
+    """Sum and count of extra tokens by arm, precision and single task."""
     table = records.groupby(["arm", "precision", "task"])["extra_tokens"].agg(["sum", "count"])
     return {key: (int(total), int(count)) for key, total, count in zip(table.index, *table.to_numpy().T, strict=True)}
 
@@ -115,11 +115,11 @@ def _rows(
     result = []
     for task in panel.tasks:
         tied = tied_with_best(panel, ranked, precision, task, apart)
-        families = [panel.families[i] for i in panel.families_of(task)]
+        single_tasks = [panel.single_tasks[i] for i in panel.single_tasks_of(task)]
         chance = panel.chance(task)
         for arm in present:
             estimate = accuracy(panel, str(arm), precision, task)
-            tokens = [extra[str(arm), precision, family] for family in families]
+            tokens = [extra[str(arm), precision, name] for name in single_tasks]
             costs: dict[str, Any] = costs_of(cells, arm, precision)
             result.append(
                 BoardRow(

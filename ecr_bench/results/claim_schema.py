@@ -85,7 +85,7 @@ class Claim(Section):
     group: Group = "unseen"
     """Accuracy only: languages without or with labelled training rows."""
     task: str = "all"
-    """Accuracy only: ``all``, ``coarse``, ``fine`` or a task family."""
+    """Accuracy only: ``all``, ``coarse``, ``fine`` or a single task."""
     precision: str = "fp32"
     precision_b: str | None = None
     """Where b is taken in another precision than a."""

@@ -18,7 +18,7 @@ from ecr_bench.statistics.panel import Panel
 from ecr_bench.statistics.wider import compare_wider
 
 TASKS = ("coarse", "fine", "all")
-"""Means over task families, which every comparison is made on."""
+"""Means over single tasks, which every comparison is made on."""
 
 HEADLINE, SAME, SCALE = "headline", "same size", "scale"
 LOW, MIXED = "low precision", "low against full precision"

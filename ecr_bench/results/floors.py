@@ -11,14 +11,14 @@ from ecr_bench.statistics.panel import GRAINS, Panel
 
 
 def floors_of(panel: Panel, arms: Iterable[Arm], precision: str) -> tuple[str, ...]:
-    """Task families on which the interval of every arm that reads text with a language model reaches chance, at
+    """Single tasks on which the interval of every arm that reads text with a language model reaches chance, at
     ``precision``; none where no such arm was scored."""
     standings = Standings(panel)
     readers = [arm for arm in arms if arm.role is not Role.MODEL_CONTROL and panel.has(str(arm), precision)]
     return tuple(
-        family
-        for family in panel.families
-        if readers and all(standings.of(arm, precision, family).reaches_chance for arm in readers)
+        task
+        for task in panel.single_tasks
+        if readers and all(standings.of(arm, precision, task).reaches_chance for arm in readers)
     )
 
 
@@ -26,7 +26,7 @@ def define_means_above(panel: Panel, floors: Iterable[str]) -> None:
     """Beside each mean that holds a task at the floor, let the mean of its other tasks be asked for, if any."""
     below = set(floors)
     for name in [*(grain for grain in GRAINS if grain in panel.tasks), "all"]:
-        families = [panel.families[i] for i in panel.families_of(name)]
-        kept = [family for family in families if family not in below]
-        if kept and len(kept) < len(families):
+        single_tasks = [panel.single_tasks[i] for i in panel.single_tasks_of(name)]
+        kept = [task for task in single_tasks if task not in below]
+        if kept and len(kept) < len(single_tasks):
             panel.define(name + ABOVE_FLOOR, kept)

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from ecr_bench.ecr.cue import cue_for
 from ecr_bench.errors import UserError
-from ecr_bench.evaluation.public_families import FAMILIES
+from ecr_bench.evaluation.public_tasks import PUBLIC_TASKS
 from ecr_bench.evaluation.records import SCHEMA, undecided
 from ecr_bench.formats import percent
 from ecr_bench.io import read_json
@@ -47,7 +47,7 @@ def run_evaluation(asked: Evaluation, out: Path | None, console: Console) -> lis
     scored = score(prepared, console)
     records = pd.DataFrame([record for task in scored for record in task.records], columns=SCHEMA.names)
     failed = {task.name: task.failure for task in scored if task.failure}
-    results = summary(records, {_family(task) for task in scored if task.failure})
+    results = summary(records, {_task_of(task) for task in scored if task.failure})
     tasks = {task.name: _told(task, prepared) for task in scored}
     as_stock = all(told["as_stock"] for told in tasks.values())
     told = {**provenance_of(prepared), "as_stock": as_stock, "tasks": tasks, "results": results}
@@ -61,7 +61,7 @@ def run_evaluation(asked: Evaluation, out: Path | None, console: Console) -> lis
     return results
 
 
-def _family(task: ScoredTask) -> str:
+def _task_of(task: ScoredTask) -> str:
     return str(task.examined.task.eval_docs[0]["task"])
 
 
@@ -87,7 +87,7 @@ def _undecided(task: ScoredTask) -> int:
 def summary(records: pd.DataFrame, incomplete: Collection[str] = ()) -> list[dict[str, Any]]:
     """Accuracy of each task by language and over all (the mean of its languages), with its 95 % interval.
 
-    The interval is over clusters of items (``statistics.paired``); it does not cover seeds. Families that are
+    The interval is over clusters of items (``statistics.paired``); it does not cover seeds. Public tasks that are
     ``incomplete``, because a language of them failed, have no mean over languages.
     """
     lines = []
@@ -126,7 +126,7 @@ def print_results(results: list[dict[str, Any]], prepared: Prepared, console: Co
     heads = ("task", "language", "against chance", "items", "accuracy", "95 % interval", "chance")
     print_table(Table("", heads, sections, words=3), console)
     for task in dict.fromkeys(line["task"] for line in results) if count else ():
-        cue = cue_for(FAMILIES.get(task).prefix)
+        cue = cue_for(PUBLIC_TASKS.get(task).prefix)
         if cue is not None and not cue.fields:
             console.print(f"{task}: its control tokens are null, because no text of it may be looked at")
 

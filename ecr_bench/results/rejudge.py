@@ -133,13 +133,13 @@ def _is_control_of(c: Contrast, found: Contrast) -> bool:
 
 
 def floors_from(rows: Sequence[BoardRow]) -> dict[str, tuple[str, ...]]:
-    """Group -> task families on which every arm that reads reaches chance, at the highest precision."""
+    """Group -> single tasks on which every arm that reads reaches chance, at the highest precision."""
     reference = ordered_precisions(row.precision for row in rows)[0]
     readers = [r for r in rows if r.precision == reference and r.arm.role is not Role.MODEL_CONTROL]
     result = {}
     for group in dict.fromkeys(r.group for r in readers):
-        families = dict.fromkeys(r.task for r in readers if r.group == group and r.task not in TASKS)
-        mine = {task: [r for r in readers if (r.group, r.task) == (group, task)] for task in families}
+        single_tasks = dict.fromkeys(r.task for r in readers if r.group == group and r.task not in TASKS)
+        mine = {task: [r for r in readers if (r.group, r.task) == (group, task)] for task in single_tasks}
         if below := tuple(task for task, found in mine.items() if all(r.ci[0] <= r.chance for r in found)):
             result[str(group)] = below
     return result

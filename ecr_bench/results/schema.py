@@ -64,7 +64,7 @@ class BoardRow(Record):
     group: Group
     """``unseen``: languages without labelled training rows (the headline); ``seen``: those with."""
     task: str
-    """``coarse``, ``fine``, a task family, or ``all``: mean over tasks of the mean over languages."""
+    """``coarse``, ``fine``, a single task, or ``all``: mean over tasks of the mean over languages."""
     mean: float
     ci: tuple[float, float]
     """95 % interval over clusters of items and seeds (statistics/paired.py)."""
@@ -100,7 +100,7 @@ class LanguageRow(Record):
     precision: str
     group: Group
     task: str
-    """Task family."""
+    """A single task."""
     lang: str
     mean: float
     n_items: int
@@ -212,7 +212,7 @@ class Board(Record):
     baselines: dict[str, dict[str, dict[str, float]]]
     """group -> task -> surface baseline (copy, length, majority, chance) -> accuracy."""
     floors: dict[Group, tuple[str, ...]] = {}
-    """Group -> task families on which the interval of every arm that reads text with a language model reaches chance.
+    """Group -> single tasks on which the interval of every arm that reads text with a language model reaches chance.
     Beside each mean that holds one stands the mean without them, ``all above floor``."""
     contrasts: list[Contrast]
     verdict: Verdict

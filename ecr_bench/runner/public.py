@@ -20,7 +20,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.evaluation.fitting import Examined, examine
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.public import check_conditioning, public_tasks
-from ecr_bench.evaluation.public_families import FAMILIES
+from ecr_bench.evaluation.public_tasks import PUBLIC_TASKS
 from ecr_bench.evaluation.run import evaluate
 from ecr_bench.io import fingerprint
 from ecr_bench.names import language_code
@@ -98,7 +98,7 @@ def prepare(asked: Evaluation) -> Prepared:
     A task whose items cannot all be scored is no error here: it is kept with the reason, and the others are scored.
     """
     if not asked.names:
-        raise UserError(f"name at least one public task: allowed are {', '.join(FAMILIES)}")
+        raise UserError(f"name at least one public task: allowed are {', '.join(PUBLIC_TASKS)}")
     PRECISIONS.get(asked.precision)
     for lang in asked.seen:
         try:
@@ -166,7 +166,7 @@ def score(prepared: Prepared, console: Console) -> list[ScoredTask]:
 
 def _requests(examined: Examined) -> int:
     docs = examined.task.eval_docs
-    return 0 if examined.failure else FAMILIES.get(docs[0]["task"]).options * len(docs)
+    return 0 if examined.failure else PUBLIC_TASKS.get(docs[0]["task"]).options * len(docs)
 
 
 def _score(prepared: Prepared, examined: Examined, metadata: dict[str, Any]) -> ScoredTask:
@@ -228,5 +228,5 @@ def _contents(folder: Path) -> str:
 
 def _documents(task: Task) -> dict[str, Any]:
     docs: Any = task.eval_docs
-    kept = docs.select_columns([*FAMILIES.get(docs[0]["task"]).fields, "cluster", "lang"])
+    kept = docs.select_columns([*PUBLIC_TASKS.get(docs[0]["task"]).fields, "cluster", "lang"])
     return {"items": len(docs), "sha256": fingerprint(kept.to_list())}

@@ -43,7 +43,7 @@ class Panel:
     correct: np.ndarray
     items: pd.DataFrame
     means: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Further means that can be asked for: name -> task families. May grow (:meth:`define`)."""
+    """Further means that can be asked for: name -> single tasks. May grow (:meth:`define`)."""
     row_of: dict[Unit, int] = field(init=False)
     _influence: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _items: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
@@ -55,51 +55,51 @@ class Panel:
         grains = self.items.groupby("task", sort=True)["grain"].agg(["first", "nunique"])
         if mixed := list(grains.index[grains["nunique"] > 1]):
             raise UserError(f"records: task {mixed[0]!r} has items of both grains: a task is coarse or fine")
-        self.families = list(grains.index)
+        self.single_tasks = list(grains.index)
         self.grain_of = dict(grains["first"])
 
     @property
     def tasks(self) -> list[str]:
-        """What can be asked for: ``coarse`` and ``fine`` where present, each task family, ``all``, further means."""
+        """What can be asked for: ``coarse`` and ``fine`` where present, each single task, ``all``, further means."""
         present = [grain for grain in GRAINS if grain in self.grain_of.values()]
-        return [*present, *self.families, "all", *self.means]
+        return [*present, *self.single_tasks, "all", *self.means]
 
-    def define(self, name: str, families: Iterable[str]) -> None:
-        """Let ``name`` be asked for: the mean over some task families."""
-        self.means[name] = tuple(families)
+    def define(self, name: str, single_tasks: Iterable[str]) -> None:
+        """Let ``name`` be asked for: the mean over some single tasks."""
+        self.means[name] = tuple(single_tasks)
 
-    def families_of(self, task: str) -> list[int]:
-        """Columns of ``family_means`` that the mean called ``task`` averages."""
+    def single_tasks_of(self, task: str) -> list[int]:
+        """Columns of ``task_means`` that the mean called ``task`` averages."""
         if task == "all":
-            return list(range(len(self.families)))
+            return list(range(len(self.single_tasks)))
         if task in self.means:
-            return [i for i, name in enumerate(self.families) if name in self.means[task]]
-        chosen = [i for i, name in enumerate(self.families) if task in (name, self.grain_of[name])]
+            return [i for i, name in enumerate(self.single_tasks) if name in self.means[task]]
+        chosen = [i for i, name in enumerate(self.single_tasks) if task in (name, self.grain_of[name])]
         if not chosen:
             raise unknown("task", task, self.tasks)
         return chosen
 
     @cached_property
     def strata(self) -> list[tuple[int, str, np.ndarray]]:
-        """(family column, language label, item positions) of every language within every task."""
+        """(task column, language label, item positions) of every language within every task."""
         groups = self.items.groupby(["task", "stratum"], sort=True).indices
-        column = {name: i for i, name in enumerate(self.families)}
+        column = {name: i for i, name in enumerate(self.single_tasks)}
         return [(column[task], stratum, rows) for (task, stratum), rows in groups.items()]
 
     def _macro(self, per_stratum: list[np.ndarray]) -> np.ndarray:
         """Mean over languages within each task: list of (U, ...) -> (U, F, ...)."""
         columns = np.array([column for column, _, _ in self.strata])
         stacked = np.stack(per_stratum, axis=1)
-        return np.stack([stacked[:, columns == i].mean(axis=1) for i in range(len(self.families))], axis=1)
+        return np.stack([stacked[:, columns == i].mean(axis=1) for i in range(len(self.single_tasks))], axis=1)
 
     @cached_property
-    def family_means(self) -> np.ndarray:
-        """(U, F) accuracy by task family, mean over languages."""
+    def task_means(self) -> np.ndarray:
+        """(U, F) accuracy by single task, mean over languages."""
         return self._macro([self.correct[:, rows].mean(axis=1, dtype=np.float64) for _, _, rows in self.strata])
 
     def mean(self, row: int, task: str) -> float:
         """Macro accuracy of unit ``row`` on ``task``."""
-        return float(self.family_means[row, self.families_of(task)].mean())
+        return float(self.task_means[row, self.single_tasks_of(task)].mean())
 
     @cached_property
     def _cluster_codes(self) -> tuple[np.ndarray, int]:
@@ -108,11 +108,11 @@ class Panel:
         return codes, len(names)
 
     @cached_property
-    def _influence_by_family(self) -> np.ndarray:
-        """(F, U, K) what each cluster moves each ``family_means`` by; rows sum to 0."""
+    def _influence_by_task(self) -> np.ndarray:
+        """(F, U, K) what each cluster moves each ``task_means`` by; rows sum to 0."""
         codes, n_clusters = self._cluster_codes
         languages = np.bincount([column for column, _, _ in self.strata])
-        result = np.zeros((len(self.families), len(self.units), n_clusters))
+        result = np.zeros((len(self.single_tasks), len(self.units), n_clusters))
         for column, _, rows in self.strata:
             present, place = np.unique(codes[rows], return_inverse=True)
             deviations = self.correct[:, rows] - self.correct[:, rows].mean(axis=1, dtype=np.float64, keepdims=True)
@@ -127,7 +127,7 @@ class Panel:
         a cluster bootstrap gives (linearisation: Binder 1983, Int. Stat. Rev. 51).
         """
         if task not in self._influence:
-            self._influence[task] = self._influence_by_family[self.families_of(task)].mean(axis=0)
+            self._influence[task] = self._influence_by_task[self.single_tasks_of(task)].mean(axis=0)
         return self._influence[task]
 
     def covariance(self, task: str) -> np.ndarray:
@@ -140,8 +140,8 @@ class Panel:
     def item_rows(self, task: str) -> np.ndarray:
         """Positions of the items behind ``task``."""
         if task not in self._items:
-            families = [self.families[i] for i in self.families_of(task)]
-            self._items[task] = np.flatnonzero(self.items["task"].isin(families).to_numpy())
+            single_tasks = [self.single_tasks[i] for i in self.single_tasks_of(task)]
+            self._items[task] = np.flatnonzero(self.items["task"].isin(single_tasks).to_numpy())
         return self._items[task]
 
     def n_clusters(self, task: str) -> int:
@@ -152,8 +152,8 @@ class Panel:
     def chance(self, task: str) -> float:
         """Macro mean of 1 / number of options."""
         values = self.items["chance"].to_numpy(dtype=np.float64)[None]
-        by_family = self._macro([values[:, rows].mean(axis=1) for _, _, rows in self.strata])
-        return float(by_family[0, self.families_of(task)].mean())
+        by_task = self._macro([values[:, rows].mean(axis=1) for _, _, rows in self.strata])
+        return float(by_task[0, self.single_tasks_of(task)].mean())
 
     def seeds(self, arm: str, precision: str) -> list[int]:
         return sorted(unit.seed for unit in self.units if unit.arm == arm and unit.precision == precision)
@@ -169,12 +169,12 @@ class Panel:
         return any(unit.arm == arm and unit.precision == precision for unit in self.units)
 
     def by_language(self, row: int) -> dict[tuple[str, str], tuple[float, int]]:
-        """(task family, language of the text) -> (mean over its pairs, items) of one unit."""
+        """(single task, language of the text) -> (mean over its pairs, items) of one unit."""
         languages = self.items["lang"].to_numpy()
         cells: dict[tuple[str, str], list[tuple[float, int]]] = {}
         for column, _, rows in self.strata:
             pair = (float(self.correct[row, rows].mean()), len(rows))
-            cells.setdefault((self.families[column], str(languages[rows[0]])), []).append(pair)
+            cells.setdefault((self.single_tasks[column], str(languages[rows[0]])), []).append(pair)
         return {key: (float(np.mean([m for m, _ in v])), sum(n for _, n in v)) for key, v in cells.items()}
 
 

@@ -94,7 +94,7 @@ class ItemFactors:
 
 @lru_cache(maxsize=16)
 def _item_factors(panel: Panel, task: str) -> ItemFactors:
-    chosen = panel.families_of(task)
+    chosen = panel.single_tasks_of(task)
     strata = [(column, rows) for column, _, rows in panel.strata if column in chosen]
     languages = np.bincount([column for column, _ in strata])
     rows = np.concatenate([rows for _, rows in strata])

@@ -194,7 +194,7 @@ def test_incomplete_and_damaged_bundles_are_one_line(run, tmp_path):
     out, items = run
     folder = tmp_path / "b"
     export(out, "paper-qwen", "ecr-1x-s0", folder)
-    with pytest.raises(UserError, match="unknown task 'sums': allowed are all, a family, or one of ecr_label_ar-SA"):
+    with pytest.raises(UserError, match="unknown task 'sums': allowed are all, a task, or one of ecr_label_ar-SA"):
         score(open_bundle(folder), "sums", items)
     with pytest.raises(UserError, match="--items"):
         score(open_bundle(folder), "xnli", None)

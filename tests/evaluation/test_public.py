@@ -20,7 +20,7 @@ from ecr_bench.ecr.cue import CUES
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.public import check_conditioning, find, public_tasks
-from ecr_bench.evaluation.public_families import FAMILIES, families, members
+from ecr_bench.evaluation.public_tasks import PUBLIC_TASKS, all_public_tasks, members
 from ecr_bench.evaluation.run import evaluate, quiet
 from tests.helpers.outside import DATA
 from tests.helpers.public_sets import CODES, documents, tiny_model, write, write_set
@@ -74,7 +74,7 @@ def test_without_control_tokens_equals_stock(
     name: str, root: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     tasks, manager = public_tasks([name], root)
-    assert [task.task_name for task in tasks] == [FAMILIES.get(name).prefix + code for code in CODES[name]]
+    assert [task.task_name for task in tasks] == [PUBLIC_TASKS.get(name).prefix + code for code in CODES[name]]
     assert_equals_stock(tasks, manager, model, tokenizer)
     golds = {record["gold"] for record in evaluate(EcrLM(model, tokenizer=tokenizer), tasks, metadata=METADATA)}
     assert len(golds) > 1 or name == "multiblimp"  # a gold read wrongly as the first option would show
@@ -98,7 +98,7 @@ def clusters(name: str, root: Path) -> list[list[str]]:
     return [list(task.eval_docs["cluster"]) for task in public_tasks([name], root)[0]]
 
 
-@pytest.mark.parametrize("name", [name for name in CODES if FAMILIES.get(name).cluster.parallel])
+@pytest.mark.parametrize("name", [name for name in CODES if PUBLIC_TASKS.get(name).cluster.parallel])
 def test_the_same_item_in_two_languages_is_one_cluster(name: str, root: Path) -> None:
     first, second = clusters(name, root)
     assert first == second
@@ -119,13 +119,13 @@ def test_records_know_language_grain_and_chance(
     root: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     lm = EcrLM(model, tokenizer=tokenizer, max_length=WINDOW)
-    for family in families():
-        tasks, manager = public_tasks([family.name], root, limit=2)
+    for public in all_public_tasks():
+        tasks, manager = public_tasks([public.name], root, limit=2)
         for record in evaluate(lm, tasks, metadata=METADATA, task_manager=manager):
-            assert (record["task"], record["grain"]) == (family.name, family.grain)
+            assert (record["task"], record["grain"]) == (public.name, public.grain)
             assert record["lang"] in ("de", "zh", "it", "en", "ru", "ja") and record["target_lang"] == record["lang"]
             assert record["group"] == ("seen" if record["lang"] == "de" else "unseen")
-            assert len(record["loglikelihoods"]) == family.options
+            assert len(record["loglikelihoods"]) == public.options
             assert record["control_tokens"] == []
 
 
@@ -139,9 +139,9 @@ def test_fields_of_the_set_that_are_called_as_ours_do_not_get_in_the_way(root: P
 
 
 def test_languages_have_one_code_each() -> None:
-    for family in families():
-        langs = [member.lang for member in members(family)]
-        assert len(set(langs)) == len(langs) > 5, family.name
+    for public in all_public_tasks():
+        langs = [member.lang for member in members(public)]
+        assert len(set(langs)) == len(langs) > 5, public.name
     names = ["xwinograd_jp", "belebele_deu_Latn", "belebele_zho_Hant", "multiblimp_deu"]
     assert [member.lang for member in find(names)] == ["ja", "de", "zh-Hant", "de"]
 
@@ -167,13 +167,13 @@ def test_from_the_hub_the_same_documents_make_the_same_prompts(
 
     def load_dataset(path: str, name: str, **_: Any) -> dict[str, Dataset]:
         asked.append((path, name))
-        rows = documents(family.name, 12, CODES[family.name].index(name))
+        rows = documents(public.name, 12, CODES[public.name].index(name))
         other = Dataset.from_list(rows[:1])
-        return dict.fromkeys(("train", "validation", "dev"), other) | {family.splits[0]: Dataset.from_list(rows)}
+        return dict.fromkeys(("train", "validation", "dev"), other) | {public.splits[0]: Dataset.from_list(rows)}
 
-    family = FAMILIES.get(name)
+    public = PUBLIC_TASKS.get(name)
     monkeypatch.setattr("lm_eval.api.task.datasets.load_dataset", load_dataset)
-    hub, _ = public_tasks([family.prefix + code for code in CODES[name]])
+    hub, _ = public_tasks([public.prefix + code for code in CODES[name]])
     local, _ = public_tasks([name], root)
     assert [code for _, code in asked] == list(CODES[name])
     assert len({path.rpartition("/")[2] for path, _ in asked}) == 1
@@ -204,7 +204,7 @@ def test_from_the_hub_the_same_documents_make_the_same_prompts(
     ],
 )
 def test_a_bad_document_is_named(name: str, change: dict[str, Any], words: list[str], tmp_path: Path) -> None:
-    path = tmp_path / name / CODES[name][0] / f"{FAMILIES.get(name).splits[0]}.jsonl"
+    path = tmp_path / name / CODES[name][0] / f"{PUBLIC_TASKS.get(name).splits[0]}.jsonl"
     write(path, [{**documents(name, 1)[0], **change}])
     with pytest.raises(UserError) as caught:
         public_tasks([name], tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from ecr_bench.cli import COMMANDS
 from ecr_bench.ecr.cue import CUES, cue_for, cue_of
 from ecr_bench.evaluation.public import public_tasks
-from ecr_bench.evaluation.public_families import FAMILIES, families, members
+from ecr_bench.evaluation.public_tasks import PUBLIC_TASKS, all_public_tasks, members
 from ecr_bench.plugins import load_plugins
 from tests.helpers.outside import ROOT
 from tests.helpers.public_sets import write
@@ -33,28 +33,28 @@ def quoted(cell: str) -> tuple[str, ...]:
 RULES, FILES = rows("task | control tokens see"), rows("task | file")
 
 
-def test_each_family_has_a_row() -> None:
-    assert list(RULES) == list(FILES) == list(FAMILIES)
-    assert {prefix for prefix in CUES if prefix != "ecr_"} == {family.prefix for family in families()}
-    assert all(name in (COMMANDS["eval"].__doc__ or "") for name in FAMILIES)
+def test_each_public_task_has_a_row() -> None:
+    assert list(RULES) == list(FILES) == list(PUBLIC_TASKS)
+    assert {prefix for prefix in CUES if prefix != "ecr_"} == {public.prefix for public in all_public_tasks()}
+    assert all(name in (COMMANDS["eval"].__doc__ or "") for name in PUBLIC_TASKS)
 
 
-@pytest.mark.parametrize("name", list(FAMILIES))
+@pytest.mark.parametrize("name", list(PUBLIC_TASKS))
 def test_a_row_agrees_with_the_code(name: str) -> None:
-    family, cue = FAMILIES.get(name), cue_for(FAMILIES.get(name).prefix)
+    public, cue = PUBLIC_TASKS.get(name), cue_for(PUBLIC_TASKS.get(name).prefix)
     sees, clusters, chance, grain, languages, exact = RULES[name]
     assert cue is not None and quoted(sees) == cue.fields and ("null" in sees) == (not cue.fields)
-    assert quoted(clusters) == family.cluster.fields and ("position" in clusters) == (not family.cluster.fields)
-    assert ("not across languages" in clusters) == (not family.cluster.parallel)
-    assert Fraction(chance) == Fraction(1, family.options)
-    assert (grain, int(languages)) == (family.grain, len(members(family)))
+    assert quoted(clusters) == public.cluster.fields and ("position" in clusters) == (not public.cluster.fields)
+    assert ("not across languages" in clusters) == (not public.cluster.parallel)
+    assert Fraction(chance) == Fraction(1, public.options)
+    assert (grain, int(languages)) == (public.grain, len(members(public)))
     ours, stock = (float(number) for number in exact.partition(",")[0].split("; "))
     assert ours <= stock <= 1e-4
     file, fields = FILES[name]
     folder, code, split = quoted(file)[0].split("/")
-    assert folder == name and split == f"{family.splits[0]}.jsonl"
-    assert code in {key for member in members(family) for key in (member.code, member.lang)}
-    assert quoted(fields) == tuple(family.fields)
+    assert folder == name and split == f"{public.splits[0]}.jsonl"
+    assert code in {key for member in members(public) for key in (member.code, member.lang)}
+    assert quoted(fields) == tuple(public.fields)
 
 
 def test_the_page_on_speed_quotes_this_one() -> None:
@@ -76,8 +76,8 @@ metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
 
 
 def test_the_plugin_of_the_page_adds_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FAMILIES, "entries", dict(FAMILIES.entries))
-    monkeypatch.setattr(FAMILIES, "help", dict(FAMILIES.help))
+    monkeypatch.setattr(PUBLIC_TASKS, "entries", dict(PUBLIC_TASKS.entries))
+    monkeypatch.setattr(PUBLIC_TASKS, "help", dict(PUBLIC_TASKS.help))
     monkeypatch.setitem(CUES, "mytask_", CUES["ecr_"])  # so that it is taken out again
     code = PAGE.partition("```python\n")[2].partition("```")[0].replace("/path", str(tmp_path))
     (tmp_path / "plugin.py").write_text(code)

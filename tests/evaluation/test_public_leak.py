@@ -18,7 +18,7 @@ from ecr_bench.ecr.cue import CUES, Cue, cue_for, cue_of
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import prompts_of
 from ecr_bench.evaluation.public import public_tasks
-from ecr_bench.evaluation.public_families import FAMILIES, Field
+from ecr_bench.evaluation.public_tasks import PUBLIC_TASKS, Field
 from tests.conftest import WORDS
 from tests.helpers.outside import DATA
 from tests.helpers.public_sets import CODES, write_set
@@ -63,12 +63,12 @@ def drawn(data: st.DataObject, kind: Field) -> Any:
 
 def changed(data: st.DataObject, name: str, doc: dict[str, Any]) -> dict[str, Any]:
     """``doc`` with every field that is not declared visible drawn anew or exchanged with another option."""
-    family, cue = FAMILIES.get(name), cue_for(FAMILIES.get(name).prefix)
+    public, cue = PUBLIC_TASKS.get(name), cue_for(PUBLIC_TASKS.get(name).prefix)
     assert cue is not None
-    hidden = [field for field in family.fields if field not in cue.fields]
-    other = {field: drawn(data, family.fields[field]) for field in hidden}
-    options = [field for field in hidden if family.fields[field] is not None and isinstance(doc[field], str)]
-    options = [field for field in options if not isinstance(family.fields[field], tuple)]
+    hidden = [field for field in public.fields if field not in cue.fields]
+    other = {field: drawn(data, public.fields[field]) for field in hidden}
+    options = [field for field in hidden if public.fields[field] is not None and isinstance(doc[field], str)]
+    options = [field for field in options if not isinstance(public.fields[field], tuple)]
     if data.draw(st.booleans()):
         other |= dict(zip(options, data.draw(st.permutations([doc[field] for field in options])), strict=True))
     if name in LATER:
@@ -98,7 +98,7 @@ def test_no_answer_label_or_later_text_reaches_a_control_token(
         doc = drawn_document(data, name, task)
         other = changed(data, name, doc)
         tokens = [*control_tokens(conditioner, task, doc), *control_tokens(conditioner, task, other)]
-        assert len(tokens) == 2 * FAMILIES.get(name).options
+        assert len(tokens) == 2 * PUBLIC_TASKS.get(name).options
         assert all(row == tokens[0] for row in tokens)
 
     holds()
@@ -119,7 +119,7 @@ def test_a_leak_would_be_found(
     name: str, tasks: dict[str, Task], conditioner: Conditioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same comparison fails for a table that lets control tokens see too much."""
-    prefix = FAMILIES.get(name).prefix
+    prefix = PUBLIC_TASKS.get(name).prefix
     declared = CUES[prefix]
     differing = 0
     for doc in tasks[name].eval_docs:
@@ -146,12 +146,12 @@ def test_what_may_be_seen_is_seen(name: str, tasks: dict[str, Task], conditioner
 @pytest.mark.parametrize("name", list(CODES))
 def test_the_visible_text_is_a_piece_of_the_prompt(name: str, tasks: dict[str, Task]) -> None:
     """So that ``codes-only`` can take it out; where the options hold the text, all begin with it."""
-    family = FAMILIES.get(name)
+    public = PUBLIC_TASKS.get(name)
     for doc in tasks[name].eval_docs:
         cue = cue_of(tasks[name].task_name, doc) or ""
         for request in requests_of(tasks[name], doc):
             context, option = request.args
-            if family.text_in_options:
+            if public.text_in_options:
                 assert context == "" and option.strip().startswith(cue)
             else:
                 assert cue and cue in context

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from ecr_bench.evaluation.public_families import FAMILIES
+from ecr_bench.evaluation.public_tasks import PUBLIC_TASKS
 from tests.conftest import WORDS
 
 CODES = {
@@ -74,7 +74,7 @@ def _belebele(rng: random.Random, i: int) -> dict[str, Any]:
 
 
 def _sib200(rng: random.Random, i: int) -> dict[str, Any]:
-    topics: Any = FAMILIES.get("sib200").fields["category"]
+    topics: Any = PUBLIC_TASKS.get("sib200").fields["category"]
     return {"index_id": str(900 + i), "category": rng.choice(topics), "text": sentence(rng)}
 
 
@@ -110,4 +110,4 @@ def write(path: Path, docs: list[dict[str, Any]]) -> None:
 def write_set(root: Path, name: str, count: int = 12) -> None:
     """``root/NAME/LANGUAGE/SPLIT.jsonl`` for two languages."""
     for seed, code in enumerate(CODES[name]):
-        write(root / name / code / f"{FAMILIES.get(name).splits[0]}.jsonl", documents(name, count, seed))
+        write(root / name / code / f"{PUBLIC_TASKS.get(name).splits[0]}.jsonl", documents(name, count, seed))

@@ -22,7 +22,7 @@ from ecr_bench.items.registry import TASKS, build_items, task_name
 from ecr_bench.items.surface import surface_baselines
 from ecr_bench.types import CORPUS_COLUMNS, Item
 
-FAMILIES = sorted(set(TASKS) - {"copa"})
+SINGLE_TASKS = sorted(set(TASKS) - {"copa"})
 """All that can be asked about a corpus of commands; ``copa`` has its own (tests/corpora/test_xcopa.py)."""
 LANGS = ("de", "en", "ru")
 AREAS = {"en": "kitchen garden garage attic office hall", "de": "Küche Garten Werkstatt Dach Büro Flur"}
@@ -69,7 +69,7 @@ def make(task: str, split: str = "test", count: int = 15, seed: int = 0, **kwarg
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    st.sampled_from(FAMILIES),
+    st.sampled_from(SINGLE_TASKS),
     st.sampled_from(["train", "validation", "test"]),
     st.integers(1, 30),
     st.integers(0, 99),
@@ -106,7 +106,7 @@ def test_items_are_sound(task: str, split: str, count: int, seed: int, data: int
     assert most.max() <= count
 
 
-@pytest.mark.parametrize("task", FAMILIES)
+@pytest.mark.parametrize("task", SINGLE_TASKS)
 def test_same_items_whatever_the_order(task: str) -> None:
     expected = make(task)
     assert make(task) == expected
@@ -124,7 +124,7 @@ def test_a_language_keeps_its_items_without_the_others() -> None:
 
 
 def test_gold_is_everywhere_alike() -> None:
-    for task in FAMILIES:
+    for task in SINGLE_TASKS:
         items = make(task, split="train", count=150)
         shares = np.bincount([item.gold for item in items], minlength=4) / len(items)
         assert abs(shares - 0.25).max() < 4 * np.sqrt(0.25 * 0.75 / len(items))
@@ -135,7 +135,7 @@ def test_intents_are_covered_evenly() -> None:
     assert set(counts) == {2}
 
 
-def test_families_hold_what_talks_alike() -> None:
+def test_confusion_sets_hold_what_talks_alike() -> None:
     sentences = {
         "HassPauseTimer": "pause the timer",
         "HassStartTimer": "start a timer",
@@ -149,17 +149,17 @@ def test_families_hold_what_talks_alike() -> None:
     }
     frame = pd.DataFrame([(label, "en", text, "train") for label, text in sentences.items()])
     frame.columns = pd.Index(["label", "lang", "text", "split"])
-    _, families = intent.confusable(frame)
-    assert {"Timer" in label for label in families["HassStartTimer"]} == {True}
-    assert len(families["HassMediaNext"]) == 5
+    _, confusion_sets = intent.confusable(frame)
+    assert {"Timer" in label for label in confusion_sets["HassStartTimer"]} == {True}
+    assert len(confusion_sets["HassMediaNext"]) == 5
 
 
-def test_every_family_has_four() -> None:
+def test_every_confusion_set_has_four() -> None:
     similarity = np.random.default_rng(0).random((23, 23))
     groups = intent.group_by_four(similarity + similarity.T)
     assert sorted(itertools.chain(*groups)) == list(range(23))
     assert min(map(len, groups)) >= 4
-    assert max(map(len, groups)) <= intent.LARGEST_FAMILY
+    assert max(map(len, groups)) <= intent.LARGEST_SET
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_bad_input_is_one_clear_line(change: dict[str, object], message: str) ->
 
 
 def test_files_round_trip(tmp_path: Path) -> None:
-    items = [item for task in FAMILIES for item in make(task)]
+    items = [item for task in SINGLE_TASKS for item in make(task)]
     odd = Item("x", "intent", "coarse", "c", "de", "de", "a\u2028b", "intent:", ("a", "b"), 1)
     write_items(tmp_path / "items", [*items, odd])
     assert sorted(read_items(tmp_path / "items"), key=lambda i: i.item_id) == sorted(
@@ -311,7 +311,7 @@ def test_consensus_finds_the_middle_one() -> None:
 
 def test_options_do_not_betray_the_answer() -> None:
     """Rules that never read the text stay near chance, on every task."""
-    built = [item for task in FAMILIES for item in make(task, split="train", count=150)]
+    built = [item for task in SINGLE_TASKS for item in make(task, split="train", count=150)]
     for task, groups in surface_baselines(built, []).items():
         margin = 4 * np.sqrt(0.25 * 0.75 / sum(item.task == task for item in built))
         for rule in ("consensus", "length_shortest", "length_longest"):

@@ -94,9 +94,7 @@ def choose(page: Any, name: str, value: str) -> None:
     page.execute_script(script, name, value)
 
 
-KINDS = {"grain": "g", "family": "f", "cost": "k", "sample": "z"} | {
-    name: name for name in ("of-precision", "of-place")
-}
+KINDS = {"grain": "g", "task": "f", "cost": "k", "sample": "z"} | {name: name for name in ("of-precision", "of-place")}
 """What a column is about -> its class."""
 
 
@@ -163,7 +161,7 @@ def test_what_was_not_measured_stands_last_whichever_way(page: Any, run: Run) ->
     assert "–" not in page.execute_script(f"return {LINES}.map(line => line.cells[5].innerText.trim())")
 
 
-def test_one_language_shows_task_families_without_interval(page: Any, run: Run) -> None:
+def test_one_language_shows_single_tasks_without_interval(page: Any, run: Run) -> None:
     choose(page, "place", "ja")
     rows = [r for r in run.board.by_language if r.lang == "ja"]
     assert len(arms(page)) == len({r.arm for r in rows})
@@ -195,11 +193,11 @@ def test_filters_narrow_and_say_how_many(page: Any) -> None:
 
 @pytest.mark.parametrize(
     ("columns", "shown"),
-    [("main", {"grain", "cost"}), ("families", {"family"}), ("cost", {"cost"}), ("sample", {"sample"})],
+    [("main", {"grain", "cost"}), ("tasks", {"task"}), ("cost", {"cost"}), ("sample", {"sample"})],
 )
 def test_columns_are_hidden_by_kind(page: Any, columns: str, shown: set[str]) -> None:
     choose(page, "columns", columns)
-    assert {kind for kind in ("grain", "family", "cost", "sample") if displayed(page, kind)} == shown
+    assert {kind for kind in ("grain", "task", "cost", "sample") if displayed(page, kind)} == shown
     assert not displayed(page, "of-precision") and not displayed(page, "of-place")
     choose(page, "precision", "")
     assert displayed(page, "of-precision") and not displayed(page, "of-place")
@@ -237,7 +235,7 @@ def test_nothing_is_wider_than_its_window(page: Any, width: int) -> None:
         page.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true; })")
         page.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
         assert page.execute_script(OVERFLOW) == []
-        for columns in ("main", "families", "cost", "sample"):
+        for columns in ("main", "tasks", "cost", "sample"):
             choose(page, "columns", columns)
             assert page.execute_script(OVERFLOW) == [], columns
 

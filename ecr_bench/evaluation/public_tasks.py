@@ -35,15 +35,15 @@ class Cluster:
     parallel: bool = True
     """The set is translated: equal names in two languages are the same cluster."""
 
-    def name(self, family: str, lang: str, doc: Mapping[str, Any], position: int) -> str:
+    def name(self, public: str, lang: str, doc: Mapping[str, Any], position: int) -> str:
         key = str(position // self.rows)
         if self.fields:
             key = "|".join(sorted(str(doc[name]).strip().casefold() for name in self.fields))
-        return f"{family}:{key}" if self.parallel else f"{family}:{lang}:{fingerprint(key)}"
+        return f"{public}:{key}" if self.parallel else f"{public}:{lang}:{fingerprint(key)}"
 
 
 @dataclass(frozen=True)
-class Family:
+class PublicTask:
     """One benchmark. ``fields`` are those that prompt and clusters need; other fields of a local file are ignored."""
 
     name: str
@@ -77,16 +77,16 @@ class Family:
         return {match["code"]: path for path in paths if (match := named.fullmatch(str(path)))}
 
 
-FAMILIES = Registry("public task")
-"""Name -> Family. A plugin adds one: ``FAMILIES.add("mine", Family(...))``, and its cue in ``ecr.cue.CUES``."""
+PUBLIC_TASKS = Registry("public task")
+"""Public tasks by name. A plugin adds one, ``PUBLIC_TASKS.add("mine", PublicTask(...))``, and its cue (``ecr.cue.CUES``)."""
 
 
-def _add(family: Family) -> None:
-    FAMILIES.add(family.name, family)
+def _add(public: PublicTask) -> None:
+    PUBLIC_TASKS.add(public.name, public)
 
 
 _add(
-    Family(
+    PublicTask(
         name="xnli",
         prefix="xnli_",
         files="xnli/xnli_{code}.yaml",
@@ -99,7 +99,7 @@ _add(
     )
 )
 _add(
-    Family(
+    PublicTask(
         name="xcopa",
         prefix="xcopa_",
         files="xcopa/default_{code}.yaml",
@@ -115,7 +115,7 @@ _add(
     )
 )
 _add(
-    Family(
+    PublicTask(
         name="xstorycloze",
         prefix="xstorycloze_",
         files="xstorycloze/default_{code}.yaml",
@@ -132,7 +132,7 @@ _add(
     )
 )
 _add(
-    Family(
+    PublicTask(
         name="xwinograd",
         prefix="xwinograd_",
         files="xwinograd/xwinograd_{code}.yaml",
@@ -143,7 +143,7 @@ _add(
     )
 )
 _add(
-    Family(
+    PublicTask(
         name="pawsx",
         prefix="paws_",
         files="paws-x/paws_{code}.yaml",
@@ -155,7 +155,7 @@ _add(
     )
 )
 _add(
-    Family(
+    PublicTask(
         name="belebele",
         prefix="belebele_",
         files="belebele/belebele_{code}.yaml",
@@ -171,7 +171,7 @@ _add(
     )
 )
 _add(
-    Family(
+    PublicTask(
         name="sib200",
         prefix="sib200_",
         files="afrobench/sib/prompt_1/sib_eng.yaml",
@@ -191,7 +191,7 @@ _add(
     )
 )  # fmt: skip
 _add(
-    Family(
+    PublicTask(
         name="multiblimp",
         prefix="multiblimp_",
         files="multiblimp/multiblimp_{code}.yaml",
@@ -204,7 +204,7 @@ _add(
     )
 )
 _add(
-    Family(
+    PublicTask(
         name="global_mmlu",
         prefix="global_mmlu_",
         # six tasks per language differ in nothing but the subjects they filter: one task without the filter
@@ -227,13 +227,13 @@ _add(
 class Member:
     """One benchmark in one language."""
 
-    family: Family
+    public: PublicTask
     code: str
 
     @property
     def task_name(self) -> str:
         """As lm-eval calls it (``sib200_`` and ``global_mmlu_`` are our own names for its prompts)."""
-        return self.family.prefix + self.code
+        return self.public.prefix + self.code
 
     @property
     def lang(self) -> str:
@@ -242,15 +242,15 @@ class Member:
     @property
     def aliases(self) -> set[str]:
         """Names this member may be asked for by: with lm-eval's language code or ours."""
-        starts = (self.family.prefix, f"{self.family.name}_")
+        starts = (self.public.prefix, f"{self.public.name}_")
         return {start + end for start in starts for end in (self.code, self.lang)}
 
 
-def members(family: Family) -> list[Member]:
+def members(public: PublicTask) -> list[Member]:
     """A benchmark in all its languages, in order of their codes."""
-    return [Member(family, code) for code in sorted(family.configs)]
+    return [Member(public, code) for code in sorted(public.configs)]
 
 
-def families() -> list[Family]:
+def all_public_tasks() -> list[PublicTask]:
     """All that are registered."""
-    return [FAMILIES.get(name) for name in FAMILIES]
+    return [PUBLIC_TASKS.get(name) for name in PUBLIC_TASKS]
