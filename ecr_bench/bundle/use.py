@@ -111,7 +111,7 @@ def _continue(lm: EcrLM, text: str, tokens: int, window: int) -> list[int]:
 
 
 def score(bundle: Bundle, task: str, items: Path | None) -> pd.DataFrame:
-    """Per-item records (``evaluation.records``) of ``task`` in the folder ``items``: of one language, of all, or ``all``.
+    """Per-item records (``evaluation.records``) of ``task`` in the folder ``items``: of a language, of all, or ``all``.
 
     With ``all`` the batches are those the cell was scored with, so that the log-likelihoods are the same to the
     last bit on the same machine; a part of the tasks makes other batches, which moves the last digits.

@@ -78,7 +78,7 @@ class PublicTask:
 
 
 PUBLIC_TASKS = Registry("public task")
-"""Public tasks by name. A plugin adds one, ``PUBLIC_TASKS.add("mine", PublicTask(...))``, and its cue (``ecr.cue.CUES``)."""
+"""Public tasks by name. A plugin adds ``PUBLIC_TASKS.add("mine", PublicTask(...))`` and its cue (``ecr.cue.CUES``)."""
 
 
 def _add(public: PublicTask) -> None:
