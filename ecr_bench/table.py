@@ -123,8 +123,8 @@ def _print(table: Table, console: Console) -> None:
         )
     for section in table.sections:
         for line in section:
-            tone = next((TONES[cell] for cell in line if cell in TONES), None)
-            drawn.add_row(*(plain(cell) for cell in line), style=tone)
+            tone = next((TONES[entry] for entry in line if entry in TONES), None)
+            drawn.add_row(*(plain(entry) for entry in line), style=tone)
         drawn.add_section()
     console.print(drawn, highlight=False)
 
@@ -132,8 +132,8 @@ def _print(table: Table, console: Console) -> None:
 def to_markdown(table: Table) -> str:
     """One heading, one pipe table (sections run on), one caption."""
 
-    def row(cells: Iterable[str]) -> str:
-        return "| " + " | ".join(cell.strip().replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    def row(entries: Iterable[str]) -> str:
+        return "| " + " | ".join(entry.strip().replace("|", "\\|").replace("\n", " ") for entry in entries) + " |"
 
     rule = "|" + "|".join("---" if i < table.words else "---:" for i in range(len(table.columns))) + "|"
     caption = ["", f"*{table.caption}*".replace(" * ", " \\* ").replace("; * ", "; \\* ")] if table.caption else []
@@ -154,7 +154,7 @@ def to_html(table: Table) -> Markup:
 
 
 def _row(line: Line, kinds: list[str]) -> str:
-    head, *cells = line
-    values = "".join(f"<td{kind}>{escape(c.strip())}</td>" for c, kind in zip(cells, kinds[1:], strict=True))
-    tone = next((f' class="{cell}"' for cell in line if cell in TONES), "")
+    head, *entries = line
+    values = "".join(f"<td{kind}>{escape(c.strip())}</td>" for c, kind in zip(entries, kinds[1:], strict=True))
+    tone = next((f' class="{entry}"' for entry in line if entry in TONES), "")
     return f'<tr{tone}><th scope="row">{escape(head)}</th>{values}</tr>'

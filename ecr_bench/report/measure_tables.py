@@ -119,14 +119,14 @@ def measure_table(title: str, metrics: Sequence[str], measures: Sequence[Measure
     chosen = [m for m in measures if m.step is None and not m.lang and m.metric in metrics]
     if not any(m.value is not None for m in chosen):
         return NOTHING
-    cells: dict[tuple[Arm, str], list[Measure]] = {}
+    found: dict[tuple[Arm, str], list[Measure]] = {}
     for m in chosen:
-        cells.setdefault((m.arm, m.metric), []).append(m)
-    arms = list(dict.fromkeys(arm for arm, _ in cells))
+        found.setdefault((m.arm, m.metric), []).append(m)
+    arms = list(dict.fromkeys(arm for arm, _ in found))
     sections = []
     for kind in range(3):
         mine = [arm for arm in arms if _kind(arm) == kind]
-        sections.append(tuple((str(arm), *(cell(cells.get((arm, m), [])) for m in metrics)) for arm in mine))
+        sections.append(tuple((str(arm), *(entry(found.get((arm, m), [])) for m in metrics)) for arm in mine))
     layers = sorted({m.layer for m in chosen if m.layer is not None})
     where = f", layer {', '.join(map(str, layers))}" if layers else ""
     heads = tuple(HEADS.get(m.removesuffix(PLAIN), m) + (", no tokens" if m.endswith(PLAIN) else "") for m in metrics)
@@ -139,7 +139,7 @@ def _kind(arm: Arm) -> int:
     return 2 if arm.role is Role.UPPER_BOUND else 1
 
 
-def cell(measures: Sequence[Measure]) -> str:
+def entry(measures: Sequence[Measure]) -> str:
     """``0.47 ±0.03 (0.00)``: mean, half of the interval over seeds, mean of the null."""
     values = [m.value for m in measures if m.value is not None]
     if not values:

@@ -158,7 +158,7 @@ class BoardLine:
     place: str
     """Group or language."""
     single: bool
-    cells: tuple[Entry, ...]
+    entries: tuple[Entry, ...]
     """Scores, costs, sample."""
 
     @property
@@ -171,7 +171,7 @@ class BoardLine:
 class Leaderboard:
     """Every line of a board, best first: what the page sorts and filters.
 
-    Classes of cells are short, for there may be ten thousand lines: s score, g coarse, fine and all, f single task,
+    Classes of entries are short, for there may be ten thousand lines: s score, g coarse, fine and all, f single task,
     k cost, z sample size.
     """
 
@@ -221,7 +221,7 @@ class Leaderboard:
         single language, and the keys to sort by, in the order of the columns."""
         lines = [
             [str(x.arm), x.precision, x.place, x.arm.size, x.kind, int(x.single),
-             [str(x.arm), self.precisions.index(x.precision), x.place, *(cell.key for cell in x.cells)]]
+             [str(x.arm), self.precisions.index(x.precision), x.place, *(entry.key for entry in x.entries)]]
             for x in self.lines
         ]  # fmt: skip
         text = json.dumps(lines, separators=(",", ":"), allow_nan=False)
@@ -232,11 +232,11 @@ class Leaderboard:
         tag = "" if kind == "contender" else f'<span class="tag">{kind}</span>'
         command = self.commands.get(line.arm)
         link = f'<a href="#repeat-{command}" aria-label="repeat {name}">repeat</a>' if command else ""
-        cells = "".join(cell.html for cell in line.cells)
+        entries = "".join(entry.html for entry in line.entries)
         row = (
             f'<tr class="{kind.replace(" ", "-")}"><th scope="row">{name}{tag}</th>'
             f'<td class="of-precision">{escape(line.precision)}</td><td class="of-place">{escape(line.place)}</td>'
-            f'{cells}<td class="do">{link}</td></tr>'
+            f'{entries}<td class="do">{link}</td></tr>'
         )
         return " ".join(row.splitlines())
 
@@ -245,7 +245,7 @@ class Leaderboard:
         whole = None if row.parameters is None else row.parameters + (row.side_parameters or 0)
         stored = None if row.bytes is None else row.bytes + (row.side_bytes or 0)
         tokens = round(row.extra_tokens_per_item, 3)
-        cells = (
+        entries = (
             *(self._score(task, one.rows.get(task)) for task in self.tasks),
             _plain("n k", extra(row.extra_tokens_per_item), tokens),
             _plain("n k", with_side(row.parameters, row.side_parameters), whole),
@@ -253,7 +253,7 @@ class Leaderboard:
             _plain("n k", number(row.ms_per_item), row.ms_per_item),
             *(_plain("n z", str(n), n) for n in (row.n_seeds, row.n_items, row.n_clusters)),
         )
-        return BoardLine(one.arm, one.precision, one.group, False, cells)
+        return BoardLine(one.arm, one.precision, one.group, False, entries)
 
     def _by_language(self) -> Iterator[BoardLine]:
         """Single tasks of an arm in one language, and their mean; what it costs stands on other lines."""
@@ -264,14 +264,14 @@ class Leaderboard:
             means = {row.task: row.mean for row in rows}
             means["all"] = sum(means.values()) / len(means)
             items = sum(row.n_items for row in rows)
-            cells = (
+            entries = (
                 *(self._mean(task, means.get(task)) for task in self.tasks),
                 *(_plain("n k", DASH) for _ in self.COSTS),
                 _plain("n z", DASH),
                 _plain("n z", str(items), items),
                 _plain("n z", DASH),
             )
-            yield BoardLine(arm, precision, lang, True, cells)
+            yield BoardLine(arm, precision, lang, True, entries)
 
     def _score(self, task: str, row: BoardRow | None) -> Entry:
         """Mean and interval; the classes place ends, mean and chance on the common scale."""

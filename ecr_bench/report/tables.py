@@ -128,8 +128,8 @@ def _surface_lines(board: Board, group: str, columns: list[str]) -> tuple[Line, 
     chance = {row.task: row.chance for row in board.rows if row.group == group}
     lines = [("chance", "", *(percent(chance.get(task)) + NO_INTERVAL for task in columns), "", "")]
     for name in names:
-        cells = (percent(by_task.get(task, {}).get(name)) + NO_INTERVAL for task in columns)
-        lines.append((name.replace("_", " "), "", *cells, "", ""))
+        entries = (percent(by_task.get(task, {}).get(name)) + NO_INTERVAL for task in columns)
+        lines.append((name.replace("_", " "), "", *entries, "", ""))
     return tuple(lines)
 
 
@@ -202,11 +202,11 @@ def group_table(board: Board, precision: str) -> Table:
     found = {(s.arm, s.group): s.rows for s in chosen}
     pairs = [(task, group) for task in tasks(board) for group in present]
 
-    def cell(arm: Arm, task: str, group: str) -> str:
+    def entry(arm: Arm, task: str, group: str) -> str:
         row = found.get((arm, group), {}).get(task)
         return DASH if row is None else percent(row.mean)
 
-    lines = ((str(s.arm), *(cell(s.arm, *pair) for pair in pairs)) for s in chosen if s.group == present[0])
+    lines = ((str(s.arm), *(entry(s.arm, *pair) for pair in pairs)) for s in chosen if s.group == present[0])
     return Table.of(f"Unseen and seen languages, {precision}", ("arm", *(f"{t} {s}" for t, s in pairs)), lines)
 
 
@@ -355,8 +355,8 @@ def compare_table(lines: Sequence[Difference], a: str, b: str, board: Sequence[O
         columns = (*columns, "board")
         caption += "; board: its p, corrected over the tests of one question"
         shown = [
-            (*cells, DASH if said.p_holm is None else p_value(said.p_holm))
-            for cells, said in zip(shown, board, strict=True)
+            (*entries, DASH if said.p_holm is None else p_value(said.p_holm))
+            for entries, said in zip(shown, board, strict=True)
         ]
         told = zip(lines, board, strict=True)
         words = [f"{line.group} {line.task} {said.verdict}" for line, said in told if said.verdict]

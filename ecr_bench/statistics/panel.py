@@ -171,11 +171,11 @@ class Panel:
     def by_language(self, row: int) -> dict[tuple[str, str], tuple[float, int]]:
         """(single task, language of the text) -> (mean over its pairs, items) of one unit."""
         languages = self.items["lang"].to_numpy()
-        cells: dict[tuple[str, str], list[tuple[float, int]]] = {}
+        found: dict[tuple[str, str], list[tuple[float, int]]] = {}
         for column, _, rows in self.strata:
             pair = (float(self.correct[row, rows].mean()), len(rows))
-            cells.setdefault((self.single_tasks[column], str(languages[rows[0]])), []).append(pair)
-        return {key: (float(np.mean([m for m, _ in v])), sum(n for _, n in v)) for key, v in cells.items()}
+            found.setdefault((self.single_tasks[column], str(languages[rows[0]])), []).append(pair)
+        return {key: (float(np.mean([m for m, _ in v])), sum(n for _, n in v)) for key, v in found.items()}
 
 
 def unbiased(n: int) -> float:

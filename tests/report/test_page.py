@@ -159,7 +159,7 @@ def test_the_leaderboard_has_every_row_and_shows_the_headline_best_first(run: Ru
     assert len(groups) * len(board.tasks) == len(run.board.rows)
     assert len(single) == len({(row.arm, row.precision, row.lang) for row in run.board.by_language}) > 0
     assert {(x.place, x.precision) for x in board.first} == {("unseen", "fp32")} and len(board.first) == 10
-    means = [float(x.cells[board.tasks.index("all")].key) for x in board.first]  # type: ignore[arg-type]
+    means = [float(x.entries[board.tasks.index("all")].key) for x in board.first]  # type: ignore[arg-type]
     assert means == sorted(means, reverse=True)
     assert {str(x.arm): x.kind for x in board.first} == {
         **dict.fromkeys(("ecr-1x", "finetune-1x", "finetune-3x", f"{EVIL}-1x"), "contender"),
@@ -182,8 +182,8 @@ def test_rows_and_keys_of_the_script_say_the_same(run: Run) -> None:
         assert (order[-7] is None) == bool(single) and cells[-3] == str(order[-2])
     row = next(r for r in run.board.rows if (str(r.arm), r.task, r.precision) == ("ecr-1x", "all", "nf4"))
     line = next(x for x in board.lines if (str(x.arm), x.precision, x.place) == ("ecr-1x", "nf4", row.group))
-    assert line.cells[board.tasks.index("all")].key == row.mean
-    assert line.cells[len(board.tasks) + 1].key == 1_390_000  # parameters with projection and anchors
+    assert line.entries[board.tasks.index("all")].key == row.mean
+    assert line.entries[len(board.tasks) + 1].key == 1_390_000  # parameters with projection and anchors
 
 
 def test_bars_lie_on_one_scale(run: Run) -> None:
@@ -192,7 +192,7 @@ def test_bars_lie_on_one_scale(run: Run) -> None:
     line = next(x for x in board.lines if (str(x.arm), x.precision, x.place) == ("ecr-1x", "nf4", row.group))
     whole = board.high - board.low
     wanted = [round(100 * (v - board.low) / whole) for v in (row.mean, *row.ci, row.chance)]
-    assert 'class="s g m{} l{} h{} c{}"'.format(*wanted) in line.cells[board.tasks.index("all")].html
+    assert 'class="s g m{} l{} h{} c{}"'.format(*wanted) in line.entries[board.tasks.index("all")].html
     assert all(0 <= int(place) <= 100 for place in re.findall(r"\b[mlhc](-?\d+)\b[^<]*>", board.rows))
     assert f".m{wanted[0]}{{--m:{wanted[0]}}}" in render_page(without_ablation())
 
