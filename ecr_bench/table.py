@@ -100,22 +100,22 @@ def print_table(table: Table, console: Console) -> None:
 
 def _print(table: Table, console: Console) -> None:
     from rich import box
-    from rich.markup import escape as plain
     from rich.table import Table as Drawn
+    from rich.text import Text
 
     drawn = Drawn(
-        title=plain(table.title) or None,
+        title=Text(table.title) if table.title else None,
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    drawn.caption = plain(table.caption) or None
+    drawn.caption = Text(table.caption) if table.caption else None
     drawn.padding = (0, 1, 0, 0)
     for index, column in enumerate(table.columns):
         number = index >= table.words
         drawn.add_column(
-            plain(column),
+            Text(column),
             justify="right" if number else "left",
             overflow="fold",
             no_wrap=number,
@@ -124,7 +124,7 @@ def _print(table: Table, console: Console) -> None:
     for section in table.sections:
         for line in section:
             tone = next((TONES[entry] for entry in line if entry in TONES), None)
-            drawn.add_row(*(plain(entry) for entry in line), style=tone)
+            drawn.add_row(*map(Text, line), style=tone)
         drawn.add_section()
     console.print(drawn, highlight=False)
 

@@ -297,7 +297,7 @@ def test_relational_sees_the_cue_and_nothing_after_it(model, tokenizer, sentence
     module.prepare(training)
     rows = plain_rows(tokenizer, training.items, training.texts, 64)
     for index in (0, 45):
-        ids, end = torch.tensor([rows[index].ids]), int(module.relation.ends[index])
+        ids, end = torch.tensor([rows[index].ids]), int(module.relation.cues.ends[index])
         cue = training.items[0].text if index == 0 else training.texts[5].text[: training.texts[5].cut]
         assert tokenizer.decode(ids[0, 1:end]) == cue
 

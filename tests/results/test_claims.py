@@ -142,7 +142,7 @@ def test_untested_is_said_with_the_reason(made: Made, tmp_path: Path) -> None:
         ({"metric": "cka_base"}, "cka_base was not measured in this run"),
         (mexa, "mexa: 1 seed in common, two are needed"),
         (mexa | {"metric": "rankc"}, "rankc of finetune-1x in fp32 was not measured"),
-        ({"requires": {"finetune.clip": 1.0}}, "it needs finetune.clip = 1.0, this run has None"),
+        ({"requires": {"finetune.clip": 2.0}}, "it needs finetune.clip = 2.0, this run has 1.0"),
         ({"needs_b_above": 0.9}, "accuracy of finetune-3x is"),
         ({"metric": "peak_memory"}, "peak_memory of ecr-1x in fp32 was not measured"),
         ({"metric": "ms_per_item", "b": "random-1x"}, "was not measured to be compared"),
