@@ -63,7 +63,7 @@ def write_tensorboard(folder: Path, plan: Plan, store: Store, run: Run) -> None:
         for base in dict.fromkeys(cell.base for cell in plan.cells):
             name = plan.stages[base].label.replace(" ", "-")
             if (temporary / name).exists():  # the same size pre-trained otherwise
-                name = f"{name}-{base.rpartition('/')[2][:8]}"
+                name = f"{name}-{plan.stages[base].identity.key[:8]}"
             if (events := store.path(base) / "tensorboard").is_dir():  # a pretrained base may be taken as it is
                 copy_curves(events, temporary / name)
         with SummaryWriter(str(temporary / CONFIG)) as writer:
