@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ecr_bench.ecr.centring import centred, language_means
 from ecr_bench.ecr.selection import select
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, fingerprint, read_json, write_json
@@ -55,14 +56,7 @@ class Anchors:
         A language that was not in the fit gets the mean of the language means. The projection learns
         centred targets, so a user's text needs no language label.
         """
-        embeddings = embeddings.float()
-        if not self.language_means:
-            return embeddings
-        names = sorted(self.language_means)
-        means = torch.stack([self.language_means[name] for name in names])
-        means = torch.cat([means, means.mean(0, keepdim=True)])
-        rows = {name: index for index, name in enumerate(names)}
-        return embeddings - means[torch.tensor([rows.get(lang, len(names)) for lang in langs], dtype=torch.int64)]
+        return centred(embeddings, langs, self.language_means)
 
     def assign(self, vectors: torch.Tensor, count: int) -> torch.Tensor:
         """Codes (N, count) int64 in [0, K) of ``vectors`` (N, d), which are centred where the fit was.
@@ -184,8 +178,8 @@ def fit_anchors(
         raise UserError("semantic anchors: the embeddings hold values that are not finite")
     if len(vectors) < config.k:
         raise UserError(f"anchors.k {config.k} is larger than the {len(vectors)} embedded texts (teacher.rows)")
-    means = _language_means(vectors, langs) if config.centre else {}
-    rest = Anchors(torch.empty(0), means, config, "").centre(vectors, langs)
+    means = language_means(vectors, langs) if config.centre else {}
+    rest = centred(vectors, langs, means)
     distinct = len({row.tobytes() for row in rest.numpy()})
     if distinct < config.k:
         raise UserError(f"anchors.k {config.k} is larger than the {distinct} distinct embeddings")
@@ -197,13 +191,3 @@ def fit_anchors(
             codes = torch.cat([_distances(part, centroids).argmin(1) for part in rest.split(CHUNK)])
             rest = rest - centroids[codes]
     return Anchors(torch.stack(found), means, config, teacher_fingerprint)
-
-
-def _language_means(vectors: torch.Tensor, langs: Sequence[str]) -> dict[str, torch.Tensor]:
-    names = sorted(set(langs))
-    rows = {name: index for index, name in enumerate(names)}
-    index = torch.tensor([rows[lang] for lang in langs], dtype=torch.int64)
-    sums = torch.zeros(len(names), vectors.shape[1], dtype=torch.float64).index_add_(0, index, vectors.double())
-    counts = torch.bincount(index, minlength=len(names))
-    means = (sums / counts[:, None]).float()
-    return {name: means[row].clone() for name, row in rows.items()}

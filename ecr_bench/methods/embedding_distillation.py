@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ecr_bench.errors import UserError
 from ecr_bench.methods.finetune import Finetune
 from ecr_bench.methods.method import Method, Training
 from ecr_bench.section import Section
@@ -14,7 +13,6 @@ from ecr_bench.section import Section
 if TYPE_CHECKING:
     import torch
 
-    from ecr_bench.config import Experiment
     from ecr_bench.methods.module import ArmModule
     from ecr_bench.sections import ControlTokensConfig
 
@@ -38,10 +36,6 @@ class EmbeddingDistillation(Finetune):
 
     def pretrained_as(self, control_tokens: ControlTokensConfig) -> Method:
         return self
-
-    def check(self, experiment: Experiment) -> None:
-        if not experiment.pretrain.steps:
-            raise UserError(f"pretrain.steps: {self.name} is a loss of pre-training: needs 1 or more")
 
     def prepare(self, module: ArmModule, training: Training) -> None:
         if training.pretraining:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch.nn.functional import normalize
 
+from ecr_bench.ecr.centring import centred, language_means
 from ecr_bench.methods.cue_states import CueStates, cues_of, mean_of_present
 from ecr_bench.methods.method import Training
 from ecr_bench.teachers.cache import embed_cached
@@ -36,7 +35,8 @@ class EmbeddingLoss(torch.nn.Module):
         assert given.teacher is not None
         vectors = torch.from_numpy(embed_cached(create(given.teacher), cues_of((), training.texts)).copy())
         if centre:
-            vectors = without_language_means(vectors, [row.lang for row in training.texts])
+            langs = [row.lang for row in training.texts]
+            vectors = centred(vectors, langs, language_means(vectors, langs))
         known = torch.ones(len(vectors), dtype=torch.bool)
         cues = CueStates(given.tokenizer, (), training.texts, training.window, known)
         with torch.random.fork_rng(devices=[]):
@@ -48,12 +48,3 @@ class EmbeddingLoss(torch.nn.Module):
         pooled, present = self.cues(states, rows)
         ours = normalize(self.head(pooled).float(), dim=-1)
         return mean_of_present(1 - (ours * self.targets[rows]).sum(-1), present)
-
-
-def without_language_means(vectors: torch.Tensor, langs: Sequence[str]) -> torch.Tensor:
-    """``vectors`` (N, d) less the mean of their language."""
-    result = vectors.clone()
-    of = {lang: torch.tensor([found == lang for found in langs]) for lang in dict.fromkeys(langs)}
-    for rows in of.values():
-        result[rows] -= vectors[rows].mean(0)
-    return result

@@ -28,8 +28,6 @@ class TeacherInit(Finetune):
     def check(self, experiment: Experiment) -> None:
         from ecr_bench.ecr.projection import PROJECTIONS
 
-        if not experiment.pretrain.steps:
-            raise UserError(f"pretrain.steps: {self.name} is where pre-training starts: needs 1 or more")
         if PROJECTIONS.get(kind := experiment.projection.kind).reads_model:
             fit = [name for name in PROJECTIONS if not PROJECTIONS.get(name).reads_model]
             raise UserError(f"projection.kind: {self.name} needs {' or '.join(fit)}; {kind} starts from the embeddings")

@@ -15,12 +15,13 @@ from ecr_bench.config import Experiment, load
 from ecr_bench.data.cutting import whole_texts
 from ecr_bench.data.encode import encode_texts
 from ecr_bench.data.module import ExamplesDataModule, Mixture
+from ecr_bench.data.tokenizer import load_tokenizer
+from ecr_bench.ecr.centring import centred, language_means
 from ecr_bench.ecr.codes import RandomCodes
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.ecr.soft import FILE as MAP
 from ecr_bench.errors import UserError
-from ecr_bench.methods.embedding_loss import without_language_means
 from ecr_bench.methods.teacher_init import start_from
 from ecr_bench.quiet import quiet_libraries
 from ecr_bench.runner.execute import execute
@@ -161,7 +162,7 @@ def test_pretraining_moves_the_rows_of_control_tokens(done, method):
     folder = done.base(f"{method}-1x-s0")
     result = done.made(f"{method}-1x-s0")
     found = weights(folder)["model.embed_tokens.weight"]
-    conditioner = Conditioner.load(folder / "conditioner", done_tokenizer(folder))
+    conditioner = Conditioner.load(folder / "conditioner", load_tokenizer(folder))
     tokens = conditioner.tokens
     before = torch.zeros(tokens.first_id + tokens.size, found.shape[1])
     rows = torch.randn(tokens.size, found.shape[1], generator=torch.Generator().manual_seed(0)) * 0.02
@@ -204,18 +205,13 @@ def test_a_rival_pretrains_otherwise_than_the_plain_model_and_is_as_large(done, 
     assert result.extra_tokens == result.side_parameters == 0
 
 
-def done_tokenizer(folder: Path):
-    from ecr_bench.data.tokenizer import load_tokenizer
-
-    return load_tokenizer(folder)
-
-
 # ---- the rivals' arithmetic
 
 
 def test_language_means_are_taken_off():
     vectors = torch.tensor([[1.0, 0.0], [3.0, 2.0], [5.0, 5.0]])
-    assert without_language_means(vectors, ["en", "en", "de"]).tolist() == [[-1, -1], [1, 1], [0, 0]]
+    langs = ["en", "en", "de"]
+    assert centred(vectors, langs, language_means(vectors, langs)).tolist() == [[-1, -1], [1, 1], [0, 0]]
 
 
 def test_embeddings_start_with_the_similarities_of_the_projection(tokenizer, anchors_and_projection):
