@@ -79,7 +79,7 @@ def time_and_publish(asked: Asked, console: Console) -> Run:
         raise UserError(f"{asked.experiment.name}: no two of its arms can be compared: too many diverged")
     _announce(asked, order, store, console)
     found = _measure(asked, order, store, console)
-    return _publish(replace(run, timings=found), asked.folder, console)
+    return _publish(run, found, asked.folder, console)
 
 
 def _published(asked: Asked) -> Run:
@@ -181,9 +181,10 @@ def _session() -> Callable[[Turn, tuple[float, ...], int], Timing]:
     return row
 
 
-def _publish(run: Run, folder: Path, console: Console) -> Run:
-    """Judge the run's claims again, those about time by its timings, and write both."""
-    former = Run.load(folder).timings
+def _publish(run: Run, timings: Sequence[Timing], folder: Path, console: Console) -> Run:
+    """Judge the run's claims again, those about time by ``timings``, and write both."""
+    former = run.timings
+    run = replace(run, timings=timings)
     if run.claims:
         claims = ClaimSet(claims=tuple(result.claim for result in run.claims.results))
         run = replace(run, claims=judge_claims(run.name, run.facts, claims, run.claims.source))

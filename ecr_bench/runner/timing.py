@@ -21,7 +21,7 @@ from ecr_bench.stages.stage import Stage
 from ecr_bench.stages.train import Trained, TrainStage
 from ecr_bench.stages.work import Report
 
-TRAINING = ""
+FINE_TUNING = ""
 """In place of a precision: fine-tuning, not scoring."""
 
 
@@ -102,7 +102,7 @@ def first_round(subjects: Sequence[Subject], precisions: Sequence[str], store: S
     """All fine-tuning, then all scoring precision by precision: what is compared lies close in time. What diverged has
     no turn, and neither has what only one arm could take."""
     sound = [subject for subject in subjects if not reason_of(store.result(subject.cell.train))]
-    turns = [Turn(subject, TRAINING) for subject in sound if _trains(subject)]
+    turns = [Turn(subject, FINE_TUNING) for subject in sound if _trains(subject)]
     for precision in dict.fromkeys(one for subject in sound for one in subject.precisions(precisions)):
         turns += [Turn(subject, precision) for subject in sound if _is_scored(subject, precision, store)]
     kinds = [turn.precision for turn in turns]
