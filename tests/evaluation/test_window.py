@@ -18,7 +18,7 @@ from ecr_bench.config import load
 from ecr_bench.data.encode import encode_items, refuse_too_long
 from ecr_bench.data.joint import TooLongError, joint_ids, plain_ids, too_long
 from ecr_bench.data.tokenizer import context_window, load_tokenizer
-from ecr_bench.ecr.codes import ConstantCodes, ProjectionCodes
+from ecr_bench.ecr.codes import ConstantCodes
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.ecr.cue import prompt_for
@@ -37,7 +37,7 @@ from ecr_bench.runner.store import Store
 from ecr_bench.types import Item
 from tests.conftest import WORDS
 from tests.helpers.commands import fails
-from tests.helpers.public_sets import documents, tiny_model, write
+from tests.helpers.public_sets import documents, save_tiny_ecr, tiny_model, write
 
 WINDOW, COUNT = 48, 5
 ARMS = ("stock", "stock, slow", "plain arm", "control tokens")
@@ -179,14 +179,7 @@ def test_the_window_is_what_the_model_reads_or_what_is_asked_for(
 def folder(
     tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast, anchors_and_projection: Any
 ) -> Path:
-    root = tmp_path_factory.mktemp("saved") / "model"
-    model, own = tiny_model(tokenizer, 256), ControlTokens(len(tokenizer), 8)
-    own.add_to(model, 0.3, 0)
-    model.save_pretrained(root)
-    tokenizer.save_pretrained(root)
-    anchors, projection = anchors_and_projection
-    Conditioner(tokenizer, ProjectionCodes(tokenizer, projection, anchors, 3), own, 3).save(root / "conditioner")
-    return root
+    return save_tiny_ecr(tmp_path_factory.mktemp("saved") / "model", tokenizer, anchors_and_projection)
 
 
 @pytest.fixture(scope="module")

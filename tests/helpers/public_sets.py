@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from ecr_bench.ecr.codes import ProjectionCodes
+from ecr_bench.ecr.conditioner import Conditioner
+from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.evaluation.public_tasks import PUBLIC_TASKS
 from tests.conftest import WORDS
 
@@ -30,6 +33,18 @@ def tiny_model(tokenizer: PreTrainedTokenizerBase, window: int) -> PreTrainedMod
         max_position_embeddings=window, bos_token_id=0, eos_token_id=1, pad_token_id=2, initializer_range=0.3,
     )  # fmt: skip
     return LlamaForCausalLM(config).eval()
+
+
+def save_tiny_ecr(root: Path, tokenizer: PreTrainedTokenizerBase, anchors_and_projection: Any) -> Path:
+    """A tiny ECR model as training leaves it: weights, tokenizer, conditioner; returns ``root``."""
+    model, tokens = tiny_model(tokenizer, 256), ControlTokens(len(tokenizer), 8)
+    tokens.add_to(model, 0.3, 0)
+    model.save_pretrained(root)
+    tokenizer.save_pretrained(root)
+    anchors, projection = anchors_and_projection
+    source = ProjectionCodes(tokenizer, projection, anchors, 3)
+    Conditioner(tokenizer, source, tokens, 3).save(root / "conditioner")
+    return root
 
 
 def sentence(rng: random.Random, low: int = 3, high: int = 7) -> str:

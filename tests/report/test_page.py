@@ -16,24 +16,13 @@ from ecr_bench.cli import main
 from ecr_bench.report.page import MOST_LINES, SHOWN, Leaderboard, _id, render_page
 from ecr_bench.results.commands import arm_commands
 from ecr_bench.run import Run
-from tests.helpers.page_sample import EVIL, sample_page, sample_run, without_ablation
+from tests.helpers.page_sample import EVIL, without_ablation
 from tests.helpers.world import finished, make, run_of
 
 ORDER = [
     "verdict", "leaderboard", "controls", "precision", "training", "transfer", "claims", "measures-drift",
     "measures-cross-lingual", "measures-stability", "measures-other-measures", "surface", "protocol", "provenance",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def run() -> Run:
-    return sample_run()
-
-
-@pytest.fixture(scope="module")
-def text() -> str:
-    """Of a run that is an ablation too, so that everything is on it."""
-    return sample_page()
 
 
 class Reader(HTMLParser):

@@ -15,17 +15,7 @@ import pytest
 from ecr_bench.arm import Arm
 from ecr_bench.report.page import render_page
 from ecr_bench.run import Run
-from tests.helpers.page_sample import sample_page, sample_run, without_ablation
-
-
-@pytest.fixture(scope="module")
-def run() -> Run:
-    return sample_run()
-
-
-@pytest.fixture(scope="module")
-def text() -> str:
-    return sample_page()
+from tests.helpers.page_sample import without_ablation
 
 
 @pytest.fixture(scope="module")

@@ -11,30 +11,18 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from ecr_bench.cli import main
-from ecr_bench.ecr.codes import ProjectionCodes
-from ecr_bench.ecr.conditioner import Conditioner
-from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.io import read_json, write_json
 from ecr_bench.results.public import against_chance, summary
 from tests.helpers.commands import fails
-from tests.helpers.public_sets import tiny_model, write_set
+from tests.helpers.public_sets import save_tiny_ecr, write_set
 
 
 @pytest.fixture(scope="module")
 def folder(
     tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast, anchors_and_projection: Any
 ) -> Path:
-    """A tiny ECR model as training leaves it: weights, tokenizer, conditioner."""
-    root = tmp_path_factory.mktemp("saved") / "model"
-    model, tokens = tiny_model(tokenizer, 256), ControlTokens(len(tokenizer), 8)
-    tokens.add_to(model, 0.3, 0)
-    model.save_pretrained(root)
-    tokenizer.save_pretrained(root)
-    anchors, projection = anchors_and_projection
-    source = ProjectionCodes(tokenizer, projection, anchors, 3)
-    Conditioner(tokenizer, source, tokens, 3).save(root / "conditioner")
-    return root
+    return save_tiny_ecr(tmp_path_factory.mktemp("saved") / "model", tokenizer, anchors_and_projection)
 
 
 @pytest.fixture(scope="module")
