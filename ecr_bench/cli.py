@@ -313,7 +313,7 @@ def generate(folder: Path, text: str, tokens: int = 40) -> None:
     quiet_libraries()
     bundle = open_bundle(folder)
     found = continue_text(bundle, text, tokens)
-    print(found.text)
+    print(found.text if found.text.strip() else "[the model ended at once: it holds the text to be complete]")
     speed = f"first token after {found.first_token_ms:.1f} ms, then {found.tokens_per_second:.1f} tokens/s"
     print(
         f"[{bundle.bytes / 1e6:.1f} MB on disk, peak memory {found.peak_memory / 1e6:.0f} MB, {speed}]", file=sys.stderr
