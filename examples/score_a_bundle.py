@@ -9,5 +9,7 @@ from ecr_bench.evaluation.run import load_item_tasks
 
 folder, items, task = sys.argv[1:]
 manager, tasks = load_item_tasks(items, [task])
-found = simple_evaluate(model="ecr-hf", model_args={"pretrained": folder}, tasks=tasks, task_manager=manager)
+found = simple_evaluate(
+    model="ecr-hf", model_args={"pretrained": folder}, tasks=tasks, task_manager=manager, device="cpu"
+)
 print(found["results"][task])
