@@ -11,6 +11,7 @@ from rich.console import Console
 from ecr_bench.arguments import command_parser
 from ecr_bench.errors import UserError
 from ecr_bench.formats import percent
+from ecr_bench.leaderboard.commands import COMMANDS as LEADERBOARD
 from ecr_bench.table import Table, print_table
 from ecr_bench.time_command import time
 
@@ -357,6 +358,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
     "verify": verify, "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
     "teachers": teachers, "data": data, "tensorboard": tensorboard, "doctor": doctor, "time": time,
+    **LEADERBOARD,
 }  # fmt: skip
 
 

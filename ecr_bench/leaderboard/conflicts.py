@@ -7,7 +7,7 @@ from typing import Any
 
 from ecr_bench.arm import Arm, Role
 
-Json = Mapping[str, Any]
+PlainJson = Mapping[str, Any]
 
 SHARED = ("corpus", "seen_languages", "tokenizer", "tasks", "pretrain", "finetune")
 """Sections that every arm depends on."""
@@ -17,7 +17,7 @@ SEEDS = {"seed", "seed_per_cell"}
 """Settings of a section in which two runs may differ and be pooled: what seeds cover."""
 
 
-def settings_of(arm: Arm, experiment: Json) -> dict[str, Any]:
+def settings_of(arm: Arm, experiment: PlainJson) -> dict[str, Any]:
     """What an arm's numbers depend on in its experiment, as plain JSON, but for seeds."""
     sections = SHARED if arm.role is Role.PLAIN and not arm.modifiers else (*SHARED, *OF_ANCHORS)
     found = {name: _without_seeds(experiment[name]) for name in sections if name in experiment}
@@ -31,14 +31,14 @@ def settings_of(arm: Arm, experiment: Json) -> dict[str, Any]:
     }
 
 
-def conflict(arm: Arm, ours: Json, theirs: Json) -> tuple[str, Any, Any] | None:
+def conflict(arm: Arm, ours: PlainJson, theirs: PlainJson) -> tuple[str, Any, Any] | None:
     """The first setting in which an arm of this name differs between two experiments: dotted key and both values."""
     one, other = (dict(_flat(settings_of(arm, experiment))) for experiment in (ours, theirs))
     keys = [*one, *(key for key in other if key not in one)]
     return next(((key, one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)), None)
 
 
-def environments(runs: Mapping[str, Json]) -> Iterator[str]:
+def environments(runs: Mapping[str, PlainJson]) -> Iterator[str]:
     """Lines that name what differs between the machines and packages of runs, by their provenance."""
     told = {name: {**p.get("packages", {}), "python": p.get("python"), **_machine(p)} for name, p in runs.items()}
     for key in sorted(set().union(*(facts.keys() for facts in told.values()))):
@@ -55,7 +55,7 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _machine(provenance: Json) -> dict[str, Any]:
+def _machine(provenance: PlainJson) -> dict[str, Any]:
     machine = provenance.get("machine") or {}
     return {key: machine.get(key) for key in ("cpu", "gpu")}
 
@@ -66,6 +66,6 @@ def _without_seeds(section: Any) -> Any:
     )
 
 
-def _is_for(chosen: Json, arm: Arm) -> bool:
+def _is_for(chosen: PlainJson, arm: Arm) -> bool:
     same = chosen["method"] == arm.method and set(chosen.get("with", ())) == set(arm.modifiers)
     return same and arm.size in chosen["sizes"]

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ecr_bench.arm import Role
 from ecr_bench.formats import count, percent
 from ecr_bench.io import write_json, write_text
-from ecr_bench.leaderboard.schema import Entry
+from ecr_bench.leaderboard.schema import Ranking
 from ecr_bench.report.drawing import palette_css
-from ecr_bench.report.page import TEMPLATES
+from ecr_bench.report.page import TEMPLATES, escaping, policy
 from ecr_bench.results.schema import BoardRow
 from ecr_bench.run import Run
 from ecr_bench.table import Table, to_markdown
@@ -23,7 +20,7 @@ from ecr_bench.table import Table, to_markdown
 PAGE, TEXT, DATA = "index.html", "leaderboard.md", "leaderboard.json"
 
 
-def entries(corpus: str, run: Run) -> list[Entry]:
+def entries(corpus: str, run: Run) -> list[Ranking]:
     """Accuracy on languages without labels, over all tasks, best first; controls stand there without rank."""
     rows = {(str(r.arm), r.precision, r.task): r for r in run.board.rows if r.group == "unseen"}
     found = []
@@ -35,7 +32,7 @@ def entries(corpus: str, run: Run) -> list[Entry]:
         for r in whole:
             parts = {task: rows.get((str(r.arm), precision, task)) for task in ("coarse", "fine")}
             found.append(
-                Entry(
+                Ranking(
                     corpus=corpus,
                     precision=precision,
                     arm=str(r.arm),
@@ -70,7 +67,7 @@ def write_index(folder: Path, runs: Mapping[str, Run], environment_notes: Mappin
     write_text(folder / PAGE, _page(listed, runs, environment_notes))
 
 
-def _line(entry: Entry) -> tuple[str, ...]:
+def _line(entry: Ranking) -> tuple[str, ...]:
     half = (entry.ci[1] - entry.ci[0]) / 2
     megabytes = "" if entry.bytes is None else f"{entry.bytes / 1e6:.2f}"
     return (
@@ -87,7 +84,7 @@ CAPTION = (
 )
 
 
-def _markdown(listed: list[Entry], runs: Mapping[str, Run]) -> str:
+def _markdown(listed: list[Ranking], runs: Mapping[str, Run]) -> str:
     lines = [f"# Leaderboard of {sum(len(run.provenance['runs']) for run in runs.values())} runs\n"]
     for name, run in runs.items():
         verdict = run.board.verdict
@@ -98,32 +95,27 @@ def _markdown(listed: list[Entry], runs: Mapping[str, Run]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _of(listed: list[Entry], name: str) -> list[Entry]:
+def _of(listed: list[Ranking], name: str) -> list[Ranking]:
     return [entry for entry in listed if entry.corpus == name]
 
 
-def _page(listed: list[Entry], runs: Mapping[str, Run], notes: Mapping[str, list[str]]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def _page(listed: list[Ranking], runs: Mapping[str, Run], notes: Mapping[str, list[str]]) -> str:
     style = palette_css() + (TEMPLATES / "style.css").read_text(encoding="utf-8")
     script = (TEMPLATES / "leaderboard.js").read_text(encoding="utf-8")
-    return environment.get_template("leaderboard.html").render(
-        runs=runs,
-        lines=[(entry, _line(entry)) for entry in listed],
-        columns=COLUMNS,
-        caption=CAPTION,
-        choices={key: list(dict.fromkeys(getattr(e, key) for e in listed)) for key in ("corpus", "precision", "size")},
-        notes=notes,
-        style=Markup(style),
-        script=Markup(script),
-        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'",
+    return (
+        escaping()
+        .get_template("leaderboard.html")
+        .render(
+            runs=runs,
+            lines=[(entry, _line(entry)) for entry in listed],
+            columns=COLUMNS,
+            caption=CAPTION,
+            choices={
+                key: list(dict.fromkeys(getattr(e, key) for e in listed)) for key in ("corpus", "precision", "size")
+            },
+            notes=notes,
+            style=Markup(style),
+            script=Markup(script),
+            policy=policy(style, script),
+        )
     )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -13,7 +13,7 @@ from ecr_bench.leaderboard.archive import opened
 from ecr_bench.leaderboard.conflicts import environments
 from ecr_bench.leaderboard.index import write_index
 from ecr_bench.leaderboard.items import hash_of, questions
-from ecr_bench.leaderboard.pool import Part, part_of, pooled
+from ecr_bench.leaderboard.pool import Contribution, contribution, pooled
 from ecr_bench.names import repeated, run_name
 from ecr_bench.publish import draw
 from ecr_bench.run import Run
@@ -49,17 +49,17 @@ def merge(sources: Sequence[Path], out: Path, apart: bool) -> list[str]:
     return list(_told(boards))
 
 
-def _checked(folder: Path, apart: bool) -> Part:
+def _checked(folder: Path, apart: bool) -> Contribution:
     lines = verify(folder)
     if not any(line.startswith("records.parquet") for line in lines):
         raise UserError(f"{folder}: published without records; only runs that can be recomputed are merged")
     run = Run.load(folder)
-    return part_of(run.name, run, apart)
+    return contribution(run.name, run, apart)
 
 
-def _by_questions(parts: Sequence[Part]) -> Iterator[tuple[str, list[Part]]]:
+def _by_questions(parts: Sequence[Contribution]) -> Iterator[tuple[str, list[Contribution]]]:
     """Name of a board and its runs: those with the same items, named after their corpus, numbered where two have it."""
-    groups: dict[str, list[Part]] = {}
+    groups: dict[str, list[Contribution]] = {}
     for part in parts:
         groups.setdefault(hash_of(questions(part.records)), []).append(part)
     corpora = [_corpus(group[0].run) for group in groups.values()]

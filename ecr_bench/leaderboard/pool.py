@@ -23,7 +23,7 @@ FROM = "run"
 
 
 @dataclass(frozen=True)
-class Part:
+class Contribution:
     """A run under the name by which a board speaks of it."""
 
     name: str
@@ -31,11 +31,11 @@ class Part:
     records: pd.DataFrame
 
 
-def part_of(name: str, run: Run, apart: bool) -> Part:
+def contribution(name: str, run: Run, apart: bool) -> Contribution:
     """``apart``: every arm is one of its own, ``ecr-1x[run=NAME]``, which pools with nobody's."""
     records = run.records()
     if not apart:
-        return Part(name, run, records)
+        return Contribution(name, run, records)
     renamed = {old: replace(arm, settings=(*arm.settings, (FROM, name))) for old, arm in run.arms.items()}
     labels = {cell.cell: f"{renamed[str(cell.arm)]}-s{cell.seed}" for cell in run.cells}
     records = records.assign(
@@ -43,10 +43,10 @@ def part_of(name: str, run: Run, apart: bool) -> Part:
     )
     cells = [cell.model_copy(update={"arm": renamed[str(cell.arm)], "cell": labels[cell.cell]}) for cell in run.cells]
     measures = [replace(m, arm=renamed[str(m.arm)], cell=labels[m.cell]) for m in run.measures]
-    return Part(name, replace(run, arms=by_name(renamed.values()), cells=cells, measures=measures), records)
+    return Contribution(name, replace(run, arms=by_name(renamed.values()), cells=cells, measures=measures), records)
 
 
-def pooled(name: str, parts: Sequence[Part]) -> Run:
+def pooled(name: str, parts: Sequence[Contribution]) -> Run:
     """One run with the cells of all.
 
     A cell that is in two runs counts once, with the answers of the first; a note says so, and whether they were equal.
@@ -76,7 +76,7 @@ def pooled(name: str, parts: Sequence[Part]) -> Run:
     return replace(run, claims=judge(name, run.facts, shipped_claims()))
 
 
-def _check_settings(one: Part, other: Part) -> None:
+def _check_settings(one: Contribution, other: Contribution) -> None:
     for key, arm in one.run.arms.items():
         if key not in other.run.arms:
             continue
@@ -88,8 +88,8 @@ def _check_settings(one: Part, other: Part) -> None:
             )
 
 
-def _without_repeats(parts: Sequence[Part]) -> tuple[list[Part], list[str]]:
-    seen: dict[str, Part] = {}
+def _without_repeats(parts: Sequence[Contribution]) -> tuple[list[Contribution], list[str]]:
+    seen: dict[str, Contribution] = {}
     kept, notes = [], []
     for part in parts:
         labels = list(dict.fromkeys(cell.cell for cell in part.run.cells))
@@ -111,7 +111,7 @@ def _without_repeats(parts: Sequence[Part]) -> tuple[list[Part], list[str]]:
     return kept, notes
 
 
-def _same_answers(one: Part, other: Part, label: str) -> bool:
+def _same_answers(one: Contribution, other: Contribution, label: str) -> bool:
     key = ["precision", "task_name", "item_id"]
     both = [
         part.records[part.records.cell == label].set_index(key)["loglikelihoods"].map(tuple).sort_index()
@@ -127,7 +127,7 @@ def _baselines(run: Run) -> Baselines:
     }
 
 
-def _provenance(parts: Sequence[Part], items: str) -> dict[str, Any]:
+def _provenance(parts: Sequence[Contribution], items: str) -> dict[str, Any]:
     keys = ("identity", "commit", "ecr_bench", "python", "date", "machine", "packages")
     return {
         "items": items,
@@ -146,7 +146,7 @@ def _in_common(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _their_notes(parts: Sequence[Part]) -> list[str]:
+def _their_notes(parts: Sequence[Contribution]) -> list[str]:
     """What runs say of themselves, once, with the names of those that say it."""
     by_note: dict[str, list[str]] = {}
     for part in parts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ecr_bench.results.schema import Record
 
 
-class Entry(Record):
+class Ranking(Record):
     """One arm of one corpus at one precision, on languages without labels. Accuracies on the 0..1 scale."""
 
     corpus: str
