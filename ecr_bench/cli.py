@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ecr_bench.arguments import command_parser
+from ecr_bench.browse.commands import items
 from ecr_bench.errors import UserError
 from ecr_bench.formats import percent
 from ecr_bench.leaderboard.commands import COMMANDS as LEADERBOARD
@@ -358,7 +359,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
     "verify": verify, "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
     "teachers": teachers, "data": data, "tensorboard": tensorboard, "doctor": doctor, "time": time,
-    **LEADERBOARD,
+    "items": items, **LEADERBOARD,
 }  # fmt: skip
 
 
