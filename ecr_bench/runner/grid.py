@@ -13,9 +13,10 @@ from ecr_bench.errors import UserError, unknown
 from ecr_bench.methods.distill import Distill
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.weights import weight_files
-from ecr_bench.sizes import Fitting, PretrainedSize
+from ecr_bench.sizes import Fitting, PretrainedSize, SizeConfig
 from ecr_bench.stages.anchors import AnchorsSettings, AnchorsStage
 from ecr_bench.stages.base_model import BaseSettings, BaseStage
+from ecr_bench.stages.compress import CompressSettings, CompressStage
 from ecr_bench.stages.corpus import CorpusSettings, CorpusStage
 from ecr_bench.stages.geometry import GeometrySettings, GeometryStage
 from ecr_bench.stages.ingredients import CodeShape, RecipeReads, RecipeSettings
@@ -121,12 +122,14 @@ class Grid:
         return self._add(Stage(CorpusStage, f"corpus {corpus.name}", settings, cost=10))
 
     def _tokenizer(self, size: str) -> str:
-        """The shared BPE for models from scratch; a pretrained model's own, which needs no corpus."""
+        """The shared BPE for models from scratch; a pretrained model's own, which needs the corpus where it is cut."""
         shape = self.experiment.sizes[size]
         if isinstance(shape, PretrainedSize):
-            own = OwnTokenizer(model=shape.model, revision=shape.revision, max_length=shape.max_length)
-            settings, label = TokenizerSettings(own=own), f"tokenizer of {shape.model}"
-            return self._add(Stage(TokenizerStage, label, settings, cost=5))
+            same = {name: getattr(shape, name) for name in OwnTokenizer.model_fields}
+            settings, label = TokenizerSettings(own=OwnTokenizer(**same)), f"tokenizer of {shape.model}"
+            cut = shape.vocabulary == "corpus"
+            reads = {"corpus": self._corpus(), "items": self._items()} if cut else {}
+            return self._add(Stage(TokenizerStage, label, settings, reads, cost=20 if cut else 5))
         settings = TokenizerSettings(trained=self.experiment.tokenizer)
         return self._add(Stage(TokenizerStage, "tokenizer", settings, {"corpus": self._corpus()}, cost=5))
 
@@ -143,14 +146,24 @@ class Grid:
         return self._add(Stage(ItemsStage, label, settings, {"corpus": self._corpus()}, cost=15))
 
     def _plain_base(self, size: str, seed: int) -> str:
-        return self._base(RecipeReads(recipe=RecipeSettings.of(Recipe.of("finetune"))), {}, size, seed, "")
+        reads = RecipeReads(recipe=RecipeSettings.of(self._healing(Recipe.of("finetune"))))
+        return self._base(reads, {}, size, seed, "")
+
+    def _healing(self, recipe: Recipe) -> Recipe:
+        """What pre-trains a base: ``recipe``, and the distillation of ``pretrain.distill``."""
+        larger, options = self.experiment.pretrain.distill, self.experiment.options
+        if not larger:
+            return recipe
+        # asked as it trains: a cache of all texts would ask for more than the steps see
+        asked = {**options.get("distill", {}), "size": larger, "model": None, "cache_top_k": None, "tail": "rest"}
+        return Recipe.of(recipe.method.name, ["distill"], {**recipe.to_json()["options"], "distill": asked})
 
     def _own_base(self, recipe: Recipe, size: str, seed: int) -> str:
         """The base that ``recipe`` pre-trains; where its tokens will stand in a prompt makes no difference to it."""
         if not self.experiment.pretrain.steps:
             remedy = ", or control_tokens.from: finetuning" if recipe.uses_control_tokens else ""
             raise UserError(f"pretrain.steps: {recipe.name} has a part in pre-training: needs 1 or more{remedy}")
-        given = self._reads(recipe)
+        given = self._reads(self._healing(recipe))
         if recipe.method.distils_teacher:
             given["teacher"] = self._asked_teacher()
         reads = RecipeReads(**given)
@@ -167,9 +180,38 @@ class Grid:
             label += f" seed {seed}"
         shape = exp.sizes[size].model_copy(update={"learning_rate": None})
         settings = BaseSettings(size=shape, pretrain=pretrain, reads=reads)
-        inputs = {"corpus": self._corpus(), "tokenizer": self._tokenizer(size), **anchors}
+        inputs = {"corpus": self._corpus(), "tokenizer": self._tokenizer(size), **anchors, **self._start(size)}
+        if pretrain.distill:
+            inputs["larger"] = self._undistilled(pretrain.distill, size, seed)
+            label += f" from the logits of {pretrain.distill}"
         rows = pretrain.steps * pretrain.batch_size
         return self._add(Stage(BaseStage, label, settings, inputs, self._cost(size, rows, reads.control_tokens.count)))
+
+    def _start(self, size: str) -> dict[str, str]:
+        """The stage that takes layers and tokens out of a pretrained model, by its role."""
+        shape = self.experiment.sizes[size]
+        if not isinstance(shape, PretrainedSize) or not shape.compressed:
+            return {}
+        inputs = {"tokenizer": self._tokenizer(size)}
+        if shape.layer_choice == "greedy":
+            inputs["corpus"] = self._corpus()
+        return {"start": self._add(Stage(CompressStage, f"compress {size}", CompressSettings.of(shape), inputs, 60))}
+
+    def _untrained(self, size: str, seed: int) -> str:
+        """The plain model of a size as it was before anything here; from scratch there is none, but its base."""
+        pretrain = self.experiment.pretrain.model_copy(update={"distill": ""})
+        if isinstance(self.experiment.sizes[size], PretrainedSize):
+            pretrain = pretrain.model_copy(update={"steps": 0, "seed": 0, "seed_per_cell": False})
+        other = self.experiment.model_copy(update={"pretrain": pretrain})
+        return Grid(other, self.stages)._plain_base(size, seed)
+
+    def _undistilled(self, larger: str, size: str, seed: int) -> str:
+        """The model whose logits are distilled into ``size``; UserError where the two cannot share a tokenizer."""
+        if larger == size:
+            raise UserError(f"pretrain.distill: {larger} cannot learn from itself: name a larger size")
+        if _vocabulary(self.experiment.sizes[larger]) != _vocabulary(self.experiment.sizes[size]):
+            raise UserError(f"pretrain.distill: {larger} has another tokenizer than {size}: logits need one vocabulary")
+        return self._untrained(larger, seed)
 
     def _anchors_of(self, recipe: Recipe, size: str, seed: int) -> dict[str, str]:
         """The stage of the anchors by its role, for a recipe that reads them."""
@@ -282,3 +324,8 @@ class Grid:
 
     def _add(self, stage: Stage[Any]) -> str:
         return self.stages.setdefault(stage.id, stage).id
+
+
+def _vocabulary(size: SizeConfig | PretrainedSize) -> tuple[str, ...]:
+    """What the token ids of a size are made by."""
+    return (size.model, size.revision, size.vocabulary) if isinstance(size, PretrainedSize) else ()

@@ -93,10 +93,11 @@ QWEN = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}  # no BOS
 GEMMA = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>"}
 
 
-def save(kind: str, folder: Path, scale: int = 1) -> Path:
+def save(kind: str, folder: Path, scale: int = 1, layers: int = 2) -> Path:
     """A model folder of ``kind``; ``scale`` multiplies its widths."""
     wide = ("hidden_size", "intermediate_size", "head_dim")
     shape = {key: value * scale if key in wide else value for key, value in SHAPE.items()}
+    shape["num_hidden_layers"] = layers
     torch.manual_seed(scale)
     if kind == "llama":
         tokenizer = bpe(LLAMA, bos=True)
