@@ -11,6 +11,7 @@ from rich.console import Console
 from ecr_bench.arguments import command_parser
 from ecr_bench.errors import UserError
 from ecr_bench.formats import percent
+from ecr_bench.models_command import models
 from ecr_bench.table import Table, print_table
 from ecr_bench.time_command import time
 
@@ -234,7 +235,8 @@ def evaluate(
     """Score a saved model on public benchmarks and print accuracy by language (docs/public-tasks.md).
 
     Args:
-        model: folder with config.json, weights and tokenizer; with a conditioner/ in it control tokens are used.
+        model: folder with config.json, weights and tokenizer, or package:NAME (ecr-bench models); with a conditioner/
+            in it control tokens are used.
         tasks: xnli, xcopa, xstorycloze, xwinograd, pawsx, belebele, sib200, multiblimp, global_mmlu; or one language of
             one, such as xcopa_it.
         data_dir: read DIR/TASK/LANGUAGE/SPLIT.jsonl instead of the hub.
@@ -356,7 +358,7 @@ def doctor() -> None:
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
     "verify": verify, "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
-    "teachers": teachers, "data": data, "tensorboard": tensorboard, "doctor": doctor, "time": time,
+    "teachers": teachers, "models": models, "data": data, "tensorboard": tensorboard, "doctor": doctor, "time": time,
 }  # fmt: skip
 
 

@@ -20,8 +20,8 @@ def load_pretrained(
     """The whole model ``size`` names, in eval mode on the CPU, in ``dtype`` ("auto": the one it was saved in).
 
     Its configuration says which special tokens ``tokenizer`` (``data.tokenizer.own_tokenizer``) really uses, and its
-    vocabulary has a row for each token, of which there are ``tokens`` (None: those of ``tokenizer``). UserError: not readable, gated, weights that are not finite, or a window below
-    ``size.max_length``.
+    vocabulary has a row for each token, of which there are ``tokens`` (None: those of ``tokenizer``). UserError: not
+    readable, gated, weights that are not finite, or a window below ``size.max_length``.
     """
     who = f"model {size.model!r}"
     model = text_part(read_model(AutoModelForCausalLM, local_source(size.model), who, size.revision, dtype=dtype))

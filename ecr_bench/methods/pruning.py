@@ -21,7 +21,7 @@ def keep_tokens(model: PreTrainedModel, kept: torch.Tensor) -> None:
     """
     rows = {}
     for name, layer in (("in", model.get_input_embeddings()), ("out", model.get_output_embeddings())):
-        rows[name] = layer.weight.detach()[kept].clone()  # type: ignore[union-attr, operator]
+        rows[name] = layer.weight.detach()[kept].clone()  # type: ignore[operator]
         bias = getattr(layer, "bias", None)
         if bias is not None:
             rows[f"{name} bias"] = bias.detach()[kept].clone()
@@ -82,7 +82,7 @@ def _place_of_layers(model: PreTrainedModel, total: int) -> tuple[nn.Module, str
 def greedy_layers(
     model: PreTrainedModel, count: int, loss: Callable[[], float], report: Callable[[int, int], None]
 ) -> tuple[list[int], list[float]]:
-    """Take out one layer after the other, each time the one without which ``loss()`` is least, until ``count`` are left.
+    """Take out the layer without which ``loss()`` is least, one after the other, until ``count`` are left.
 
     Greedy backward elimination, as in arXiv 2411.06506. ``loss`` looks at ``model``, which is whole again afterwards.
     Returns the layers left, ascending, and the loss after each removal.

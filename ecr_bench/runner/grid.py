@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ecr_bench.arm import Arm
-from ecr_bench.config import Experiment, FinetuneConfig, PretrainConfig
+from ecr_bench.config import ArmSpec, Experiment, FinetuneConfig, PretrainConfig
 from ecr_bench.ecr.projection import PROJECTIONS
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.methods.distill import Distill
@@ -26,9 +27,13 @@ from ecr_bench.stages.parallel import ParallelSettings, ParallelStage
 from ecr_bench.stages.score import ScoreSettings, ScoreStage
 from ecr_bench.stages.stage import Stage
 from ecr_bench.stages.teacher import TeacherSettings
+from ecr_bench.stages.teacher_layer import TeacherLayerSettings, TeacherLayerStage
 from ecr_bench.stages.tokenizer import OwnTokenizer, TokenizerSettings, TokenizerStage
 from ecr_bench.stages.train import Pooling, TrainSettings, TrainStage
 from ecr_bench.stages.translations import TranslationsSettings, TranslationsStage
+
+STATES = ("pretrained", "base", "finetuned")
+"""Of the experiment's own model that is a teacher (``teachers.hf.CheckpointTeacher``)."""
 
 OptimiserT = TypeVar("OptimiserT", PretrainConfig, FinetuneConfig)
 
@@ -54,6 +59,10 @@ class Grid:
 
     experiment: Experiment
     stages: dict[str, Stage[Any]]
+    declared: Experiment
+    """Before what is tuned for the arm, and what its cells set, was put in."""
+    own_set: Mapping[str, Any]
+    """What its cells set."""
 
     def cell(self, recipe: Recipe, arm: Arm, seed: int) -> CellStages:
         """All stages of an arm at a seed; ``experiment`` has the arm's settings already."""
@@ -94,13 +103,16 @@ class Grid:
             given["control_tokens"] = exp.control_tokens
             given["codes"] = CodeShape(k=exp.anchors.k, levels=max(1, levels))
         if recipe.uses_teacher:
-            given["teacher"] = self._asked_teacher()
+            given["teacher"] = self._asked_teacher(recipe.name)
         given["sections"] = {name: getattr(exp, name).model_dump(mode="json") for name in recipe.sections}
         return given
 
-    def _asked_teacher(self) -> TeacherSettings:
+    def _asked_teacher(self, who: str) -> TeacherSettings:
         teacher = self.experiment.teacher
-        return TeacherSettings(name=teacher.name, options=teacher.options)
+        settings = TeacherSettings(name=teacher.name, options=teacher.options)
+        if settings.chooses_layer:
+            raise UserError(f"teacher.options.layer: {who} asks the teacher itself and needs the number of a layer")
+        return settings
 
     def _train_settings(self, recipe: Recipe, size: str, seed: int) -> TrainSettings:
         exp, shape = self.experiment, self.experiment.sizes[size]
@@ -165,7 +177,7 @@ class Grid:
             raise UserError(f"pretrain.steps: {recipe.name} has a part in pre-training: needs 1 or more{remedy}")
         given = self._reads(self._healing(recipe))
         if recipe.method.distils_teacher:
-            given["teacher"] = self._asked_teacher()
+            given["teacher"] = self._asked_teacher(recipe.name)
         reads = RecipeReads(**given)
         tokens = reads.control_tokens.model_copy(update={"placement": "prefix"})
         reads = reads.model_copy(update={"control_tokens": tokens})
@@ -199,11 +211,20 @@ class Grid:
 
     def _untrained(self, size: str, seed: int) -> str:
         """The plain model of a size as it was before anything here; from scratch there is none, but its base."""
-        pretrain = self.experiment.pretrain.model_copy(update={"distill": ""})
-        if isinstance(self.experiment.sizes[size], PretrainedSize):
-            pretrain = pretrain.model_copy(update={"steps": 0, "seed": 0, "seed_per_cell": False})
-        other = self.experiment.model_copy(update={"pretrain": pretrain})
-        return Grid(other, self.stages)._plain_base(size, seed)
+        plain = self._as_plain(size)
+        if not isinstance(plain.experiment.sizes[size], PretrainedSize):
+            return plain._plain_base(size, seed)
+        pretrain = plain.experiment.pretrain.model_copy(update={"steps": 0, "seed": 0, "seed_per_cell": False})
+        whole = replace(plain, experiment=plain.experiment.model_copy(update={"pretrain": pretrain}))
+        return whole._plain_base(size, seed)
+
+    def _as_plain(self, size: str) -> Grid:
+        """With what is tuned for the plain arm of a size that others learn from, and learns from none itself."""
+        set_here = {key: value for key, value in self.own_set.items() if key != "pretrain.distill"}
+        spec = ArmSpec(method="finetune", set=set_here)
+        local = self.declared.tuned_for(spec, size)
+        pretrain = local.pretrain.model_copy(update={"distill": ""})
+        return replace(self, experiment=local.model_copy(update={"pretrain": pretrain}))
 
     def _undistilled(self, larger: str, size: str, seed: int) -> str:
         """The model whose logits are distilled into ``size``; UserError where the two cannot share a tokenizer."""
@@ -256,20 +277,34 @@ class Grid:
         teacher = self.experiment.teacher
         options = dict(teacher.options)
         if teacher.name != "checkpoint" or "size" not in options:
-            return TeacherSettings(name=teacher.name, options=options), {}
+            settings = TeacherSettings(name=teacher.name, options=options)
+            return settings, self._layer(settings, {})
         size, state, sizes = options.pop("size"), options.pop("state", "finetuned"), self.experiment.sizes
         if size not in sizes:
             raise UserError(f"teacher.options.size: no size {size!r}: 'sizes' defines {', '.join(sizes)}")
-        if state not in ("base", "finetuned"):
-            raise unknown("teacher.options.state", str(state), ("base", "finetuned"))
+        if state not in STATES:
+            raise unknown("teacher.options.state", str(state), STATES)
+        if state == "pretrained" and not isinstance(sizes[size], PretrainedSize):
+            raise UserError(f"teacher.options.state: size {size} is from scratch, none has pretrained it: take 'base'")
         if recipe.uses_teacher or recipe.method.distils_teacher:
             raise UserError(f"teacher.options.size: {recipe.name} asks the teacher itself and needs 'path' instead")
-        own = self._plain_base(size, 0) if state == "base" else self._plain(size, 0)
-        return TeacherSettings(name=teacher.name, options=options, own=True), {"teacher": own}
+        if state == "pretrained":
+            own = self._untrained(size, 0)
+        else:
+            own = self._as_plain(size)._plain_base(size, 0) if state == "base" else self._plain(size, 0)
+        settings = TeacherSettings(name=teacher.name, options=options, own=True)
+        return settings, {"teacher": own, **self._layer(settings, {"teacher": own})}
+
+    def _layer(self, teacher: TeacherSettings, own: dict[str, str]) -> dict[str, str]:
+        """The stage that chooses the layer of a teacher, by its role, where its options leave that open."""
+        if not teacher.chooses_layer:
+            return {}
+        settings, inputs = TeacherLayerSettings(teacher=teacher), {"corpus": self._corpus(), **own}
+        return {"layer": self._add(Stage(TeacherLayerStage, f"layer of {teacher.name}", settings, inputs, cost=30))}
 
     def _plain(self, size: str, seed: int) -> str:
         """The plain arm that others learn from: trained, not scored."""
-        return self.train(Recipe.of("finetune"), size, seed, f"train finetune-{size} seed {seed}")
+        return self._as_plain(size).train(Recipe.of("finetune"), size, seed, f"train finetune-{size} seed {seed}")
 
     def _larger(self, distill: Distill.Options, size: str, seed: int) -> dict[str, str]:
         """Stages that give a student its teacher: the larger plain cell, and its cache."""

@@ -100,7 +100,9 @@ def _layers(
     report: Report,
 ) -> tuple[list[int], list[float]]:
     """The layers that are kept, and the losses they were chosen by."""
-    from ecr_bench.methods.layer_choice import check_count, even, ends
+    import torch
+
+    from ecr_bench.methods.layer_choice import check_count, ends, even
     from ecr_bench.methods.pruning import greedy_layers
 
     total = int(model.config.num_hidden_layers)
@@ -114,7 +116,7 @@ def _layers(
     dtype = model.dtype
     loss = _validation_loss(model.float(), tokenizer, corpus, size.max_length)
     found = greedy_layers(model, count, loss, report)
-    model.to(dtype)
+    torch.nn.Module.to(model, dtype)  # transformers wraps its own `to` in a type that takes no dtype
     return found
 
 

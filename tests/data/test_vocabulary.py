@@ -55,7 +55,7 @@ def test_it_survives_saving_and_every_way_of_reading(kind, tmp_path):
     found.save(tmp_path)
     assert load_kept(tmp_path).equal(found.kept)
     again = AutoTokenizer.from_pretrained(str(tmp_path))
-    strange = "Zürich 𓀀 …\n\t\"x\""
+    strange = 'Zürich 𓀀 …\n\t"x"'
     for text in (*TEXTS, strange):
         assert again(text)["input_ids"] == found.tokenizer(text)["input_ids"]
     for role in ("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id"):

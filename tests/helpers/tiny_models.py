@@ -150,11 +150,16 @@ SMALL += ["finetune.batch_size=8", "finetune.items=24", "scoring.items=2", "geom
 SMALL += ["geometry.snapshots=1", "options.lora.rank=2"]
 
 
-def run_here(name: str, folders: dict[str, Path], out: Path, *overrides: str) -> tuple[Board, Plan]:
-    """The shipped experiment ``name`` in this process, stage by stage: its board, written to ``out``, and its plan."""
+def run_here(
+    name: str, folders: dict[str, Path], out: Path, *overrides: str, own_data: bool = True
+) -> tuple[Board, Plan]:
+    """The shipped experiment ``name`` in this process, stage by stage: its board, written to ``out``, and its plan.
+
+    ``own_data``: whether the data set and the encoder of ``folders`` stand in for those it names.
+    """
     quiet_libraries()
     names = [f"corpus.options.path={folders['data']}", f"teacher.options.model={folders['encoder']}"]
-    experiment = load(name).with_overrides(parse_set([*names, *SMALL, *overrides]))
+    experiment = load(name).with_overrides(parse_set([*(names if own_data else []), *SMALL, *overrides]))
     one_seed = tuple(group.model_copy(update={"seeds": (0,)}) for group in experiment.cells)
     experiment = experiment.model_copy(update={"cells": one_seed})
     plan, store = make_plan(experiment), Store(out)

@@ -117,11 +117,13 @@ def test_layers_by_number(count, total):
     for chosen in (even(count, total), ends(count, total)):
         assert chosen == sorted(set(chosen)) and len(chosen) == count and set(chosen) <= set(range(total))
         assert chosen[0] == 0 and (count == 1 or chosen[-1] == total - 1)
-    assert even(6, 18) == [0, 3, 7, 10, 14, 17] and ends(6, 18) == [0, 1, 2, 15, 16, 17] and ends(5, 18)[:3] == [0, 1, 2]
+    assert (
+        even(6, 18) == [0, 3, 7, 10, 14, 17] and ends(6, 18) == [0, 1, 2, 15, 16, 17] and ends(5, 18)[:3] == [0, 1, 2]
+    )
 
 
 def test_layers_that_are_not_there_are_one_line(folders):
-    with pytest.raises(UserError, match="sizes.1x: 18 is no layer: it has 18, allowed are 0 to 17"):
+    with pytest.raises(UserError, match=r"sizes\.1x: 18 is no layer: it has 18, allowed are 0 to 17"):
         check_layers([0, 18], 18, "sizes.1x")
     with pytest.raises(UserError, match="7 layers cannot be kept of 6: at most 6"):
         check_count(7, 6, "sizes.1x")
