@@ -106,7 +106,7 @@ def ablate(
     """Vary one setting: run an ablation and write its table and plots.
 
     Args:
-        experiment: a name from baselines/ (count, or ablation-count) or a YAML file with an axis.
+        experiment: a name from baselines/ (absent, or ablation-absent) or a YAML file with an axis.
         out: folder for results; stages shared with other runs in it are reused.
         set: overrides, e.g. --set finetune.steps=100 (write it again for more).
         workers: processes side by side; default one per core.
