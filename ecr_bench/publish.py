@@ -44,6 +44,7 @@ from ecr_bench.results.timings import Timing
 from ecr_bench.run import Run
 from ecr_bench.runner.ablation import Ablation
 from ecr_bench.runner.execute import default_workers, execute
+from ecr_bench.runner.model_checks import check_models
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.preflight import check_data
 from ecr_bench.runner.provenance import provenance
@@ -74,6 +75,7 @@ def finish(
     check_device(experiment)
     check_folder(out / experiment.name, "--out")
     plan, store = make_plan(experiment), Store(out)
+    check_models(plan, store, console)
     check_data(plan, store, console)
     execute(plan.stages, store, console, workers or default_workers(), plugins)
     return publish(plan, store, out / experiment.name)
