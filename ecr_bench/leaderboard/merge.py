@@ -24,7 +24,7 @@ def merge(sources: Sequence[Path], out: Path, apart: bool) -> list[str]:
     """Write a leaderboard of ``sources`` (run folders or archives of ``submit``) to ``out``; says what it holds.
 
     Every run is verified first. Runs that answered the same questions share a board, in a folder named after their
-    corpus; arms of one name are pooled over seeds there, or kept apart.
+    corpus (a run that is alone keeps its name); arms of one name are pooled over seeds there, or kept apart.
 
     Raises:
         UserError: two runs of one name, or an arm whose settings differ between runs that pool it.
@@ -58,11 +58,11 @@ def _checked(folder: Path, apart: bool) -> Contribution:
 
 
 def _by_questions(parts: Sequence[Contribution]) -> Iterator[tuple[str, list[Contribution]]]:
-    """Name of a board and its runs: those with the same items, named after their corpus, numbered where two have it."""
+    """Name of a board and its runs: those with the same items, named after their corpus, or the one run with them."""
     groups: dict[str, list[Contribution]] = {}
     for part in parts:
         groups.setdefault(hash_of(questions(part.records)), []).append(part)
-    corpora = [_corpus(group[0].run) for group in groups.values()]
+    corpora = [group[0].name if len(group) == 1 else _corpus(group[0].run) for group in groups.values()]
     for index, (corpus, group) in enumerate(zip(corpora, groups.values(), strict=True)):
         earlier = corpora[:index].count(corpus)
         yield (f"{corpus}-{earlier + 1}" if earlier else corpus), group
@@ -81,4 +81,5 @@ def _told(boards: dict[str, Run]) -> Iterator[str]:
     for name, board in boards.items():
         runs = board.provenance["runs"]
         cells = len({cell.cell for cell in board.cells})
-        yield f"{name}: {cells} cells of {len(runs)} runs ({', '.join(runs)}): {board.board.verdict.answer}"
+        count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+        yield f"{name}: {cells} cells of {count} ({', '.join(runs)}): {board.board.verdict.answer}"

@@ -1,7 +1,7 @@
 // Hides the lines of the leaderboard that the filters leave out. Without it all lines are there.
 (function () {
   "use strict";
-  const rows = [...document.querySelectorAll("#board tbody tr")];
+  const rows = [...document.querySelectorAll("#ranking tbody tr")];
   const names = ["corpus", "precision", "size"];
   const field = (name) => document.getElementById("f-" + name);
   function update() {
@@ -12,7 +12,6 @@
   }
   document.documentElement.classList.add("live");
   names.forEach((name) => field(name).addEventListener("change", update));
-  const first = field("precision").options[1];
-  if (first) first.selected = true;
+  ["corpus", "precision"].forEach((name) => { if (field(name).options[1]) field(name).selectedIndex = 1; });
   update();
 })();
