@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ecr_bench.arm import Arm, by_name
 from ecr_bench.errors import UserError
-from ecr_bench.io import fingerprint, read_json, write_json
+from ecr_bench.io import fingerprint, read_json, sha256, write_json
 
 FORMAT = 3
 """Version of the files of a run. 1: before arms were values, without run.json; 2: seen and unseen languages as
@@ -122,9 +121,3 @@ def check_files(folder: Path, manifest: Manifest) -> None:
             raise DamagedError(f"{folder / name}: missing, though {RUN} lists it")
         if sha256(folder / name) != expected:
             raise DamagedError(f"{folder / name}: was changed after it was published")
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

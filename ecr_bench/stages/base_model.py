@@ -64,6 +64,12 @@ class BaseStage(Work[BaseSettings, BaseInputs, BaseMade]):
 
     @staticmethod
     def run(settings: BaseSettings, inputs: BaseInputs, folder: Path, report: Report) -> BaseMade:
+        return BaseStage.resume(settings, inputs, folder, report)
+
+    @classmethod
+    def resume(
+        cls, settings: BaseSettings, inputs: BaseInputs, folder: Path, report: Report, kept: Path | None = None
+    ) -> BaseMade:
         from ecr_bench.data.tokenizer import load_tokenizer
         from ecr_bench.methods.models import base_model, count_parameters
 
@@ -74,7 +80,7 @@ class BaseStage(Work[BaseSettings, BaseInputs, BaseMade]):
             model.save_pretrained(folder / "model")
             tokenizer.save_pretrained(folder / "model")
             return BaseMade(parameters=count_parameters(model))
-        return _pretrain(settings, inputs, model, tokenizer, folder, report)
+        return _pretrain(settings, inputs, model, tokenizer, folder, report, kept)
 
     @classmethod
     def chosen(cls, settings: BaseSettings) -> Iterable[Chosen]:
@@ -91,6 +97,7 @@ def _pretrain(
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     report: Report,
+    kept: Path | None,
 ) -> BaseMade:
     """Cross-entropy on whole texts, behind the control tokens of each where the method has them from here on."""
     from ecr_bench.data.encode import encode_texts
@@ -114,7 +121,7 @@ def _pretrain(
     rows = without_some(encode_texts(conditioner, texts, window), conditioner, reads.control_tokens.absent, seed)
     judged, pad = encode_texts(conditioner, held_out, window), tokenizer.pad_token_id
     data = ExamplesDataModule(Mixture([], rows, 1.0), judged, pad, pretrain.batch_size, pretrain.steps, seed)
-    fitted = fit(module, data, pretrain, seed, folder, report, dtype=size.dtype)
+    fitted = fit(module, data, pretrain, seed, folder, report, dtype=size.dtype, kept=kept)
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     if conditioner.tokens is not None:
