@@ -37,6 +37,7 @@ from ecr_bench.sizes import PretrainedSize
 from ecr_bench.source_code import installed_version
 from ecr_bench.table import Table, print_table
 from ecr_bench.teachers.cache import embed_cached
+from ecr_bench.teachers.hidden import pooled_at_all_layers
 from ecr_bench.teachers.registry import create
 
 
@@ -48,26 +49,6 @@ class Given:
 
     def __call__(self, token_ids: Any) -> torch.Tensor:
         return self.vectors[torch.tensor([ids[0] for ids in token_ids])]
-
-
-@torch.no_grad()
-def all_layers(model: Any, ids: list[list[int]], bos: list[int], batch: int = 32) -> torch.Tensor:
-    """Mean over the tokens of each text (BOS read, not pooled) of every hidden state: (layers + 1, N, d) float32."""
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    pooled: torch.Tensor | None = None
-    for start in range(0, len(order), batch):
-        chosen = order[start : start + batch]
-        rows = [[*bos, *ids[i]] for i in chosen]
-        width = max(map(len, rows))
-        inputs = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-        mask = (torch.arange(width) < torch.tensor([len(row) for row in rows])[:, None]).float()
-        mask[:, : len(bos)] = 0
-        states = model.base_model(inputs, output_hidden_states=True, use_cache=False).hidden_states
-        means = torch.stack([(s.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True) for s in states])
-        pooled = torch.zeros(len(means), len(ids), means.shape[-1]) if pooled is None else pooled
-        pooled[:, chosen] = means
-    assert pooled is not None
-    return pooled
 
 
 def project(pooled: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -118,7 +99,7 @@ def main() -> None:
     bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     ids = tokenizer([*texts, *pairs.text], add_special_tokens=False)["input_ids"]
     started = time.perf_counter()
-    states = all_layers(model, ids, bos)
+    states = pooled_at_all_layers(model.base_model, [[*bos, *row] for row in ids], len(bos))
     seconds = round(time.perf_counter() - started, 1)
 
     def quality(projected: torch.Tensor) -> dict[str, float]:

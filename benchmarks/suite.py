@@ -17,8 +17,8 @@ from benchmarks.table import Printer, Report, circumstances
 from ecr_bench.quiet import quiet_libraries
 
 NAMES = (
-    "scoring", "public", "conditioner", "loop", "steps", "losses", "distillation", "compiled", "pieces", "threads",
-    "anchors", "seeds", "page", "growth",
+    "scoring", "public", "conditioner", "loop", "steps", "pretraining", "losses", "distillation", "compiled",
+    "pieces", "threads", "anchors", "seeds", "page", "growth",
 )  # fmt: skip
 
 

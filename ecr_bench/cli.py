@@ -13,6 +13,7 @@ from ecr_bench.clean_command import clean
 from ecr_bench.errors import UserError
 from ecr_bench.formats import percent
 from ecr_bench.interrupts import exit_code, handled, kill_all, line_of
+from ecr_bench.models_command import models
 from ecr_bench.table import Table, print_table
 from ecr_bench.time_command import time
 
@@ -111,7 +112,7 @@ def ablate(
     """Vary one setting: run an ablation and write its table and plots.
 
     Args:
-        experiment: a name from baselines/ (count, or ablation-count) or a YAML file with an axis.
+        experiment: a name from baselines/ (absent, or ablation-absent) or a YAML file with an axis.
         out: folder for results; stages shared with other runs in it are reused.
         set: overrides, e.g. --set finetune.steps=100 (write it again for more).
         workers: processes side by side; default one per core.
@@ -242,7 +243,8 @@ def evaluate(
     """Score a saved model on public benchmarks and print accuracy by language (docs/public-tasks.md).
 
     Args:
-        model: folder with config.json, weights and tokenizer; with a conditioner/ in it control tokens are used.
+        model: folder with config.json, weights and tokenizer, or package:NAME (ecr-bench models); with a conditioner/
+            in it control tokens are used.
         tasks: xnli, xcopa, xstorycloze, xwinograd, pawsx, belebele, sib200, multiblimp, global_mmlu; or one language of
             one, such as xcopa_it.
         data_dir: read DIR/TASK/LANGUAGE/SPLIT.jsonl instead of the hub.
@@ -364,7 +366,8 @@ def doctor() -> None:
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
     "verify": verify, "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
-    "teachers": teachers, "data": data, "tensorboard": tensorboard, "doctor": doctor, "time": time, "clean": clean,
+    "teachers": teachers, "models": models, "data": data, "tensorboard": tensorboard, "doctor": doctor, "time": time,
+    "clean": clean,
 }  # fmt: skip
 
 

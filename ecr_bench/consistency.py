@@ -33,6 +33,11 @@ def check_sizes(experiment: Experiment) -> None:
             _check_layers(experiment, name, size.layers)
             if not experiment.pretrain.steps:
                 raise ValueError(f"pretrain.steps: size {name} is from scratch and needs 1 or more")
+    larger = experiment.pretrain.distill
+    if larger and larger not in experiment.sizes:
+        raise ValueError(f"pretrain.distill: no size {larger!r}: 'sizes' defines {', '.join(experiment.sizes)}")
+    if larger and not experiment.pretrain.steps:
+        raise ValueError("pretrain.distill: needs pretrain.steps of 1 or more")
 
 
 def _check_layers(experiment: Experiment, name: str, layers: int) -> None:

@@ -34,3 +34,30 @@ def peak_memory() -> int:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def free_memory() -> int | None:
+    """Bytes that a model could still take: of the GPU where there is one, else of the machine or of the control group
+    this process is in; None where the system does not say."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    found = [free for free in (_free_of_the_machine(), _free_of_the_group()) if free is not None]
+    return min(found, default=None)
+
+
+def _free_of_the_machine() -> int | None:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _free_of_the_group() -> int | None:
+    """Of version 2 of control groups; no limit gives None."""
+    group = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        cached = next(line for line in (group / "memory.stat").read_text().splitlines() if line.startswith("file "))
+        return limit - used + int(cached.split()[1])
+    return None

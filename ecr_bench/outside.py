@@ -41,12 +41,17 @@ def data_counts(path: str) -> str:
     return f"content {content_of(user_path(path))}" if path else ""
 
 
+def is_packaged(model: str) -> bool:
+    """Whether ``model`` names one that comes by pip."""
+    return model.startswith(PACKAGED)
+
+
 def model_counts(model: str, revision: str = "", who: str = "") -> str:
     """What a model stands for: the content of a folder, or a name on the hub at a commit.
 
     UserError that names ``who`` where there is neither.
     """
-    if model.startswith(PACKAGED):
+    if is_packaged(model):
         return model
     folder = user_path(model)
     if folder.is_dir():

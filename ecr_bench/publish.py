@@ -45,6 +45,7 @@ from ecr_bench.run import Run
 from ecr_bench.runner.ablation import Ablation
 from ecr_bench.runner.execute import default_workers, execute
 from ecr_bench.runner.gaps import Gap, note_of, refuse, without_failed
+from ecr_bench.runner.model_checks import check_models
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.preflight import check_data
 from ecr_bench.runner.provenance import provenance
@@ -89,6 +90,7 @@ def finish(
     check_device(experiment)
     check_folder(out / experiment.name, "--out")
     plan, store = make_plan(experiment), Store(out)
+    check_models(plan, store, console)
     check_data(plan, store, console)
     store.use(experiment.name, plan.stages)
     failures = execute(plan.stages, store, console, workers or default_workers(), plugins, most=max_disk)

@@ -104,6 +104,9 @@ class PretrainConfig(OptimiserConfig):
     """0 (for pretrained sizes only) takes the model as it is."""
     seed: Seed = 0
     """Seed of the base model. One base per size is shared by all arms."""
+    distill: str = ""
+    """A larger size: its logits, before it is trained here, are distilled as well, as ``options.distill`` says (from
+    scratch: after the same pre-training). Empty: cross-entropy alone."""
     seed_per_cell: bool = False
     """Pre-train one base per fine-tuning seed instead (dearer; the intervals then cover it)."""
 

@@ -258,7 +258,7 @@ COMMANDS = [
     ["run", "tiny", "--workers", "0"], ["run", "tiny", "--workers", "nan"], ["run", "tiny", "--workers", "1.5"],
     ["run", "tiny", "--workers", "true"], ["run", "tiny", "--set", "=1"], ["run", "tiny", "--set", "name=x/y"],
     ["run", "tiny", "--plugin", "FILE"], ["run", "tiny", "--plugin", "/"], ["ablate", ""], ["ablate", "quick"],
-    ["ablate", "count", "--set", "finetune.steps=true"], ["ablate", "count", "--set", "cells=[]"],
+    ["ablate", "absent", "--set", "finetune.steps=true"], ["ablate", "absent", "--set", "cells=[]"],
     ["board", "nothing"], ["board", "quick", "--out", "FILE"], ["claims", "x", "--claims", "/"], ["compare", "a", "b"],
     ["data", ""], ["data", "files"], ["data", "files", "--set", "path=/"], ["data", "files", "--set", "path=3"],
     ["data", "files", "--set", "path=~nobodyhere/a.jsonl"], ["data", "sib200", "--set", "path=~nobodyhere/a"],

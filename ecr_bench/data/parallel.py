@@ -1,4 +1,4 @@
-"""Held-out sentences that translate each other: the rows on which representations are compared."""
+"""Sentences that translate each other: the rows on which representations are compared."""
 
 from __future__ import annotations
 
@@ -20,8 +20,13 @@ def parallel_rows(frame: pd.DataFrame, per_language: int, seed: int = 0) -> pd.D
     (the language first, then the pivot). The pivot is English, or without it the language with most held-out
     rows. A meaning occurs at most once a language; the pivot's row of a meaning is the same for all languages.
     """
-    held_out = frame[frame["split"] != "train"].sort_values("id").sample(frac=1.0, random_state=seed)
-    rows = held_out.drop_duplicates(["lang", "meaning"])
+    return paired_rows(frame[frame["split"] != "train"], per_language, seed)
+
+
+def paired_rows(frame: pd.DataFrame, per_language: int, seed: int = 0) -> pd.DataFrame:
+    """``parallel_rows`` of all rows of ``frame``, whatever their split."""
+    shuffled = frame.sort_values("id").sample(frac=1.0, random_state=seed)
+    rows = shuffled.drop_duplicates(["lang", "meaning"])
     if rows.empty:
         return pd.DataFrame(columns=COLUMNS)
     pivot = pivot_of(rows)

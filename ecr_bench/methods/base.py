@@ -121,6 +121,17 @@ class CausalLMModule(L.LightningModule):
         self.log("train/grad_norm", torch.nn.utils.get_total_norm(gradients))
         self.log("train/lr", optimizer.param_groups[0]["lr"])
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By norm, as Lightning does it, which refuses a fused optimiser under autocast for a scaler we never use."""
+        if gradient_clip_val:
+            weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+            torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val)
+
     def configure_optimizers(self) -> Any:
         settings = self.optimiser
         optimiser = create_optimiser(self, settings)

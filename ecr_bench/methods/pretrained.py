@@ -14,12 +14,14 @@ from ecr_bench.methods.packaged import local_source
 from ecr_bench.sizes import PretrainedSize
 
 
-def load_pretrained(size: PretrainedSize, tokenizer: PreTrainedTokenizerBase, dtype: Any = "auto") -> PreTrainedModel:
-    """The model ``size`` names, in eval mode on the CPU, in ``dtype`` ("auto": the one it was saved in).
+def load_pretrained(
+    size: PretrainedSize, tokenizer: PreTrainedTokenizerBase, dtype: Any = "auto", tokens: int | None = None
+) -> PreTrainedModel:
+    """The whole model ``size`` names, in eval mode on the CPU, in ``dtype`` ("auto": the one it was saved in).
 
     Its configuration says which special tokens ``tokenizer`` (``data.tokenizer.own_tokenizer``) really uses, and its
-    vocabulary has a row for each token. UserError: not readable, gated, weights that are not finite, or a window below
-    ``size.max_length``.
+    vocabulary has a row for each token, of which there are ``tokens`` (None: those of ``tokenizer``). UserError: not
+    readable, gated, weights that are not finite, or a window below ``size.max_length``.
     """
     who = f"model {size.model!r}"
     model = text_part(read_model(AutoModelForCausalLM, local_source(size.model), who, size.revision, dtype=dtype))
@@ -30,7 +32,7 @@ def load_pretrained(size: PretrainedSize, tokenizer: PreTrainedTokenizerBase, dt
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(config, name, getattr(tokenizer, name))
         setattr(model.generation_config, name, getattr(tokenizer, name))
-    _a_row_for_each_token(model, len(tokenizer))
+    _a_row_for_each_token(model, tokens or len(tokenizer))
     return model.eval()
 
 

@@ -33,6 +33,7 @@ SHIPPED = tuple(METHODS)
 MODIFIERS = Registry(
     "modifier",
     {
+        "stand-in": "ecr_bench.methods.stand_in:StandIn",
         "dropout": "ecr_bench.methods.dropout:Dropout",
         "refresh": "ecr_bench.methods.refresh:Refresh",
         "distill": "ecr_bench.methods.distill:Distill",

@@ -104,7 +104,7 @@ class Ablation:
 
 
 def load_ablation(name_or_file: str, overrides: dict[str, Any]) -> Ablation:
-    """Read ``count`` or ``ablation-count`` (shipped), or a file. UserError names file, key and what is allowed."""
+    """Read ``absent`` or ``ablation-absent`` (shipped), or a file. UserError names file, key and what is allowed."""
     name = _full_name(name_or_file)
     source = str(locate(name))
     raw = read(name)
@@ -127,7 +127,7 @@ def load_ablation(name_or_file: str, overrides: dict[str, Any]) -> Ablation:
 
 
 def _full_name(name: str) -> str:
-    """``count`` -> ``ablation-count`` where that is shipped."""
+    """``absent`` -> ``ablation-absent`` where that is shipped."""
     names = [path.stem for path in shipped("baselines").glob("*.yaml")]
     if name.endswith((".yaml", ".yml")) or name in names:
         return name

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ecr_bench.arm import Arm
-from ecr_bench.config import Experiment, FinetuneConfig, PretrainConfig
+from ecr_bench.config import ArmSpec, Experiment, FinetuneConfig, PretrainConfig
 from ecr_bench.ecr.projection import PROJECTIONS
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.methods.distill import Distill
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.weights import weight_files
-from ecr_bench.sizes import Fitting, PretrainedSize
+from ecr_bench.sizes import Fitting, PretrainedSize, SizeConfig
 from ecr_bench.stages.anchors import AnchorsSettings, AnchorsStage
 from ecr_bench.stages.base_model import BaseSettings, BaseStage
+from ecr_bench.stages.compress import CompressSettings, CompressStage
 from ecr_bench.stages.corpus import CorpusSettings, CorpusStage
 from ecr_bench.stages.geometry import GeometrySettings, GeometryStage
 from ecr_bench.stages.ingredients import CodeShape, RecipeReads, RecipeSettings
@@ -25,9 +27,13 @@ from ecr_bench.stages.parallel import ParallelSettings, ParallelStage
 from ecr_bench.stages.score import ScoreSettings, ScoreStage
 from ecr_bench.stages.stage import Stage
 from ecr_bench.stages.teacher import TeacherSettings
+from ecr_bench.stages.teacher_layer import TeacherLayerSettings, TeacherLayerStage
 from ecr_bench.stages.tokenizer import OwnTokenizer, TokenizerSettings, TokenizerStage
 from ecr_bench.stages.train import Pooling, TrainSettings, TrainStage
 from ecr_bench.stages.translations import TranslationsSettings, TranslationsStage
+
+STATES = ("pretrained", "base", "finetuned")
+"""Of the experiment's own model that is a teacher (``teachers.hf.CheckpointTeacher``)."""
 
 OptimiserT = TypeVar("OptimiserT", PretrainConfig, FinetuneConfig)
 
@@ -53,6 +59,10 @@ class Grid:
 
     experiment: Experiment
     stages: dict[str, Stage[Any]]
+    declared: Experiment
+    """Before what is tuned for the arm, and what its cells set, was put in."""
+    own_set: Mapping[str, Any]
+    """What its cells set."""
 
     def cell(self, recipe: Recipe, arm: Arm, seed: int) -> CellStages:
         """All stages of an arm at a seed; ``experiment`` has the arm's settings already."""
@@ -93,13 +103,16 @@ class Grid:
             given["control_tokens"] = exp.control_tokens
             given["codes"] = CodeShape(k=exp.anchors.k, levels=max(1, levels))
         if recipe.uses_teacher:
-            given["teacher"] = self._asked_teacher()
+            given["teacher"] = self._asked_teacher(recipe.name)
         given["sections"] = {name: getattr(exp, name).model_dump(mode="json") for name in recipe.sections}
         return given
 
-    def _asked_teacher(self) -> TeacherSettings:
+    def _asked_teacher(self, who: str) -> TeacherSettings:
         teacher = self.experiment.teacher
-        return TeacherSettings(name=teacher.name, options=teacher.options)
+        settings = TeacherSettings(name=teacher.name, options=teacher.options)
+        if settings.chooses_layer:
+            raise UserError(f"teacher.options.layer: {who} asks the teacher itself and needs the number of a layer")
+        return settings
 
     def _train_settings(self, recipe: Recipe, size: str, seed: int) -> TrainSettings:
         exp, shape = self.experiment, self.experiment.sizes[size]
@@ -121,12 +134,14 @@ class Grid:
         return self._add(Stage(CorpusStage, f"corpus {corpus.name}", settings, cost=10))
 
     def _tokenizer(self, size: str) -> str:
-        """The shared BPE for models from scratch; a pretrained model's own, which needs no corpus."""
+        """The shared BPE for models from scratch; a pretrained model's own, which needs the corpus where it is cut."""
         shape = self.experiment.sizes[size]
         if isinstance(shape, PretrainedSize):
-            own = OwnTokenizer(model=shape.model, revision=shape.revision, max_length=shape.max_length)
-            settings, label = TokenizerSettings(own=own), f"tokenizer of {shape.model}"
-            return self._add(Stage(TokenizerStage, label, settings, cost=5))
+            same = {name: getattr(shape, name) for name in OwnTokenizer.model_fields}
+            settings, label = TokenizerSettings(own=OwnTokenizer(**same)), f"tokenizer of {shape.model}"
+            cut = shape.vocabulary == "corpus"
+            reads = {"corpus": self._corpus(), "items": self._items()} if cut else {}
+            return self._add(Stage(TokenizerStage, label, settings, reads, cost=20 if cut else 5))
         settings = TokenizerSettings(trained=self.experiment.tokenizer)
         return self._add(Stage(TokenizerStage, "tokenizer", settings, {"corpus": self._corpus()}, cost=5))
 
@@ -143,16 +158,26 @@ class Grid:
         return self._add(Stage(ItemsStage, label, settings, {"corpus": self._corpus()}, cost=15))
 
     def _plain_base(self, size: str, seed: int) -> str:
-        return self._base(RecipeReads(recipe=RecipeSettings.of(Recipe.of("finetune"))), {}, size, seed, "")
+        reads = RecipeReads(recipe=RecipeSettings.of(self._healing(Recipe.of("finetune"))))
+        return self._base(reads, {}, size, seed, "")
+
+    def _healing(self, recipe: Recipe) -> Recipe:
+        """What pre-trains a base: ``recipe``, and the distillation of ``pretrain.distill``."""
+        larger, options = self.experiment.pretrain.distill, self.experiment.options
+        if not larger:
+            return recipe
+        # asked as it trains: a cache of all texts would ask for more than the steps see
+        asked = {**options.get("distill", {}), "size": larger, "model": None, "cache_top_k": None, "tail": "rest"}
+        return Recipe.of(recipe.method.name, ["distill"], {**recipe.to_json()["options"], "distill": asked})
 
     def _own_base(self, recipe: Recipe, size: str, seed: int) -> str:
         """The base that ``recipe`` pre-trains; where its tokens will stand in a prompt makes no difference to it."""
         if not self.experiment.pretrain.steps:
             remedy = ", or control_tokens.from: finetuning" if recipe.uses_control_tokens else ""
             raise UserError(f"pretrain.steps: {recipe.name} has a part in pre-training: needs 1 or more{remedy}")
-        given = self._reads(recipe)
+        given = self._reads(self._healing(recipe))
         if recipe.method.distils_teacher:
-            given["teacher"] = self._asked_teacher()
+            given["teacher"] = self._asked_teacher(recipe.name)
         reads = RecipeReads(**given)
         tokens = reads.control_tokens.model_copy(update={"placement": "prefix"})
         reads = reads.model_copy(update={"control_tokens": tokens})
@@ -167,9 +192,47 @@ class Grid:
             label += f" seed {seed}"
         shape = exp.sizes[size].model_copy(update={"learning_rate": None})
         settings = BaseSettings(size=shape, pretrain=pretrain, reads=reads)
-        inputs = {"corpus": self._corpus(), "tokenizer": self._tokenizer(size), **anchors}
+        inputs = {"corpus": self._corpus(), "tokenizer": self._tokenizer(size), **anchors, **self._start(size)}
+        if pretrain.distill:
+            inputs["larger"] = self._undistilled(pretrain.distill, size, seed)
+            label += f" from the logits of {pretrain.distill}"
         rows = pretrain.steps * pretrain.batch_size
         return self._add(Stage(BaseStage, label, settings, inputs, self._cost(size, rows, reads.control_tokens.count)))
+
+    def _start(self, size: str) -> dict[str, str]:
+        """The stage that takes layers and tokens out of a pretrained model, by its role."""
+        shape = self.experiment.sizes[size]
+        if not isinstance(shape, PretrainedSize) or not shape.compressed:
+            return {}
+        inputs = {"tokenizer": self._tokenizer(size)}
+        if shape.layer_choice == "greedy":
+            inputs["corpus"] = self._corpus()
+        return {"start": self._add(Stage(CompressStage, f"compress {size}", CompressSettings.of(shape), inputs, 60))}
+
+    def _untrained(self, size: str, seed: int) -> str:
+        """The plain model of a size as it was before anything here; from scratch there is none, but its base."""
+        plain = self._as_plain(size)
+        if not isinstance(plain.experiment.sizes[size], PretrainedSize):
+            return plain._plain_base(size, seed)
+        pretrain = plain.experiment.pretrain.model_copy(update={"steps": 0, "seed": 0, "seed_per_cell": False})
+        whole = replace(plain, experiment=plain.experiment.model_copy(update={"pretrain": pretrain}))
+        return whole._plain_base(size, seed)
+
+    def _as_plain(self, size: str) -> Grid:
+        """With what is tuned for the plain arm of a size that others learn from, and learns from none itself."""
+        set_here = {key: value for key, value in self.own_set.items() if key != "pretrain.distill"}
+        spec = ArmSpec(method="finetune", set=set_here)
+        local = self.declared.tuned_for(spec, size)
+        pretrain = local.pretrain.model_copy(update={"distill": ""})
+        return replace(self, experiment=local.model_copy(update={"pretrain": pretrain}))
+
+    def _undistilled(self, larger: str, size: str, seed: int) -> str:
+        """The model whose logits are distilled into ``size``; UserError where the two cannot share a tokenizer."""
+        if larger == size:
+            raise UserError(f"pretrain.distill: {larger} cannot learn from itself: name a larger size")
+        if _vocabulary(self.experiment.sizes[larger]) != _vocabulary(self.experiment.sizes[size]):
+            raise UserError(f"pretrain.distill: {larger} has another tokenizer than {size}: logits need one vocabulary")
+        return self._untrained(larger, seed)
 
     def _anchors_of(self, recipe: Recipe, size: str, seed: int) -> dict[str, str]:
         """The stage of the anchors by its role, for a recipe that reads them."""
@@ -214,20 +277,34 @@ class Grid:
         teacher = self.experiment.teacher
         options = dict(teacher.options)
         if teacher.name != "checkpoint" or "size" not in options:
-            return TeacherSettings(name=teacher.name, options=options), {}
+            settings = TeacherSettings(name=teacher.name, options=options)
+            return settings, self._layer(settings, {})
         size, state, sizes = options.pop("size"), options.pop("state", "finetuned"), self.experiment.sizes
         if size not in sizes:
             raise UserError(f"teacher.options.size: no size {size!r}: 'sizes' defines {', '.join(sizes)}")
-        if state not in ("base", "finetuned"):
-            raise unknown("teacher.options.state", str(state), ("base", "finetuned"))
+        if state not in STATES:
+            raise unknown("teacher.options.state", str(state), STATES)
+        if state == "pretrained" and not isinstance(sizes[size], PretrainedSize):
+            raise UserError(f"teacher.options.state: size {size} is from scratch, none has pretrained it: take 'base'")
         if recipe.uses_teacher or recipe.method.distils_teacher:
             raise UserError(f"teacher.options.size: {recipe.name} asks the teacher itself and needs 'path' instead")
-        own = self._plain_base(size, 0) if state == "base" else self._plain(size, 0)
-        return TeacherSettings(name=teacher.name, options=options, own=True), {"teacher": own}
+        if state == "pretrained":
+            own = self._untrained(size, 0)
+        else:
+            own = self._as_plain(size)._plain_base(size, 0) if state == "base" else self._plain(size, 0)
+        settings = TeacherSettings(name=teacher.name, options=options, own=True)
+        return settings, {"teacher": own, **self._layer(settings, {"teacher": own})}
+
+    def _layer(self, teacher: TeacherSettings, own: dict[str, str]) -> dict[str, str]:
+        """The stage that chooses the layer of a teacher, by its role, where its options leave that open."""
+        if not teacher.chooses_layer:
+            return {}
+        settings, inputs = TeacherLayerSettings(teacher=teacher), {"corpus": self._corpus(), **own}
+        return {"layer": self._add(Stage(TeacherLayerStage, f"layer of {teacher.name}", settings, inputs, cost=30))}
 
     def _plain(self, size: str, seed: int) -> str:
         """The plain arm that others learn from: trained, not scored."""
-        return self.train(Recipe.of("finetune"), size, seed, f"train finetune-{size} seed {seed}")
+        return self._as_plain(size).train(Recipe.of("finetune"), size, seed, f"train finetune-{size} seed {seed}")
 
     def _larger(self, distill: Distill.Options, size: str, seed: int) -> dict[str, str]:
         """Stages that give a student its teacher: the larger plain cell, and its cache."""
@@ -282,3 +359,8 @@ class Grid:
 
     def _add(self, stage: Stage[Any]) -> str:
         return self.stages.setdefault(stage.id, stage).id
+
+
+def _vocabulary(size: SizeConfig | PretrainedSize) -> tuple[str, ...]:
+    """What the token ids of a size are made by."""
+    return (size.model, size.revision, size.vocabulary) if isinstance(size, PretrainedSize) else ()

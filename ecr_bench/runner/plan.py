@@ -57,7 +57,7 @@ def make_plan(experiment: Experiment) -> Plan:
             local = experiment.tuned_for(spec, size)
             recipe = Recipe.of_spec(spec, local.options)
             _check_names(local, recipe)
-            grid, settings = Grid(local, stages), recipe.settings(spec, experiment.options)
+            grid, settings = Grid(local, stages, experiment, spec.set), recipe.settings(spec, experiment.options)
             for seed in spec.seeds:
                 arm = recipe.arm(size, settings)
                 cells.append(Cell(**vars(grid.cell(recipe, arm, seed)), arm=arm, seed=seed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from ecr_bench.evaluation.public import check_conditioning, public_tasks
 from ecr_bench.evaluation.public_tasks import PUBLIC_TASKS
 from ecr_bench.evaluation.run import evaluate
 from ecr_bench.io import fingerprint
+from ecr_bench.methods.packaged import local_source
 from ecr_bench.names import language_code
+from ecr_bench.outside import is_packaged
 from ecr_bench.precision import PRECISIONS
 from ecr_bench.precision.adapted import has_adapter, load_adapted
 from ecr_bench.precision.dense import check_folder
@@ -36,6 +38,7 @@ class Evaluation:
     """What ``ecr-bench eval`` was asked for."""
 
     model: Path
+    """A folder, or ``package:NAME`` (methods/packaged_models.py)."""
     names: tuple[str, ...]
     data_dir: Path | None = None
     precision: str = "fp32"
@@ -105,6 +108,8 @@ def prepare(asked: Evaluation) -> Prepared:
             language_code(lang)
         except ValueError as error:
             raise UserError(f"--seen: {error}") from None
+    if is_packaged(str(asked.model)):
+        asked = replace(asked, model=Path(local_source(str(asked.model))))
     _check_model(asked.model)
     tasks, manager = public_tasks(asked.names, asked.data_dir, asked.limit)
     lm = open_model(asked.model, asked.precision, asked.ecr, asked.max_length)

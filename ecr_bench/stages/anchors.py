@@ -39,6 +39,8 @@ class AnchorsInputs:
     """Whose hidden states are projected, for the projections that look at a model."""
     teacher: Path | None = None
     """The experiment's own model in the place of a teacher."""
+    layer: Path | None = None
+    """The choice of its layer."""
 
 
 class AnchorsFitted(Section):
@@ -76,7 +78,7 @@ class AnchorsStage(Work[AnchorsSettings, AnchorsInputs, AnchorsFitted]):
 
         config, seed = settings.anchors, settings.anchors.seed
         train, held_out = _texts(inputs.corpus, settings.rows, seed)
-        teacher = open_teacher(settings.teacher, inputs.teacher)
+        teacher = open_teacher(settings.teacher, inputs.teacher, inputs.layer)
         texts = train.text.tolist() + held_out.text.tolist()
         embedded = embed_cached(teacher, texts, on_progress=lambda done: report(done, len(texts)))
         vectors = torch.from_numpy(embedded.copy())

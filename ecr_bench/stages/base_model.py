@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.registry import METHODS, MODIFIERS
@@ -40,6 +40,10 @@ class BaseInputs:
     corpus: Path
     tokenizer: Path
     anchors: Path | None = None
+    start: Path | None = None
+    """A pretrained model that was compressed, in the place of the whole one."""
+    larger: Path | None = None
+    """The larger model that is distilled."""
 
 
 class BaseMade(Section):
@@ -70,12 +74,20 @@ class BaseStage(Work[BaseSettings, BaseInputs, BaseMade]):
     def resume(
         cls, settings: BaseSettings, inputs: BaseInputs, folder: Path, report: Report, kept: Path | None = None
     ) -> BaseMade:
+        import torch
+        from transformers import AutoModelForCausalLM
+
         from ecr_bench.data.tokenizer import load_tokenizer
         from ecr_bench.methods.models import base_model, count_parameters
+        from ecr_bench.weight_files import read_folder
 
         pretrain, size = settings.pretrain, settings.size
         tokenizer = load_tokenizer(inputs.tokenizer / "tokenizer")
-        model = base_model(size, tokenizer, pretrain.seed, as_is=not pretrain.steps)
+        if inputs.start is None:
+            model = base_model(size, tokenizer, pretrain.seed, as_is=not pretrain.steps)
+        else:
+            dtype: Any = torch.float32 if pretrain.steps else "auto"
+            model = read_folder(AutoModelForCausalLM, inputs.start / "model", dtype=dtype).eval()
         if not pretrain.steps:
             model.save_pretrained(folder / "model")
             tokenizer.save_pretrained(folder / "model")
@@ -99,7 +111,8 @@ def _pretrain(
     report: Report,
     kept: Path | None,
 ) -> BaseMade:
-    """Cross-entropy on whole texts, behind the control tokens of each where the method has them from here on."""
+    """Cross-entropy (and what else the recipe adds) on whole texts, behind the control tokens of each where the method
+    has them from here on."""
     from ecr_bench.data.encode import encode_texts
     from ecr_bench.data.module import ExamplesDataModule, Mixture
     from ecr_bench.methods.method import Training

@@ -24,6 +24,8 @@ class ParallelInputs:
     corpus: Path
     teacher: Path | None = None
     """The experiment's own model in the place of a teacher."""
+    layer: Path | None = None
+    """The choice of its layer."""
 
 
 class ParallelDrawn(Section):
@@ -49,7 +51,7 @@ class ParallelStage(Work[ParallelSettings, ParallelInputs, ParallelDrawn]):
 
         corpus = Corpus.load(inputs.corpus / "corpus").dataset.to_pandas()
         rows = parallel_rows(corpus, settings.per_language)
-        teacher = open_teacher(settings.teacher, inputs.teacher)
+        teacher = open_teacher(settings.teacher, inputs.teacher, inputs.layer)
         texts = rows["text"].tolist()
         vectors = embed_cached(teacher, texts, on_progress=lambda done: report(done, len(texts)))
         rows.to_parquet(folder / ROWS)

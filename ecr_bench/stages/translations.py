@@ -124,6 +124,8 @@ class TranslationsInputs:
     corpus: Path
     teacher: Path | None = None
     """The experiment's own model in the place of a teacher."""
+    layer: Path | None = None
+    """The choice of its layer."""
 
 
 class TranslationsStage(Work[TranslationsSettings, TranslationsInputs, TranslationsFound]):
@@ -140,7 +142,7 @@ class TranslationsStage(Work[TranslationsSettings, TranslationsInputs, Translati
         from ecr_bench.corpora.base import Corpus
 
         frame = Corpus.load(inputs.corpus / "corpus").dataset.to_pandas()
-        teacher = open_teacher(settings.teacher, inputs.teacher)
+        teacher = open_teacher(settings.teacher, inputs.teacher, inputs.layer)
         return find_translations(frame, teacher, settings.rows, settings.seed, report)
 
     @classmethod

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from ecr_bench.teachers.hidden import HiddenStates
 
 
+RETRIEVAL = "retrieval"
+"""In place of the number of a layer."""
+
+
 class HFTeacher:
     """Unit vectors from any encoder or causal LM; weights are read as safetensors only (no pickle)."""
 
@@ -30,8 +34,9 @@ class HFTeacher:
         """Folder of a transformers model, or a hub id."""
         revision: str = ""
         """Branch, tag or commit, for a hub id; empty: ``main``."""
-        layer: int = -1
-        """Hidden state to pool, as in transformers' ``hidden_states``: 0 embeddings, -1 last."""
+        layer: int | Literal["retrieval"] = -1
+        """Hidden state to pool, as in transformers' ``hidden_states``: 0 embeddings, -1 last. ``retrieval``: the one at
+        which translations find each other best in training text (stages/teacher_layer.py)."""
         pooling: PoolingKind = "mean"
         """``mean`` over all tokens, ``cls`` (the first) or ``last``."""
         prefix: str = ""
@@ -51,9 +56,10 @@ class HFTeacher:
         from ecr_bench.teachers.hidden import resolve_layer
 
         self.options, self._bos = options, bos
+        self._layer = options.layer if isinstance(options.layer, int) else -1
         config = read_pretrained(AutoConfig, options.model, f"teacher {self.name!r}", options.revision)
         text_config = config.get_text_config()
-        resolve_layer(options.layer, text_config.num_hidden_layers)
+        resolve_layer(self._layer, text_config.num_hidden_layers)
         self.dim = int(text_config.hidden_size)
         identity = options.model_dump(exclude={"model", "revision", "batch_size"})
         self.source = model_counts(options.model, options.revision, f"teacher {self.name!r}")
@@ -73,14 +79,34 @@ class HFTeacher:
             self._tokenizer = read_pretrained(AutoTokenizer, self.options.model, who, self.options.revision)
             dtype = getattr(torch, self.options.dtype)
             model = read_model(AutoModel, self.options.model, who, self.options.revision, dtype=dtype)
-            self._states = HiddenStates(model.to("cuda" if torch.cuda.is_available() else "cpu"), self.options.layer)
+            self._states = HiddenStates(model.to("cuda" if torch.cuda.is_available() else "cpu"), self._layer)
         return self._states
 
     def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
-        """Return (N, dim) float32, unit L2 norm; a text without tokens gives the zero vector."""
+        """Return (N, dim) float32, unit L2 norm; a text without tokens gives the zero vector.
+
+        UserError for a layer that is still to be chosen.
+        """
         from torch.nn.functional import normalize
 
+        if self.options.layer == RETRIEVAL:
+            raise UserError(f"teacher {self.name!r}: layer: {RETRIEVAL} is for a run; give the number of a layer here")
         states = self._open()
+        ids, skip = self._ids(states, texts)
+        pooled = states(ids, self.options.pooling, self.options.batch_size, skip, on_progress)
+        return normalize(pooled, dim=-1).numpy()
+
+    def embed_at_all_layers(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
+        """(layers + 1, N, dim) float32: the mean of each hidden state, not normalised."""
+        from ecr_bench.teachers.hidden import pooled_at_all_layers
+
+        states = self._open()
+        assert states.layer == states.total
+        ids, skip = self._ids(states, texts)
+        return pooled_at_all_layers(states.model, ids, skip, self.options.batch_size, on_progress).numpy()
+
+    def _ids(self, states: HiddenStates, texts: Sequence[str]) -> tuple[list[list[int]], int]:
+        """Token ids of each text, and how many at their beginning are not pooled."""
         limit = min(self.options.max_length, states.max_length)
         prefixed = [self.options.prefix + text for text in texts]
         ids: list[list[int]] = []
@@ -91,8 +117,7 @@ class HFTeacher:
         if self._bos and bos is not None:
             ids = [row if row[:1] == [bos] else [bos, *row[: limit - 1]] for row in ids]
             skip = 1
-        pooled = states(ids, self.options.pooling, self.options.batch_size, skip, on_progress)
-        return normalize(pooled, dim=-1).numpy()
+        return ids, skip
 
 
 class CheckpointTeacher:
@@ -105,10 +130,11 @@ class CheckpointTeacher:
         """Folder of a trained model: transformers weights with a tokenizer."""
         size: str = ""
         """In place of ``path``: the experiment's own plain model of this size, seed 0."""
-        state: Literal["base", "finetuned"] = "finetuned"
-        """With ``size``: the model after pre-training, or after fine-tuning."""
-        layer: int = -1
-        """Hidden state to pool, as in transformers' ``hidden_states``: 0 embeddings, -1 last."""
+        state: Literal["pretrained", "base", "finetuned"] = "finetuned"
+        """With ``size``: a pretrained model before it is trained here, after pre-training, or after fine-tuning."""
+        layer: int | Literal["retrieval"] = -1
+        """Hidden state to pool, as in transformers' ``hidden_states``: 0 embeddings, -1 last. ``retrieval``: the one at
+        which translations find each other best in training text."""
         batch_size: int = Field(default=64, ge=1)
         """Texts per forward pass. Changes speed only."""
         max_length: int = Field(default=128, ge=2)
@@ -128,6 +154,7 @@ class CheckpointTeacher:
         same = options.model_dump(include={"layer", "batch_size", "max_length"})
         self._states = _Checkpoint(HFTeacher.Options(model=options.path, **same), bos=True)
         self.dim, self.fingerprint, self.source = self._states.dim, self._states.fingerprint, self._states.source
+        self.embed_at_all_layers = self._states.embed_at_all_layers
 
     def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
         """Return (N, dim) float32, unit L2 norm; a text without tokens gives the zero vector."""

@@ -23,6 +23,37 @@ def resolve_layer(layer: int, layers: int) -> int:
     return index
 
 
+@torch.no_grad()
+def pooled_at_all_layers(
+    model: Any, token_ids: Sequence[Sequence[int]], skip: int = 0, batch_size: int = 32,
+    on_progress: Callable[[int], None] | None = None,
+) -> torch.Tensor:  # fmt: skip
+    """Mean over the tokens of each row of every hidden state: (layers + 1, N, width) float32 on the CPU.
+
+    ``model``: a transformers model without a head. The first ``skip`` positions are read but not pooled; rows with
+    nothing to pool give zero vectors. As ``HiddenStates`` at each layer.
+    """
+    order = sorted((i for i, ids in enumerate(token_ids) if len(ids) > skip), key=lambda i: len(token_ids[i]))
+    pooled: torch.Tensor | None = None
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        lengths = torch.tensor([len(token_ids[i]) for i in chosen])
+        width = int(lengths.max())
+        ids = torch.tensor([[*token_ids[i], *[0] * (width - len(token_ids[i]))] for i in chosen])
+        mask = torch.arange(width) < lengths[:, None]
+        ids, mask = ids.to(model.device), mask.to(model.device)
+        states = model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True).hidden_states
+        mask[:, :skip] = False
+        means = torch.stack([(s.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True) for s in states]).cpu()
+        pooled = torch.zeros(len(means), len(token_ids), means.shape[-1]) if pooled is None else pooled
+        pooled[:, chosen] = means
+        if on_progress is not None:
+            on_progress(start + len(chosen))
+    if pooled is None:
+        raise ValueError("no row has a token to pool")
+    return pooled
+
+
 class HiddenStates:
     """A model cut after the layer that is asked for.
 

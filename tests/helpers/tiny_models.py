@@ -93,10 +93,11 @@ QWEN = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}  # no BOS
 GEMMA = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>"}
 
 
-def save(kind: str, folder: Path, scale: int = 1) -> Path:
+def save(kind: str, folder: Path, scale: int = 1, layers: int = 2) -> Path:
     """A model folder of ``kind``; ``scale`` multiplies its widths."""
     wide = ("hidden_size", "intermediate_size", "head_dim")
     shape = {key: value * scale if key in wide else value for key, value in SHAPE.items()}
+    shape["num_hidden_layers"] = layers
     torch.manual_seed(scale)
     if kind == "llama":
         tokenizer = bpe(LLAMA, bos=True)
@@ -149,11 +150,16 @@ SMALL += ["finetune.batch_size=8", "finetune.items=24", "scoring.items=2", "geom
 SMALL += ["geometry.snapshots=1", "options.lora.rank=2"]
 
 
-def run_here(name: str, folders: dict[str, Path], out: Path, *overrides: str) -> tuple[Board, Plan]:
-    """The shipped experiment ``name`` in this process, stage by stage: its board, written to ``out``, and its plan."""
+def run_here(
+    name: str, folders: dict[str, Path], out: Path, *overrides: str, own_data: bool = True
+) -> tuple[Board, Plan]:
+    """The shipped experiment ``name`` in this process, stage by stage: its board, written to ``out``, and its plan.
+
+    ``own_data``: whether the data set and the encoder of ``folders`` stand in for those it names.
+    """
     quiet_libraries()
     names = [f"corpus.options.path={folders['data']}", f"teacher.options.model={folders['encoder']}"]
-    experiment = load(name).with_overrides(parse_set([*names, *SMALL, *overrides]))
+    experiment = load(name).with_overrides(parse_set([*(names if own_data else []), *SMALL, *overrides]))
     one_seed = tuple(group.model_copy(update={"seeds": (0,)}) for group in experiment.cells)
     experiment = experiment.model_copy(update={"cells": one_seed})
     plan, store = make_plan(experiment), Store(out)

@@ -46,6 +46,28 @@ def test_training_lowers_the_loss_and_logs_without_clipping(optimiser, tmp_path,
     assert {"train/loss", "train/grad_norm", "train/lr", "val/loss"} <= set(events.Tags()["scalars"])
 
 
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_clipping_bounds_every_step_in_every_arithmetic(
+    dtype, optimiser, tmp_path, size, tokenizer, sentences, monkeypatch
+):
+    """A fused optimiser under autocast too, which Lightning's own clipping refuses."""
+    seen, clip = [], CausalLMModule.configure_gradient_clipping
+
+    def watched(module, optimizer, *given, **named):
+        clip(module, optimizer, *given, **named)
+        seen.append(float(torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])))
+
+    monkeypatch.setattr(CausalLMModule, "configure_gradient_clipping", watched)
+    settings = OptimiserConfig(steps=4, batch_size=8, learning_rate=0.01, optimiser=optimiser, clip=0.05)
+    rows = whole_rows(tokenizer, sentences, size.max_length)
+    data = ExamplesDataModule(Mixture([], rows, 1.0), rows[:16], tokenizer.pad_token_id, 8, 4, 0)
+    module = CausalLMModule(create_model(size, tokenizer, 0), settings)
+    stats = fit(module, data, settings, 0, tmp_path, lambda done, total: None, dtype=dtype)
+    assert stats.grad_norm_max > 0.05  # what is logged is the norm before
+    assert len(seen) == 4 and max(seen) <= 0.0501
+
+
 def test_same_seed_same_weights(tmp_path, size, tokenizer, sentences):
     runs = [train(tmp_path / str(i), size, tokenizer, sentences, seed=s)[0] for i, s in enumerate((0, 0, 1))]
     same, other = (

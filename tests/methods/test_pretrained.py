@@ -24,7 +24,8 @@ from ecr_bench.hub import read_pretrained
 from ecr_bench.methods.base import cross_entropy
 from ecr_bench.methods.method import Ingredients, Training
 from ecr_bench.methods.models import fit_to_machine
-from ecr_bench.methods.packaged import MODELS, assemble, local_source
+from ecr_bench.methods.packaged import assemble, local_source
+from ecr_bench.methods.packaged_models import MODELS
 from ecr_bench.methods.pretrained import load_pretrained
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.sizes import Fitting, PretrainedSize

@@ -103,14 +103,14 @@ def test_a_wrong_axis_is_one_line(tmp_path: Path, axis: dict[str, object], messa
 
 
 def test_run_and_ablate_send_to_each_other(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is an ablation .*ecr-bench ablate ablation-count"):
-        config.load("ablation-count")
+    with pytest.raises(UserError, match=r"is an ablation .*ecr-bench ablate ablation-absent"):
+        config.load("ablation-absent")
     with pytest.raises(UserError, match=r"has no 'axis'.*ecr-bench run tiny"):
         load_ablation("tiny", {})
     with pytest.raises(UserError, match="unknown ablation 'counts': allowed are absent, anchors, "):
         load_ablation("counts", {})
     with pytest.raises(UserError, match="--set cells"):
-        load_ablation("count", {"cells": []})
+        load_ablation("absent", {"cells": []})
 
 
 def test_labels_cannot_choose_anchors() -> None:
