@@ -26,8 +26,9 @@ SETTINGS = (
     "corpus.rows=400", "corpus.languages=[en, de]", "seen_languages=[en]", "tokenizer.vocab_size=400",
     "teacher.name=bag", "teacher.rows=80", "teacher.options={dim: 16}", "anchors.k=8", "projection.options={rank: 4}",
     "sizes.1x.hidden_size=16", "sizes.1x.intermediate_size=16", "pretrain.steps=13", "finetune.steps=13",
-    "pretrain.batch_size=4", "finetune.batch_size=4", "finetune.items=16", "scoring.items=2", "tasks=[intent, slot]", "precisions=[fp32]",
-    "geometry.measure=false", "cells=[{method: finetune, sizes: [1x]}, {method: ecr, with: [dropout], sizes: [1x]}]",
+    "pretrain.batch_size=4", "finetune.batch_size=4", "finetune.items=16", "scoring.items=2", "tasks=[intent, slot]",
+    "precisions=[fp32]", "geometry.measure=false",
+    "cells=[{method: finetune, sizes: [1x]}, {method: ecr, with: [dropout], sizes: [1x]}]",
 )  # fmt: skip
 """The smallest grid that has every kind of stage that takes long: anchors, pre-training, fine-tuning, scoring."""
 TIMES = {"train_seconds", "peak_memory", "scoring_memory", "ms_per_item"}
@@ -90,6 +91,7 @@ class Started:
 
     def __init__(self, out: Path):
         self.out, self.log = out, out.parent / f"{out.name}.log"
+        self.log.unlink(missing_ok=True)
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
@@ -240,6 +242,8 @@ def _disturb(started: Started, plan: list[tuple[Kind, str]], rng: random.Random,
 
 def _wait_for(started: Started, kind: Kind, moment: str, rng: random.Random) -> bool:
     """Until the moment has come; False where the run ended before."""
+    while started.poll() is None and not started.log.exists():  # before that it is Python that is killed
+        time.sleep(0.005)
     until = time.monotonic() + rng.uniform(0, 6)
     while started.poll() is None:
         ready = moment != "any" or time.monotonic() > until

@@ -9,13 +9,13 @@ from pathlib import Path
 from rich.console import Console
 
 from ecr_bench.arguments import command_parser
-from ecr_bench.clean_command import clean
 from ecr_bench.errors import UserError
 from ecr_bench.formats import percent
 from ecr_bench.interrupts import exit_code, handled, kill_all, line_of
 from ecr_bench.models_command import models
 from ecr_bench.table import Table, print_table
 from ecr_bench.time_command import time
+from ecr_bench.upkeep_commands import clean, doctor
 
 
 def run(
@@ -354,13 +354,6 @@ def score(folder: Path, task: str, items: Path | None = None, records: Path | No
     lines = ((str(name), str(len(mine)), percent(mine["correct"].mean())) for name, mine in groups)
     print_table(Table.of("", ("task", "items", "accuracy"), lines), Console())
     print(f"[{bundle.bytes / 1e6:.1f} MB on disk, peak memory {peak_memory() / 1e6:.0f} MB]", file=sys.stderr)
-
-
-def doctor() -> None:
-    """Print versions, cores, memory and what would stop a run on this machine."""
-    from ecr_bench.runner.doctor import examine
-
-    _list("check", examine().items())
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

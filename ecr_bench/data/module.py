@@ -58,7 +58,7 @@ class OrderedLoader(DataLoader[tuple[int, Example]]):
 
     def __init__(self, rows: _Rows, batches: Sequence[list[int]], collate_fn: Callable[..., dict[str, torch.Tensor]]):
         self.order = _Order(batches)
-        super().__init__(rows, batch_sampler=self.order, collate_fn=collate_fn)  # type: ignore[arg-type]
+        super().__init__(rows, batch_sampler=self.order, collate_fn=collate_fn)
 
     def __iter__(self) -> Any:
         return self._counted(super().__iter__())  # begun here, not at the first batch: it draws from the random state

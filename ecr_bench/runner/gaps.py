@@ -43,7 +43,8 @@ def without_failed(plan: Plan, failures: Failures) -> tuple[Plan, list[Gap]]:
             gaps.append(Gap(cell.label, "", str(lost[0])))
             continue
         gaps += [Gap(cell.label, ASIDE[role], str(failure)) for role, failure in broken.items()]
-        kept.append(replace(cell, **dict.fromkeys(broken)))
+        left = {role: None if role in broken else getattr(cell, role) for role in ASIDE}
+        kept.append(replace(cell, geometry=left["geometry"], translations=left["translations"]))
     if not kept:
         failures.raise_first()
     return replace(plan, cells=kept), gaps

@@ -16,8 +16,9 @@ from typing import Any
 
 from ecr_bench.divergence import KEY, DivergedError, reason_of
 from ecr_bench.errors import UserError
-from ecr_bench.io import disk_errors, fingerprint, read_json, sha256, sync, sync_tree, write_json
+from ecr_bench.io import disk_errors, fingerprint, json_text, read_json, sha256, sync, sync_tree, write_json
 from ecr_bench.names import STORE
+from ecr_bench.reading import parse_json, read_text
 from ecr_bench.runner.workplace import DAMAGED, BusyError, Workplace, lock
 from ecr_bench.stages.work import ResultT, Work
 
@@ -80,13 +81,16 @@ class Store:
         """
         path = self.path(stage_id) / DONE
         try:
-            record = read_json(path)
-        except (UserError, OSError) as error:
-            raise DamagedStageError(f"{path}: {error}") from None
+            text = read_text(path)
+            record = parse_json(text, path, ours=True)
+        except UserError as error:
+            raise DamagedStageError(str(error)) from None
+        except OSError as error:
+            raise DamagedStageError(f"{path}: {error.strerror or error}") from None
         found = record.get("format", 1) if isinstance(record, dict) else None
         if found != FORMAT:
             raise DamagedStageError(f"{path}: format {found!r}, this version reads {FORMAT}")
-        if record.get("seal") != _seal(record):
+        if record.get("seal") != _seal(record) or json_text(record) != text:
             raise DamagedStageError(f"{path}: was changed after it was written")
         return dict(record)
 
