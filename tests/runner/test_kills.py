@@ -13,11 +13,11 @@ import pytest
 from tests.helpers.outside import ROOT
 
 SCRIPT = """
-import dataclasses, json, sys
+import json, sys
 from pathlib import Path
 from benchmarks.kills import torment
 tally = torment(Path(sys.argv[1]), int(sys.argv[2]), seed=1)
-print(json.dumps(dataclasses.asdict(tally)))
+print(json.dumps(vars(tally)))
 """
 
 

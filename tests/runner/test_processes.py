@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from ecr_bench.errors import UserError
+from ecr_bench.runner import pool
 from ecr_bench.runner.execute import execute
 from ecr_bench.runner.failures import StageError
 from ecr_bench.runner.store import Store
@@ -120,6 +121,12 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path):
     assert not list(store.workplaces())
 
 
+@pytest.fixture
+def forked(monkeypatch):
+    """Workers at once; that fresh ones do as well is what the tests with signals show."""
+    monkeypatch.setattr(pool, "START", "fork")
+
+
 def run(stages, tmp_path, workers=2):
     said = io.StringIO()
     failures = execute(by_id(*stages), Store(tmp_path), Console(file=said, width=300), workers)
@@ -136,7 +143,7 @@ def run(stages, tmp_path, workers=2):
         ("exit", "its process ended with exit code 7, twice", 2),
     ],
 )
-def test_a_stage_that_fails_takes_only_what_rests_on_it_along(tmp_path, does, reason, starts):
+def test_a_stage_that_fails_takes_only_what_rests_on_it_along(tmp_path, forked, does, reason, starts):
     log = tmp_path / "log"
     bad = toy(log, "bad", does)
     behind, good = toy(log, "behind", first=bad), toy(log, "good", seconds=0.2)
@@ -153,7 +160,7 @@ def test_a_stage_that_fails_takes_only_what_rests_on_it_along(tmp_path, does, re
         failures.raise_first()
 
 
-def test_a_worker_that_was_killed_is_tried_once_more_alone(tmp_path):
+def test_a_worker_that_was_killed_is_tried_once_more_alone(tmp_path, forked):
     log = tmp_path / "log"
     stages = [toy(log, "unlucky", "die once"), toy(log, "long", seconds=1), toy(log, "late")]
     failures, said = run(stages, tmp_path)
@@ -162,7 +169,7 @@ def test_a_worker_that_was_killed_is_tried_once_more_alone(tmp_path):
     assert started(log).count("unlucky") == 2
 
 
-def test_a_full_disk_ends_the_run_at_once(tmp_path):
+def test_a_full_disk_ends_the_run_at_once(tmp_path, forked):
     log = tmp_path / "log"
     stages = [toy(log, "full", "disk"), toy(log, "long", seconds=60), *(toy(log, f"{i}") for i in range(3))]
     with pytest.raises(UserError, match="no space left on device"):

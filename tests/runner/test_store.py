@@ -13,6 +13,7 @@ from rich.console import Console
 from ecr_bench.cli import main
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, atomic_path, read_json, remove_parts
+from ecr_bench.runner import pool
 from ecr_bench.runner import store as stores
 from ecr_bench.runner.clean import bytes_of, free, keep_below, remains, size_of
 from ecr_bench.runner.execute import execute
@@ -81,6 +82,11 @@ def test_a_stage_of_another_format_is_refused_by_name(tmp_path, found):
     path.write_text(json.dumps({**read_json(path), "format": found}))
     with pytest.raises(DamagedStageError, match=r"done\.json: format .*, this version reads 2"):
         store.result("toy/a")
+
+
+@pytest.fixture(autouse=True)
+def forked(monkeypatch):
+    monkeypatch.setattr(pool, "START", "fork")
 
 
 def run(store, stages, **options):
