@@ -89,9 +89,8 @@ def execute(
     try:
         with display.progress, Pool(min(workers, len(missing)), threads, plugins) as pool:
             _Schedule(stages, missing, store, pool, display, failures, most).run()
-    except BaseException:
-        store.sweep()  # the workers were killed: what they had half made is nobody's
-        raise
+    finally:
+        store.sweep()  # what workers that died had half made is nobody's
     return failures
 
 

@@ -17,7 +17,7 @@ from ecr_bench.runner.worker import Job, Message, Progress, work
 START = "spawn"
 """How processes begin: a fresh one has no threads and no locks of this one."""
 PATIENCE = 5.0
-"""Seconds in which a worker without a job ends by itself."""
+"""Seconds in which a process has ended whose pipe is closed."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,10 @@ class Pool:
     def __enter__(self) -> Pool:
         return self
 
-    def __exit__(self, kind: Any, *_: object) -> None:
-        """Wait for idle workers to end; after an error or interrupt all are killed, whatever they do."""
+    def __exit__(self, *_: object) -> None:
+        """Kill them all: an idle one has nothing to lose, and one at work is not to go on."""
         for worker in self._workers:
             worker.connection.close()
-        for worker in self._workers:
-            if kind is None:
-                worker.process.join(PATIENCE)
             _end(worker.process)
         self._workers = []
 

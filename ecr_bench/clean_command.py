@@ -1,4 +1,4 @@
-"""Commands that look after the machine as typed functions, from which the command line makes their options."""
+"""The ``clean`` command as a typed function, from which the command line makes its options."""
 
 from __future__ import annotations
 
@@ -34,13 +34,3 @@ def clean(out: Path = Path("runs"), free: bool = False, caches: bool = False) ->
     held = cleaning.size_of(store.path(""))
     said = f"freed {freed / 1e6:.1f} MB; " if free else ""
     console.print(f"{said}{store.path('')} holds {held / 1e6:.1f} MB", highlight=False, soft_wrap=True)
-
-
-def doctor() -> None:
-    """Print versions, cores, memory and what would stop a run on this machine."""
-    from rich.console import Console
-
-    from ecr_bench.runner.doctor import examine
-    from ecr_bench.table import Table, print_table
-
-    print_table(Table.of("", ("check", ""), examine().items(), words=2), Console())
