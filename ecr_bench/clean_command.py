@@ -25,10 +25,13 @@ def clean(out: Path = Path("runs"), free: bool = False, caches: bool = False) ->
     store = Store(out)
     found, cached = cleaning.remains(store), cleaning.caches()
     shown = [*found, *cached]
-    lines = [(one.what, f"{one.bytes / 1e6:,.1f}", str(one.path)) for one in shown]
+    lines = [(one.what, f"{one.bytes / 1e6:,.1f}") for one in shown]
     console = Console()
     if lines:
-        print_table(Table.of("", ("what no run uses", "MB", "where"), lines, words=1), console)
+        print_table(Table.of("", ("what no run uses", "MB"), lines, words=1), console)
+    if older := store.unnoted():
+        names = ", ".join(older)
+        console.print(f"stages are not listed: {names} of an older version may use them; run it again, or delete it")
     wanted = [*found, *(cached if caches else [])] if free else []
     freed = cleaning.free(store, wanted)
     held = cleaning.size_of(store.path(""))

@@ -57,11 +57,10 @@ def size_of(path: Path) -> int:
 
 def remains(store: Store) -> list[Remains]:
     """Of the store, largest first: nothing that a run uses, that is being made, or that an interrupted run goes on
-    from."""
+    from; and no stage where it is not known what a run uses (``Store.unnoted``)."""
     used = store.used()
-    found = [
-        Remains(f"stage {stage_id}", store.path(stage_id), 0) for stage_id in _stages(store) if stage_id not in used
-    ]
+    unused = [] if store.unnoted() else [stage_id for stage_id in _stages(store) if stage_id not in used]
+    found = [Remains(f"stage {stage_id}", store.path(stage_id), 0) for stage_id in unused]
     found += [Remains(f"damaged {path.parent.name}/{path.name}", path, 0) for path in _below(store, DAMAGED)]
     found += [
         Remains(f"checkpoints of {place.stage_id}", place.folder, 0)

@@ -171,6 +171,11 @@ class Store:
         notes = (self.root / STORE / RUNS).glob("*.json")
         return {str(stage_id) for note in notes if (self.root / note.stem).is_dir() for stage_id in read_json(note)}
 
+    def unnoted(self) -> list[str]:
+        """Runs that an older version published: what they rest on is not known."""
+        noted = {note.stem for note in (self.root / STORE / RUNS).glob("*.json")}
+        return sorted({path.parent.name for path in self.root.glob("*/board.json")} - noted)
+
     @contextlib.contextmanager
     def publishing(self, run: str) -> Iterator[None]:
         """Own the folder of a run inside; waits for another process that writes there."""

@@ -219,6 +219,15 @@ def test_clean_frees_what_no_run_uses(tmp_path, capsys):
     assert "--caches: says what else to delete" in fails(capsys, "clean", "--caches")
 
 
+def test_no_stage_is_freed_where_a_run_of_an_older_version_may_use_it(tmp_path, capsys):
+    store = used(tmp_path)
+    (tmp_path / "older").mkdir()
+    (tmp_path / "older" / "board.json").write_text("{}")
+    main(["clean", "--out", str(tmp_path), "--free"])
+    assert "older of an older version may use them" in capsys.readouterr().out
+    assert store.done("toy/unused") and not (tmp_path / "store" / "damaged" / "toy" / "x.1").exists()
+
+
 def test_the_store_stays_below_a_size(tmp_path):
     store = used(tmp_path)
     held = size_of(tmp_path / "store")
