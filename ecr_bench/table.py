@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
+
+from ecr_bench.names import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,7 +118,7 @@ def _print(table: Table, console: Console) -> None:
     for index, column in enumerate(table.columns):
         number = index >= table.words
         drawn.add_column(
-            Text(column),
+            Text(visible(column)),
             justify="right" if number else "left",
             overflow="fold",
             no_wrap=number,
@@ -124,7 +127,7 @@ def _print(table: Table, console: Console) -> None:
     for section in table.sections:
         for line in section:
             tone = next((TONES[entry] for entry in line if entry in TONES), None)
-            drawn.add_row(*map(Text, line), style=tone)
+            drawn.add_row(*(Text(visible(entry)) for entry in line), style=tone)
         drawn.add_section()
     console.print(drawn, highlight=False)
 
@@ -133,11 +136,30 @@ def to_markdown(table: Table) -> str:
     """One heading, one pipe table (sections run on), one caption."""
 
     def row(entries: Iterable[str]) -> str:
-        return "| " + " | ".join(entry.strip().replace("|", "\\|").replace("\n", " ") for entry in entries) + " |"
+        return "| " + " | ".join(escape_markdown(entry.strip()) for entry in entries) + " |"
 
     rule = "|" + "|".join("---" if i < table.words else "---:" for i in range(len(table.columns))) + "|"
-    caption = ["", f"*{table.caption}*".replace(" * ", " \\* ").replace("; * ", "; \\* ")] if table.caption else []
-    return "\n".join([f"## {table.title}", "", row(table.columns), rule, *map(row, table.lines), *caption])
+    caption = ["", f"*{escape_markdown(table.caption)}*"] if table.caption else []
+    return "\n".join(
+        [f"## {escape_markdown(table.title)}", "", row(table.columns), rule, *map(row, table.lines), *caption]
+    )
+
+
+def escape_markdown(text: str) -> str:
+    """``text`` on one line, such that Markdown shows it as it is: no HTML, link, image, code or emphasis comes of it.
+
+    A star that ends it stays as it is: that of a tied arm.
+    """
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", visible(text))
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+    text = re.sub(r"[\\`|~]|\*(?!$)|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])", lambda found: f"\\{found[0]}", text)
+    return re.sub(r"^(?=[#>+-]+ )|(?=#+ *$)", r"\\", text)
+
+
+def code(text: str) -> str:
+    """``text`` as inline code of Markdown."""
+    text = visible(text)
+    return escape_markdown(text) if "`" in text else f"`{text}`"
 
 
 def to_html(table: Table) -> Markup:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 
-from ecr_bench.bundle.files import read_meta
+from ecr_bench.bundle.files import Meta, read_meta
 from ecr_bench.data.joint import encode_contexts
 from ecr_bench.data.tokenizer import context_window, load_tokenizer
 from ecr_bench.device import device
 from ecr_bench.divergence import check_finite
+from ecr_bench.ecr.codes import SOURCES
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.run import evaluate, load_item_tasks
 from ecr_bench.evaluation.scorers import disk_bytes
+from ecr_bench.io import read_json
 from ecr_bench.items.files import read_index
 from ecr_bench.memory import peak_memory, reset_peak_memory
 from ecr_bench.precision import PRECISIONS
@@ -29,7 +30,7 @@ from ecr_bench.types import Prompt
 @dataclass(frozen=True)
 class Bundle:
     folder: Path
-    meta: dict[str, Any]
+    meta: Meta
     lm: EcrLM
 
     @property
@@ -44,18 +45,28 @@ def open_bundle(folder: Path) -> Bundle:
     reset_peak_memory()
     try:
         tokenizer = load_tokenizer(folder)
-        if meta["precision"] in ("int8", "nf4"):
+        _check_alone(folder)
+        if meta.precision in ("int8", "nf4"):
             from ecr_bench.precision.quantised import load_quantised
 
             model = load_quantised(folder, device())
         else:
-            model = PRECISIONS.get(meta["precision"])(folder, device())
+            model = PRECISIONS.get(meta.precision)(folder, device())
         check_finite(model, str(folder))
         conditioner = Conditioner.load(folder / "conditioner", tokenizer)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # transformers, tokenizers, safetensors and bitsandbytes each raise their own kinds
         raise UserError(f"{folder}: cannot be loaded: {' '.join(str(error).split()):.160}; export it again") from error
-    lm = EcrLM(model, tokenizer=tokenizer, conditioner=conditioner, batch_tokens=meta.get("batch_tokens", 8192))
+    lm = EcrLM(model, tokenizer=tokenizer, conditioner=conditioner, batch_tokens=meta.batch_tokens)
     return Bundle(folder, meta, lm)
+
+
+def _check_alone(folder: Path) -> None:
+    """UserError where control tokens would come from a teacher, which lies outside of the bundle."""
+    source = read_json(folder / "conditioner" / "conditioner.json")["source"]
+    if source is not None and not SOURCES.get(source["kind"]).deployable:
+        raise UserError(f"{folder}: its control tokens come from a teacher outside of the bundle; export an ecr cell")
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,10 @@ def generate(bundle: Bundle, text: str, tokens: int = 40) -> Generated:
     window = context_window(lm.model.config, lm.tokenizer)
     if not text.strip():
         raise UserError("text: must not be empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError("text: holds half of a character, or bytes that are no UTF-8") from None
     if not 1 <= tokens < window:
         raise UserError(f"--tokens {tokens}: must be 1 to {window - 1}, the model reads {window} tokens")
     _continue(lm, text, 1, window)  # first calls build caches of the libraries
@@ -127,5 +142,5 @@ def score(bundle: Bundle, task: str, items: Path | None) -> pd.DataFrame:
     if not names:
         raise UserError(f"unknown task {task!r}: allowed are all, a task, or one of {', '.join(index)}")
     manager, tasks = load_item_tasks(items, names)
-    own = {name: bundle.meta[name] for name in ("cell", "arm", "precision", "seed", "seen_languages")}
+    own = {name: getattr(bundle.meta, name) for name in ("cell", "arm", "precision", "seed", "seen_languages")}
     return pd.DataFrame(evaluate(bundle.lm, tasks, metadata=own, task_manager=manager))
