@@ -9,9 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from ecr_bench.arguments import command_parser
-from ecr_bench.errors import UserError
+from ecr_bench.errors import UserError, of_the_system
 from ecr_bench.formats import percent
 from ecr_bench.models_command import models
+from ecr_bench.quiet import lossless_streams
 from ecr_bench.table import Table, print_table
 from ecr_bench.time_command import time
 
@@ -274,6 +275,8 @@ def tensorboard(experiment: str = "quick", out: Path = Path("runs"), port: int =
     """
     import subprocess
 
+    if not 0 <= port < 2**16:
+        raise UserError(f"--port {port}: must be 0 to {2**16 - 1}")
     folder = out / experiment / "tensorboard"
     if not folder.is_dir():
         raise UserError(f"no such run: {folder}; first: ecr-bench run {experiment} --out {out}")
@@ -297,7 +300,7 @@ def export(cell: str, folder: Path, run: str = "quick", out: Path = Path("runs")
 
     quiet_libraries()
     meta = write_bundle(out, run, cell, folder, precision)
-    print(f"{meta['cell']} at {meta['precision']}: {folder}, {disk_bytes(folder) / 1e6:.1f} MB")
+    print(f"{meta.cell} at {meta.precision}: {folder}, {disk_bytes(folder) / 1e6:.1f} MB")
 
 
 def generate(folder: Path, text: str, tokens: int = 40) -> None:
@@ -370,6 +373,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point: exit code 2 and one line for bad input, 3 for a published file that was changed and for tasks of an
     evaluation that failed, 130 for Ctrl-C.
     """
+    lossless_streams()
     try:
         chosen = command_parser(COMMANDS).parse_args(arguments)
         options = chosen[chosen.command].as_dict()
@@ -384,7 +388,7 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         from ecr_bench.plugins import blame
 
-        if (blamed := blame(error)) is None:
+        if (blamed := blame(error) or of_the_system(error)) is None:
             raise
         print(f"ecr-bench: error: {blamed}", file=sys.stderr)
         raise SystemExit(2) from None
