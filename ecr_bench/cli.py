@@ -336,15 +336,12 @@ def score(folder: Path, task: str, items: Path | None = None, records: Path | No
     """
     from ecr_bench.bundle.use import open_bundle
     from ecr_bench.bundle.use import score as score_bundle
-    from ecr_bench.evaluation.records import write_records
     from ecr_bench.memory import peak_memory
     from ecr_bench.quiet import quiet_libraries
 
     quiet_libraries()
     bundle = open_bundle(folder)
-    found = score_bundle(bundle, task, items)
-    if records is not None:
-        write_records(records, found)
+    found = score_bundle(bundle, task, items, records)
     groups = found.groupby("task_name")
     lines = ((str(name), str(len(mine)), percent(mine["correct"].mean())) for name, mine in groups)
     print_table(Table.of("", ("task", "items", "accuracy"), lines), Console())

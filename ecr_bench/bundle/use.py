@@ -18,9 +18,10 @@ from ecr_bench.ecr.codes import SOURCES
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
+from ecr_bench.evaluation.records import write_records
 from ecr_bench.evaluation.run import evaluate, load_item_tasks
 from ecr_bench.evaluation.scorers import disk_bytes
-from ecr_bench.io import read_json
+from ecr_bench.io import check_folder, read_json
 from ecr_bench.items.files import read_index
 from ecr_bench.memory import peak_memory, reset_peak_memory
 from ecr_bench.precision import PRECISIONS
@@ -125,12 +126,15 @@ def _continue(lm: EcrLM, text: str, tokens: int, window: int) -> list[int]:
     return output[0, len(ids) :].tolist()
 
 
-def score(bundle: Bundle, task: str, items: Path | None) -> pd.DataFrame:
+def score(bundle: Bundle, task: str, items: Path | None, to: Path | None = None) -> pd.DataFrame:
     """Per-item records (``evaluation.records``) of ``task`` in the folder ``items``: of a language, of all, or ``all``.
 
     With ``all`` the batches are those the cell was scored with, so that the log-likelihoods are the same to the
-    last bit on the same machine; a part of the tasks makes other batches, which moves the last digits.
+    last bit on the same machine; a part of the tasks makes other batches, which moves the last digits. ``to``: Parquet
+    file for the records.
     """
+    if to is not None:
+        check_folder(to.parent, "--records to")
     if items is None:
         # the hook for public names: evaluation/public.py public_tasks([task]) gives tasks and manager in the same form
         raise UserError(
@@ -143,4 +147,7 @@ def score(bundle: Bundle, task: str, items: Path | None) -> pd.DataFrame:
         raise UserError(f"unknown task {task!r}: allowed are all, a task, or one of {', '.join(index)}")
     manager, tasks = load_item_tasks(items, names)
     own = {name: getattr(bundle.meta, name) for name in ("cell", "arm", "precision", "seed", "seen_languages")}
-    return pd.DataFrame(evaluate(bundle.lm, tasks, metadata=own, task_manager=manager))
+    found = pd.DataFrame(evaluate(bundle.lm, tasks, metadata=own, task_manager=manager))
+    if to is not None:
+        write_records(to, found)
+    return found
