@@ -136,7 +136,7 @@ def to_markdown(table: Table) -> str:
     """One heading, one pipe table (sections run on), one caption."""
 
     def row(entries: Iterable[str]) -> str:
-        return "| " + " | ".join(escape_markdown(entry.strip()) for entry in entries) + " |"
+        return "| " + " | ".join(escape_markdown(entry.strip(" ")) for entry in entries) + " |"
 
     rule = "|" + "|".join("---" if i < table.words else "---:" for i in range(len(table.columns))) + "|"
     caption = ["", f"*{escape_markdown(table.caption)}*"] if table.caption else []
