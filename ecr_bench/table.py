@@ -13,6 +13,7 @@ from ecr_bench.names import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text as RichText
 
 Line = tuple[str, ...]
 TONES = {"supported": "green", "refuted": "red"}
@@ -104,21 +105,20 @@ def print_table(table: Table, console: Console) -> None:
 def _print(table: Table, console: Console) -> None:
     from rich import box
     from rich.table import Table as Drawn
-    from rich.text import Text
 
     drawn = Drawn(
-        title=Text(table.title) if table.title else None,
+        title=_shown(table.title) if table.title else None,
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    drawn.caption = Text(table.caption) if table.caption else None
+    drawn.caption = _shown(table.caption) if table.caption else None
     drawn.padding = (0, 1, 0, 0)
     for index, column in enumerate(table.columns):
         number = index >= table.words
         drawn.add_column(
-            Text(visible(column)),
+            _shown(column),
             justify="right" if number else "left",
             overflow="fold",
             no_wrap=number,
@@ -127,9 +127,16 @@ def _print(table: Table, console: Console) -> None:
     for section in table.sections:
         for line in section:
             tone = next((TONES[entry] for entry in line if entry in TONES), None)
-            drawn.add_row(*(Text(visible(entry)) for entry in line), style=tone)
+            drawn.add_row(*map(_shown, line), style=tone)
         drawn.add_section()
     console.print(drawn, highlight=False)
+
+
+def _shown(entry: str) -> RichText:
+    """An entry for the terminal; it may have several lines."""
+    from rich.text import Text
+
+    return Text("\n".join(map(visible, entry.split("\n"))))
 
 
 def to_markdown(table: Table) -> str:
