@@ -16,7 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from ecr_bench.arm import Arm, by_name
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint, read_json, write_json
-from ecr_bench.names import file_inside
+from ecr_bench.names import file_inside, run_name
 from ecr_bench.reading import read_text
 
 FORMAT = 3
@@ -129,8 +129,9 @@ def read_manifest(folder: Path, version: int = FORMAT) -> Manifest:
 
 
 def _check_plain(folder: Path, manifest: Manifest) -> None:
-    """UserError where arms are none, or a name of a file is, or leads, outside of the folder."""
+    """UserError where the name is no run's, arms are none, or a file is, or leads, outside of the folder."""
     try:
+        run_name(manifest.name)
         by_name(Arm.from_json(raw) for raw in manifest.arms)
         for name in manifest.files:
             file_inside(folder, name)

@@ -130,6 +130,14 @@ def test_arms_that_are_none_are_one_line(arms: list[Any], folder: Path) -> None:
     assert RUN in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["../up", "a/b", "x](http://y) [z", "<b>", "", "store"])
+def test_a_name_that_no_run_has_is_one_line(name: str, folder: Path) -> None:
+    """Links and folders are made of it."""
+    reseal(folder, name=name)
+    with pytest.raises(UserError, match=r"run\.json"):
+        Run.load(folder)
+
+
 ODD = "\x1b]0;owned\x07 [/bold] [red] <script>x</script> `a` | **b**"
 
 
