@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ecr_bench.arguments import command_parser
+from ecr_bench.bitext.commands import bitext
 from ecr_bench.browse.commands import items
 from ecr_bench.errors import UserError, of_the_system
 from ecr_bench.formats import percent
@@ -295,7 +296,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
     "verify": verify, "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
     "teachers": teachers, "models": models, "data": data, "tensorboard": tensorboard, "doctor": doctor, "time": time,
-    "items": items, "corpora": corpora, "tasks": tasks, "runs": runs, "schema": schema, **LEADERBOARD,
+    "items": items, "bitext": bitext, "corpora": corpora, "tasks": tasks, "runs": runs, "schema": schema, **LEADERBOARD,
 }  # fmt: skip
 
 
