@@ -104,7 +104,7 @@ def _do(connection: Connection, data: bytes, threads: int, plugins: tuple[str, .
 
 
 def _failed(error: Exception) -> Failed:
-    from ecr_bench.errors import UserError
+    from ecr_bench.errors import UserError, of_the_system
     from ecr_bench.io import DiskError
     from ecr_bench.plugins import blame
     from ecr_bench.runner.perform import ChangedError
@@ -114,15 +114,19 @@ def _failed(error: Exception) -> Failed:
     trace = "".join(traceback.format_exception(error))
     if blamed := blame(error):
         return Failed(str(blamed))
+    memory = _is_of_memory(error)
+    if not memory and (refused := of_the_system(error)):
+        return Failed(str(refused))
     reason = UserError(f"{type(error).__name__}: {error}".removesuffix(": "))
-    return Failed(str(reason), trace, memory=_is_of_memory(error))
+    return Failed(str(reason), trace, memory)
 
 
 def _is_of_memory(error: Exception) -> bool:
-    """Python's own, CUDA's, and what torch says on the CPU."""
-    return isinstance(error, MemoryError) or any(
-        said in f"{type(error).__name__}: {error}" for said in ("OutOfMemoryError", "can't allocate memory")
-    )
+    """Which may be there for a stage that is alone."""
+    from ecr_bench.errors import OF_MEMORY
+
+    said = f"{type(error).__name__}: {error}"
+    return isinstance(error, MemoryError) or any(words in said for words in OF_MEMORY)
 
 
 def _set_up_torch(threads: int) -> None:
