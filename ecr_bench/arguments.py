@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 import docstring_parser
 from jsonargparse import ArgumentParser
 
+from ecr_bench import __version__
 from ecr_bench.errors import UserError
 
 BY_PLACE = "experiment"
@@ -19,6 +20,7 @@ BY_PLACE = "experiment"
 def command_parser(commands: Mapping[str, Callable[..., None]]) -> ArgumentParser:
     """One subcommand per function, its options read off the signature and the docstring."""
     parser = _Parser(prog="ecr-bench", description="Does ECR let a 1x multilingual language model beat a 3x one?")
+    parser.add_argument("--version", action="version", version=f"ecr-bench {__version__}")
     group = parser.add_subcommands(dest="command")
     for name, function in commands.items():
         summary = (function.__doc__ or "").splitlines()[0]

@@ -46,7 +46,7 @@ class Arm:
     """A value: two arms are the same when all but the role is equal.
 
     Prints as ``ecr-1x``, ``ecr+dropout-1x`` or ``ecr-1x[control_tokens.count=8]``. The printed form is never cut
-    again: :meth:`parse` looks it up among arms that are known.
+    again: ``parse`` looks it up among arms that are known.
     """
 
     method: str
@@ -102,7 +102,7 @@ class Arm:
         return arms[text]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; :meth:`from_json` is its inverse."""
+        """Plain JSON; ``from_json`` is its inverse."""
         return {
             "method": self.method,
             "size": self.size,
@@ -113,7 +113,7 @@ class Arm:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Arm:
-        """ValueError or KeyError where ``raw`` is not what :meth:`to_json` gives."""
+        """ValueError or KeyError where ``raw`` is not what ``to_json`` gives."""
         settings = tuple(sorted(raw["settings"].items()))
         return cls(raw["method"], raw["size"], tuple(raw["modifiers"]), settings, Role(raw["role"]))
 

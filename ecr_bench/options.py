@@ -83,13 +83,13 @@ def described(kind: type[Section]) -> Iterator[Option]:
         yield Option(name, _kind(field), default, " ".join((field.description or "").replace("``", "").split()))
 
 
-_WORDS = {str: "text", type(None): "null", bool: "true | false"}
+_WORDS = {str: "text", type(None): "null", bool: "true | false", Any: "anything"}
 _BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
 def _kind(field: FieldInfo) -> str:
     bounds = [
-        f"{sign} {getattr(item, name):g}"
+        f"{sign} {_bound(getattr(item, name))}"
         for item in field.metadata
         for name, sign in _BOUNDS.items()
         if getattr(item, name, None) is not None
@@ -97,8 +97,18 @@ def _kind(field: FieldInfo) -> str:
     return " ".join([_type(field.annotation), *bounds])
 
 
+def _bound(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
 def _type(annotation: Any) -> str:
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _type(inner[0])
+    if origin is tuple:
+        return f"list of {_type(inner[0])}"
+    if origin is dict:
+        return f"map of {_type(inner[0])} to {_type(inner[1])}"
     if origin is Literal:
         return " | ".join(map(str, inner))
     if origin in (typing.Union, types.UnionType):
@@ -107,4 +117,6 @@ def _type(annotation: Any) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Section):
+        value = value.model_dump(mode="json", exclude_defaults=True)
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)

@@ -68,7 +68,7 @@ class Run:
     made_from: str = ""
     """Fingerprint of experiment, stages, claims and code."""
     own_records: pd.DataFrame | None = field(default=None, repr=False)
-    """Per-item records where they are in memory already; :meth:`records` reads them from ``folder`` otherwise."""
+    """Per-item records where they are in memory already; ``records`` reads them from ``folder`` otherwise."""
 
     @classmethod
     def load(cls, folder: str | Path) -> Run:
@@ -107,7 +107,7 @@ class Run:
         self.seal(folder)
 
     def write_data(self, folder: Path) -> None:
-        """Write the files without ``run.json``: until :meth:`seal` the folder counts as no finished run."""
+        """Write the files without ``run.json``: until ``seal`` the folder counts as no finished run."""
         (folder / RUN).unlink(missing_ok=True)
         at_home = self.folder is not None and folder.resolve() == self.folder.resolve()
         has_records = self.own_records is not None or bool(self.folder and (self.folder / RECORDS).is_file())

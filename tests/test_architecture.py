@@ -18,7 +18,8 @@ from tests.helpers.outside import ROOT
 PACKAGE = ROOT / "ecr_bench"
 ORDER = [
     "corpora", "teachers", "items", "ecr", "data", "fast", "methods", "precision", "evaluation", "metrics", "stages",
-    "runner", "statistics", "results", "run", "verify", "report", "publish", "timing", "bundle", "cli",
+    "runner", "statistics", "results", "run", "verify", "report", "publish", "timing", "leaderboard", "browse",
+    "bundle", "cli",
 ]  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pandas as pd
 import torch
+from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from ecr_bench.bundle.files import read_meta
-from ecr_bench.data.joint import encode_contexts
+from ecr_bench.bundle.prompts import conditioned
 from ecr_bench.data.tokenizer import context_window, load_tokenizer
 from ecr_bench.device import device
 from ecr_bench.divergence import check_finite
@@ -23,11 +27,12 @@ from ecr_bench.evaluation.scorers import disk_bytes
 from ecr_bench.items.files import read_index
 from ecr_bench.memory import peak_memory, reset_peak_memory
 from ecr_bench.precision import PRECISIONS
-from ecr_bench.types import Prompt
 
 
 @dataclass(frozen=True)
 class Bundle:
+    """A trained cell that runs alone. ``model`` and ``tokenizer`` go wherever transformers takes a pair of them."""
+
     folder: Path
     meta: dict[str, Any]
     lm: EcrLM
@@ -36,6 +41,79 @@ class Bundle:
     def bytes(self) -> int:
         """Size on disk: weights, tokenizer, conditioner."""
         return disk_bytes(self.folder)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The language model. It never generates a control token: these are inputs, they have no text."""
+        return self.lm.model
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Adds the control tokens of each prompt when it is called, pads on the left, decodes as any other."""
+        assert self.lm.conditioner is not None
+        return conditioned(self.lm.tokenizer, self.lm.conditioner, self.window)
+
+    @property
+    def window(self) -> int:
+        """Tokens the model reads at once, control tokens included."""
+        return context_window(self.lm.model.config, self.lm.tokenizer)
+
+    def generate(self, texts: str | Sequence[str], tokens: int = 40, **generation: Any) -> list[str]:
+        """What follows each text, at most ``tokens`` tokens, all texts in one batch.
+
+        Args:
+            texts: prompts; the control tokens of each look at all of it. A long one loses text on its left.
+            tokens: new tokens at most.
+            generation: further arguments of transformers' ``generate`` (``do_sample=True``); greedy without any.
+
+        Raises:
+            UserError: an empty text, or a window that cannot hold ``tokens`` and the fixed part of a prompt.
+        """
+        inputs = self._inputs([texts] if isinstance(texts, str) else list(texts), tokens)
+        output: Any = self._generate(inputs, tokens, generation)
+        return self.tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+    def stream(self, text: str, tokens: int = 40, **generation: Any) -> Iterator[str]:
+        """The same for one text, piece by piece as it comes. Closing the iterator ends the generation."""
+        from transformers import TextIteratorStreamer
+
+        inputs = self._inputs([text], tokens)
+        streamer = TextIteratorStreamer(self.lm.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        stopped = _Unread()
+        given = {**generation, "streamer": streamer, "stopping_criteria": [stopped]}
+        thread = Thread(target=self._generate, args=(inputs, tokens, given), daemon=True)
+        thread.start()
+        try:
+            yield from (piece for piece in streamer if piece)
+        finally:
+            stopped.now = True
+            thread.join()
+
+    def _inputs(self, texts: list[str], tokens: int) -> BatchEncoding:
+        if not texts or not all(text.strip() for text in texts):
+            raise UserError("text: must not be empty")
+        if not 1 <= tokens < self.window:
+            raise UserError(f"--tokens {tokens}: must be 1 to {self.window - 1}, the model reads {self.window} tokens")
+        call: Any = self.tokenizer
+        found: BatchEncoding = call(
+            texts, padding=True, truncation=True, max_length=self.window - tokens, return_tensors="pt"
+        )
+        return found.to(self.model.device)
+
+    @torch.no_grad()
+    def _generate(self, inputs: BatchEncoding, tokens: int, generation: dict[str, Any]) -> Any:
+        model: Any = self.model
+        return model.generate(**inputs, max_new_tokens=tokens, **{"do_sample": False, **generation})
+
+
+@dataclass
+class _Unread:
+    """Ends a generation that nobody reads any more."""
+
+    now: bool = False
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        return torch.full((len(input_ids),), self.now, device=input_ids.device)
 
 
 def open_bundle(folder: Path) -> Bundle:
@@ -54,13 +132,23 @@ def open_bundle(folder: Path) -> Bundle:
         conditioner = Conditioner.load(folder / "conditioner", tokenizer)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: cannot be loaded: {' '.join(str(error).split()):.160}; export it again") from error
+    _prepare_generation(model, tokenizer)
     lm = EcrLM(model, tokenizer=tokenizer, conditioner=conditioner, batch_tokens=meta.get("batch_tokens", 8192))
     return Bundle(folder, meta, lm)
 
 
+def _prepare_generation(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Ids beyond the tokenizer's are control tokens and rows of padding: inputs at most, they have no text."""
+    config, known = model.generation_config, len(tokenizer)
+    config.pad_token_id, config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    size = model.get_output_embeddings().weight.shape[0]
+    config.suppress_tokens = list(range(known, size)) or None
+
+
 @dataclass(frozen=True)
 class Generated:
-    """``first_token_ms``: from text to first token, tokenisation and control tokens included, once warm."""
+    """``text`` is empty where the model ended at once. ``first_token_ms``: from text to first token, tokenisation and
+    control tokens included, once warm."""
 
     text: str
     tokens: int
@@ -74,40 +162,16 @@ def generate(bundle: Bundle, text: str, tokens: int = 40) -> Generated:
 
     UserError for an empty text, or a window that cannot hold ``tokens`` and the prompt's fixed part.
     """
-    lm = bundle.lm
-    window = context_window(lm.model.config, lm.tokenizer)
-    if not text.strip():
-        raise UserError("text: must not be empty")
-    if not 1 <= tokens < window:
-        raise UserError(f"--tokens {tokens}: must be 1 to {window - 1}, the model reads {window} tokens")
-    _continue(lm, text, 1, window)  # first calls build caches of the libraries
+    inputs = bundle._inputs([text], tokens)
+    bundle._generate(inputs, 1, {})  # first calls build caches of the libraries
     started = time.perf_counter()
-    _continue(lm, text, 1, window)
+    bundle._generate(bundle._inputs([text], tokens), 1, {})
     first = time.perf_counter() - started
-    ids = _continue(lm, text, tokens, window)
+    output = bundle._generate(inputs, tokens, {})
     rest = time.perf_counter() - started - first
-    answer = lm.tokenizer.decode(ids, skip_special_tokens=True)
+    ids = output[0, inputs["input_ids"].shape[1] :]
+    (answer,) = bundle.tokenizer.batch_decode([ids], skip_special_tokens=True)
     return Generated(answer, len(ids), 1000 * first, len(ids) / rest, peak_memory())
-
-
-@torch.no_grad()
-def _continue(lm: EcrLM, text: str, tokens: int, window: int) -> list[int]:
-    conditioner = lm.conditioner
-    assert conditioner is not None
-    ids = encode_contexts(conditioner, [Prompt(text, text)], [window - tokens])[0].ids
-    control = conditioner.tokens
-    inputs = torch.tensor([ids], device=lm.model.device)
-    output = lm.model.generate(
-        input_ids=inputs,
-        attention_mask=torch.ones_like(inputs),
-        max_new_tokens=tokens,
-        do_sample=False,
-        # control tokens are inputs only: they have no text
-        suppress_tokens=list(range(control.first_id, control.first_id + control.size)) if control else None,
-        pad_token_id=lm.tokenizer.pad_token_id,
-        eos_token_id=lm.tokenizer.eos_token_id,
-    )
-    return output[0, len(ids) :].tolist()
 
 
 def score(bundle: Bundle, task: str, items: Path | None) -> pd.DataFrame:

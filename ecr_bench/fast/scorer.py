@@ -125,7 +125,7 @@ class _Checked(NamedTuple):
     tokens: int
 
 
-Kind = tuple[bool, bool]
+BatchForm = tuple[bool, bool]
 """Of a batch: whether any row is branched, and whether any is longer than a sliding window."""
 
 
@@ -145,7 +145,7 @@ class _Packed:
         self.local = any(LOCAL.search(name) for name in given)
         self.verdicts = self._remembered()
 
-    def _remembered(self) -> dict[Kind, _Checked]:
+    def _remembered(self) -> dict[BatchForm, _Checked]:
         """What was found for this model as it is now, by kind of batch: kept on the model, a plain attribute."""
         model: Any = self.whole
         hooks = [
@@ -155,7 +155,7 @@ class _Packed:
         ]
         how = getattr(self.config, "_attn_implementation", None)
         state = (how, self.window, model.dtype, str(model.device), *hooks)
-        known: dict[Any, dict[Kind, _Checked]] = vars(model).setdefault("packed_rows_checked", {})
+        known: dict[Any, dict[BatchForm, _Checked]] = vars(model).setdefault("packed_rows_checked", {})
         return known.setdefault(state, {})
 
     def trusted(self, batch: Batch, rows: Sequence[PackedRow], requests: Sequence[Request], pad_id: int) -> bool:

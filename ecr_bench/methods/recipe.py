@@ -66,7 +66,7 @@ class Recipe:
     def of_spec(cls, spec: ArmSpec, options: OwnerOptions) -> Recipe:
         """The recipe of an entry of ``cells``; its own options go on top of the experiment's (``set`` applied).
 
-        UserError as for :meth:`of`, and for an option that is given both there and in its ``set``.
+        UserError as for ``of``, and for an option that is given both there and in its ``set``.
         """
         inside = spec.given_options()
         for name, given in inside.items():
@@ -92,7 +92,7 @@ class Recipe:
         return found
 
     def arm(self, size: str, settings: Mapping[str, Any] | None = None) -> Arm:
-        """The arm of this recipe at a size; ``settings``: what :meth:`settings` gave."""
+        """The arm of this recipe at a size; ``settings``: what ``settings`` gave."""
         return Arm.of(self.method.name, size, settings, self.role, [part.name for part in self.modifiers])
 
     @property
@@ -168,7 +168,7 @@ class Recipe:
         return ArmModule(model, optimiser, self)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON with all options of all parts; :meth:`from_json` is its inverse."""
+        """Plain JSON with all options of all parts; ``from_json`` is its inverse."""
         options = {part.name: part.options.model_dump(mode="json") for part in self.parts}
         return {"method": self.method.name, "modifiers": [part.name for part in self.modifiers], "options": options}
 

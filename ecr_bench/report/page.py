@@ -55,13 +55,7 @@ def write_page(run: Run, folder: Path) -> Path:
 
 def render_page(run: Run) -> str:
     """The page as text; training curves are read from ``tensorboard/`` in the run's folder."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = escaping()
     environment.filters |= {
         "points": points,
         "percent": percent,
@@ -79,7 +73,7 @@ def render_page(run: Run) -> str:
         board=board,
         style=Markup(style),
         script=Markup(script),
-        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'",
+        policy=policy(style, script),
         cost=cost_sentence(run),
         tally=_tally(run.claims),
         verdict_table=_html(tables.verdict_table(board)),
@@ -98,6 +92,22 @@ def render_page(run: Run) -> str:
         facts=_facts(run.provenance),
         experiment=json.dumps(run.experiment, ensure_ascii=False, indent=2),
     )
+
+
+def escaping() -> Environment:
+    """Templates of pages; every text that they are given is escaped, every name that they lack is an error."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def policy(style: str, script: str) -> str:
+    """Content-Security-Policy of a page that loads nothing and has this style and script alone."""
+    return f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'"
 
 
 @dataclass(frozen=True)

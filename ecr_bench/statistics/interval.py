@@ -202,7 +202,7 @@ def variance_of_few(squares: float, contributors: float, n: int) -> float:
     """Variance of a mean of ``n`` draws, no less than what draws that have not been seen may hold.
 
     ``squares``: sum of the squared contributions, each at most 1 / n in size; ``contributors``: how many make it up.
-    Where all draws agree the t interval reaches as far as :func:`never_seen`. With every draw that deviates their size
+    Where all draws agree the t interval reaches as far as ``never_seen``. With every draw that deviates their size
     is known better, with one deviation of full size added to those seen; from about four on the sum stands alone.
     """
     unseen = (never_seen(n) * n / float(stdtrit(n - 1, 1 - ALPHA / 2))) ** 2

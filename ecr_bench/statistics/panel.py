@@ -43,7 +43,7 @@ class Panel:
     correct: np.ndarray
     items: pd.DataFrame
     means: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Further means that can be asked for: name -> single tasks. May grow (:meth:`define`)."""
+    """Further means that can be asked for: name -> single tasks. May grow (``define``)."""
     row_of: dict[Unit, int] = field(init=False)
     _influence: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _items: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)

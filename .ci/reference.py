@@ -1,0 +1,129 @@
+"""Pages of ``docs/reference`` that are read off the code: ``python .ci/reference.py`` writes, a test compares them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docstring_parser
+
+from ecr_bench.cli import COMMANDS
+from ecr_bench.config import Experiment
+from ecr_bench.corpora.registry import CORPORA
+from ecr_bench.ecr.projection import PROJECTIONS
+from ecr_bench.methods.registry import METHODS, MODIFIERS
+from ecr_bench.options import described, options_of
+from ecr_bench.schema import experiment_schema
+from ecr_bench.section import Section
+from ecr_bench.teachers.registry import TEACHERS
+
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+HEAD = "<!-- made by .ci/reference.py -->\n\n"
+
+
+def pages() -> dict[str, str]:
+    """File name -> content."""
+    return {
+        "configuration.md": HEAD + "\n".join(configuration()) + "\n",
+        "registry.md": HEAD + "\n".join(registries()) + "\n",
+        "commands.md": HEAD + "\n".join(commands()) + "\n",
+        "experiment.schema.json": json.dumps(experiment_schema(), indent=1, ensure_ascii=False) + "\n",
+    }
+
+
+def configuration() -> Iterator[str]:
+    yield "# Configuration\n"
+    yield (
+        "Every key of an experiment file. `extends` names another experiment whose settings hold where a file says "
+        "nothing; `--set pretrain.steps=100` changes one from the command line. An editor that knows YAML schemas "
+        "completes and checks them: the first line of a shipped file names "
+        "[experiment.schema.json](experiment.schema.json).\n"
+    )
+    yield "## The experiment\n"
+    yield from _table(Experiment)
+    for name, field in Experiment.model_fields.items():
+        for kind in _sections(field.annotation):
+            yield f"\n## {_title(name, kind)}\n"
+            if kind.__doc__:
+                yield inspect.cleandoc(kind.__doc__).replace("``", "`") + "\n"
+            yield from _table(kind)
+
+
+def registries() -> Iterator[str]:
+    yield "# Methods, modifiers, teachers, corpora, projections\n"
+    yield "With their options. `ecr-bench methods --plugin mine.py` lists those of a plugin as well.\n"
+    for registry in (METHODS, MODIFIERS, PROJECTIONS, TEACHERS, CORPORA):
+        yield f"## {registry.kind.capitalize()}\n"
+        for name in registry:
+            owner = registry.get(name)
+            yield f"### `{name}`\n"
+            yield (registry.help.get(name) or inspect.cleandoc(owner.__doc__ or "").partition("\n")[0]).replace(
+                "``", "`"
+            ) + "\n"
+            if options_of(owner).model_fields:
+                yield from _table(options_of(owner))
+                yield ""
+
+
+def commands() -> Iterator[str]:
+    yield "# Commands\n"
+    yield (
+        "Exit codes: 0 done, 2 bad input (one line says which), 3 a part failed or a file was changed, 130 and 143 "
+        "interrupted.\n"
+    )
+    for name, function in sorted(COMMANDS.items()):
+        text = docstring_parser.parse(function.__doc__ or "")
+        yield f"## `ecr-bench {name}`\n"
+        yield f"{text.short_description}\n"
+        parameters = inspect.signature(function).parameters
+        if parameters:
+            yield "| argument | default | |\n|---|---|---|"
+        told = {item.arg_name: " ".join((item.description or "").split()) for item in text.params}
+        for key, parameter in parameters.items():
+            given = parameter.default is parameter.empty
+            shown = f"`{key}`" if given else f"`--{key.replace('_', '-')}`"
+            default = "required" if given else "" if parameter.default is None else f"`{parameter.default}`"
+            yield f"| {shown} | {default} | {_cell(told[key])} |"
+        yield ""
+
+
+def _table(kind: type[Section]) -> Iterator[str]:
+    yield "| key | type | default | |\n|---|---|---|---|"
+    for option in described(kind):
+        field = kind.model_fields[option.name]
+        name, default, text = field.alias or option.name, option.default.removeprefix("default "), option.text
+        type_ = option.kind
+        if kind is Experiment and (below := list(_sections(field.annotation))):
+            links = [
+                f"[{title}](#{title.lower().replace(' ', '-')})" for title in (_title(name, part) for part in below)
+            ]
+            type_, default, text = "section", "", f"{text} {' or '.join(links)}".strip()
+        yield f"| `{name}` | {_cell(type_)} | {_cell(default)} | {_cell(text)} |"
+
+
+def _title(name: str, kind: type[Section]) -> str:
+    """Heading of a section: its key, and which kind it is where a key takes several."""
+    kinds = {"SizeConfig": " from scratch", "PretrainedSize": " pretrained"}
+    return name + kinds.get(kind.__name__, "")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("``", "`")
+
+
+def _sections(annotation: Any) -> Iterator[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for inner in typing.get_args(annotation):
+        yield from _sections(inner)
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for file, content in pages().items():
+        (FOLDER / file).write_text(content, encoding="utf-8")
+        print(FOLDER / file)

@@ -1,0 +1,1 @@
+"""Runs of several people, seeds and machines on one board."""

@@ -1,0 +1,60 @@
+"""``ecr-bench submit``: a run as one file that anybody can check and merge."""
+
+from __future__ import annotations
+
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from ecr_bench.errors import UserError
+from ecr_bench.io import atomic_path
+from ecr_bench.results.files import RUN, read_manifest
+from ecr_bench.verify import verify
+
+LARGEST = 2 << 30
+"""Bytes that an archive may hold unpacked."""
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""Date of every file in an archive: the same run gives the same bytes."""
+
+
+def submit(folder: Path, to: Path) -> list[str]:
+    """Verify a run and write its published files to the archive ``to``; says what was checked and written."""
+    lines = verify(folder)
+    names = [RUN, *read_manifest(folder).files]
+    with atomic_path(to) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(names):
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), (folder / name).read_bytes(), zipfile.ZIP_DEFLATED)
+    return [*lines, f"{to}: {len(names)} files, {to.stat().st_size / 1e6:.1f} MB"]
+
+
+@contextmanager
+def opened(source: Path) -> Iterator[Path]:
+    """The folder of a run; an archive is unpacked into one that is gone afterwards.
+
+    UserError for what is neither, and for an archive that holds anything but plain files at its top: it comes from a
+    stranger.
+    """
+    if source.is_dir():
+        yield source
+        return
+    try:
+        archive = zipfile.ZipFile(source)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{source}: neither the folder of a run nor an archive of ecr-bench submit") from error
+    with archive, tempfile.TemporaryDirectory(prefix="ecr-bench-") as unpacked:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > LARGEST:
+            raise UserError(f"{source}: more than {LARGEST >> 30} GiB unpacked: no run is as large")
+        for member in members:
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if (
+                len(PurePosixPath(member.filename).parts) != 1
+                or ".." in member.filename
+                or kind not in (0, stat.S_IFREG)
+            ):
+                raise UserError(f"{source}: {member.filename!r} is no plain file at the top of the archive")
+            Path(unpacked, member.filename).write_bytes(archive.read(member))
+        yield Path(unpacked)

@@ -1,0 +1,84 @@
+"""``ecr-bench merge``: runs of several people, checked, as one leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from ecr_bench.errors import UserError
+from ecr_bench.io import atomic_dir
+from ecr_bench.leaderboard.archive import opened
+from ecr_bench.leaderboard.conflicts import environments
+from ecr_bench.leaderboard.index import write_index
+from ecr_bench.leaderboard.items import hash_of, questions
+from ecr_bench.leaderboard.pool import Contribution, contribution, pooled
+from ecr_bench.names import repeated, run_name
+from ecr_bench.publish import draw
+from ecr_bench.run import Run
+from ecr_bench.verify import verify
+
+
+def merge(sources: Sequence[Path], out: Path, apart: bool) -> list[str]:
+    """Write a leaderboard of ``sources`` (run folders or archives of ``submit``) to ``out``; says what it holds.
+
+    Every run is verified first. Runs that answered the same questions share a board, in a folder named after their
+    corpus; arms of one name are pooled over seeds there, or kept apart.
+
+    Raises:
+        UserError: two runs of one name, or an arm whose settings differ between runs that pool it.
+        DamagedError: a run whose numbers do not follow from its records.
+    """
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        raise UserError(f"--out {out}: is there already; a leaderboard is written to a new folder")
+    with ExitStack() as stack:
+        folders = [stack.enter_context(opened(source)) for source in sources]
+        parts = [_checked(folder, apart) for folder in folders]
+        if (twice := repeated([part.name for part in parts])) is not None:
+            raise UserError(f"two runs are called {twice!r}: their experiments must have names of their own")
+        boards = {name: pooled(name, chosen) for name, chosen in _by_questions(parts)}
+        notes = {name: list(environments(board.provenance["runs"])) for name, board in boards.items()}
+        with atomic_dir(out) as temporary:
+            for name, board in boards.items():
+                (temporary / name).mkdir()
+                here = replace(board, folder=temporary / name)
+                here.write_data(temporary / name)
+                draw(here, temporary / name)
+            write_index(temporary, boards, notes)
+    return list(_told(boards))
+
+
+def _checked(folder: Path, apart: bool) -> Contribution:
+    lines = verify(folder)
+    if not any(line.startswith("records.parquet") for line in lines):
+        raise UserError(f"{folder}: published without records; only runs that can be recomputed are merged")
+    run = Run.load(folder)
+    return contribution(run.name, run, apart)
+
+
+def _by_questions(parts: Sequence[Contribution]) -> Iterator[tuple[str, list[Contribution]]]:
+    """Name of a board and its runs: those with the same items, named after their corpus, numbered where two have it."""
+    groups: dict[str, list[Contribution]] = {}
+    for part in parts:
+        groups.setdefault(hash_of(questions(part.records)), []).append(part)
+    corpora = [_corpus(group[0].run) for group in groups.values()]
+    for index, (corpus, group) in enumerate(zip(corpora, groups.values(), strict=True)):
+        earlier = corpora[:index].count(corpus)
+        yield (f"{corpus}-{earlier + 1}" if earlier else corpus), group
+
+
+def _corpus(run: Run) -> str:
+    """Names a folder, so what a stranger's run says is checked."""
+    name = str((run.experiment.get("corpus") or {}).get("name", "corpus"))
+    try:
+        return run_name(name)
+    except ValueError as error:
+        raise UserError(f"{run.folder}: its corpus is called {name!r:.60}: {error}") from None
+
+
+def _told(boards: dict[str, Run]) -> Iterator[str]:
+    for name, board in boards.items():
+        runs = board.provenance["runs"]
+        cells = len({cell.cell for cell in board.cells})
+        yield f"{name}: {cells} cells of {len(runs)} runs ({', '.join(runs)}): {board.board.verdict.answer}"

@@ -1,0 +1,155 @@
+"""Several runs that answered the same questions as one run: arms pooled over seeds, or kept apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+
+from ecr_bench.arm import by_name
+from ecr_bench.errors import UserError
+from ecr_bench.leaderboard.conflicts import conflict, environments
+from ecr_bench.leaderboard.items import first_gap, hash_of, questions
+from ecr_bench.results.board import Baselines, build_board
+from ecr_bench.results.claims_file import judge, shipped_claims
+from ecr_bench.results.contrasts import TASKS
+from ecr_bench.run import Run
+
+FROM = "run"
+"""Setting by which an arm that is kept apart says which run it is of."""
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """A run under the name by which a board speaks of it."""
+
+    name: str
+    run: Run
+    records: pd.DataFrame
+
+
+def contribution(name: str, run: Run, apart: bool) -> Contribution:
+    """``apart``: every arm is one of its own, ``ecr-1x[run=NAME]``, which pools with nobody's."""
+    records = run.records()
+    if not apart:
+        return Contribution(name, run, records)
+    renamed = {old: replace(arm, settings=(*arm.settings, (FROM, name))) for old, arm in run.arms.items()}
+    labels = {cell.cell: f"{renamed[str(cell.arm)]}-s{cell.seed}" for cell in run.cells}
+    records = records.assign(
+        arm=[str(renamed[arm]) for arm in records["arm"]], cell=[labels[cell] for cell in records["cell"]]
+    )
+    cells = [cell.model_copy(update={"arm": renamed[str(cell.arm)], "cell": labels[cell.cell]}) for cell in run.cells]
+    measures = [replace(m, arm=renamed[str(m.arm)], cell=labels[m.cell]) for m in run.measures]
+    return Contribution(name, replace(run, arms=by_name(renamed.values()), cells=cells, measures=measures), records)
+
+
+def pooled(name: str, parts: Sequence[Contribution]) -> Run:
+    """One run with the cells of all.
+
+    A cell that is in two runs counts once, with the answers of the first; a note says so, and whether they were equal.
+
+    Raises:
+        UserError: two runs answered different questions, or an arm of one name has other settings in another run.
+    """
+    items = [questions(part.records) for part in parts]
+    for part, others in zip(parts[1:], items[1:], strict=True):
+        if hash_of(items[0]) != hash_of(others):
+            gap = first_gap(items[0], others)
+            raise UserError(f"{parts[0].name} and {part.name} did not answer the same questions: {gap}")
+    for one, other in combinations(parts, 2):
+        _check_settings(one, other)
+    kept, notes = _without_repeats(parts)
+    arms = {key: arm for part in parts for key, arm in part.run.arms.items()}
+    records = pd.concat([part.records for part in kept], ignore_index=True)
+    cells = [cell for part in kept for cell in part.run.cells]
+    labels = {cell.cell for cell in cells}
+    told = {part.name: part.run.provenance for part in parts}
+    board = build_board(
+        name, records, arms, cells, _baselines(parts[0].run), _provenance(parts, hash_of(items[0])),
+        [*(f"environments differ in {line}" for line in environments(told)), *notes, *_their_notes(parts)],
+    )  # fmt: skip
+    measures = [m for part in kept for m in part.run.measures if m.cell in labels]
+    run = Run(name, arms, board, cells, measures, own_records=records)
+    return replace(run, claims=judge(name, run.facts, shipped_claims()))
+
+
+def _check_settings(one: Contribution, other: Contribution) -> None:
+    for key, arm in one.run.arms.items():
+        if key not in other.run.arms:
+            continue
+        if found := conflict(arm, one.run.experiment, other.run.experiment):
+            setting, ours, theirs = found
+            raise UserError(
+                f"{key}: {setting} is {ours} in {one.name} and {theirs} in {other.name}; --apart keeps arms of "
+                "different runs apart"
+            )
+
+
+def _without_repeats(parts: Sequence[Contribution]) -> tuple[list[Contribution], list[str]]:
+    seen: dict[str, Contribution] = {}
+    kept, notes = [], []
+    for part in parts:
+        labels = list(dict.fromkeys(cell.cell for cell in part.run.cells))
+        again = [label for label in labels if label in seen]
+        for first in dict.fromkeys(seen[label].name for label in again):
+            mine = [label for label in again if seen[label].name == first]
+            alike = sum(_same_answers(seen[label], part, label) for label in mine)
+            notes.append(
+                f"{len(mine)} cells of {part.name} are in {first} as well and count once, with the answers of {first}; "
+                f"{alike} of them have the same answers to the last digit"
+            )
+        seen |= {label: part for label in labels if label not in seen}
+        new = set(labels) - set(again)
+        run = replace(part.run, cells=[cell for cell in part.run.cells if cell.cell in new])
+        measures = [m for m in part.run.measures if m.cell in new]
+        kept.append(
+            replace(part, run=replace(run, measures=measures), records=part.records[part.records.cell.isin(new)])
+        )
+    return kept, notes
+
+
+def _same_answers(one: Contribution, other: Contribution, label: str) -> bool:
+    key = ["precision", "task_name", "item_id"]
+    both = [
+        part.records[part.records.cell == label].set_index(key)["loglikelihoods"].map(tuple).sort_index()
+        for part in (one, other)
+    ]
+    return bool(both[0].equals(both[1]))
+
+
+def _baselines(run: Run) -> Baselines:
+    return {
+        group: {task: numbers for task, numbers in tasks.items() if task not in TASKS}
+        for group, tasks in run.board.baselines.items()
+    }
+
+
+def _provenance(parts: Sequence[Contribution], items: str) -> dict[str, Any]:
+    keys = ("identity", "commit", "ecr_bench", "python", "date", "machine", "packages")
+    return {
+        "items": items,
+        "runs": {part.name: {key: part.run.provenance.get(key) for key in keys} for part in parts},
+        "experiment": _in_common([part.run.experiment for part in parts]),
+    }
+
+
+def _in_common(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Settings that all runs share, without their grids: a board of many is no experiment that could be run."""
+    first = experiments[0]
+    return {
+        key: value
+        for key, value in first.items()
+        if key not in ("name", "cells") and all(other.get(key) == value for other in experiments[1:])
+    }
+
+
+def _their_notes(parts: Sequence[Contribution]) -> list[str]:
+    """What runs say of themselves, once, with the names of those that say it."""
+    by_note: dict[str, list[str]] = {}
+    for part in parts:
+        for note in part.run.board.notes:
+            by_note.setdefault(note, []).append(part.name)
+    return [note if len(names) == len(parts) else f"{', '.join(names)}: {note}" for note, names in by_note.items()]

@@ -1,0 +1,146 @@
+"""Several runs as one leaderboard: pooled like one run, checked first, conflicts named, strangers' files as data."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import replace
+
+import pytest
+
+from ecr_bench.errors import UserError
+from ecr_bench.leaderboard.archive import submit
+from ecr_bench.leaderboard.index import DATA, PAGE, TEXT
+from ecr_bench.leaderboard.merge import merge
+from ecr_bench.results.board import build_board
+from ecr_bench.results.claims_file import judge, shipped_claims
+from ecr_bench.results.contrasts import TASKS
+from ecr_bench.results.files import DamagedError
+from ecr_bench.run import Run
+from ecr_bench.verify import verify
+from tests.helpers.outside import ROOT
+
+WHOLE = ROOT / "results" / "quick"
+LANGS = ("en", "de", "it", "pl")
+
+
+def part(name, folder, keep=lambda r: True, change=None):
+    """A run of its own with some cells of quick, on four languages and two precisions, published to ``folder``."""
+    run = Run.load(WHOLE)
+    records = run.records()
+    few = records.lang.isin(LANGS) & records.target_lang.isin(LANGS) & records.precision.isin(["fp32", "int8"])
+    records = records[few & records.apply(keep, axis=1)]
+    units = set(zip(records.cell, records.precision, strict=True))
+    cells = [cell for cell in run.cells if (cell.cell, cell.precision) in units]
+    kept = {cell.cell for cell in cells}
+    arms = {key: arm for key, arm in run.arms.items() if key in set(records.arm)}
+    provenance = json.loads(json.dumps(run.provenance))
+    provenance["experiment"]["name"] = name
+    for section, key, value in change or ():
+        provenance["experiment"][section][key] = value
+    baselines = {g: {t: n for t, n in tasks.items() if t not in TASKS} for g, tasks in run.board.baselines.items()}
+    board = build_board(name, records, arms, cells, baselines, provenance, [])
+    measures = [m for m in run.measures if m.cell in kept]
+    run = Run(name, arms, board, cells, measures, own_records=records)
+    run = replace(run, claims=judge(name, run.facts, shipped_claims()))
+    folder.mkdir(parents=True)
+    run.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """One whole run, and the same in two halves by seed."""
+    top = tmp_path_factory.mktemp("runs")
+    first = part("first", top / "first", lambda r: r["seed"] == 0)
+    second = part("second", top / "second", lambda r: r["seed"] == 1)
+    return part("whole", top / "whole"), first, second
+
+
+def test_seeds_of_two_runs_are_pooled_as_if_one_run_had_made_them(folders, tmp_path):
+    whole, first, second = folders
+    archive = tmp_path / "second.zip"
+    assert "second.zip: " in submit(second, archive)[-1]
+    (line,) = merge([first, archive], tmp_path / "board", apart=False)
+    assert line.startswith("intents: 11 cells of 2 runs (first, second): ")
+    merged, alone = Run.load(tmp_path / "board" / "intents"), Run.load(whole)
+    order = {str(r.arm): i for i, r in enumerate(alone.board.rows)}
+    key = lambda r: (order[str(r.arm)], r.precision, r.group, r.task)  # noqa: E731
+    assert sorted(merged.board.rows, key=key) == sorted(alone.board.rows, key=key)
+    assert merged.board.verdict == alone.board.verdict
+    assert verify(tmp_path / "board" / "intents")
+
+
+def test_the_first_page_ranks_with_ties_and_says_where_runs_come_from(folders, tmp_path):
+    merge(folders[1:], tmp_path / "board", apart=False)
+    entries = json.loads((tmp_path / "board" / DATA).read_text())
+    fp32 = [entry for entry in entries if entry["precision"] == "fp32"]
+    assert [entry["accuracy"] for entry in fp32] == sorted((e["accuracy"] for e in fp32), reverse=True)
+    assert {e["rank"] for e in fp32 if e["role"].endswith("control")} == {""}
+    assert {e["rank"] for e in fp32 if e["arm"] == "ecr-1x"} <= {"1", "1="}
+    page, text = ((tmp_path / "board" / name).read_text("utf-8") for name in (PAGE, TEXT))
+    assert "first: commit" in page and "[Board](intents/board.md)" in text
+
+
+def test_a_cell_that_is_in_two_runs_counts_once(folders, tmp_path):
+    again = part("again", tmp_path / "again", lambda r: r["seed"] == 0 and r["arm"] == "ecr-1x")
+    merge([*folders[1:], again], tmp_path / "board", apart=False)
+    found = Run.load(tmp_path / "board" / "intents")
+    assert any("1 cells of again are in first as well and count once" in n and "; 1 of" in n for n in found.board.notes)
+    assert len(found.records()) == len(Run.load(folders[0]).records())
+
+
+def test_other_settings_are_a_conflict_unless_kept_apart(folders, tmp_path):
+    other = part("other", tmp_path / "other", lambda r: r["seed"] == 1, [("pretrain", "steps", 9)])
+    with pytest.raises(UserError, match=r"finetune-3x: pretrain.steps is 700 in first and 9 in other; --apart"):
+        merge([folders[1], other], tmp_path / "board", apart=False)
+    assert not (tmp_path / "board").exists()
+    merge([folders[1], other], tmp_path / "board", apart=True)
+    assert "ecr-1x[run=other]" in Run.load(tmp_path / "board" / "intents").arms
+
+
+def test_anchors_are_no_matter_to_a_plain_model_and_seeds_to_nobody(folders, tmp_path):
+    plain = lambda r: r["seed"] == 1 and r["arm"].startswith("finetune")  # noqa: E731
+    other = part("other", tmp_path / "a", plain, [("anchors", "k", 7), ("pretrain", "seed", 3)])
+    merge([folders[1], other], tmp_path / "board", apart=False)
+
+
+def test_runs_on_other_items_get_a_board_of_their_own(folders, tmp_path):
+    fewer = part("fewer", tmp_path / "fewer", lambda r: r["lang"] != "pl" and r["target_lang"] != "pl")
+    lines = merge([folders[1], fewer], tmp_path / "board", apart=False)
+    assert [line.partition(":")[0] for line in lines] == ["intents", "intents-2"]
+
+
+def test_what_does_not_follow_from_its_records_is_refused(folders, tmp_path):
+    board = json.loads((folders[1] / "board.json").read_text())
+    board["rows"][0]["mean"] += 0.2
+    folder = part("better", tmp_path / "better", lambda r: r["seed"] == 0)
+    (folder / "board.json").write_text(json.dumps(board))
+    with pytest.raises(DamagedError):
+        merge([folder, folders[2]], tmp_path / "board", apart=False)
+    assert not (tmp_path / "board").exists()
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/b", "..", "sub/../../evil"])
+def test_an_archive_is_data(folders, tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(name, "x")
+    with pytest.raises(UserError, match="is no plain file at the top of the archive"):
+        merge([tmp_path / "a.zip"], tmp_path / "in" / "board", apart=False)
+    assert not (tmp_path / "in").exists() and not list(tmp_path.glob("evil"))
+
+
+def test_no_archive_no_run_and_no_new_folder_are_one_line(folders, tmp_path):
+    (tmp_path / "x.zip").write_text("x")
+    with pytest.raises(UserError, match="neither the folder of a run nor an archive"):
+        merge([tmp_path / "x.zip"], tmp_path / "board", apart=False)
+    with pytest.raises(UserError, match="two runs are called 'first'"):
+        merge([folders[1], folders[1]], tmp_path / "board", apart=False)
+    with pytest.raises(UserError, match="is there already"):
+        merge([folders[1]], tmp_path, apart=False)
+
+
+def test_an_archive_of_the_same_run_is_the_same_file(folders, tmp_path):
+    for name in ("a.zip", "b.zip"):
+        submit(folders[1], tmp_path / name)
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
