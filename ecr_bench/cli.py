@@ -13,8 +13,7 @@ from ecr_bench.browse.commands import items
 from ecr_bench.errors import UserError
 from ecr_bench.formats import percent
 from ecr_bench.leaderboard.commands import COMMANDS as LEADERBOARD
-from ecr_bench.listing_commands import corpora, data, methods, runs, schema, show, tasks, teachers
-from ecr_bench.models_command import models
+from ecr_bench.listing_commands import corpora, data, methods, models, runs, schema, show, tasks, teachers
 from ecr_bench.table import Table, print_table
 from ecr_bench.time_command import time
 
