@@ -13,6 +13,7 @@ import pytest
 from ecr_bench.cli import COMMANDS
 from ecr_bench.config import load, shipped
 from ecr_bench.methods.models import count_parameters, create_model
+from ecr_bench.runner.ablation import load_ablation
 from tests.helpers.outside import ROOT
 
 PACKAGE = ROOT / "ecr_bench"
@@ -155,20 +156,35 @@ def test_tests_lie_in_the_folders_of_what_they_test():
     assert folders <= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 
 
+class FixedVocabulary:
+    bos_token_id, eos_token_id, pad_token_id = 0, 1, 2
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def __len__(self):
+        return self.size
+
+
 def parameters(experiment: str, size: str) -> int:
     exp = load(experiment)
-
-    class Tokenizer:
-        bos_token_id, eos_token_id, pad_token_id = 0, 1, 2
-
-        def __len__(self):
-            return exp.tokenizer.vocab_size
-
-    return count_parameters(create_model(exp.sizes[size], Tokenizer(), 0))
+    return count_parameters(create_model(exp.sizes[size], FixedVocabulary(exp.tokenizer.vocab_size), 0))
 
 
 def test_sizes_are_in_a_ratio_of_three():
     assert parameters("quick", "3x") / parameters("quick", "1x") == pytest.approx(3, rel=0.05)
+    sizes = load_ablation("size", {}).experiment.sizes
+    assert {name: value for name in ("3x", "10x", "30x") if (value := _ratio(sizes, name)) != int(name[:-1])} == {}
+    tuned = load("tuning-size").sizes
+    assert [tuned[name] for name in ("10x", "30x")] == [
+        sizes[name].model_copy(update={"learning_rate": None}) for name in ("10x", "30x")
+    ]
+
+
+def _ratio(sizes, name: str) -> int:
+    """Total parameters of a size over those of 1x, rounded."""
+    counts = {size: count_parameters(create_model(sizes[size], FixedVocabulary(4000), 0)) for size in ("1x", name)}
+    return round(counts[name] / counts["1x"])
 
 
 def test_the_matched_size_stores_as_many_numbers_as_ecr():

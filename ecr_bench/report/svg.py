@@ -21,7 +21,9 @@ TOOLTIP = "tooltip "
 """Start of an artist's gid that holds the text shown over it."""
 KEPT = ("fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "fill-opacity", "stroke-opacity",
         "font-size", "font-weight", "text-anchor")  # fmt: skip
-DEFAULTS = {("stroke-width", "1"), ("opacity", "1"), ("font-size", "11px"), ("font-weight", "normal")}
+SIZE = "11px"
+"""Of text that says nothing else: on a page by its style, alone as an attribute of the drawing."""
+DEFAULTS = {("stroke-width", "1"), ("opacity", "1"), ("font-size", SIZE), ("font-weight", "normal")}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 Palette = Mapping[str, tuple[str, str]]
 
@@ -45,7 +47,7 @@ def to_svg(
     elif not alone:
         root.set("aria-hidden", "true")
     if alone:
-        root.attrib |= {"xmlns": SVG[1:-1], "width": width, "height": height, "font-family": FONT}
+        root.attrib |= {"xmlns": SVG[1:-1], "width": width, "height": height, "font-family": FONT, "font-size": SIZE}
         ET.SubElement(root, "style").text = _colours(palette)
     markers = {path.get("id", ""): path for path in drawn.iter(f"{SVG}path") if path.get("id")}
     variables = {light.lower(): f"var(--{name})" for name, (light, _) in palette.items()}

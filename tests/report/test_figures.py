@@ -160,6 +160,7 @@ def test_equal_runs_are_equal_files_in_every_form(run: Run, tmp_path: Path) -> N
     text = (tmp_path / "a.svg").read_text()
     root = ET.fromstring(text)
     assert root.tag == "{http://www.w3.org/2000/svg}svg" and root.get("width") == "1080"
+    assert root.get("font-size") == "11px"  # what places were measured for: no page around it says so
     assert "prefers-color-scheme:dark" in text
     assert "finetune-3x" in "".join(root.itertext())  # text stays text
     with pytest.raises(UserError, match=r"\.svg or \.png"):
