@@ -9,11 +9,13 @@ from pathlib import Path
 from rich.console import Console
 
 from ecr_bench.arguments import command_parser
+from ecr_bench.bitext.commands import bitext
 from ecr_bench.browse.commands import items
-from ecr_bench.errors import UserError
+from ecr_bench.errors import UserError, of_the_system
 from ecr_bench.formats import percent
 from ecr_bench.leaderboard.commands import COMMANDS as LEADERBOARD
 from ecr_bench.listing_commands import corpora, data, methods, models, runs, schema, show, tasks, teachers
+from ecr_bench.quiet import lossless_streams
 from ecr_bench.table import Table, print_table
 from ecr_bench.time_command import time
 
@@ -209,6 +211,8 @@ def tensorboard(experiment: str = "quick", out: Path = Path("runs"), port: int =
     """
     import subprocess
 
+    if not 0 <= port < 2**16:
+        raise UserError(f"--port {port}: must be 0 to {2**16 - 1}")
     folder = out / experiment / "tensorboard"
     if not folder.is_dir():
         raise UserError(f"no such run: {folder}; first: ecr-bench run {experiment} --out {out}")
@@ -232,7 +236,7 @@ def export(cell: str, folder: Path, run: str = "quick", out: Path = Path("runs")
 
     quiet_libraries()
     meta = write_bundle(out, run, cell, folder, precision)
-    print(f"{meta['cell']} at {meta['precision']}: {folder}, {disk_bytes(folder) / 1e6:.1f} MB")
+    print(f"{meta.cell} at {meta.precision}: {folder}, {disk_bytes(folder) / 1e6:.1f} MB")
 
 
 def generate(folder: Path, text: str, tokens: int = 40) -> None:
@@ -268,15 +272,12 @@ def score(folder: Path, task: str, items: Path | None = None, records: Path | No
     """
     from ecr_bench.bundle.use import open_bundle
     from ecr_bench.bundle.use import score as score_bundle
-    from ecr_bench.evaluation.records import write_records
     from ecr_bench.memory import peak_memory
     from ecr_bench.quiet import quiet_libraries
 
     quiet_libraries()
     bundle = open_bundle(folder)
-    found = score_bundle(bundle, task, items)
-    if records is not None:
-        write_records(records, found)
+    found = score_bundle(bundle, task, items, records)
     groups = found.groupby("task_name")
     lines = ((str(name), str(len(mine)), percent(mine["correct"].mean())) for name, mine in groups)
     print_table(Table.of("", ("task", "items", "accuracy"), lines), Console())
@@ -294,7 +295,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
     "verify": verify, "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
     "teachers": teachers, "models": models, "data": data, "tensorboard": tensorboard, "doctor": doctor, "time": time,
-    "items": items, "corpora": corpora, "tasks": tasks, "runs": runs, "schema": schema, **LEADERBOARD,
+    "items": items, "bitext": bitext, "corpora": corpora, "tasks": tasks, "runs": runs, "schema": schema, **LEADERBOARD,
 }  # fmt: skip
 
 
@@ -302,6 +303,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point: exit code 2 and one line for bad input, 3 for a published file that was changed and for tasks of an
     evaluation that failed, 130 for Ctrl-C.
     """
+    lossless_streams()
     try:
         chosen = command_parser(COMMANDS).parse_args(arguments)
         options = chosen[chosen.command].as_dict()
@@ -316,7 +318,7 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         from ecr_bench.plugins import blame
 
-        if (blamed := blame(error)) is None:
+        if (blamed := blame(error) or of_the_system(error)) is None:
             raise
         print(f"ecr-bench: error: {blamed}", file=sys.stderr)
         raise SystemExit(2) from None

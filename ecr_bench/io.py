@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,12 @@ from typing import Any
 from ecr_bench.errors import UserError
 from ecr_bench.reading import parse_json, read_text
 
+OF_THE_PLACE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR,
+    errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
+)  # fmt: skip
+"""What the system says of a place that cannot be written to."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 REMEDY = "free some space or choose another folder (--out for results, ECR_BENCH_CACHE for the cache)"
 
 
@@ -29,24 +36,40 @@ def cache_dir() -> Path:
     """The user cache folder: ``$ECR_BENCH_CACHE``, else ``$XDG_CACHE_HOME/ecr-bench``, else ``~/.cache/ecr-bench``."""
     if root := os.environ.get("ECR_BENCH_CACHE"):
         return Path(root)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecr-bench"
+    if root := os.environ.get("XDG_CACHE_HOME"):
+        return Path(root) / "ecr-bench"
+    try:
+        return Path.home() / ".cache" / "ecr-bench"
+    except RuntimeError:
+        raise UserError("this user has no home folder: set ECR_BENCH_CACHE to the folder of the cache") from None
 
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn 'no space', 'read-only' and 'permission' into a UserError naming ``path``."""
+    """Turn 'no space', 'read-only', 'permission' and their like into a UserError naming ``path``."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST):
-            reason = os.strerror(error.errno).lower()
-            raise UserError(f"cannot write {path}: {reason}; {REMEDY}") from error
+    except UserError:
         raise
     except Exception as error:
-        # safetensors and tokenizers report a full disk as exceptions of their own that are no OSError
-        if "No space left on device" in str(error) or "os error 28" in str(error):
-            raise UserError(f"cannot write {path}: no space left on device; {REMEDY}") from error
-        raise
+        if (number := _errno_of(error, path)) is None:
+            raise
+        raise UserError(f"cannot write {path}: {os.strerror(number).lower()}; {REMEDY}") from error
+
+
+def _errno_of(error: Exception, path: Path) -> int | None:
+    """Why the place cannot be written to; None where the error is about something else."""
+    if isinstance(error, OSError) and error.errno is not None:
+        # a folder on the way that cannot be made, not a file that is looked for elsewhere
+        no_place = error.errno == errno.ENOENT and error.filename and Path(error.filename) in (path, *path.parents)
+        return error.errno if no_place or error.errno in OF_THE_PLACE else None
+    # safetensors, tokenizers and torch report such things as exceptions of their own
+    if found := re.search(r"os error (\d+)", str(error)):
+        return int(found[1]) if int(found[1]) in OF_THE_PLACE else None
+    said = str(error)
+    if "PytorchStreamWriter failed" in said or "unexpected pos" in said:
+        return errno.ENOSPC
+    return next((number for number in FULL if os.strerror(number) in said), None)
 
 
 def check_folder(folder: Path, option: str) -> None:

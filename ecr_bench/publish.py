@@ -45,8 +45,9 @@ from ecr_bench.run import Run
 from ecr_bench.runner.ablation import Ablation
 from ecr_bench.runner.execute import default_workers, execute
 from ecr_bench.runner.model_checks import check_models
+from ecr_bench.runner.needs import check_memory
 from ecr_bench.runner.plan import Plan, make_plan
-from ecr_bench.runner.preflight import check_data
+from ecr_bench.runner.preflight import check_data, check_model_folders
 from ecr_bench.runner.provenance import provenance
 from ecr_bench.runner.store import Store
 from ecr_bench.source_code import code_of
@@ -75,6 +76,8 @@ def finish(
     check_device(experiment)
     check_folder(out / experiment.name, "--out")
     plan, store = make_plan(experiment), Store(out)
+    check_memory(plan)
+    check_model_folders(plan)
     check_models(plan, store, console)
     check_data(plan, store, console)
     execute(plan.stages, store, console, workers or default_workers(), plugins)

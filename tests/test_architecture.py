@@ -20,7 +20,7 @@ PACKAGE = ROOT / "ecr_bench"
 ORDER = [
     "corpora", "teachers", "items", "ecr", "data", "fast", "methods", "precision", "evaluation", "metrics", "stages",
     "runner", "statistics", "results", "run", "verify", "report", "publish", "timing", "leaderboard", "browse",
-    "bundle", "cli",
+    "bundle", "bitext", "cli",
 ]  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -25,7 +25,7 @@ class Refresh(Modifier):
     class Options(Section):
         """When codes are computed again."""
 
-        times: int = Field(default=3, ge=0)
+        times: int = Field(default=3, ge=0, le=1_000)
         """Refreshes, evenly spaced over fine-tuning (start and end excluded); 0 leaves the method as it is."""
 
     options: Options

@@ -106,7 +106,7 @@ class TrainStage(Work[TrainSettings, TrainInputs, Trained]):
         from ecr_bench.data.tokenizer import load_tokenizer
 
         tokenizer = load_tokenizer(inputs.tokenizer / "tokenizer")
-        width = AutoConfig.from_pretrained(inputs.base / "model").get_text_config().hidden_size
+        width = AutoConfig.from_pretrained(inputs.base / "model", trust_remote_code=False).get_text_config().hidden_size
         given = ingredients(settings, tokenizer, inputs.corpus, inputs.anchors, width)
         if settings.recipe.recipe.trains_model:
             return _train(settings, inputs, given, folder, report)

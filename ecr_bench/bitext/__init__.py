@@ -1,0 +1,1 @@
+"""Do translations of one's own find each other in the space of a teacher or of a trained model?"""
