@@ -16,8 +16,7 @@ from ecr_bench.errors import UserError, of_the_system
 from ecr_bench.formats import percent
 from ecr_bench.interrupts import exit_code, handled, kill_all, line_of
 from ecr_bench.leaderboard.commands import COMMANDS as LEADERBOARD
-from ecr_bench.listing_commands import corpora, data, methods, runs, schema, show, tasks, teachers
-from ecr_bench.models_command import models
+from ecr_bench.listing_commands import corpora, data, methods, models, runs, schema, show, tasks, teachers
 from ecr_bench.quiet import lossless_streams
 from ecr_bench.table import Table, print_table
 from ecr_bench.time_command import time
