@@ -14,8 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serial
 from ecr_bench.consistency import check_data, check_overrides, check_sizes, check_tuned
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
+from ecr_bench.names import secret_at
 from ecr_bench.section import Distinct, Filled, LanguageCode, RunName, Section, Seed, SizeName
 from ecr_bench.sections import (
+    MOST_ROWS,
     AnchorsConfig,
     ControlTokensConfig,
     CorpusConfig,
@@ -48,22 +50,22 @@ __all__ += [
 
 
 class ScoringConfig(Section):
-    items: int = Field(default=40, ge=1)
+    items: int = Field(default=40, ge=1, le=MOST_ROWS)
     """Test items per task and language (or language pair)."""
     pairs: Annotated[tuple[Literal["to-en", "from-en", "ring"], ...], Filled, Distinct] = ("to-en", "from-en")
     """Language pairs of the ``meaning`` task: X-en, en-X, and each language with the next one."""
-    batch_tokens: int = Field(default=8192, ge=256)
+    batch_tokens: int = Field(default=8192, ge=256, le=16_777_216)
     """Upper bound on padded tokens in one scoring batch. Changes speed, never scores."""
 
 
 class GeometryConfig(Section):
     """Where and when hidden states are compared (data/parallel.py, evaluation/pooled.py)."""
 
-    layer: int = -1
+    layer: int = Field(default=-1, ge=-1_001, le=1_000)
     """Which hidden state is pooled: 0 the embeddings, -1 the last."""
-    per_language: int = Field(default=24, ge=1)
+    per_language: int = Field(default=24, ge=1, le=1_000_000)
     """Held-out translation pairs with English, for each other language."""
-    snapshots: int = Field(default=4, ge=0)
+    snapshots: int = Field(default=4, ge=0, le=1_000)
     """Times during fine-tuning, evenly spaced, at which pooled states are kept, besides the start; 0: none at all."""
     measure: bool = True
     """Whether finished cells are measured beside accuracy (docs/geometry.md): about two seconds a cell of ``quick``."""
@@ -71,7 +73,7 @@ class GeometryConfig(Section):
     """Sentence pairs with human scores: a folder of LANG/test.jsonl or a data set (evaluation/sts.py); empty: none."""
     sts_revision: str = ""
     """Branch, tag or commit, for a data set on the hub; empty: ``main``. The commit it is at counts, not its name."""
-    sts_pairs: int = Field(default=300, ge=2)
+    sts_pairs: int = Field(default=300, ge=2, le=1_000_000)
     """Sentence pairs of each language, at most."""
 
 
@@ -218,6 +220,11 @@ def parse(raw: Any, source: str) -> Experiment:
         raise UserError(f"{source}: an experiment must be a mapping with keys {', '.join(Experiment.model_fields)}")
     from ecr_bench.owners import check_options  # owners declare their options with what is here
 
+    if key := secret_at(raw):
+        raise UserError(
+            f"{source}: {key}: looks like a token or password, which every result would publish: leave it out "
+            "and set it where the library looks for it (HF_TOKEN, hf auth login)"
+        )
     experiment = checked(Experiment, raw, source)
     check_options(experiment, source)
     return experiment

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
 from typing import ClassVar
+
+REFUSED = frozenset({
+    errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO,
+    errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EPIPE,
+})  # fmt: skip
+"""What is no fault of the program: places, permissions, room and limits."""
+OF_MEMORY = (
+    "OutOfMemoryError",
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "failed to map segment",
+    "new thread",
+)
+"""As CUDA, torch, the system, its loader and Python say it."""
 
 
 class UserError(Exception):
@@ -21,6 +37,17 @@ class UserError(Exception):
 
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def of_the_system(error: Exception) -> UserError | None:
+    """One line where the system refused a path, room, memory or another process; None for anything else."""
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or any(words in said for words in OF_MEMORY):
+        return UserError("memory is full: use a smaller batch, fewer --workers or a larger machine")
+    if not isinstance(error, OSError) or error.errno not in REFUSED:
+        return None
+    where = f"{error.filename!s:.200}: " if error.filename else ""
+    return UserError(f"{where}{os.strerror(error.errno).lower()}")
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:

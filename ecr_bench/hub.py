@@ -33,7 +33,8 @@ def read_model(kind: Any, source: str, who: str, revision: str = "", **options: 
 def read_pretrained(kind: Any, source: str, who: str, revision: str = "", **options: Any) -> Any:
     """``kind.from_pretrained(source, **options)`` at the commit that ``revision`` is; UserError names ``who``, the
     source and the remedy."""
-    return _read(partial(kind.from_pretrained, source), source, who, revision, **options)
+    read = partial(kind.from_pretrained, source, trust_remote_code=False)
+    return _read(read, source, who, revision, **options)
 
 
 def _read(read: Callable[..., Any], source: str, who: str, revision: str, **options: Any) -> Any:
@@ -41,7 +42,9 @@ def _read(read: Callable[..., Any], source: str, who: str, revision: str, **opti
         options["revision"] = commit_of(source, revision, who=who)
     try:
         return read(**options)
-    except (OSError, ValueError, KeyError) as error:
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # transformers, tokenizers and safetensors each raise their own kinds
         reason = " ".join(str(error).split()) or type(error).__name__
         if Path(source).is_dir():
             raise UserError(

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,14 @@ from typing import Any
 from ecr_bench.errors import UserError
 from ecr_bench.reading import parse_json, read_text
 
+PART = ".part"
+"""Ends the name of what is being written and has not taken its own name yet."""
+OF_THE_PLACE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR,
+    errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
+)  # fmt: skip
+"""What the system says of a place that cannot be written to."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 REMEDY = "free some space or choose another folder (--out for results, ECR_BENCH_CACHE for the cache)"
 
 
@@ -29,24 +38,44 @@ def cache_dir() -> Path:
     """The user cache folder: ``$ECR_BENCH_CACHE``, else ``$XDG_CACHE_HOME/ecr-bench``, else ``~/.cache/ecr-bench``."""
     if root := os.environ.get("ECR_BENCH_CACHE"):
         return Path(root)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecr-bench"
+    if root := os.environ.get("XDG_CACHE_HOME"):
+        return Path(root) / "ecr-bench"
+    try:
+        return Path.home() / ".cache" / "ecr-bench"
+    except RuntimeError:
+        raise UserError("this user has no home folder: set ECR_BENCH_CACHE to the folder of the cache") from None
+
+
+class DiskError(UserError):
+    """A place that cannot be written to: whatever comes next would fail there as well."""
 
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn 'no space', 'read-only' and 'permission' into a UserError naming ``path``."""
+    """Turn 'no space', 'read-only', 'permission' and their like into a DiskError naming ``path``."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST):
-            reason = os.strerror(error.errno).lower()
-            raise UserError(f"cannot write {path}: {reason}; {REMEDY}") from error
+    except UserError:
         raise
     except Exception as error:
-        # safetensors and tokenizers report a full disk as exceptions of their own that are no OSError
-        if "No space left on device" in str(error) or "os error 28" in str(error):
-            raise UserError(f"cannot write {path}: no space left on device; {REMEDY}") from error
-        raise
+        if (number := _errno_of(error, path)) is None:
+            raise
+        raise DiskError(f"cannot write {path}: {os.strerror(number).lower()}; {REMEDY}") from error
+
+
+def _errno_of(error: Exception, path: Path) -> int | None:
+    """Why the place cannot be written to; None where the error is about something else."""
+    if isinstance(error, OSError) and error.errno is not None:
+        # a folder on the way that cannot be made, not a file that is looked for elsewhere
+        no_place = error.errno == errno.ENOENT and error.filename and Path(error.filename) in (path, *path.parents)
+        return error.errno if no_place or error.errno in OF_THE_PLACE else None
+    # safetensors, tokenizers and torch report such things as exceptions of their own
+    if found := re.search(r"os error (\d+)", str(error)):
+        return int(found[1]) if int(found[1]) in OF_THE_PLACE else None
+    said = str(error)
+    if "PytorchStreamWriter failed" in said or "unexpected pos" in said:
+        return errno.ENOSPC
+    return next((number for number in FULL if os.strerror(number) in said), None)
 
 
 def check_folder(folder: Path, option: str) -> None:
@@ -72,34 +101,93 @@ def check_folder(folder: Path, option: str) -> None:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary file beside ``path``; it takes the name only if the block succeeds."""
+    """Yield a temporary file beside ``path``; it takes the name only if the block succeeds and all is on disk."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         os.close(handle)
         temporary = Path(name)
         try:
             yield temporary
             temporary.chmod(0o644)
+            sync(temporary)
             temporary.replace(path)
+            sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_dir(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; it takes the name only if the block succeeds."""
+    """Yield a temporary folder beside ``path``; it takes the name only if the block succeeds and all is on disk.
+
+    What has the name already makes room in one step, so that at any time there is one or the other, or for an instant
+    none. Of two writers the later one wins.
+    """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART))
         try:
             yield temporary
             temporary.chmod(0o755)
-            if path.exists():
-                shutil.rmtree(path)
-            temporary.replace(path)
+            sync_tree(temporary)
+            while True:
+                try:
+                    temporary.replace(path)
+                    break
+                except OSError as error:  # on POSIX a folder takes the place of an empty one only
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES) or not path.is_dir():
+                        raise
+                    _remove(path)
+            sync(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    """Take the name away in one step, then delete what had it."""
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=PART) as place,
+        contextlib.suppress(FileNotFoundError),  # another writer was faster
+    ):
+        path.replace(Path(place) / path.name)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to disk: a machine that loses power then keeps them."""
+    if os.name == "nt" and path.is_dir():  # a folder cannot be opened there
+        return
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # file systems that know no fsync say EINVAL; a full disk must be heard
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """The same for everything in ``folder``."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            sync(Path(place) / name)
+        sync(Path(place))
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete what writers that were killed left in ``folder``; call it where no other can be writing there."""
+    for part in folder.glob(f".*{PART}"):
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -110,7 +198,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented UTF-8 JSON, atomically."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """``value`` as ``write_json`` writes it."""
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
 
 
 def read_json(path: Path) -> Any:

@@ -9,6 +9,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 STORE, EVALUATIONS = "store", "eval"
@@ -27,6 +28,13 @@ DEEPEST = 40
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]{1,8})*")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SECRET = re.compile(
+    r"\b(?:hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abprs]-)[A-Za-z0-9_-]{20,}|\bAKIA[A-Z0-9]{16}\b"
+    r"|://[^/\s:@]*:[^/\s@]+@"
+)
+"""Tokens of Hugging Face, GitHub, GitLab, OpenAI, Slack and Amazon; a password in a URL."""
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line separators, changes of direction, half characters: what moves a terminal or hides text."""
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -54,6 +62,18 @@ def run_name(value: str) -> str:
     return value
 
 
+def file_inside(folder: Path, name: str) -> Path:
+    """The file ``name``, a name from outside, of ``folder``; ValueError where it is, or leads, elsewhere."""
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    odd = not name or posix.is_absolute() or windows.drive or windows.root or "\\" in name or "\0" in name
+    if odd or ".." in posix.parts or str(posix) != name or name == ".":
+        raise ValueError(f"{name!r:.80} is no file of this folder")
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name!r:.80} is a link out of this folder: put the file itself there")
+    return path
+
+
 def language_code(value: str) -> str:
     """``en``, ``pt-BR``, ``zh-Hans``, ``deu_Latn``: two or three small letters, then subtags."""
     if not _LANGUAGE.fullmatch(value) or len(value) > LONGEST_PART:
@@ -68,6 +88,29 @@ def text(value: str) -> str:
     if found := _CONTROL.search(value):
         raise ValueError(f"the control character {found[0]!r}")
     return value
+
+
+def secret_at(value: Any, key: str = "") -> str | None:
+    """The dotted key of the first text, or of a mapping with a key, that looks like a token or a password in a URL."""
+    if isinstance(value, str):
+        return (key or "a value") if _SECRET.search(value) else None
+    if isinstance(value, dict):
+        parts: Iterable[tuple[Any, Any]] = value.items()
+        if any(isinstance(name, str) and _SECRET.search(name) for name in value):
+            return f"a key of {key or 'the file'}"
+    elif isinstance(value, list | tuple):
+        parts = enumerate(value)
+    else:
+        return None
+    found = (secret_at(part, f"{key}.{name}".removeprefix(".")) for name, part in parts)
+    return next((at for at in found if at), None)
+
+
+def visible(value: str) -> str:
+    """``value`` on one line, with what a terminal would obey written out: ``\\x1b``."""
+    return _UNSEEN.sub(
+        lambda found: found[0].encode("unicode_escape").decode(), " ".join(value.splitlines()).replace("\t", " ")
+    )
 
 
 def plain(value: Any, depth: int = 0) -> Any:

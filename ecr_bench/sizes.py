@@ -13,13 +13,13 @@ from ecr_bench.section import Distinct, Filled, Section
 class Fitting(Section):
     """What every size of model has: its window, its learning rate, and how its training fits the machine."""
 
-    learning_rate: float | None = Field(default=None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0, le=1e9)
     """Learning rate of both stages for this size, chosen on validation rows; null: that of the stage."""
-    max_length: int = Field(default=192, ge=16)
+    max_length: int = Field(default=192, ge=16, le=1_048_576)
     """Context window in tokens, control tokens included."""
     dtype: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of training; weights, gradients and optimiser are float32 either way."""
-    accumulate: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=1, ge=1, le=1_000_000)
     """Parts a batch goes through the model in. Saves memory, costs a second forward pass, changes no gradient."""
     checkpointing: bool = False
     """Keep only the input of each layer for the backward pass. Saves memory, costs a second forward pass."""
@@ -28,10 +28,10 @@ class Fitting(Section):
 class SizeConfig(Fitting):
     """A Llama from scratch, pre-trained here on the unlabelled text."""
 
-    hidden_size: int = Field(ge=8)
-    layers: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    intermediate_size: int = Field(ge=8)
+    hidden_size: int = Field(ge=8, le=131_072)
+    layers: int = Field(ge=1, le=1_000)
+    heads: int = Field(ge=1, le=1_024)
+    intermediate_size: int = Field(ge=8, le=1_048_576)
 
     @model_validator(mode="after")
     def _heads_divide(self) -> SizeConfig:
@@ -49,7 +49,7 @@ class PretrainedSize(Fitting):
     revision: str = ""
     """Branch, tag or commit, for a hub id; empty: ``main``. The commit it is at counts, not its name."""
 
-    layers: int | None = Field(default=None, ge=1)
+    layers: int | None = Field(default=None, ge=1, le=1_000)
     """Layers that are kept of the model's, chosen by ``layer_choice``; null: all."""
     keep_layers: Annotated[tuple[int, ...], Filled, Distinct] | None = None
     """Their numbers, from 0, in place of ``layers``."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
+from ecr_bench.names import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text as RichText
 
 Line = tuple[str, ...]
 TONES = {"supported": "green", "refuted": "red"}
@@ -101,21 +105,20 @@ def print_table(table: Table, console: Console) -> None:
 def _print(table: Table, console: Console) -> None:
     from rich import box
     from rich.table import Table as Drawn
-    from rich.text import Text
 
     drawn = Drawn(
-        title=Text(table.title) if table.title else None,
+        title=_shown(table.title) if table.title else None,
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    drawn.caption = Text(table.caption) if table.caption else None
+    drawn.caption = _shown(table.caption) if table.caption else None
     drawn.padding = (0, 1, 0, 0)
     for index, column in enumerate(table.columns):
         number = index >= table.words
         drawn.add_column(
-            Text(column),
+            _shown(column),
             justify="right" if number else "left",
             overflow="fold",
             no_wrap=number,
@@ -124,20 +127,46 @@ def _print(table: Table, console: Console) -> None:
     for section in table.sections:
         for line in section:
             tone = next((TONES[entry] for entry in line if entry in TONES), None)
-            drawn.add_row(*map(Text, line), style=tone)
+            drawn.add_row(*map(_shown, line), style=tone)
         drawn.add_section()
     console.print(drawn, highlight=False)
+
+
+def _shown(entry: str) -> RichText:
+    """An entry for the terminal; it may have several lines."""
+    from rich.text import Text
+
+    return Text("\n".join(map(visible, entry.split("\n"))))
 
 
 def to_markdown(table: Table) -> str:
     """One heading, one pipe table (sections run on), one caption."""
 
     def row(entries: Iterable[str]) -> str:
-        return "| " + " | ".join(entry.strip().replace("|", "\\|").replace("\n", " ") for entry in entries) + " |"
+        return "| " + " | ".join(escape_markdown(entry.strip(" ")) for entry in entries) + " |"
 
     rule = "|" + "|".join("---" if i < table.words else "---:" for i in range(len(table.columns))) + "|"
-    caption = ["", f"*{table.caption}*".replace(" * ", " \\* ").replace("; * ", "; \\* ")] if table.caption else []
-    return "\n".join([f"## {table.title}", "", row(table.columns), rule, *map(row, table.lines), *caption])
+    caption = ["", f"*{escape_markdown(table.caption)}*"] if table.caption else []
+    return "\n".join(
+        [f"## {escape_markdown(table.title)}", "", row(table.columns), rule, *map(row, table.lines), *caption]
+    )
+
+
+def escape_markdown(text: str) -> str:
+    """``text`` on one line, such that Markdown shows it as it is: no HTML, link, image, code or emphasis comes of it.
+
+    A star that ends it stays as it is: that of a tied arm.
+    """
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", visible(text))
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+    text = re.sub(r"[\\`|~]|\*(?!$)|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])", lambda found: f"\\{found[0]}", text)
+    return re.sub(r"^(?=[#>+-]+ )|(?=#+ *$)", r"\\", text)
+
+
+def code(text: str) -> str:
+    """``text`` as inline code of Markdown."""
+    text = visible(text)
+    return escape_markdown(text) if "`" in text else f"`{text}`"
 
 
 def to_html(table: Table) -> Markup:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import os
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -72,7 +72,7 @@ def time_and_publish(asked: Asked, console: Console) -> Run:
     if unknown := [str(subject.arm) for subject in subjects if str(subject.arm) not in run.arms]:
         raise UserError(f"{asked.folder}: has no {', '.join(unknown)}; its arms are {', '.join(run.arms)}")
     quiet_libraries()
-    execute(turns.needed(plan, subjects), store, console, default_workers(), asked.plugins)
+    execute(turns.needed(plan, subjects), store, console, default_workers(), asked.plugins, whole=True).raise_first()
     _check_items(run, subjects[0], store, asked.folder)
     order = turns.first_round(subjects, asked.precisions, store)
     if not order:
@@ -116,7 +116,7 @@ def _announce(asked: Asked, order: Sequence[Turn], store: Store, console: Consol
         f"{asked.rounds} rounds of {len(order)} turns ({arms} arms): about {about}, by what the stages took; a turn is "
         f"{asked.steps} steps of fine-tuning or all test items, in this one process"
     ]
-    if (load := os.getloadavg()[0]) > cores / 4:
+    if (load := psutil.getloadavg()[0]) > cores / 4:
         lines.append(f"other work keeps {load:.1f} of {cores} cores busy: rounds will differ, and intervals be wide")
     for line in lines:
         console.print(escape(line), highlight=False, soft_wrap=True)
@@ -195,6 +195,6 @@ def _publish(run: Run, timings: Sequence[Timing], folder: Path, console: Console
         about_time = tuple(result for result in run.claims.results if result.claim.metric in TIMES)
         print_claims(run.claims.model_copy(update={"results": about_time}), console)
     if former:
-        console.print(f"These take the place of the timings of {former[0].session}.", highlight=False)
+        console.print(f"These take the place of the timings of {escape(former[0].session)}.", highlight=False)
     console.print(f"Page: [bold]{escape(str(folder / PAGE))}[/]", highlight=False)
     return run

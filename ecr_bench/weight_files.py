@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from ecr_bench.errors import UserError
 from ecr_bench.io import read_json
 
@@ -30,7 +32,7 @@ def read_whole(kind: Any, source: str, who: str, **options: Any) -> Any:
 
     transformers draws such a weight at random. A pooler may be missing: hidden states do not go through it.
     """
-    model, said = kind.from_pretrained(source, output_loading_info=True, **options)
+    model, said = kind.from_pretrained(source, **{"trust_remote_code": False, **options}, output_loading_info=True)
     lost = sorted(name for name in said["missing_keys"] if "pooler" not in name.split("."))
     if lost:
         more = f" and {len(lost) - 1} more weights" if len(lost) > 1 else ""
@@ -46,14 +48,30 @@ def check_weights(folder: Path) -> Path:
 
     UserError names the file that is not, or says that there are none.
     """
-    if not any(path.name != ADAPTER for path in folder.glob(f"*{SUFFIX}")):
+    weights = sorted(folder.glob(f"*{SUFFIX}"))
+    if not any(path.name != ADAPTER for path in weights):
         raise _refused(folder)
+    for path in weights:
+        check_whole(path)
     for index in sorted(folder.glob(f"*{SUFFIX}.index.json")):
-        shards = read_json(index)["weight_map"].values()
+        read = read_json(index)
+        found = read.get("weight_map") if isinstance(read, dict) else None
+        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
+            raise UserError(f"{index}: has no weight_map of names of files")
+        shards = found.values()
         if strange := next((name for name in shards if not name.endswith(SUFFIX) or Path(name).name != name), None):
             raise UserError(f"{index}: names {strange!r}: only *{SUFFIX} in the same folder are read; {CONVERT}")
     # transformers takes an adapter that lies in the folder of a model for a part of it
     return check_adapter(folder) if (folder / ADAPTER_CONFIG).is_file() else folder
+
+
+def check_whole(path: Path) -> None:
+    """UserError where a file is no safetensors or is cut off; only its header is read."""
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: not safetensors, or not whole: {' '.join(str(error).split()):.120}") from None
 
 
 def check_adapter(folder: Path) -> Path:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ecr_bench.errors import UserError, unknown
-from ecr_bench.reading import read_text
+from ecr_bench.reading import decode, read_bytes
 from ecr_bench.strict_yaml import parse_yaml
 
 CHOOSERS = {"corpus": "name", "teacher": "name", "projection": "kind"}
 """Section -> the key by which it names who its ``options`` are for: another one starts from its own defaults."""
+LARGEST_FILE = 2**20
+"""Bytes of a YAML file."""
 CLAIMS = "claims.yaml"
 """Beside the experiments in ``baselines/``, and none of them."""
 
@@ -29,7 +31,10 @@ def shipped(kind: str) -> Path:
 
 def read_yaml(path: Path) -> Any:
     """The value of a YAML file of ours or of a user's; UserError names the file, the line and what is allowed."""
-    return parse_yaml(read_text(path), str(path))
+    raw = read_bytes(path)
+    if len(raw) > LARGEST_FILE:
+        raise UserError(f"{path}: {len(raw):,} bytes, which no experiment needs: allowed are {LARGEST_FILE:,}")
+    return parse_yaml(decode(raw, str(path)), str(path))
 
 
 def read(name_or_file: str, children: tuple[Path, ...] = ()) -> Any:

@@ -18,7 +18,7 @@ def test_the_gpu_check_passes_its_dry_run(tmp_path):
     out = tmp_path / "gpu"
     done = subprocess.run(
         [str(ROOT / "benchmarks" / "gpu_check.sh"), "--dry-run", str(out)],
-        capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True, text=True, timeout=600, env={**os.environ, "PYTHON": sys.executable},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
     result = json.loads((out / "check.json").read_text())
@@ -34,4 +34,7 @@ def test_the_gpu_check_passes_its_dry_run(tmp_path):
     assert errors["fp32"] == 0 < errors["bf16"] < errors["nf4"]
     assert all(r["max_difference"] < 0.5 for r in result["scoring"])
     assert json.loads((out / "quick-10x" / "board.json").read_text())["name"] == "quick-10x"
+    compressed = json.loads((out / "compressed-10x" / "board.json").read_text())
+    assert compressed["name"] == "compressed-10x"
+    assert {"ecr-1x", "finetune-3x"} <= {row["arm"] for row in compressed["rows"]}
     assert "DRY RUN" in (out / "check.md").read_text()

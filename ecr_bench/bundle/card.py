@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from ecr_bench.bundle.files import Meta
 from ecr_bench.formats import percent, with_side
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.schema import Board
-from ecr_bench.table import Table, to_markdown
+from ecr_bench.table import Table, code, escape_markdown, to_markdown
 
 
-def model_card(board: Board, meta: dict[str, Any], cost: CellCosts) -> str:
+def model_card(board: Board, meta: Meta, cost: CellCosts) -> str:
     """Markdown with the board's rows of this arm and precision (means over its seeds, not this seed alone)."""
-    rows = [r for r in board.rows if (str(r.arm), r.precision) == (meta["arm"], meta["precision"])]
+    rows = [r for r in board.rows if (str(r.arm), r.precision) == (meta.arm, meta.precision)]
     table = Table(
         "Accuracy of this arm in %",
         ("languages", "task", "accuracy", "95 % interval", "chance", "items", "seeds"),
@@ -21,13 +20,13 @@ def model_card(board: Board, meta: dict[str, Any], cost: CellCosts) -> str:
              str(r.n_items), str(r.n_seeds))
             for r in rows
         ),),
-        f"unseen: languages without labelled training rows; seen: {', '.join(meta['seen_languages'])}",
+        f"unseen: languages without labelled training rows; seen: {', '.join(meta.seen_languages)}",
     )  # fmt: skip
-    origin = f"Fine-tuned from `{meta['base_model']}`; its licence applies. " if meta["base_model"] else ""
+    origin = f"Fine-tuned from {code(meta.base_model)}; its licence applies. " if meta.base_model else ""
     sizes = with_side(cost.parameters, cost.side_parameters)
-    return f"""# {meta["cell"]}, {meta["precision"]}
+    return f"""# {escape_markdown(meta.cell)}, {meta.precision}
 
-Arm `{meta["arm"]}` of the ecr-bench run `{meta["run"]}` (seed {meta["seed"]}).
+Arm {code(meta.arm)} of the ecr-bench run {code(meta.run)} (seed {meta.seed}).
 {origin}{sizes} parameters (model, and projection with anchors after the plus); {cost.extra_tokens} control tokens
 a prompt. No teacher is needed.
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ecr_bench import __version__
 from ecr_bench.bundle.card import model_card
-from ecr_bench.bundle.files import META, write_meta
+from ecr_bench.bundle.files import META, Meta, write_meta
 from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.device import device
 from ecr_bench.errors import UserError
-from ecr_bench.io import atomic_dir
+from ecr_bench.io import atomic_dir, check_folder
 from ecr_bench.precision import PRECISIONS
 from ecr_bench.precision.adapted import has_adapter
 from ecr_bench.results.cells import CellCosts
@@ -22,7 +21,7 @@ from ecr_bench.run import Run
 from ecr_bench.runner.store import Store
 
 
-def export(out: Path, run: str, cell: str, folder: Path, precision: str | None = None) -> dict[str, Any]:
+def export(out: Path, run: str, cell: str, folder: Path, precision: str | None = None) -> Meta:
     """Write cell ``cell`` of run ``out/run`` to ``folder``, which appears whole or not at all.
 
     ``precision``: one of those the cell was scored at; default: the first of them. Returns what ``bundle.json`` says.
@@ -32,10 +31,13 @@ def export(out: Path, run: str, cell: str, folder: Path, precision: str | None =
     """
     finished = Run.load(out / run)
     row = _row(finished.cells, cell, precision, out / run)
-    source = Store(out).path(row.stage) / "model"
+    store = Store(out)
+    source = store.path(row.stage) / "model"
     _check_deployable(row, source)
+    check_folder(folder.parent, "export to")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not (folder / META).is_file():
         raise UserError(f"{folder}: exists and is no bundle; choose a new folder")
+    store.check(row.stage)
     meta = _meta(finished.board, row)
     with atomic_dir(folder) as temporary:
         _write_model(source, temporary, row.precision)
@@ -75,19 +77,23 @@ def _check_deployable(row: CellCosts, source: Path) -> None:
         raise UserError(f"cell {cell}: its model is not in {source} any more; run the experiment again")
 
 
-def _meta(board: Board, row: CellCosts) -> dict[str, Any]:
+def _meta(board: Board, row: CellCosts) -> Meta:
     experiment = board.provenance["experiment"]
     size = experiment["sizes"].get(row.arm.size, {})
-    return {
-        **{name: getattr(row, name) for name in ("cell", "seed", "precision", "stage")},
-        "arm": str(row.arm),
-        "base_model": size.get("model"),
-        "run": board.name,
-        "seen_languages": experiment["seen_languages"],
-        "batch_tokens": experiment["scoring"]["batch_tokens"],
-        "ecr_bench": __version__,
-        **{name: board.provenance.get(name) for name in ("commit", "packages")},
-    }
+    return Meta(
+        cell=row.cell,
+        arm=str(row.arm),
+        seed=row.seed,
+        precision=row.precision,
+        stage=row.stage,
+        run=board.name,
+        base_model=size.get("model"),
+        seen_languages=list(experiment["seen_languages"]),
+        batch_tokens=experiment["scoring"]["batch_tokens"],
+        ecr_bench=__version__,
+        commit=board.provenance.get("commit"),
+        packages=board.provenance.get("packages"),
+    )
 
 
 def _write_model(source: Path, folder: Path, precision: str) -> None:

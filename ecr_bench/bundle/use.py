@@ -14,16 +14,19 @@ import pandas as pd
 import torch
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
-from ecr_bench.bundle.files import read_meta
+from ecr_bench.bundle.files import Meta, read_meta
 from ecr_bench.bundle.prompts import conditioned
 from ecr_bench.data.tokenizer import context_window, load_tokenizer
 from ecr_bench.device import device
 from ecr_bench.divergence import check_finite
+from ecr_bench.ecr.codes import SOURCES
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
+from ecr_bench.evaluation.records import write_records
 from ecr_bench.evaluation.run import evaluate, load_item_tasks
 from ecr_bench.evaluation.scorers import disk_bytes
+from ecr_bench.io import check_folder, read_json
 from ecr_bench.items.files import read_index
 from ecr_bench.memory import peak_memory, reset_peak_memory
 from ecr_bench.precision import PRECISIONS
@@ -34,7 +37,7 @@ class Bundle:
     """A trained cell that runs alone. ``model`` and ``tokenizer`` go wherever transformers takes a pair of them."""
 
     folder: Path
-    meta: dict[str, Any]
+    meta: Meta
     lm: EcrLM
 
     @property
@@ -92,6 +95,10 @@ class Bundle:
     def _inputs(self, texts: list[str], tokens: int) -> BatchEncoding:
         if not texts or not all(text.strip() for text in texts):
             raise UserError("text: must not be empty")
+        try:
+            "".join(texts).encode()
+        except UnicodeEncodeError:
+            raise UserError("text: holds half of a character, or bytes that are no UTF-8") from None
         if not 1 <= tokens < self.window:
             raise UserError(f"--tokens {tokens}: must be 1 to {self.window - 1}, the model reads {self.window} tokens")
         call: Any = self.tokenizer
@@ -122,18 +129,21 @@ def open_bundle(folder: Path) -> Bundle:
     reset_peak_memory()
     try:
         tokenizer = load_tokenizer(folder)
-        if meta["precision"] in ("int8", "nf4"):
+        _check_alone(folder)
+        if meta.precision in ("int8", "nf4"):
             from ecr_bench.precision.quantised import load_quantised
 
             model = load_quantised(folder, device())
         else:
-            model = PRECISIONS.get(meta["precision"])(folder, device())
+            model = PRECISIONS.get(meta.precision)(folder, device())
         check_finite(model, str(folder))
         conditioner = Conditioner.load(folder / "conditioner", tokenizer)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # transformers, tokenizers, safetensors and bitsandbytes each raise their own kinds
         raise UserError(f"{folder}: cannot be loaded: {' '.join(str(error).split()):.160}; export it again") from error
     _prepare_generation(model, tokenizer)
-    lm = EcrLM(model, tokenizer=tokenizer, conditioner=conditioner, batch_tokens=meta.get("batch_tokens", 8192))
+    lm = EcrLM(model, tokenizer=tokenizer, conditioner=conditioner, batch_tokens=meta.batch_tokens)
     return Bundle(folder, meta, lm)
 
 
@@ -143,6 +153,13 @@ def _prepare_generation(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     config.pad_token_id, config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
     size = model.get_output_embeddings().weight.shape[0]
     config.suppress_tokens = list(range(known, size)) or None
+
+
+def _check_alone(folder: Path) -> None:
+    """UserError where control tokens would come from a teacher, which lies outside of the bundle."""
+    source = read_json(folder / "conditioner" / "conditioner.json")["source"]
+    if source is not None and not SOURCES.get(source["kind"]).deployable:
+        raise UserError(f"{folder}: its control tokens come from a teacher outside of the bundle; export an ecr cell")
 
 
 @dataclass(frozen=True)
@@ -174,12 +191,15 @@ def generate(bundle: Bundle, text: str, tokens: int = 40) -> Generated:
     return Generated(answer, len(ids), 1000 * first, len(ids) / rest, peak_memory())
 
 
-def score(bundle: Bundle, task: str, items: Path | None) -> pd.DataFrame:
+def score(bundle: Bundle, task: str, items: Path | None, to: Path | None = None) -> pd.DataFrame:
     """Per-item records (``evaluation.records``) of ``task`` in the folder ``items``: of a language, of all, or ``all``.
 
     With ``all`` the batches are those the cell was scored with, so that the log-likelihoods are the same to the
-    last bit on the same machine; a part of the tasks makes other batches, which moves the last digits.
+    last bit on the same machine; a part of the tasks makes other batches, which moves the last digits. ``to``: Parquet
+    file for the records.
     """
+    if to is not None:
+        check_folder(to.parent, "--records to")
     if items is None:
         # the hook for public names: evaluation/public.py public_tasks([task]) gives tasks and manager in the same form
         raise UserError(
@@ -191,5 +211,8 @@ def score(bundle: Bundle, task: str, items: Path | None) -> pd.DataFrame:
     if not names:
         raise UserError(f"unknown task {task!r}: allowed are all, a task, or one of {', '.join(index)}")
     manager, tasks = load_item_tasks(items, names)
-    own = {name: bundle.meta[name] for name in ("cell", "arm", "precision", "seed", "seen_languages")}
-    return pd.DataFrame(evaluate(bundle.lm, tasks, metadata=own, task_manager=manager))
+    own = {name: getattr(bundle.meta, name) for name in ("cell", "arm", "precision", "seed", "seen_languages")}
+    found = pd.DataFrame(evaluate(bundle.lm, tasks, metadata=own, task_manager=manager))
+    if to is not None:
+        write_records(to, found)
+    return found

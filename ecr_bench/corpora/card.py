@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ecr_bench.corpora.base import SPLITS, Corpus
+from ecr_bench.names import visible
 from ecr_bench.table import Table, print_table
 
 EXAMPLE_LANGUAGES, EXAMPLES = 4, 2
@@ -36,7 +37,7 @@ def print_card(corpus: Corpus, console: Console) -> None:
         "fingerprint": card.fingerprint,
     }
     for key, value in facts.items():
-        console.print(Text.assemble((f"{key}: ", "bold"), value))
+        console.print(Text.assemble((f"{key}: ", "bold"), visible(value)))
     _print_examples(corpus, console)
 
 
@@ -51,4 +52,4 @@ def _print_examples(corpus: Corpus, console: Console) -> None:
         for index in indices[:: max(1, len(indices) // EXAMPLES)][:EXAMPLES]:
             slots = ", ".join(f"{key}={value}" for key, value in json.loads(columns["slots"][index]).items())
             kind = " ".join(part for part in (columns["label"][index], f"({slots})" if slots else "") if part)
-            console.print(Text.assemble(f"  {lang}  {columns['text'][index]}", (f"  {kind}", "dim")))
+            console.print(Text.assemble(f"  {lang}  {visible(columns['text'][index])}", (f"  {visible(kind)}", "dim")))

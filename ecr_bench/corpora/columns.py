@@ -8,7 +8,7 @@ from typing import Any
 
 from ecr_bench.corpora.base import SPLITS, RawRow
 from ecr_bench.errors import UserError
-from ecr_bench.names import language_code, listed
+from ecr_bench.names import language_code, listed, visible
 from ecr_bench.section import Section
 
 ROLES = ("text", "lang", "meaning", "label", "unit", "split")
@@ -104,4 +104,6 @@ class Columns:
         text = " ".join(str(value).split())
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             raise UserError(f"{where}: {self.names[role]!r} holds half of a character (a lone surrogate)")
+        if role != "text" and visible(text) != text:  # it is a name, which tables and files show
+            raise UserError(f"{where}: {self.names[role]!r} holds a control character: {text!r:.60}")
         return text

@@ -41,7 +41,7 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> PreTrained
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """Read a tokenizer saved with ``save_pretrained``."""
-    return PreTrainedTokenizerFast.from_pretrained(str(folder))
+    return PreTrainedTokenizerFast.from_pretrained(str(folder), trust_remote_code=False)
 
 
 PROBE = "Ein Test, 测试 123.\n  проба"

@@ -48,7 +48,7 @@ def load_kept(folder: Path) -> torch.Tensor:
 
 
 def cut_vocabulary(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], who: str) -> CutVocabulary:
-    """``tokenizer`` with the tokens that ``texts`` need, its special tokens and all bytes.
+    """``tokenizer`` with the tokens that ``texts`` need, its special tokens and all bytes that it has.
 
     UserError that begins with ``who`` for a tokenizer that cannot be cut (``check_cuttable``); RuntimeError where
     ``texts`` would be read otherwise than before.
@@ -96,7 +96,8 @@ def _why_not(tokenizer: PreTrainedTokenizerBase) -> str:
     alphabet = _bytes_of(rules)
     if alphabet is None:
         return "it is neither byte-level nor has it byte_fallback"
-    if missing := sorted(set(alphabet) - model["vocab"].keys()):
+    # a byte-level one that lacks some cannot read them whole either; letters that are cut fall back to bytes
+    if (missing := set(alphabet) - model["vocab"].keys()) and model.get("byte_fallback"):
         return f"it has no token for {len(missing)} of 256 bytes"
     return ""
 

@@ -54,9 +54,9 @@ class TokenTableKind(ProjectionKind):
     class Options(Section):
         """The table's size and the strength of its fit."""
 
-        rank: int = Field(default=64, ge=1)
+        rank: int = Field(default=64, ge=1, le=65_536)
         """Rank of the table; its size in memory counts against ECR on the board."""
-        ridge: float = Field(default=1.0, gt=0)
+        ridge: float = Field(default=1.0, gt=0, le=1e9)
         """Strength of the L2 penalty."""
 
     options: Options
@@ -98,9 +98,9 @@ class HiddenKind(_OfModel):
     class Options(Section):
         """Which state, and the strength of the fit."""
 
-        layer: int = -1
+        layer: int = Field(default=-1, ge=-1_001, le=1_000)
         """Which hidden state of the base model is pooled: 0 the embeddings, -1 the last."""
-        ridge: float = Field(default=1.0, gt=0)
+        ridge: float = Field(default=1.0, gt=0, le=1e9)
         """Strength of the L2 penalty."""
 
     options: Options
@@ -127,9 +127,9 @@ class MlpKind(_OfModel):
     class Options(Section):
         """Which state, and the width of the layer."""
 
-        layer: int = -1
+        layer: int = Field(default=-1, ge=-1_001, le=1_000)
         """Which hidden state of the base model is pooled: 0 the embeddings, -1 the last."""
-        width: int = Field(default=256, ge=1)
+        width: int = Field(default=256, ge=1, le=65_536)
         """Width of the one hidden layer."""
 
     options: Options

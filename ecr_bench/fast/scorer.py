@@ -11,7 +11,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -59,8 +59,8 @@ def loglikelihoods(
         on_progress: called with the number of requests finished since the last call.
 
     A model that does not honour a 4-D attention mask (found by scoring one row of each kind in full sequences
-    too: the shortest, or the longest where the configuration hints at local attention) is scored on full
-    sequences instead, and a warning says so once.
+    too: the shortest, or the longest where the configuration hints at local attention; once for a model) is scored on
+    full sequences instead, and a warning says so once.
     """
     scores: list[tuple[float, bool]] = [(math.nan, False)] * len(requests)
     requests = windows(requests, max_length)
@@ -118,6 +118,17 @@ def full_sequences(model: PreTrainedModel, requests: Sequence[Request], pad_id: 
     return values, greedy
 
 
+class _Checked(NamedTuple):
+    """Whether packed and plain scoring agreed, and the longest row, in tokens, of what was looked at."""
+
+    agrees: bool
+    tokens: int
+
+
+BatchForm = tuple[bool, bool]
+"""Of a batch: whether any row is branched, and whether any is longer than a sliding window."""
+
+
 class _Packed:
     """Packed forward passes of one model."""
 
@@ -132,17 +143,33 @@ class _Packed:
         # a mask inside the attention that counts places in the row, as GPT-Neo's, shows on long rows only
         given = (name for name, value in self.config.to_dict().items() if value and name not in KNOWN)
         self.local = any(LOCAL.search(name) for name in given)
-        self.verdicts: dict[tuple[bool, bool], bool] = {}
+        self.verdicts = self._remembered()
+
+    def _remembered(self) -> dict[BatchForm, _Checked]:
+        """What was found for this model as it is now, by kind of batch: kept on the model, a plain attribute."""
+        model: Any = self.whole
+        hooks = [
+            id(hook)
+            for module in model.modules()
+            for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+        ]
+        how = getattr(self.config, "_attn_implementation", None)
+        state = (how, self.window, model.dtype, str(model.device), *hooks)
+        known: dict[Any, dict[BatchForm, _Checked]] = vars(model).setdefault("packed_rows_checked", {})
+        return known.setdefault(state, {})
 
     def trusted(self, batch: Batch, rows: Sequence[PackedRow], requests: Sequence[Request], pad_id: int) -> bool:
         """Whether packed and plain scoring agree on one row of this kind of batch."""
         kind = (batch.branched, self._windowed(batch))
-        if kind not in self.verdicts:
+        known = self.verdicts.get(kind)
+        # where attention may be local, what holds for short rows says nothing of longer ones
+        if known is None or (self.local and known.agrees and known.tokens < batch.ids.shape[1]):
             mine = set(batch.requests.tolist())
             row = min((r for r in rows if r.requests[0] in mine), key=lambda r: self._sample_order(r, *kind))
             sample = collate([row], pad_id)
-            self.verdicts[kind] = self._agrees(sample, [requests[i] for i in row.requests], pad_id)
-        return self.verdicts[kind]
+            agrees = self._agrees(sample, [requests[i] for i in row.requests], pad_id)
+            known = self.verdicts[kind] = _Checked(agrees, batch.ids.shape[1])
+        return known.agrees
 
     def _sample_order(self, row: PackedRow, branched: bool, windowed: bool) -> tuple[bool, bool, int]:
         is_branched = any(parent != i - 1 for i, parent in enumerate(row.parents))

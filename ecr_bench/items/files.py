@@ -11,6 +11,7 @@ from typing import Any
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, read_json, write_json
 from ecr_bench.items.registry import task_name
+from ecr_bench.names import file_inside
 from ecr_bench.reading import json_lines
 from ecr_bench.types import Item
 
@@ -37,7 +38,7 @@ def read_index(folder: Path | str) -> dict[str, int]:
     if not path.is_file():
         raise UserError(f"no items in {folder}: {REMEDY}")
     index = read_json(path)
-    if not isinstance(index, dict):
+    if not isinstance(index, dict) or any(Path(f"{name}.jsonl").name != f"{name}.jsonl" for name in index):
         raise UserError(f"{path}: not an index of items; {REMEDY}")
     return index
 
@@ -52,7 +53,10 @@ def read_task(folder: Path | str, name: str) -> list[Item]:
     index = read_index(folder)
     if name not in index:
         raise UserError(f"no items for task {name!r} in {folder}: it has {', '.join(index) or 'none'}")
-    path = Path(folder) / f"{name}.jsonl"
+    try:
+        path = file_inside(Path(folder), f"{name}.jsonl")
+    except ValueError as error:
+        raise UserError(f"{Path(folder) / INDEX}: {error}; {REMEDY}") from None
     return [_item(raw, where) for where, raw in json_lines(path)]
 
 

@@ -42,7 +42,7 @@ class Distill(Modifier):
         """Both sides' logits are divided by it; the loss is multiplied by its square."""
         weight: float = Field(default=0.5, gt=0, le=1)
         """Share of the distillation loss; the rest is cross-entropy."""
-        cache_top_k: int | None = Field(default=None, ge=1)
+        cache_top_k: int | None = Field(default=None, ge=1, le=1_000_000)
         """Ask the teacher once and keep this many token probabilities a position; null: ask in every step."""
         tail: Literal["rest", "drop", "sample"] = "rest"
         """Probability outside the kept ids: one outcome of its own, ignored, or unbiased draws instead of the top k."""

@@ -26,7 +26,7 @@ class EmbeddingDistillation(Finetune):
     class Options(Section):
         """The auxiliary loss, 1 - cos(W h, t), of the mean last hidden state h over a text and its embedding t."""
 
-        weight: float = Field(default=1.0, gt=0)
+        weight: float = Field(default=1.0, gt=0, le=1e9)
         """Factor of the loss, added to cross-entropy."""
         centre: bool = True
         """Subtract each language's mean from the embeddings, as for the anchors."""

@@ -34,9 +34,9 @@ class Lora(Modifier):
 
         base: Literal["dense", "int8", "nf4"] = "dense"
         """The base model as it is, or quantised before training."""
-        rank: int = Field(default=16, ge=1)
+        rank: int = Field(default=16, ge=1, le=65_536)
         """Rank of the two factors."""
-        alpha: float = Field(default=32.0, gt=0)
+        alpha: float = Field(default=32.0, gt=0, le=1e9)
         """The adapters' output is scaled by ``alpha / rank``."""
         embeddings: bool = False
         """Train all token rows (embedding and tied head), not the control tokens' alone: what a young base needs."""

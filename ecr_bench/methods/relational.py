@@ -22,7 +22,7 @@ class Relational(Finetune):
     class Options(Section):
         """How similarities to the anchors become a loss (methods/relation.py)."""
 
-        weight: float = Field(default=1.0, gt=0)
+        weight: float = Field(default=1.0, gt=0, le=1e9)
         """Factor of the relational loss, added to cross-entropy."""
         temperature: float = Field(default=0.1, gt=0, le=100)
         """Cosines to the anchors are divided by it before the softmax."""

@@ -38,7 +38,7 @@ class StandIn(Modifier):
         """`codes`: most anchors shared. `vector`: highest cosine of the projections, which is what the probe reads."""
         share: float = Field(default=0.5, ge=0, le=1)
         """Probability that the text of a coarse item is exchanged, drawn anew each time it comes up."""
-        nearest: int = Field(default=4, ge=1)
+        nearest: int = Field(default=4, ge=1, le=1_000_000)
         """Texts that may stand in for one text, all as likely."""
 
     options: Options

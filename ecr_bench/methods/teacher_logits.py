@@ -55,7 +55,7 @@ def load_teacher(folder: Path, tokenizer: PreTrainedTokenizerBase, window: int) 
             window than the student's.
     """
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         theirs = load_tokenizer(folder)
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())

@@ -22,6 +22,7 @@ from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
 from ecr_bench.results.schema import Board
 from ecr_bench.run import Run
 from ecr_bench.statistics.panel import build_panel
+from ecr_bench.table import escape_markdown
 from ecr_bench.table import to_markdown as table_to_markdown
 
 FORMATS = ("terminal", "markdown", "csv", "parquet", "model-index")
@@ -53,14 +54,16 @@ def to_markdown(run: Run) -> str:
         timing_table(run.timings, run.cells),
     ]
     parts = [
-        f"# {board.name}",
+        f"# {escape_markdown(board.name)}",
         _verdict(board),
         *map(table_to_markdown, leaderboards),
         table_to_markdown(diverged) if (diverged := tables.diverged_table(board)) else "",
         _claims(run.claims) if run.claims else "",
         *(table_to_markdown(table) for table in detail if table),
         f"## How to read this\n\n{READING}",
-        "## Notes and limits\n\n" + "\n".join(f"- {note}" for note in board.notes) if board.notes else "",
+        "## Notes and limits\n\n" + "\n".join(f"- {escape_markdown(note)}" for note in board.notes)
+        if board.notes
+        else "",
         _provenance(board.provenance),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -68,22 +71,23 @@ def to_markdown(run: Run) -> str:
 
 def _verdict(board: Board) -> str:
     verdict = board.verdict
-    lines = [f"## {verdict.question}", ""]
+    lines = [f"## {escape_markdown(verdict.question)}", ""]
     overall = verdict.by_task.get("all")
     if overall is None:
-        return "\n".join([*lines, verdict.sentence])
-    lines.append(f"**{verdict.answer.capitalize()}.** {overall.sentence} {overall.qualification}".strip())
+        return "\n".join([*lines, escape_markdown(verdict.sentence)])
+    said = escape_markdown(f"{overall.sentence} {overall.qualification}".strip())
+    lines.append(f"**{verdict.answer.capitalize()}.** {said}")
     lines.append("")
     for task, result in verdict.by_task.items():
         if task != "all":
-            text = f"- **{task.capitalize()} tasks: {result.answer}.** {result.sentence} {result.qualification}"
-            lines.append(text.strip())
-    lines += [f"- {sentence}" for sentence in verdict.low_precision]
+            text = escape_markdown(f"{result.sentence} {result.qualification}".strip())
+            lines.append(f"- **{escape_markdown(task.capitalize())} tasks: {result.answer}.** {text}")
+    lines += [f"- {escape_markdown(sentence)}" for sentence in verdict.low_precision]
     return "\n".join(lines)
 
 
 def _claims(report: ClaimsReport) -> str:
-    lines = [f"- **{r.claim.says}** {_judged(r)}" for r in report.results]
+    lines = [f"- **{escape_markdown(r.claim.says)}** {escape_markdown(_judged(r))}" for r in report.results]
     return table_to_markdown(tables.claims_table(report)) + "\n\n" + "\n".join(lines)
 
 
@@ -93,9 +97,10 @@ def _judged(result: ClaimResult) -> str:
 
 def ablation_to_markdown(result: AblationResult) -> str:
     """``ablation.md``: findings, figure, tables, notes."""
-    parts = [f"# {result.name}: {result.label}", *result.findings, f"![{result.label}]({ABLATION_FIGURE})"]
+    name, label = escape_markdown(result.name), escape_markdown(result.label)
+    parts = [f"# {name}: {label}", *map(escape_markdown, result.findings), f"![{label}]({ABLATION_FIGURE})"]
     parts += [table_to_markdown(table) for table in ablation_tables(result)]
-    parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in result.notes))
+    parts.append("## Notes\n\n" + "\n".join(f"- {escape_markdown(note)}" for note in result.notes))
     return "\n\n".join(parts) + "\n"
 
 

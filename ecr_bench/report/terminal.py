@@ -102,7 +102,7 @@ def _print_verdict(verdict: Verdict, console: Console) -> None:
     for task in ("all", *(name for name in verdict.by_task if name != "all")):
         result = verdict.by_task[task]
         text = escape(f"{result.sentence} {result.qualification}".strip())
-        console.print(f"[bold]{task} tasks: {result.answer}.[/bold] {text}", highlight=False)
+        console.print(f"[bold]{escape(task)} tasks: {result.answer}.[/bold] {text}", highlight=False)
     for sentence in verdict.low_precision:
         console.print(escape(f"- {sentence}"), highlight=False)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from ecr_bench.arm import NamedArm
 from ecr_bench.results.schema import Count, Finite, Record
+
+
+StageId = Annotated[str, Field(pattern=r"^([a-z][a-z-]*/[0-9a-f]+)?$")]
+"""``kind/key``: a folder of the store."""
 
 
 class CellCosts(Record):
@@ -53,9 +59,9 @@ class CellCosts(Record):
     """Of the training process, bytes."""
     probe: dict[str, dict[str, Any]] | None = None
     """Task -> numbers of the fit, for a probe."""
-    base: str = ""
+    base: StageId = ""
     """Stage of the base model."""
-    stage: str = ""
+    stage: StageId = ""
     """Stage that trained it."""
 
     @property

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ecr_bench.arm import Arm, by_name
 from ecr_bench.errors import UserError
-from ecr_bench.io import fingerprint, read_json, write_json
+from ecr_bench.io import fingerprint, read_json, sha256, write_json
+from ecr_bench.names import file_inside, run_name
+from ecr_bench.reading import read_text
 
 FORMAT = 3
 """Version of the files of a run. 1: before arms were values, without run.json; 2: seen and unseen languages as
@@ -23,6 +25,10 @@ RUN, BOARD, CELLS, CLAIMS, RECORDS = "run.json", "board.json", "cells.json", "cl
 MEASURES, TIMINGS, ABLATION = "measures.json", "timings.json", "ablation.json"
 DATA = (RECORDS, CELLS, MEASURES, TIMINGS, BOARD, CLAIMS, ABLATION)
 """What a run is read from."""
+_OBEYED = re.compile(
+    r"(?<!\\)(?:\\\\)*\\(?:u00(?:0[0-8bce-f]|1[0-9a-f]|7f|[89][0-9a-f])|[bf])|[\x7f-\x9f\u202a-\u202e\u2066-\u2069]", re.I
+)
+"""As JSON escapes them, or as they are."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -42,9 +48,16 @@ def read_models(path: Path, kind: type[Model], arms: Mapping[str, Arm]) -> list[
     return _validated(path, TypeAdapter(list[kind]), arms)  # type: ignore[valid-type]
 
 
+def read_shown(path: Path) -> Any:
+    """A JSON file whose texts are shown; UserError for a character that a terminal would obey."""
+    if found := _OBEYED.search(read_text(path)):
+        raise UserError(f"{path}: holds the control character {found[0]!r:.20}; this version writes none")
+    return read_json(path)
+
+
 def _validated(path: Path, adapter: TypeAdapter[Any], arms: Mapping[str, Arm]) -> Any:
     try:
-        return adapter.validate_python(read_json(path), context={"arms": arms})
+        return adapter.validate_python(read_shown(path), context={"arms": arms})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -98,11 +111,11 @@ def format_of(folder: Path) -> int:
 
 def read_manifest(folder: Path, version: int = FORMAT) -> Manifest:
     """``run.json`` of a finished run. UserError where there is no run or one of another format than ``version``,
-    DamagedError where it was changed."""
+    DamagedError where it was changed. It names no file outside of the folder."""
     if (found := format_of(folder)) != version:
         remedy = f": run it again, or python -m ecr_bench.results.migrate {folder}" if found < version else ""
         raise UserError(f"{folder}: format {found}, this version reads {version}{remedy}")
-    raw = read_json(folder / RUN)
+    raw = read_shown(folder / RUN)
     try:
         manifest = Manifest.model_validate(raw)
     except ValidationError as error:
@@ -110,7 +123,20 @@ def read_manifest(folder: Path, version: int = FORMAT) -> Manifest:
         raise DamagedError(f"{folder / RUN}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     if fingerprint({key: value for key, value in raw.items() if key != "seal"}) != manifest.seal:
         raise DamagedError(f"{folder / RUN}: was changed after it was written")
+    _check_plain(folder, manifest)
     return manifest
+
+
+def _check_plain(folder: Path, manifest: Manifest) -> None:
+    """UserError where the name is no run's, arms are none, or a file is, or leads, outside of the folder."""
+    try:
+        run_name(manifest.name)
+        by_name(Arm.from_json(raw) for raw in manifest.arms)
+        for name in manifest.files:
+            file_inside(folder, name)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{folder / RUN}: {reason:.160}: not what this version wrote; run it again") from None
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
@@ -122,9 +148,3 @@ def check_files(folder: Path, manifest: Manifest) -> None:
             raise DamagedError(f"{folder / name}: missing, though {RUN} lists it")
         if sha256(folder / name) != expected:
             raise DamagedError(f"{folder / name}: was changed after it was published")
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -16,7 +16,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.evaluation.public_tasks import PUBLIC_TASKS
 from ecr_bench.evaluation.records import SCHEMA, undecided
 from ecr_bench.formats import percent
-from ecr_bench.io import read_json
+from ecr_bench.io import check_folder, read_json
 from ecr_bench.results.eval_folder import RECORDS, SUMMARY, write_evaluation
 from ecr_bench.runner.public import Evaluation, Prepared, ScoredTask, prepare, provenance_of, score
 from ecr_bench.statistics.paired import accuracy
@@ -44,6 +44,7 @@ def run_evaluation(asked: Evaluation, out: Path | None, console: Console) -> lis
     prepared = prepare(asked)
     folder = out or Path("runs") / "eval" / prepared.identity
     _check_free(folder, prepared)
+    check_folder(folder, "--out")
     scored = score(prepared, console)
     records = pd.DataFrame([record for task in scored for record in task.records], columns=SCHEMA.names)
     failed = {task.name: task.failure for task in scored if task.failure}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from importlib.util import find_spec
-from pathlib import Path
 
 from ecr_bench.io import cache_dir
 from ecr_bench.runner.provenance import PACKAGES, cpu, gpu
 from ecr_bench.source_code import installed_version
+from ecr_bench.system import memory_limit
 
 
 def examine() -> dict[str, str]:
@@ -20,7 +20,8 @@ def examine() -> dict[str, str]:
     lines = {name: installed_version(name) or f"missing: pip install {name}" for name in PACKAGES}
     lines["cores"] = f"{os.cpu_count()} ({cpu()})"
     lines["GPU"] = gpu() or "none: everything runs on the CPU"
-    lines["memory"] = f"{_memory():.0f} GiB" + ("" if _memory() >= 4 else ": too little, 4 GiB are needed")
+    memory = memory_limit() / 2**30
+    lines["memory"] = f"{memory:.0f} GiB" + ("" if memory >= 4 else ": too little, 4 GiB are needed")
     lines["disk"] = f"{free:.0f} GiB free at {existing}" + ("" if free >= 2 else ": too little, 2 GiB are needed")
     writable = os.access(existing, os.W_OK)
     lines["cache"] = f"{folder}" + ("" if writable else ": not writable, set ECR_BENCH_CACHE to another folder")
@@ -28,9 +29,3 @@ def examine() -> dict[str, str]:
     spin = os.environ.get("GOMP_SPINCOUNT")
     lines["GOMP_SPINCOUNT"] = f"{spin}" + ("" if spin == "0" else ": set it to 0 on a shared machine")
     return lines
-
-
-def _memory() -> float:
-    """GiB of physical memory."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if Path("/proc").exists() else 0
-    return pages / 2**30

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from ecr_bench.config import Experiment
 from ecr_bench.errors import UserError
@@ -54,7 +55,7 @@ def _named(experiment: Experiment) -> Iterator[str]:
 def _check(experiment: Experiment, name: str, console: Console) -> None:
     size = experiment.sizes[name]
     if isinstance(size, PretrainedSize):
-        console.print(f"[dim]looking at {size.model}[/]", highlight=False)
+        console.print(escape(f"looking at {size.model}"), style="dim", highlight=False)
         config = _config(size)
         layers = check_kept(size, config.num_hidden_layers, f"sizes.{name}")
         if size.vocabulary == "corpus":
@@ -128,7 +129,7 @@ def _check_memory(name: str, size: PretrainedSize, config: Any) -> None:
     from ecr_bench.memory import free_memory
 
     needed, free = least_memory(size, config), free_memory()
-    if free is not None and needed > free:
+    if needed > free:
         raise UserError(
             f"sizes.{name}: {size.model} takes {needed / 1e9:.1f} GB at the least to be read and trained, "
             f"{free / 1e9:.1f} GB are free: keep fewer layers, or take a smaller model"

@@ -1,15 +1,22 @@
-"""What can be known to be wrong with the data of a plan before any of its stages runs."""
+"""What can be known to be wrong with the data and the models of a plan before any of its stages runs."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
+from rich.markup import escape
 
 from ecr_bench.corpora.registry import build, languages_of
 from ecr_bench.errors import UserError
+from ecr_bench.hub import read_pretrained
 from ecr_bench.items.enough import WantedItems, check_enough, check_languages
+from ecr_bench.outside import PACKAGED
 from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.store import Store
 from ecr_bench.sections import CorpusConfig
+from ecr_bench.sizes import PretrainedSize
+from ecr_bench.weight_files import check_weights
 
 DATA_STAGES = ("corpus", "items")
 
@@ -40,13 +47,53 @@ def _check(config: CorpusConfig, listed: list[WantedItems], console: Console) ->
             check_languages(asked.seen, languages)
     if not is_own(config):
         return
-    console.print(f"[dim]reading {config.options['path']}[/]", highlight=False)
+    console.print(escape(f"reading {config.options['path']}"), style="dim", highlight=False)
     frame = build(config).dataset.to_pandas()
     for asked in listed:
         try:
             check_enough(frame, asked)
         except UserError as error:
             raise UserError(f"corpus {config.options['path']}: {error}") from None
+
+
+def check_model_folders(plan: Plan) -> None:
+    """UserError where a folder that a size or the teacher names holds no model that can be read whole.
+
+    Of weights only what their files say of themselves is looked at.
+    """
+    seen: set[str] = set()
+    for spec in plan.experiment.cells:
+        for size in spec.sizes:
+            local = plan.experiment.tuned_for(spec, size)
+            shape, teacher = local.sizes[size], local.teacher.options
+            if isinstance(shape, PretrainedSize) and _is_new(shape.model, seen):
+                _check_model(shape.model, f"model {shape.model!r}", shape.max_length)
+            for option in ("model", "path"):
+                if isinstance(source := teacher.get(option), str) and _is_new(source, seen):
+                    _check_model(source, f"teacher {local.teacher.name!r}")
+
+
+def _is_new(source: str, seen: set[str]) -> bool:
+    """Whether it is a folder that was not looked at yet."""
+    if source in seen or source.startswith(PACKAGED) or not Path(source).is_dir():
+        return False
+    seen.add(source)
+    return True
+
+
+def _check_model(source: str, who: str, window: int | None = None) -> None:
+    from transformers import AutoConfig, AutoTokenizer
+
+    from ecr_bench.data.tokenizer import own_tokenizer, positions_of
+
+    config = read_pretrained(AutoConfig, source, who)
+    if window is None:
+        read_pretrained(AutoTokenizer, source, who)
+    else:
+        own_tokenizer(source, window)
+        if (room := positions_of(config)) and room < window:
+            raise UserError(f"{who}: reads {room} tokens, max_length is {window}: at most {room}")
+    check_weights(Path(source))
 
 
 def is_own(config: CorpusConfig) -> bool:

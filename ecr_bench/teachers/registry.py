@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from ecr_bench.errors import UserError
 from ecr_bench.options import options_of, read_options
 from ecr_bench.registry import Registry
 from ecr_bench.sections import TeacherConfig
 from ecr_bench.teachers.base import Teacher
+
+FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=,-]{0,149}")
 
 TEACHERS = Registry(
     "teacher",
@@ -42,6 +46,13 @@ def create(config: TeacherConfig) -> Teacher:
             raise UserError(
                 f"teacher {config.name!r}: lacks the field {field!r} ({kind.__name__}), see docs/plugins.md"
             )
+    if teacher.dim < 1 or isinstance(teacher.dim, bool):
+        raise UserError(f"teacher {config.name!r}: 'dim' is {teacher.dim}: must be 1 or more")
+    if not FOLDER.fullmatch(teacher.fingerprint):
+        raise UserError(
+            f"teacher {config.name!r}: 'fingerprint' {teacher.fingerprint!r:.60} names the folder of its vectors: it "
+            "has letters, digits, '.', '_', '+', '=', ',' and '-', at most 150"
+        )
     if not callable(getattr(teacher, "embed", None)):
         raise UserError(f"teacher {config.name!r}: lacks the method 'embed(texts, on_progress)', see docs/plugins.md")
     return teacher

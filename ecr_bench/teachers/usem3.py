@@ -19,7 +19,7 @@ class Usem3Teacher:
     class Options(Section):
         """How it is run."""
 
-        threads: int | None = Field(default=None, ge=1)
+        threads: int | None = Field(default=None, ge=1, le=1_024)
         """BLAS threads; by default all cores this process may use. Changes speed only."""
 
     name = "usem3"

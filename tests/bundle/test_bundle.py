@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -180,6 +181,30 @@ def test_what_cannot_be_exported_is_one_line_and_leaves_nothing(run, tmp_path, c
 
     assert re.search(message, error), error
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["FILE/b", "/dev/null/b", "/proc/nothing/b", "n" * 300, "FILE"])
+def test_a_place_that_a_bundle_cannot_have_is_one_line(run, tmp_path, monkeypatch, capsys, place):
+    out, _ = run
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").write_text("mine")
+    with pytest.raises(SystemExit) as stop:
+        main(["export", "ecr-1x-s0", place, "--out", str(out), "--run", "paper-qwen"])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1
+    assert place[:40] in error or f"export to {Path(place).parent}: cannot write there" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["FILE"] and (tmp_path / "FILE").read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["FILE/r.parquet", "/dev/null/r.parquet"])
+def test_records_that_cannot_be_written_are_known_before_scoring(run, tmp_path, monkeypatch, place):
+    out, items = run
+    export(out, "paper-qwen", "ecr-1x-s0", tmp_path / "b")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").write_text("mine")
+    monkeypatch.setattr("ecr_bench.bundle.use.evaluate", lambda *_, **__: pytest.fail("scored"))
+    with pytest.raises(UserError, match=r"--records to .*cannot write there"):
+        score(open_bundle(tmp_path / "b"), "all", items, Path(place))
 
 
 def test_a_folder_with_other_things_is_left_alone(run, tmp_path):

@@ -115,6 +115,40 @@ def test_equals_scoring_one_request_at_a_time(kind: str, caplog: pytest.LogCaptu
     assert len([r for r in caplog.records if r.name == scorer.__name__]) == (kind in UNPACKABLE)
 
 
+def passes(model: PreTrainedModel, requests: list[Request]) -> int:
+    """Forward passes that scoring takes, of the body."""
+    seen: list[int] = []
+    forward = type(model.base_model).forward
+
+    def counted(self: Any, *args: Any, **named: Any) -> Any:
+        seen.append(1)
+        return forward(self, *args, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(model.base_model), "forward", counted)
+        loglikelihoods(model, requests, pad_id=0, max_length=WINDOW)
+    return len(seen)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
+def test_what_was_found_of_a_model_is_not_asked_again(kind: str) -> None:
+    model, requests = build(kind), draw(6)
+    first, again = passes(model, requests), passes(model, requests)
+    assert first > again == 1
+    model.base_model.layers[0].register_forward_hook(lambda layer, given, output: output)
+    assert passes(model, requests) > 1  # it is another model now
+    assert passes(build(kind), requests) == first
+
+
+def test_what_held_for_short_rows_is_asked_again_for_longer_ones_where_attention_may_be_local() -> None:
+    model = build("gpt_neo")
+    short = [Request((3, 4, 5), (6,)), Request((3, 4, 5), (7,))]
+    close(loglikelihoods(model, short, pad_id=0, max_length=WINDOW), one_by_one(model, short))
+    context = tuple(range(3, 33))
+    longer = [Request(context, (6, 7, 8, 9)), Request(context, (9, 8, 7))]
+    close(loglikelihoods(model, longer, pad_id=0, max_length=WINDOW), one_by_one(model, longer))
+
+
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3_text", "qwen2"])
 def test_equals_stock_lm_eval(kind: str) -> None:
     model = build(kind)

@@ -13,15 +13,40 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from ecr_bench.config import Experiment
+from ecr_bench.corpora.registry import CORPORA
+from ecr_bench.ecr.projection import PROJECTIONS
 from ecr_bench.methods.registry import METHODS, MODIFIERS
+from ecr_bench.options import options_of
 from ecr_bench.sizes import SIZES
-from ecr_bench.yaml_files import shipped
+from ecr_bench.teachers.registry import TEACHERS
+from ecr_bench.yaml_files import CHOOSERS, shipped
 
 BASE = yaml.safe_load((shipped("baselines") / "tiny.yaml").read_text(encoding="utf-8"))
 LANGUAGES = ["en", "de", "ru", "ja", "no", "zh-Hans", "../x", "English", "", "e n", "EN"]
 WORDS = ["1x", "3x", "intent", "slot", "label", "meaning", "copa", "ecr", "finetune", "random", "oracle", "distill"]
 WORDS += ["ecr+dropout", "nonsense", "intents", "files", "usem3", "checkpoint", "store", "../up", "a/b", "con", "nan"]
 WORDS += ["dropout", "lora", "refresh", "n" * 300, "größe", "fp32", "bf16", "to-en"]
+PLACES = [
+    "/dev",
+    "/dev/zero",
+    "/dev/null",
+    "/proc/self/mem",
+    "nothing.jsonl",
+    "~nobodyhere/x",
+    "a\nb",
+    "x" * 300,
+    "a\\b",
+]
+PLACES += [
+    "package:nothing",
+    "owner/name",
+    "-",
+    "tests/helpers",
+    "README.md",
+    "https://example.org/x",
+    "hf_" + "a" * 30,
+]
+"""For keys that name files, folders and models."""
 WHOLE = [0, 1, 2, 3, 4, 8, 16, 64, 192, 1000, 4096, -1, -7, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 10**40]
 REAL = [0.0, 0.1, 0.5, 0.9, 1.0, 1.5, 100.0, -0.5, 1e-30, 1e300, float("inf"), float("-inf"), float("nan")]
 NUMBERS: list[Any] = [*WHOLE, *REAL, True, False]
@@ -59,7 +84,7 @@ def likely(annotation: Any, bounds: Iterable[Any] = ()) -> st.SearchStrategy[Any
     if annotation in (int, float):
         numbers = WHOLE if annotation is int else [*REAL, *(float(number) for number in WHOLE[:10])]
         return st.sampled_from([number for number in numbers if _within(number, bounds)])
-    return st.one_of(st.sampled_from(WORDS), st.sampled_from(LANGUAGES))
+    return st.one_of(st.sampled_from(WORDS), st.sampled_from(LANGUAGES), st.sampled_from(PLACES))
 
 
 def _within(number: float, bounds: Iterable[Any]) -> bool:
@@ -98,7 +123,17 @@ for registry in (METHODS, MODIFIERS):
         of_owner = _paths(registry.get(owner).Options)
         PATHS += [(("options", owner, *path), kind) for path, kind in of_owner]
         PATHS += [(("cells", 0, "with", 0, owner, *path), kind) for path, kind in of_owner if registry is MODIFIERS]
-DOTTED = {".".join(path): kind for path, kind in PATHS if all(isinstance(part, str) for part in path)}
+CHOICES: dict[tuple[Any, ...], tuple[str, str, str]] = {}
+"""Path of an option of a corpus, teacher or projection -> section, key and name that choose its owner."""
+for (section_name, chooser), owners in zip(CHOOSERS.items(), (CORPORA, TEACHERS, PROJECTIONS), strict=True):
+    for owner in owners:
+        for path, kind in _paths(options_of(owners.get(owner))):
+            full = (section_name, "options", *path)
+            CHOICES[*full, owner] = (section_name, chooser, owner)
+            PATHS.append(((*full, owner), kind))
+DOTTED = {
+    ".".join(path): kind for path, kind in PATHS if all(isinstance(part, str) for part in path) and path not in CHOICES
+}
 
 
 @st.composite
@@ -110,6 +145,10 @@ def experiments(draw: st.DrawFn) -> dict[str, Any]:
         if draw(st.integers(0, 9)) == 0:
             path = ("cells", 0, "set", ".".join(path)) if ".".join(map(str, path)) in DOTTED else path
         value = draw(odd if draw(st.integers(0, 4)) == 0 else likely(annotation))
+        if path in CHOICES:
+            where, key, owner = CHOICES[path]
+            _edit(raw, (where, key), owner, "put")
+            path = path[:-1]
         _edit(raw, path, value, draw(st.sampled_from(["put"] * 8 + ["drop", "unknown"])))
     return raw
 

@@ -347,7 +347,7 @@ def test_command_judges_a_finished_run_again(
     main(["claims", "quick", "--out", str(tmp_path), "--claims", str(own)])
     report = Run.load(folder).claims
     assert report and [r.claim.says for r in report.results] == ["Mine <b>wins</b>."]
-    assert "Mine <b>wins</b>." in (folder / "board.md").read_text()
+    assert "Mine &lt;b>wins&lt;/b>." in (folder / "board.md").read_text()
     page = (folder / "report.html").read_text()
     assert "Mine &lt;b&gt;wins&lt;/b&gt;." in page
     own.write_text("claims: 1")

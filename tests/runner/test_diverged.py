@@ -41,6 +41,7 @@ from ecr_bench.sizes import PretrainedSize
 from ecr_bench.stages.score import ScoreInputs, ScoreSettings, ScoreStage
 from ecr_bench.types import Item
 from ecr_bench.verify import verify
+from tests.bundle.test_damage import META_OF
 from tests.helpers.public_sets import write_set
 
 FAST = {"finetune.learning_rate": 1e6}
@@ -203,7 +204,7 @@ def test_a_given_model_with_broken_weights_is_one_line(
 ) -> None:
     def bundle() -> Any:
         Conditioner(tokenizer).save(folder / "conditioner")
-        write_meta(folder, {"precision": "fp32"})
+        write_meta(folder, META_OF)
         return open_bundle(folder)
 
     ways: dict[str, Any] = {

@@ -1,0 +1,60 @@
+"""The least memory that training takes, by settings alone: what cannot fit is refused before anything runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ecr_bench.config import Experiment
+from ecr_bench.errors import UserError
+from ecr_bench.memory import model_memory
+from ecr_bench.runner.plan import Plan
+from ecr_bench.sizes import PretrainedSize, SizeConfig
+
+TRAINED = 12
+"""Bytes a parameter takes in training at least: weight, gradient and one moment, float32."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """A lower bound: what is measured is more."""
+
+    key: str
+    """The setting that it follows from."""
+    bytes: int
+    what: str
+
+
+def needs(experiment: Experiment, size: str) -> Iterator[Need]:
+    """What training an arm of ``experiment`` at ``size`` takes at least; nothing for a pretrained model."""
+    shape = experiment.sizes[size]
+    if isinstance(shape, PretrainedSize):
+        return  # runner/model_checks.py looks at these
+    count = parameters(shape, experiment.tokenizer.vocab_size)
+    yield Need(f"sizes.{size}", TRAINED * count, f"training {count:,} parameters")
+    for key, stage in (("pretrain", experiment.pretrain), ("finetune", experiment.finetune)):
+        rows = math.ceil(stage.batch_size / shape.accumulate)
+        # BOS and one token of text beside the control tokens; the input of each layer, float32
+        kept = rows * (experiment.control_tokens.count + 2) * shape.hidden_size * shape.layers * 4
+        yield Need(f"{key}.batch_size", TRAINED * count + kept, f"training on {rows:,} rows of size {size} at once")
+
+
+def parameters(shape: SizeConfig, vocabulary: int) -> int:
+    """Of a Llama with tied embeddings: embedding; attention, MLP and two norms a layer; the last norm."""
+    layer = 4 * shape.hidden_size**2 + 3 * shape.hidden_size * shape.intermediate_size + 2 * shape.hidden_size
+    return vocabulary * shape.hidden_size + shape.layers * layer + shape.hidden_size
+
+
+def check_memory(plan: Plan) -> None:
+    """UserError where what trains a cell takes more memory than there is."""
+    limit = model_memory()
+    for spec in plan.experiment.cells:
+        for size in spec.sizes:
+            for need in needs(plan.experiment.tuned_for(spec, size), size):
+                if need.bytes > limit:
+                    least, room = (f"{number / 2**30:,.1f} GiB" for number in (need.bytes, limit))
+                    raise UserError(
+                        f"{plan.experiment.name}: {need.key}: {need.what} takes at least {least} of memory, here "
+                        f"are {room}: lower it or use a larger machine"
+                    )
