@@ -11,8 +11,10 @@ from rich.console import Console
 from ecr_bench.arguments import command_parser
 from ecr_bench.bitext.commands import bitext
 from ecr_bench.browse.commands import items
+from ecr_bench.clean_command import clean
 from ecr_bench.errors import UserError, of_the_system
 from ecr_bench.formats import percent
+from ecr_bench.interrupts import exit_code, handled, kill_all, line_of
 from ecr_bench.leaderboard.commands import COMMANDS as LEADERBOARD
 from ecr_bench.listing_commands import corpora, data, methods, models, runs, schema, show, tasks, teachers
 from ecr_bench.quiet import lossless_streams
@@ -25,6 +27,7 @@ def run(
     out: Path = Path("runs"),
     set: list[str] | None = None,
     workers: int | None = None,
+    max_disk: str | None = None,
     plugin: list[str] | None = None,
 ) -> None:
     """Train and score every cell of an experiment and print the leaderboard.
@@ -34,6 +37,7 @@ def run(
         out: folder for results; finished stages in it are reused.
         set: overrides, e.g. --set finetune.steps=100 (write it again for more).
         workers: processes side by side; default one per core.
+        max_disk: size that the store in --out may have (20G); what no run uses is deleted before it would have more.
         plugin: Python file that registers methods, teachers, corpora or tasks.
     """
     from ecr_bench.config import load, parse_set
@@ -43,8 +47,9 @@ def run(
     load_plugins(plugins)
     config = load(experiment).with_overrides(parse_set(set or []))
     from ecr_bench.publish import run_and_publish
+    from ecr_bench.runner.clean import bytes_of
 
-    run_and_publish(config, out, Console(), workers, plugins)
+    run_and_publish(config, out, Console(), workers, plugins, bytes_of(max_disk, "--max-disk"))
 
 
 def board(
@@ -105,6 +110,7 @@ def ablate(
     out: Path = Path("runs"),
     set: list[str] | None = None,
     workers: int | None = None,
+    max_disk: str | None = None,
     plugin: list[str] | None = None,
 ) -> None:
     """Vary one setting: run an ablation and write its table and plots.
@@ -114,6 +120,7 @@ def ablate(
         out: folder for results; stages shared with other runs in it are reused.
         set: overrides, e.g. --set finetune.steps=100 (write it again for more).
         workers: processes side by side; default one per core.
+        max_disk: size that the store in --out may have (20G); what no run uses is deleted before it would have more.
         plugin: Python file that registers methods, teachers, corpora or tasks.
     """
     from ecr_bench.config import parse_set
@@ -124,8 +131,9 @@ def ablate(
     load_plugins(plugins)
     ablation = load_ablation(experiment, parse_set(set or []))
     from ecr_bench.publish import ablate_and_publish
+    from ecr_bench.runner.clean import bytes_of
 
-    ablate_and_publish(ablation, out, Console(), workers, plugins)
+    ablate_and_publish(ablation, out, Console(), workers, plugins, bytes_of(max_disk, "--max-disk"))
 
 
 def verify(experiment: str = "quick", out: Path = Path("runs")) -> None:
@@ -295,33 +303,34 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
     "verify": verify, "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
     "teachers": teachers, "models": models, "data": data, "tensorboard": tensorboard, "doctor": doctor, "time": time,
-    "items": items, "bitext": bitext, "corpora": corpora, "tasks": tasks, "runs": runs, "schema": schema, **LEADERBOARD,
+    "items": items, "bitext": bitext, "corpora": corpora, "tasks": tasks, "runs": runs, "schema": schema,
+    "clean": clean, **LEADERBOARD,
 }  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: exit code 2 and one line for bad input, 3 for a published file that was changed and for tasks of an
-    evaluation that failed, 130 for Ctrl-C.
+    """Entry point: exit code 2 and one line for bad input, 3 for a published file that was changed, for cells of a run
+    and for tasks of an evaluation that failed, 130 for Ctrl-C, 143 for SIGTERM.
     """
     lossless_streams()
-    try:
-        chosen = command_parser(COMMANDS).parse_args(arguments)
-        options = chosen[chosen.command].as_dict()
-        COMMANDS[chosen.command](**options)
-    except UserError as error:
-        print(f"ecr-bench: error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt as error:
-        text = str(error) or "finished stages are kept, the same command resumes"
-        print(f"ecr-bench: interrupted; {text}", file=sys.stderr)
-        raise SystemExit(130) from None
-    except Exception as error:
-        from ecr_bench.plugins import blame
+    with handled(kill_all):
+        try:
+            chosen = command_parser(COMMANDS).parse_args(arguments)
+            options = chosen[chosen.command].as_dict()
+            COMMANDS[chosen.command](**options)
+        except UserError as error:
+            print(f"ecr-bench: error: {error}", file=sys.stderr)
+            raise SystemExit(error.exit_code) from None
+        except KeyboardInterrupt as error:
+            print(line_of(error), file=sys.stderr)
+            raise SystemExit(exit_code(error)) from None
+        except Exception as error:
+            from ecr_bench.plugins import blame
 
-        if (blamed := blame(error) or of_the_system(error)) is None:
-            raise
-        print(f"ecr-bench: error: {blamed}", file=sys.stderr)
-        raise SystemExit(2) from None
+            if (blamed := blame(error) or of_the_system(error)) is None:
+                raise
+            print(f"ecr-bench: error: {blamed}", file=sys.stderr)
+            raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

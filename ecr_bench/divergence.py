@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ecr_bench.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 KEY = "diverged"
 SUBJECTS = {"base": "its base model", "larger": "the teacher it is distilled from", "teacher": "the anchors' teacher"}

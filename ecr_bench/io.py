@@ -17,6 +17,8 @@ from typing import Any
 from ecr_bench.errors import UserError
 from ecr_bench.reading import parse_json, read_text
 
+PART = ".part"
+"""Ends the name of what is being written and has not taken its own name yet."""
 OF_THE_PLACE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR,
     errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
@@ -44,9 +46,13 @@ def cache_dir() -> Path:
         raise UserError("this user has no home folder: set ECR_BENCH_CACHE to the folder of the cache") from None
 
 
+class DiskError(UserError):
+    """A place that cannot be written to: whatever comes next would fail there as well."""
+
+
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn 'no space', 'read-only', 'permission' and their like into a UserError naming ``path``."""
+    """Turn 'no space', 'read-only', 'permission' and their like into a DiskError naming ``path``."""
     try:
         yield
     except UserError:
@@ -54,7 +60,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     except Exception as error:
         if (number := _errno_of(error, path)) is None:
             raise
-        raise UserError(f"cannot write {path}: {os.strerror(number).lower()}; {REMEDY}") from error
+        raise DiskError(f"cannot write {path}: {os.strerror(number).lower()}; {REMEDY}") from error
 
 
 def _errno_of(error: Exception, path: Path) -> int | None:
@@ -95,34 +101,93 @@ def check_folder(folder: Path, option: str) -> None:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary file beside ``path``; it takes the name only if the block succeeds."""
+    """Yield a temporary file beside ``path``; it takes the name only if the block succeeds and all is on disk."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         os.close(handle)
         temporary = Path(name)
         try:
             yield temporary
             temporary.chmod(0o644)
+            sync(temporary)
             temporary.replace(path)
+            sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_dir(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; it takes the name only if the block succeeds."""
+    """Yield a temporary folder beside ``path``; it takes the name only if the block succeeds and all is on disk.
+
+    What has the name already makes room in one step, so that at any time there is one or the other, or for an instant
+    none. Of two writers the later one wins.
+    """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART))
         try:
             yield temporary
             temporary.chmod(0o755)
-            if path.exists():
-                shutil.rmtree(path)
-            temporary.replace(path)
+            sync_tree(temporary)
+            while True:
+                try:
+                    temporary.replace(path)
+                    break
+                except OSError as error:  # on POSIX a folder takes the place of an empty one only
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES) or not path.is_dir():
+                        raise
+                    _remove(path)
+            sync(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    """Take the name away in one step, then delete what had it."""
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=PART) as place,
+        contextlib.suppress(FileNotFoundError),  # another writer was faster
+    ):
+        path.replace(Path(place) / path.name)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to disk: a machine that loses power then keeps them."""
+    if os.name == "nt" and path.is_dir():  # a folder cannot be opened there
+        return
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # file systems that know no fsync say EINVAL; a full disk must be heard
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """The same for everything in ``folder``."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            sync(Path(place) / name)
+        sync(Path(place))
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete what writers that were killed left in ``folder``; call it where no other can be writing there."""
+    for part in folder.glob(f".*{PART}"):
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -133,7 +198,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented UTF-8 JSON, atomically."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """``value`` as ``write_json`` writes it."""
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
 
 
 def read_json(path: Path) -> Any:

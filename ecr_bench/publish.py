@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ecr_bench.config import Experiment
 from ecr_bench.content import content_of
 from ecr_bench.device import check_device
 from ecr_bench.errors import UserError
-from ecr_bench.io import check_folder, fingerprint, write_text
+from ecr_bench.io import check_folder, fingerprint, remove_parts, write_text
 from ecr_bench.report.export import ABLATION_FIGURE, ABLATION_TEXT, to_markdown, write_ablation
 from ecr_bench.report.page import FILE as PAGE
 from ecr_bench.report.page import TEMPLATES, write_page
@@ -44,6 +44,7 @@ from ecr_bench.results.timings import Timing
 from ecr_bench.run import Run
 from ecr_bench.runner.ablation import Ablation
 from ecr_bench.runner.execute import default_workers, execute
+from ecr_bench.runner.gaps import Gap, note_of, refuse, without_failed
 from ecr_bench.runner.model_checks import check_models
 from ecr_bench.runner.needs import check_memory
 from ecr_bench.runner.plan import Plan, make_plan
@@ -59,18 +60,32 @@ DRAWN = (MARKDOWN, PAGE, ABLATION_TEXT, ABLATION_FIGURE)
 
 
 def run_and_publish(
-    experiment: Experiment, out: Path, console: Console, workers: int | None = None, plugins: tuple[str, ...] = ()
+    experiment: Experiment,
+    out: Path,
+    console: Console,
+    workers: int | None = None,
+    plugins: tuple[str, ...] = (),
+    max_disk: int | None = None,
 ) -> Run:
-    """Run what is missing, then write ``out/<name>/`` and print it."""
-    run = finish(experiment, out, console, workers, plugins)
+    """Run what is missing, then write ``out/<name>/`` and print it. IncompleteError after that where cells failed."""
+    run, gaps = finish(experiment, out, console, workers, plugins, max_disk)
     print_run(run, console, out / experiment.name / PAGE)
+    refuse(gaps)
     return run
 
 
 def finish(
-    experiment: Experiment, out: Path, console: Console, workers: int | None = None, plugins: tuple[str, ...] = ()
-) -> Run:
-    """Run what is missing, then write ``out/<name>/``."""
+    experiment: Experiment,
+    out: Path,
+    console: Console,
+    workers: int | None = None,
+    plugins: tuple[str, ...] = (),
+    max_disk: int | None = None,
+) -> tuple[Run, list[Gap]]:
+    """Run what is missing, then write ``out/<name>/`` without the cells that failed, and say which.
+
+    ``max_disk``: bytes that the store may hold; before it would hold more, what no run uses is deleted.
+    """
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: must be 1 or more")
     check_device(experiment)
@@ -80,19 +95,28 @@ def finish(
     check_model_folders(plan)
     check_models(plan, store, console)
     check_data(plan, store, console)
-    execute(plan.stages, store, console, workers or default_workers(), plugins)
-    return publish(plan, store, out / experiment.name)
+    store.use(experiment.name, plan.stages)
+    failures = execute(plan.stages, store, console, workers or default_workers(), plugins, most=max_disk)
+    made, gaps = without_failed(plan, failures)
+    return publish(made, store, out / experiment.name, gaps), gaps
 
 
-def publish(plan: Plan, store: Store, folder: Path) -> Run:
-    """Write the run of a finished plan to ``folder``, with board.md, page and tensorboard/.
+def publish(plan: Plan, store: Store, folder: Path, gaps: Sequence[Gap] = ()) -> Run:
+    """Write the run of a finished plan to ``folder``, with board.md, page and tensorboard/; it says what ``gaps`` it
+    has.
 
-    When nothing changed since the last time, the run on disk is returned as it is.
+    When nothing changed since the last time, the run on disk is returned as it is. One process at a time.
     """
-    made_from = what_a_run_is_made_from(plan)
+    with store.publishing(folder.name):
+        remove_parts(folder)
+        return _publish(plan, store, folder, gaps)
+
+
+def _publish(plan: Plan, store: Store, folder: Path, gaps: Sequence[Gap]) -> Run:
+    made_from = what_a_run_is_made_from(plan, gaps)
     if run := _published(folder, made_from):
         return run
-    run = collect_run(plan, store)
+    run = collect_run(plan, store, gaps)
     run = replace(run, timings=_timings_of(folder, run))
     claims = judge(run.name, run.facts, shipped_claims())
     run = replace(run, claims=claims, made_from=made_from, folder=folder)
@@ -102,7 +126,7 @@ def publish(plan: Plan, store: Store, folder: Path) -> Run:
     return run
 
 
-def what_a_run_is_made_from(plan: Plan) -> str:
+def what_a_run_is_made_from(plan: Plan, gaps: Sequence[Gap] = ()) -> str:
     """Fingerprint of experiment, stages and claims, and of the code and templates that make a run of them."""
     code = code_of([__name__])
     made: dict[str, Any] = {
@@ -113,6 +137,7 @@ def what_a_run_is_made_from(plan: Plan) -> str:
         "code": dict(code.files),
         "packages": dict(code.packages),
         "templates": content_of(TEMPLATES),
+        "gaps": [asdict(gap) for gap in gaps],
     }
     return fingerprint(made)
 
@@ -135,7 +160,7 @@ def _timings_of(folder: Path, run: Run) -> Sequence[Timing]:
     return former.timings if all(same) else ()
 
 
-def collect_run(plan: Plan, store: Store) -> Run:
+def collect_run(plan: Plan, store: Store, gaps: Sequence[Gap] = ()) -> Run:
     """The run of a finished plan, before its claims are judged."""
     records, arms, cells = collect_records(plan, store), collect_arms(plan), collect_cells(plan, store)
     board = build_board(
@@ -144,8 +169,12 @@ def collect_run(plan: Plan, store: Store) -> Run:
         arms,
         cells,
         collect_surface(plan, store),
-        {**provenance(plan.experiment, _pinned(plan)), "fingerprints": collect_fingerprints(plan, store)},
-        [*collect_notes(plan, store), *divergence_note(cells), *undecided_note(records)],
+        {
+            **provenance(plan.experiment, _pinned(plan)),
+            "fingerprints": collect_fingerprints(plan, store),
+            **({"failed": [asdict(gap) for gap in gaps]} if gaps else {}),
+        },
+        [*note_of(gaps), *collect_notes(plan, store), *divergence_note(cells), *undecided_note(records)],
     )
     return Run(board.name, arms, board, cells, collect_measures(plan, store), own_records=records)
 
@@ -186,15 +215,22 @@ def draw_again(folder: Path) -> Path:
 
 
 def ablate_and_publish(
-    ablation: Ablation, out: Path, console: Console, workers: int | None = None, plugins: tuple[str, ...] = ()
+    ablation: Ablation,
+    out: Path,
+    console: Console,
+    workers: int | None = None,
+    plugins: tuple[str, ...] = (),
+    max_disk: int | None = None,
 ) -> Run:
     """Run what is missing, publish the board of all cells, and beside it the table and plots of the axis."""
     folder = out / ablation.experiment.name
-    run = finish(ablation.experiment, out, console, workers, plugins)
+    run, gaps = finish(ablation.experiment, out, console, workers, plugins, max_disk)
     run = replace(run, ablation=build_result(Layout.planned(ablation), run.board, run.records(), run.measures))
-    run.write_data(folder)
-    draw(run, folder)
+    with Store(out).publishing(folder.name):
+        run.write_data(folder)
+        draw(run, folder)
     print_run(run, console, folder / PAGE)
+    refuse(gaps)
     return run
 
 

@@ -72,7 +72,7 @@ def time_and_publish(asked: Asked, console: Console) -> Run:
     if unknown := [str(subject.arm) for subject in subjects if str(subject.arm) not in run.arms]:
         raise UserError(f"{asked.folder}: has no {', '.join(unknown)}; its arms are {', '.join(run.arms)}")
     quiet_libraries()
-    execute(turns.needed(plan, subjects), store, console, default_workers(), asked.plugins)
+    execute(turns.needed(plan, subjects), store, console, default_workers(), asked.plugins, whole=True).raise_first()
     _check_items(run, subjects[0], store, asked.folder)
     order = turns.first_round(subjects, asked.precisions, store)
     if not order:

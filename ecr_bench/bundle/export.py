@@ -31,11 +31,13 @@ def export(out: Path, run: str, cell: str, folder: Path, precision: str | None =
     """
     finished = Run.load(out / run)
     row = _row(finished.cells, cell, precision, out / run)
-    source = Store(out).path(row.stage) / "model"
+    store = Store(out)
+    source = store.path(row.stage) / "model"
     _check_deployable(row, source)
     check_folder(folder.parent, "export to")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not (folder / META).is_file():
         raise UserError(f"{folder}: exists and is no bundle; choose a new folder")
+    store.check(row.stage)
     meta = _meta(finished.board, row)
     with atomic_dir(folder) as temporary:
         _write_model(source, temporary, row.precision)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -37,6 +38,42 @@ class _Rows(Dataset[tuple[int, Example]]):
     def __getitem__(self, index: int) -> tuple[int, Example]:
         row = self.rows[index]
         return index, row if self.variation is None else self.variation(index, row, self.generator)
+
+
+class _Order:
+    """Batches of row indices, of which the first ``done`` are over."""
+
+    def __init__(self, batches: Sequence[list[int]]):
+        self.batches, self.done = batches, 0
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches[self.done :])
+
+
+class OrderedLoader(DataLoader[tuple[int, Example]]):
+    """Batches in a planned order; its state is the place in it, and that of the generator rows are varied by."""
+
+    def __init__(self, rows: _Rows, batches: Sequence[list[int]], collate_fn: Callable[..., dict[str, torch.Tensor]]):
+        self.order = _Order(batches)
+        super().__init__(rows, batch_sampler=self.order, collate_fn=collate_fn)
+
+    def __iter__(self) -> Any:
+        return self._counted(super().__iter__())  # begun here, not at the first batch: it draws from the random state
+
+    def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
+        for batch in batches:
+            self.order.done += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"done": self.order.done, "generator": self.dataset.generator.bit_generator.state}  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.order.done = state["done"]
+        self.dataset.generator.bit_generator.state = state["generator"]  # type: ignore[attr-defined]
 
 
 def plan_batches(
@@ -132,8 +169,7 @@ class ExamplesDataModule(L.LightningDataModule):
         return {**collate(examples, self.pad_id), "rows": torch.tensor(indices)}
 
     def train_dataloader(self) -> DataLoader[tuple[int, Example]]:
-        rows = _Rows(self.rows, self.variation, self.seed)
-        return DataLoader(rows, batch_sampler=self.batches, collate_fn=self._collate)
+        return OrderedLoader(_Rows(self.rows, self.variation, self.seed), self.batches, self._collate)
 
     def val_dataloader(self) -> DataLoader[tuple[int, Example]] | list[None]:
         if not self.validation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -84,6 +85,17 @@ class CausalLMModule(L.LightningModule):
     def on_fit_start(self) -> None:
         """Dropout as the settings say, whoever loaded, wrapped or quantised the model before."""
         self.model.train(self.optimiser.dropout == "model")
+
+    @property
+    def resumable(self) -> bool:
+        """Whether parameters, buffers and what ``keep`` writes are all that training changes."""
+        return True
+
+    def keep(self, folder: Path) -> None:
+        """Write what training has changed beside parameters and buffers into ``folder``, which is not there yet."""
+
+    def take_up(self, folder: Path) -> None:
+        """Go on from what ``keep`` wrote; parameters are loaded after that."""
 
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Scalar training loss of one batch."""

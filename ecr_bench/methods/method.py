@@ -129,6 +129,18 @@ class Part:
     def before_step(self, module: ArmModule, step: int) -> None:
         """Called before each optimiser step, counted from 0."""
 
+    def keep(self, module: ArmModule, folder: Path) -> None:
+        """Write into ``folder``, which is not there yet, what training has changed so far beside parameters, buffers
+        and random states, so that a training that was killed can go on. A part with ``before_step`` needs it."""
+
+    def take_up(self, module: ArmModule, folder: Path) -> None:
+        """Go on from what ``keep`` wrote; ``folder`` is not there where it wrote nothing. Called before ``loss``."""
+
+    @property
+    def changes_unsaid(self) -> bool:
+        """Whether it changes things between steps that no checkpoint has: its arm is then trained from the start."""
+        return type(self).before_step is not Part.before_step and type(self).keep is Part.keep
+
     def loss(self, module: ArmModule, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Scalar training loss of one batch (``input_ids``, ``labels`` (B, T) int64, ``rows`` (B,) int64)."""
         return module.cross_entropy(batch)

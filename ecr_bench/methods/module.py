@@ -64,6 +64,19 @@ class ArmModule(CausalLMModule):
         for part in self.recipe.parts:
             part.before_step(self, batch_idx)
 
+    @property
+    def resumable(self) -> bool:
+        """Not where a part changes things between steps and does not say what."""
+        return not any(part.changes_unsaid for part in self.recipe.parts)
+
+    def keep(self, folder: Path) -> None:
+        for index, part in enumerate(self.recipe.parts):
+            part.keep(self, folder / str(index))
+
+    def take_up(self, folder: Path) -> None:
+        for index, part in enumerate(self.recipe.parts):
+            part.take_up(self, folder / str(index))
+
     def variation(self, encode: Encode) -> Variation | None:
         """How training rows vary between draws, if they do; ``encode`` gives all of them under a conditioner."""
         return self._keep(TrainingRows(encode, self.recipe))

@@ -11,7 +11,10 @@ from ecr_bench.methods.method import Modifier, Training
 from ecr_bench.section import Section
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ecr_bench.config import Experiment
+    from ecr_bench.ecr.codes import ProjectionCodes
     from ecr_bench.methods.module import ArmModule
     from ecr_bench.methods.recipe import Recipe
 
@@ -52,6 +55,7 @@ class Refresh(Modifier):
 
         self.projection = ProjectionConfig(**training.settings["projection"])
         self.seed = training.seed
+        self.done = False
         self.token_ids, self.targets = load_targets(training.folders["anchors"] / "targets.safetensors")
 
     def before_step(self, module: ArmModule, step: int) -> None:
@@ -61,19 +65,38 @@ class Refresh(Modifier):
         if step in {round(steps * i / (times + 1)) for i in range(1, times + 1)}:
             self.refresh(module)
 
+    def keep(self, module: ArmModule, folder: Path) -> None:
+        if self.done:
+            self._source(module).projection.save(folder / "projection")
+
+    def take_up(self, module: ArmModule, folder: Path) -> None:
+        from ecr_bench.ecr.projection import load_projection
+
+        if (folder / "projection").is_dir():
+            self.done = True
+            self._source(module).projection = load_projection(folder / "projection")
+            module.encode_again()
+
+    @staticmethod
+    def _source(module: ArmModule) -> ProjectionCodes:
+        from ecr_bench.ecr.codes import ProjectionCodes
+
+        source = module.conditioner.source
+        assert isinstance(source, ProjectionCodes)
+        return source
+
     def refresh(self, module: ArmModule) -> None:
         """Fit the projection on the model as it is and encode all rows with the codes it gives."""
         import torch
 
-        from ecr_bench.ecr.codes import ProjectionCodes
         from ecr_bench.ecr.projection import fit_projection
 
-        source = module.conditioner.source
-        assert isinstance(source, ProjectionCodes)
+        source = self._source(module)
         # fitting must not move the random states that training draws from
         with torch.random.fork_rng():
             vocabulary = len(module.conditioner.tokenizer)
             source.projection = fit_projection(
                 self.projection, self.token_ids, self.targets, vocabulary, module.model, self.seed
             )
+        self.done = True
         module.encode_again()

@@ -12,9 +12,9 @@ import pandas as pd
 from ecr_bench.arm import Arm
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.evaluation.records import read_records, write_records
-from ecr_bench.io import fingerprint, read_json, write_json
+from ecr_bench.io import fingerprint, read_json, sha256, write_json
 from ecr_bench.results.compare import Picked
-from ecr_bench.results.files import DamagedError, sha256
+from ecr_bench.results.files import DamagedError
 
 RECORDS, SUMMARY = "records.parquet", "eval.json"
 HASH, SEAL = "records_sha256", "seal"

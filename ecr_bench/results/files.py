@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ecr_bench.arm import Arm, by_name
 from ecr_bench.errors import UserError
-from ecr_bench.io import fingerprint, read_json, write_json
+from ecr_bench.io import fingerprint, read_json, sha256, write_json
 from ecr_bench.names import file_inside, run_name
 from ecr_bench.reading import read_text
 
@@ -149,9 +148,3 @@ def check_files(folder: Path, manifest: Manifest) -> None:
             raise DamagedError(f"{folder / name}: missing, though {RUN} lists it")
         if sha256(folder / name) != expected:
             raise DamagedError(f"{folder / name}: was changed after it was published")
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

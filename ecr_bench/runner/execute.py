@@ -1,38 +1,35 @@
-"""Run the stages of a plan on a few worker processes, with progress a person can read.
+"""Run the stages of a plan on a few worker processes.
 
-Small models gain little from several threads, so each worker gets ``cores / workers`` of them and
-stages that do not depend on each other run side by side. A stage that is done is never run again; an
-interrupted run loses only the stages that were running.
+Small models gain little from several threads, so each worker gets ``cores / workers`` of them and stages that do not
+depend on each other run side by side. A stage that is done is never run again, one that another run is at is left to
+that, and one that fails takes only what rests on it along.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import multiprocessing
-import os
-import queue
-import signal
-import sys
-import threading
 import time
-from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter, deque
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.markup import escape
 
 from ecr_bench.divergence import DivergedError
 from ecr_bench.errors import UserError
-from ecr_bench.runner.perform import perform
+from ecr_bench.runner.clean import keep_below
+from ecr_bench.runner.display import Display
+from ecr_bench.runner.failures import Failures
+from ecr_bench.runner.pool import Died, Pool
 from ecr_bench.runner.store import Store
-from ecr_bench.stages.identity import Identity
+from ecr_bench.runner.worker import Busy, Finished, Job, Message, Progress
 from ecr_bench.stages.stage import Stage
 from ecr_bench.teachers.base import usable_cores
 
-_progress_queue: Any = None
+LOOK_AGAIN = 1.0
+"""Seconds between two looks at a stage that another run is at."""
 
 
 def default_workers() -> int:
@@ -42,7 +39,7 @@ def default_workers() -> int:
     return 1 if torch.cuda.is_available() else max(1, min(8, usable_cores()))
 
 
-def critical_path(stages: dict[str, Stage[Any]]) -> dict[str, float]:
+def critical_path(stages: Mapping[str, Stage[Any]]) -> dict[str, float]:
     """For each stage, its cost plus that of the dearest chain of stages that wait for it; endless for urgent ones."""
     waiting: dict[str, list[str]] = {stage_id: [] for stage_id in stages}
     for stage in stages.values():
@@ -61,135 +58,172 @@ def critical_path(stages: dict[str, Stage[Any]]) -> dict[str, float]:
     return length
 
 
-def _start_worker(threads: int, progress_queue: Any, plugins: tuple[str, ...]) -> None:
-    """Runs first in each worker: thread count, memory, quiet libraries, plugins; Ctrl-C is the parent's to handle."""
-    global _progress_queue
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leave through the `finally` that removes half a stage
-    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
-    os.environ.update(OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="false")
-    import torch
-
-    from ecr_bench.plugins import load_plugins
-    from ecr_bench.quiet import quiet_libraries
-
-    torch.set_num_threads(threads)
-    quiet_libraries()
-    load_plugins(plugins)
-    _progress_queue = progress_queue
-
-
-def _leave_with(parent: int) -> None:
-    """End this worker when the run is killed, so that no stage goes on unseen."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-def _work(stage: Stage[Any], store: Store, planned: Identity) -> None:
-    """Run ``stage`` in a worker; UserError when its identity here is not the ``planned`` one."""
-
-    def report(done: int, total: int) -> None:
-        _progress_queue.put((planned.stage_id, done, total))
-
-    report(0, 0)
-    perform(stage, planned, store, report)
-
-
-class _Display:
-    """One line for the whole run and one for each running stage; plain lines when not on a terminal."""
-
-    def __init__(self, console: Console, stages: dict[str, Stage[Any]], cached: int):
-        self.console, self.stages, self.live = console, stages, console.is_terminal
-        self.progress = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"),
-            TimeElapsedColumn(), console=console, disable=not self.live,
-        )  # fmt: skip
-        self.lines: dict[str, TaskID] = {}
-        self.started: dict[str, float] = {}
-        self.finished, self.total = cached, len(stages)
-        label = f"{self.total} stages" + (f", {cached} cached" if cached else "")
-        self.overall = self.progress.add_task(label, total=self.total, completed=cached, count=f"{cached}/{self.total}")
-
-    def update(self, stage_id: str, done: int, total: int) -> None:
-        if stage_id not in self.lines:
-            self.started[stage_id] = time.perf_counter()
-            self.lines[stage_id] = self.progress.add_task(self.stages[stage_id].label, total=None, count="")
-        if total:
-            self.progress.update(self.lines[stage_id], completed=done, total=total, count=f"{done}/{total}")
-
-    def finish(self, stage_id: str) -> None:
-        self.finished += 1
-        count = f"{self.finished}/{self.total}"
-        seconds = time.perf_counter() - self.started.get(stage_id, time.perf_counter())
-        if stage_id in self.lines:
-            self.progress.remove_task(self.lines.pop(stage_id))
-        self.progress.update(self.overall, completed=self.finished, count=count)
-        self.console.print(f"[dim]{count:>7}[/] {self.stages[stage_id].label} [dim]{seconds:.0f} s[/]")
-
-
 def execute(
-    stages: dict[str, Stage[Any]], store: Store, console: Console, workers: int, plugins: tuple[str, ...] = ()
-) -> None:
-    """Run what is not done yet. UserError of a stage ends the run; finished stages stay."""
-    missing = {stage_id: stage for stage_id, stage in stages.items() if not store.done(stage_id)}
+    stages: Mapping[str, Stage[Any]],
+    store: Store,
+    console: Console,
+    workers: int,
+    plugins: tuple[str, ...] = (),
+    whole: bool = False,
+    most: int | None = None,
+) -> Failures:
+    """Run what is not done yet, and what is damaged anew.
+
+    Args:
+        whole: look at every byte of what is done.
+        most: bytes that the store may hold.
+
+    A stage that fails ends neither the run nor the others: what rests on it is left out, and the answer says why.
+    UserError where nothing could be written any more, or code changed under the run.
+    """
+    store.sweep()
+    missing = _missing(stages, store, console, whole)
     console.print(f"{len(stages)} stages: {len(stages) - len(missing)} cached, {len(missing)} to run")
     if cached := Counter(stage.kind for stage_id, stage in stages.items() if stage_id not in missing):
         console.print("[dim]cached: " + ", ".join(f"{kind} ({count})" for kind, count in cached.items()) + "[/]")
+    failures = Failures(stages, store.root)
     if not missing:
-        return
-    order = critical_path(stages)
-    context = multiprocessing.get_context("spawn")
+        return failures
+    display = Display(console, dict(stages), len(stages) - len(missing))
     threads = max(1, usable_cores() // workers)
-    with context.Manager() as manager:
-        progress_queue = manager.Queue()
-        display = _Display(console, stages, len(stages) - len(missing))
-        setup = (threads, progress_queue, plugins)
-        pool = ProcessPoolExecutor(min(workers, len(missing)), context, _start_worker, setup)
-        try:
-            with display.progress:
-                _drain(missing, order, store, pool, progress_queue, display, workers)
-        except BaseException as error:
-            # the running stages are given up; their folders never took their names
-            for process in multiprocessing.active_children():
-                if process.name.startswith("SpawnProcess"):
-                    process.terminate()
-            if isinstance(error, BrokenProcessPool):
-                raise UserError(
-                    "a worker process died (out of memory?); finished stages are kept: run the same command "
-                    "again, with --workers 1 or a smaller batch_size"
-                ) from error
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    try:
+        with display.progress, Pool(min(workers, len(missing)), threads, plugins) as pool:
+            _Schedule(stages, missing, store, pool, display, failures, most).run()
+    finally:
+        store.sweep()  # what workers that died had half made is nobody's
+    return failures
 
 
-def _drain(
-    missing: dict[str, Stage[Any]], order: dict[str, float], store: Store, pool: ProcessPoolExecutor,
-    progress_queue: Any, display: _Display, workers: int,
-) -> None:  # fmt: skip
-    """Keep ``workers`` stages running, the one with the longest way ahead first."""
-    waiting, running = dict(missing), dict[Future[None], str]()
-    while waiting or running:
-        ready = [s for s in waiting.values() if all(n not in missing for n in s.inputs.values())]
-        for stage in sorted(ready, key=lambda s: -order[s.id])[: workers - len(running)]:
-            running[pool.submit(_work, stage, store, stage.identity)] = stage.id
-            del waiting[stage.id]
-        finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-        _show(progress_queue, display)
-        for future in finished:
-            stage_id = running.pop(future)
-            future.result()
-            work = missing.pop(stage_id).work
-            display.finish(stage_id)
-            with contextlib.suppress(DivergedError):  # it was not run, so there is nothing to say of it
-                if summary := work.summary(store.read(work, stage_id)):
-                    display.console.print(f"        [dim]{summary}[/]")
+def _missing(stages: Mapping[str, Stage[Any]], store: Store, console: Console, whole: bool) -> dict[str, Stage[Any]]:
+    """Stages to run. What is damaged is set aside, and said."""
+    missing = {stage_id: stage for stage_id, stage in stages.items() if not store.done(stage_id)}
+    looked_at: dict[str, bool] = {}
+    while True:  # what has to be made anew reads more
+        read = {needed for stage in missing.values() for needed in stage.inputs.values()}
+        ends = stages.keys() - {needed for stage in stages.values() for needed in stage.inputs.values()}
+        found = {stage_id: whole or stage_id in read | ends for stage_id in stages if stage_id not in missing}
+        fresh = {stage_id: all_of_it for stage_id, all_of_it in found.items() if looked_at.get(stage_id) != all_of_it}
+        if not fresh:
+            return {stage_id: stage for stage_id, stage in stages.items() if stage_id in missing}
+        for stage_id, all_of_it in fresh.items():
+            looked_at[stage_id] = all_of_it
+            if damage := store.damage(stage_id, all_of_it):
+                line = f"{damage}; {store.set_aside(stage_id)}"
+                console.print(escape(line), highlight=False, soft_wrap=True)
+                missing[stage_id] = stages[stage_id]
 
 
-def _show(progress_queue: Any, display: _Display) -> None:
-    while True:
-        try:
-            display.update(*progress_queue.get_nowait())
-        except queue.Empty:
+class _Schedule:
+    """Keeps the workers of a pool at work, on the stage with the longest way ahead first."""
+
+    def __init__(
+        self,
+        stages: Mapping[str, Stage[Any]],
+        missing: dict[str, Stage[Any]],
+        store: Store,
+        pool: Pool,
+        display: Display,
+        failures: Failures,
+        most: int | None,
+    ):
+        self.store, self.pool, self.display, self.failures = store, pool, display, failures
+        self.most = most
+        self.missing = missing
+        """Not done and not given up."""
+        self.elsewhere: dict[str, float] = {}
+        """At work in another run -> when to look again."""
+        self.alone: deque[str] = deque()
+        """To be tried once more with nothing beside them."""
+        self.retried: set[str] = set()
+        order = critical_path(stages)
+        self.by_urgency = sorted(missing, key=lambda stage_id: -order[stage_id])
+
+    def run(self) -> None:
+        while self.missing:
+            self._drop_hopeless()
+            self._start()
+            if not self.pool.running:
+                time.sleep(LOOK_AGAIN / 5)
+            for stage_id, message in self.pool.messages(timeout=0.2):
+                self._hear(stage_id, message)
+
+    def _drop_hopeless(self) -> None:
+        """What rests on a failure is not made."""
+        for stage_id in list(self.missing):
+            if self.failures and self.failures.behind(stage_id):
+                del self.missing[stage_id]
+
+    def _start(self) -> None:
+        """Fill the free workers. Who must be alone waits for the others, and no other starts meanwhile."""
+        if self.alone:
+            if not self.pool.running:
+                self._submit(self.alone[0])
             return
+        for stage_id in self.by_urgency:
+            if not self.pool.free:
+                return
+            if self._ready(stage_id):
+                self._submit(stage_id)
+
+    def _ready(self, stage_id: str) -> bool:
+        if stage_id not in self.missing or stage_id in self.pool.running:
+            return False
+        if any(needed in self.missing for needed in self.missing[stage_id].inputs.values()):
+            return False
+        if self.elsewhere.get(stage_id, 0.0) > time.monotonic():
+            return False
+        if stage_id in self.elsewhere and self.store.done(stage_id):
+            self._made(stage_id)
+            return False
+        return True
+
+    def _submit(self, stage_id: str) -> None:
+        if self.most is not None:
+            keep_below(self.store, self.most)
+        stage = self.missing[stage_id]
+        self.pool.submit(Job(stage, stage.identity, self.store))
+
+    def _hear(self, stage_id: str, message: Message | Died) -> None:
+        if isinstance(message, Progress):
+            self.display.update(stage_id, message.done, message.total)
+            return
+        if stage_id in self.alone:
+            self.alone.remove(stage_id)
+        if isinstance(message, Finished):
+            self._made(stage_id)
+        elif isinstance(message, Busy):
+            if stage_id not in self.elsewhere:
+                self.display.note(stage_id, "another run is at it")
+            self.elsewhere[stage_id] = time.monotonic() + LOOK_AGAIN
+            self.display.drop(stage_id)
+        elif isinstance(message, Died):
+            self._again(stage_id, message.how)
+        elif message.final:
+            raise UserError(message.reason)
+        elif message.memory:
+            self._again(stage_id, message.reason, message.trace)
+        else:
+            self._failed(stage_id, message.reason, message.trace)
+
+    def _made(self, stage_id: str) -> None:
+        work = self.missing.pop(stage_id).work
+        self.failures.forget(stage_id)
+        self.display.finish(stage_id)
+        with contextlib.suppress(DivergedError):  # it was not run, so there is nothing to say of it
+            if summary := work.summary(self.store.read(work, stage_id)):
+                self.display.summary(summary)
+
+    def _again(self, stage_id: str, reason: str, trace: str = "") -> None:
+        """Once more, alone: what others beside it took may be what it lacked."""
+        if stage_id in self.retried:
+            self._failed(stage_id, f"{reason}, twice", trace)
+            return
+        self.retried.add(stage_id)
+        self.alone.append(stage_id)
+        self.display.drop(stage_id)
+        self.display.note(stage_id, f"{reason}; once more, alone")
+
+    def _failed(self, stage_id: str, reason: str, trace: str = "") -> None:
+        self.display.drop(stage_id)
+        del self.missing[stage_id]
+        self.display.note(stage_id, f"failed: {self.failures.add(stage_id, reason, trace)}")

@@ -16,6 +16,10 @@ from ecr_bench.stages.stage import Stage
 from ecr_bench.stages.work import Report
 
 
+class ChangedError(UserError):
+    """Code, data or packages are not what the run was planned with: no stage of the plan can be made any more."""
+
+
 def run_stage(stage: Stage[Any], store: Store, report: Report) -> dict[str, Any]:
     """Run ``stage`` unless it is done, and return its result as plain JSON."""
     if not store.done(stage.id):
@@ -23,31 +27,33 @@ def run_stage(stage: Stage[Any], store: Store, report: Report) -> dict[str, Any]
     return store.result(stage.id)
 
 
-def perform(stage: Stage[Any], planned: Identity, store: Store, report: Report) -> None:
-    """Run ``stage`` and store it under its ``planned`` identity.
+def perform(stage: Stage[Any], planned: Identity, store: Store, report: Report, wait: bool = True) -> None:
+    """Run ``stage`` and store it under its ``planned`` identity, unless another process has done so meanwhile.
 
     What rests on a model that diverged is not run: its result is the reason (``ecr_bench.divergence``).
-    UserError that names what differs when its identity here is another one, before the work or after it.
+    ChangedError that names what differs when its identity here is another one, before the work or after it; BusyError
+    where another process is at it, unless it is to ``wait`` for that.
     """
     _check(stage, planned)
     inputs = {role: store.path(stage_id) for role, stage_id in stage.inputs.items()}
+    place = store.workplace(planned.stage_id)
 
     def build(folder: Path) -> dict[str, Any]:
         started = time.perf_counter()
         if reason := inherited({role: store.result(stage_id) for role, stage_id in stage.inputs.items()}):
             result = stage.of_diverged(inputs, folder, reason)
         else:
-            result = stage.run(inputs, folder, report)
+            result = stage.run(inputs, folder, report, place.kept)
         ran = Ran.here(time.perf_counter() - started, planned)
         _check(stage, planned)
         said = {KEY: reason} if result is None else result.model_dump(mode="json")
         return {"spec": planned.to_json(), "result": said, "ran": ran.model_dump(mode="json")}
 
-    store.write(planned.stage_id, build)
+    store.write(planned.stage_id, build, wait)
 
 
 def _check(stage: Stage[Any], planned: Identity) -> None:
     forget()
     if differences := planned.differences(identity_of(stage.work, stage.settings, stage.inputs)):
         shown = ", ".join(differences[:5]) + (f" and {len(differences) - 5} more" if len(differences) > 5 else "")
-        raise UserError(f"{stage.label}: not what was planned: {shown}; give the same command again")
+        raise ChangedError(f"{stage.label}: not what was planned: {shown}; give the same command again")

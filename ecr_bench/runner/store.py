@@ -1,17 +1,38 @@
-"""Where finished stages live: ``<out>/store/<kind>/<key>/``, complete when ``done.json`` is there."""
+"""Where finished stages live: ``<out>/store/<kind>/<key>/``, complete when ``done.json`` is there.
+
+``done.json`` holds the size and SHA-256 of every other file of the folder and a seal over itself. A stage at work has
+its place elsewhere (``runner.workplace``), and takes its folder in one step.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import errno
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ecr_bench.divergence import KEY, DivergedError, reason_of
-from ecr_bench.io import atomic_dir, read_json, write_json
+from ecr_bench.errors import UserError
+from ecr_bench.io import disk_errors, fingerprint, json_text, read_json, sha256, sync, sync_tree, write_json
+from ecr_bench.names import STORE
+from ecr_bench.reading import parse_json, read_text
+from ecr_bench.runner.workplace import DAMAGED, BusyError, Workplace, lock
 from ecr_bench.stages.work import ResultT, Work
 
-DONE = "done.json"
+DONE, RUNS = "done.json", "runs"
+FORMAT = 2
+"""Version of ``done.json``. 1: without sizes and hashes of the files; such a stage is made again."""
+LARGE = 8 * 2**20
+"""Bytes from which on a file is hashed only where it is about to be read."""
+
+
+class DamagedStageError(UserError):
+    """A finished stage is not what was written."""
+
+    exit_code = 3
 
 
 @dataclass(frozen=True)
@@ -22,7 +43,11 @@ class Store:
 
     def path(self, stage_id: str) -> Path:
         """Folder of stage ``kind/key``, whether it exists or not."""
-        return self.root / "store" / stage_id
+        return self.root / STORE / stage_id
+
+    def workplace(self, stage_id: str) -> Workplace:
+        """Where the stage is made."""
+        return Workplace(self.root / STORE, stage_id)
 
     def done(self, stage_id: str) -> bool:
         return (self.path(stage_id) / DONE).is_file()
@@ -50,10 +75,144 @@ class Store:
         return reason_of(self.result(stage_id))
 
     def record(self, stage_id: str) -> dict[str, Any]:
-        """All of ``done.json``: what decided the result, the result, and the circumstances it was made in."""
-        return read_json(self.path(stage_id) / DONE)
+        """All of ``done.json``: what decided the result, the result, the circumstances it was made in, and its files.
 
-    def write(self, stage_id: str, build: Callable[[Path], Mapping[str, Any]]) -> None:
-        """Run ``build(folder) -> record`` in a temporary folder that takes its place only when whole."""
-        with atomic_dir(self.path(stage_id)) as folder:
-            write_json(folder / DONE, build(folder))
+        DamagedStageError where it is not what was written, or was written by another version.
+        """
+        path = self.path(stage_id) / DONE
+        try:
+            text = read_text(path)
+            record = parse_json(text, path, ours=True)
+        except UserError as error:
+            raise DamagedStageError(str(error)) from None
+        except OSError as error:
+            raise DamagedStageError(f"{path}: {error.strerror or error}") from None
+        found = record.get("format", 1) if isinstance(record, dict) else None
+        if found != FORMAT:
+            raise DamagedStageError(f"{path}: format {found!r}, this version reads {FORMAT}")
+        if record.get("seal") != _seal(record) or json_text(record) != text:
+            raise DamagedStageError(f"{path}: was changed after it was written")
+        return dict(record)
+
+    def damage(self, stage_id: str, whole: bool) -> str:
+        """What is wrong with a finished stage, naming the file; empty where it is as it was written.
+
+        Sizes are compared always, contents of files from ``LARGE`` on only if ``whole``.
+        """
+        folder = self.path(stage_id)
+        try:
+            files = self.record(stage_id)["files"]
+            there = set(_files(folder))
+            for name, (size, digest) in files.items():
+                path = folder / name
+                if name not in there:
+                    return f"{path}: missing"
+                if path.stat().st_size != size:
+                    return f"{path}: {path.stat().st_size:,} bytes, written were {size:,}"
+                if (whole or size < LARGE) and sha256(path) != digest:
+                    return f"{path}: was changed after it was written"
+            if added := sorted(there - set(files)):
+                return f"{folder / added[0]}: was not written by this stage"
+        except DamagedStageError as error:
+            return str(error)
+        except OSError as error:
+            return f"{folder}: {error.strerror or error}"
+        return ""
+
+    def check(self, stage_id: str) -> None:
+        """DamagedStageError naming the file unless all of a finished stage is as it was written."""
+        if damage := self.damage(stage_id, whole=True):
+            raise DamagedStageError(f"{damage}: run the experiment again, which makes this stage anew")
+
+    def set_aside(self, stage_id: str) -> str:
+        """Move a damaged stage out of the way of the one that is made again; says what became of it."""
+        target = self.root / STORE / DAMAGED / stage_id
+        number = 1
+        while (place := target.with_name(f"{target.name}.{number}")).exists():
+            number += 1
+        try:
+            with disk_errors(target), self.workplace(stage_id).lock(wait=False):
+                if not (self.path(stage_id)).exists() or not self.damage(stage_id, whole=True):
+                    return "another run has set it aside"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                self.path(stage_id).replace(place)
+        except BusyError:
+            return "another run makes it again"
+        return f"set aside in {place}, made again"
+
+    def write(self, stage_id: str, build: Callable[[Path], Mapping[str, Any]], wait: bool = True) -> None:
+        """Run ``build(folder) -> record`` in the stage's workplace; the folder takes its name only when whole.
+
+        Where another process is at the stage: waits for it, or BusyError unless ``wait``. Does nothing where that has
+        finished it.
+        """
+        place, target = self.workplace(stage_id), self.path(stage_id)
+        with disk_errors(target), place.lock(wait):
+            if self.done(stage_id):
+                return
+            with place.making() as folder:
+                body = {"format": FORMAT, **build(folder)}
+                body["files"] = {
+                    name: [(folder / name).stat().st_size, sha256(folder / name)] for name in _files(folder)
+                }
+                write_json(folder / DONE, {**body, "seal": _seal(body)})
+                sync_tree(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _take_name(folder, target)
+                sync(target.parent)
+
+    def use(self, run: str, stages: Iterable[str]) -> None:
+        """Note what ``run`` rests on, for as long as its folder is there."""
+        (self.root / run).mkdir(parents=True, exist_ok=True)
+        write_json(self.root / STORE / RUNS / f"{run}.json", sorted(stages))
+
+    def used(self) -> set[str]:
+        """Stages that any run rests on."""
+        notes = (self.root / STORE / RUNS).glob("*.json")
+        return {str(stage_id) for note in notes if (self.root / note.stem).is_dir() for stage_id in read_json(note)}
+
+    def unnoted(self) -> list[str]:
+        """Runs that an older version published: what they rest on is not known."""
+        noted = {note.stem for note in (self.root / STORE / RUNS).glob("*.json")}
+        return sorted({path.parent.name for path in self.root.glob("*/board.json")} - noted)
+
+    @contextlib.contextmanager
+    def publishing(self, run: str) -> Iterator[None]:
+        """Own the folder of a run inside; waits for another process that writes there."""
+        with lock(self.root / STORE, f"runs/{run}"):
+            yield
+
+    def workplaces(self) -> Iterator[Workplace]:
+        """Of all stages that are being made, or were when their process died."""
+        return Workplace.all(self.root / STORE)
+
+    def sweep(self) -> None:
+        """Delete what processes that are dead left half made; what a later try can go on from stays."""
+        for place in self.workplaces():
+            place.sweep()
+
+
+def _take_name(folder: Path, target: Path) -> None:
+    """First writer wins, should a lock not hold (a network file system): whole stages of one key are alike."""
+    try:
+        folder.replace(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES):
+            raise
+        if not (target / DONE).is_file():  # no stage: what is left of one that was deleted by hand
+            shutil.rmtree(target)
+            folder.replace(target)
+
+
+def _files(folder: Path) -> list[str]:
+    """Names of all files in ``folder`` but ``done.json``, sorted."""
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    return sorted(name for name in found if name != DONE)
+
+
+def _size_and_hash(path: Path) -> list[int | str]:
+    return [path.stat().st_size, sha256(path)]
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    return fingerprint({key: value for key, value in record.items() if key != "seal"})

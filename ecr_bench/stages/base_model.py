@@ -68,6 +68,12 @@ class BaseStage(Work[BaseSettings, BaseInputs, BaseMade]):
 
     @staticmethod
     def run(settings: BaseSettings, inputs: BaseInputs, folder: Path, report: Report) -> BaseMade:
+        return BaseStage.resume(settings, inputs, folder, report)
+
+    @classmethod
+    def resume(
+        cls, settings: BaseSettings, inputs: BaseInputs, folder: Path, report: Report, kept: Path | None = None
+    ) -> BaseMade:
         import torch
         from transformers import AutoModelForCausalLM
 
@@ -86,7 +92,7 @@ class BaseStage(Work[BaseSettings, BaseInputs, BaseMade]):
             model.save_pretrained(folder / "model")
             tokenizer.save_pretrained(folder / "model")
             return BaseMade(parameters=count_parameters(model))
-        return _pretrain(settings, inputs, model, tokenizer, folder, report)
+        return _pretrain(settings, inputs, model, tokenizer, folder, report, kept)
 
     @classmethod
     def chosen(cls, settings: BaseSettings) -> Iterable[Chosen]:
@@ -103,6 +109,7 @@ def _pretrain(
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     report: Report,
+    kept: Path | None,
 ) -> BaseMade:
     """Cross-entropy (and what else the recipe adds) on whole texts, behind the control tokens of each where the method
     has them from here on."""
@@ -127,7 +134,7 @@ def _pretrain(
     rows = without_some(encode_texts(conditioner, texts, window), conditioner, reads.control_tokens.absent, seed)
     judged, pad = encode_texts(conditioner, held_out, window), tokenizer.pad_token_id
     data = ExamplesDataModule(Mixture([], rows, 1.0), judged, pad, pretrain.batch_size, pretrain.steps, seed)
-    fitted = fit(module, data, pretrain, seed, folder, report, dtype=size.dtype)
+    fitted = fit(module, data, pretrain, seed, folder, report, dtype=size.dtype, kept=kept)
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     if conditioner.tokens is not None:

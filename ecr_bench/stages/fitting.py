@@ -12,7 +12,6 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import save_file
 
 from ecr_bench.data.module import ExamplesDataModule
@@ -20,27 +19,59 @@ from ecr_bench.divergence import after_training
 from ecr_bench.memory import peak_memory, reset_peak_memory
 from ecr_bench.methods.base import CausalLMModule
 from ecr_bench.sections import OptimiserConfig
+from ecr_bench.stages.checkpoints import PARTS, STATE, Checkpoints, latest
+from ecr_bench.stages.curves import Curves
 from ecr_bench.stages.fitted import Fitted
 
 REPORTED = 10
 """Steps between two reports to the runner."""
+LOGGED = 10
+"""Steps between two points of a curve."""
 VALIDATIONS = 4
 """In one training, evenly spaced."""
 
 
 class Track(Callback):
-    """Tell the runner how far training is and keep the loss and gradient norm of every step."""
+    """Tell the runner how far training is and keep the loss and gradient norm of every step, curves and costs."""
 
     def __init__(self, report: Callable[[int, int], None], steps: int):
         self.report, self.steps = report, steps
         self.losses: list[torch.Tensor] = []
         self.norms: list[torch.Tensor] = []
+        self.val_loss: float | None = None
+        self.curves = Curves()
+        self.started = time.perf_counter()
+        self.before = 0.0
+        """Seconds of earlier tries, up to the checkpoint that this one goes on from."""
+        self.peak = 0
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self.started
+
+    @property
+    def memory(self) -> int:
+        """Peak in bytes, of all tries."""
+        return max(self.peak, peak_memory())
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         self.losses.append(trainer.callback_metrics["train/loss"])
         self.norms.append(trainer.callback_metrics["train/grad_norm"])
         if trainer.global_step % REPORTED == 0:
             self.report(trainer.global_step, self.steps)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.val_loss = float(trainer.callback_metrics["val/loss"])
+
+    def state_dict(self) -> dict[str, Any]:
+        made = {"losses": torch.stack(self.losses).cpu(), "norms": torch.stack(self.norms).cpu()}
+        spent = {"seconds": self.seconds, "memory": self.memory}
+        return {**made, **spent, "val_loss": self.val_loss, "curves": self.curves.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.losses, self.norms = (list(state_dict[name].unbind()) for name in ("losses", "norms"))
+        self.before, self.peak = state_dict["seconds"], state_dict["memory"]
+        self.val_loss, self.curves.rows = state_dict["val_loss"], state_dict["curves"]
 
 
 class Snapshots(Callback):
@@ -58,12 +89,18 @@ class Snapshots(Callback):
         self.taken[f"step-{step:06d}"] = self.pool().half().contiguous()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.at:
+        if self.at and not self.taken:
             self._take(0)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if trainer.global_step in self.at:
             self._take(trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.taken
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.taken = state_dict
 
     def save(self, folder: Path) -> None:
         """Write ``snapshots.safetensors``: ``step-000123`` -> (N, d) float16."""
@@ -80,14 +117,22 @@ def fit(
     report: Callable[[int, int], None],
     callbacks: Sequence[Callback] = (),
     dtype: str = "fp32",
+    kept: Path | None = None,
 ) -> Fitted:
-    """Train for ``optimiser.steps``, log to ``folder/tensorboard`` and write ``folder/trace.safetensors``: ``loss``
-    (nats per token) and ``grad_norm`` of every step, float32 (steps,). ``dtype`` bf16: autocast, weights stay float32.
+    """Train for ``optimiser.steps``, write the curves to ``folder/tensorboard`` and ``folder/trace.safetensors``:
+    ``loss`` (nats per token) and ``grad_norm`` of every step, float32 (steps,).
+
+    Args:
+        dtype: with bf16: autocast, weights stay float32.
+        kept: folder for checkpoints; the last one that is there is gone on from.
     """
     L.seed_everything(seed, verbose=False)
     reset_peak_memory()
     track = Track(report, optimiser.steps)
-    started = time.perf_counter()
+    validate_every = max(1, optimiser.steps // VALIDATIONS)
+    last: list[Callback] = []
+    if kept is not None and module.resumable:
+        last = [Checkpoints(kept, (validate_every, LOGGED), module.keep)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = L.Trainer(
@@ -97,32 +142,42 @@ def fit(
             precision="bf16-mixed" if dtype == "bf16" else "32-true",
             deterministic=True,
             gradient_clip_val=optimiser.clip,
-            logger=TensorBoardLogger(str(folder), name="tensorboard", version=""),
-            callbacks=[track, *callbacks],
-            log_every_n_steps=10,
-            val_check_interval=max(1, optimiser.steps // VALIDATIONS) if data.validation else None,
+            logger=track.curves,
+            callbacks=[track, *callbacks, *last],
+            log_every_n_steps=LOGGED,
+            val_check_interval=validate_every if data.validation else None,
             num_sanity_val_steps=0,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(module, datamodule=data)
+        _fit(trainer, module, data, latest(kept) if kept is not None and last else None)
     module.to("cpu")
-    losses, norms = torch.stack(track.losses).cpu(), torch.stack(track.norms).cpu()
+    track.curves.write(folder / "tensorboard")
+    losses, norms = torch.stack([one.cpu() for one in track.losses]), torch.stack([one.cpu() for one in track.norms])
     save_file({"loss": losses.float(), "grad_norm": norms.float()}, folder / "trace.safetensors")
-    val_loss = trainer.callback_metrics.get("val/loss")
     return Fitted(
-        train_seconds=round(time.perf_counter() - started, 2),
+        train_seconds=round(track.seconds, 2),
         steps=optimiser.steps,
         tokens=sum(len(data.rows[i].ids) for batch in data.batches for i in batch),
         train_loss=_number(losses[-20:].mean()),
-        val_loss=_number(val_loss) if val_loss is not None else None,
+        val_loss=_number(torch.tensor(track.val_loss)) if track.val_loss is not None else None,
         grad_norm_median=_number(norms.median()),
         grad_norm_max=_number(norms.max()),
         finite=bool(torch.isfinite(losses).all()),
-        peak_memory=peak_memory(),
+        peak_memory=track.memory,
         **after_training(module.model, losses[-1]),
     )
+
+
+def _fit(trainer: L.Trainer, module: CausalLMModule, data: ExamplesDataModule, checkpoint: Path | None) -> None:
+    """From the start, or from ``checkpoint``."""
+    if checkpoint is None:
+        trainer.fit(module, datamodule=data)
+        return
+    module.strict_loading = False  # a checkpoint leaves out what is frozen
+    module.take_up(checkpoint / PARTS)
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint / STATE, weights_only=True)
 
 
 def _number(value: torch.Tensor) -> float | None:

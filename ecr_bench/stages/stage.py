@@ -47,9 +47,12 @@ class Stage(Generic[SettingsT]):
         """``kind/key``."""
         return self.identity.stage_id
 
-    def run(self, inputs: Mapping[str, Path], folder: Path, report: Report) -> Any:
-        """Do the work from the folders of the inputs, by role, to ``folder``; returns ``work.Result``."""
-        return self.work.run(self.settings, self.work.Inputs(**inputs), folder, report)
+    def run(self, inputs: Mapping[str, Path], folder: Path, report: Report, kept: Path | None = None) -> Any:
+        """Do the work from the folders of the inputs, by role, to ``folder``; returns ``work.Result``.
+
+        ``kept``: a folder that outlives a kill, for work that goes on from what an earlier try has left there.
+        """
+        return self.work.resume(self.settings, self.work.Inputs(**inputs), folder, report, kept)
 
     def of_diverged(self, inputs: Mapping[str, Path], folder: Path, reason: str) -> Any:
         """What is left to say where an input diverged for ``reason``, or None."""

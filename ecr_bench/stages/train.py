@@ -101,6 +101,12 @@ class TrainStage(Work[TrainSettings, TrainInputs, Trained]):
 
     @staticmethod
     def run(settings: TrainSettings, inputs: TrainInputs, folder: Path, report: Report) -> Trained:
+        return TrainStage.resume(settings, inputs, folder, report)
+
+    @classmethod
+    def resume(
+        cls, settings: TrainSettings, inputs: TrainInputs, folder: Path, report: Report, kept: Path | None = None
+    ) -> Trained:
         from transformers import AutoConfig
 
         from ecr_bench.data.tokenizer import load_tokenizer
@@ -109,7 +115,7 @@ class TrainStage(Work[TrainSettings, TrainInputs, Trained]):
         width = AutoConfig.from_pretrained(inputs.base / "model", trust_remote_code=False).get_text_config().hidden_size
         given = ingredients(settings, tokenizer, inputs.corpus, inputs.anchors, width)
         if settings.recipe.recipe.trains_model:
-            return _train(settings, inputs, given, folder, report)
+            return _train(settings, inputs, given, folder, report, kept)
         return _fit_probe(inputs, given, folder)
 
     @classmethod
@@ -118,7 +124,14 @@ class TrainStage(Work[TrainSettings, TrainInputs, Trained]):
         return [(METHODS, (recipe.method,)), (MODIFIERS, recipe.modifiers), (TEACHERS, asked), (TASKS, ())]
 
 
-def _train(settings: TrainSettings, inputs: TrainInputs, given: Ingredients, folder: Path, report: Report) -> Trained:
+def _train(
+    settings: TrainSettings,
+    inputs: TrainInputs,
+    given: Ingredients,
+    folder: Path,
+    report: Report,
+    kept: Path | None,
+) -> Trained:
     """Fine-tune the base model; save model, tokenizer and conditioner together."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -175,7 +188,7 @@ def _train(settings: TrainSettings, inputs: TrainInputs, given: Ingredients, fol
         module.validation_variation(encode_held_out),
     )
     snapshots = _snapshots(settings, inputs, module, conditioner)
-    fitted = fit(module, data, finetune, seed, folder, report, [snapshots], settings.fitting.dtype)
+    fitted = fit(module, data, finetune, seed, folder, report, [snapshots], settings.fitting.dtype, kept)
     snapshots.save(folder)
     module.save_model(folder / "model")
     given.tokenizer.save_pretrained(folder / "model")

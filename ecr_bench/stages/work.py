@@ -40,6 +40,17 @@ class Work(Generic[SettingsT, InputsT, ResultT]):
         raise NotImplementedError
 
     @classmethod
+    def resume(
+        cls, settings: SettingsT, inputs: InputsT, folder: Path, report: Report, kept: Path | None = None
+    ) -> ResultT:
+        """The same, going on from what an earlier try that was killed has left in ``kept``, which may not be there.
+
+        Override it in a stage that takes long and can be cut, with a result that is the same bit for bit. ``kept``
+        belongs to one process at a time and is deleted when the stage is done.
+        """
+        return cls.run(settings, inputs, folder, report)
+
+    @classmethod
     def of_diverged(cls, inputs: InputsT, folder: Path, reason: str) -> ResultT | None:
         """What is left to say where a model that it rests on diverged for ``reason``; None for nothing. ``run`` is not
         called then."""

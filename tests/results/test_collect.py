@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from ecr_bench.io import write_json
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.collect import collect_cells
-from ecr_bench.runner.store import DONE, Store
+from ecr_bench.runner.store import Store
 from ecr_bench.stages.score import Cost, Scored, ScoreStage
 from ecr_bench.stages.train import Trained, TrainStage
 from tests.helpers.world import arm
@@ -23,9 +22,7 @@ COST = Cost(bytes=100, disk_bytes=120, scoring_memory=9, ms_per_item=0.5)
 def stored(root: Path, **results: dict[str, Any]) -> Store:
     store = Store(root)
     for stage, result in results.items():
-        folder = store.path(f"{stage}/a")
-        folder.mkdir(parents=True)
-        write_json(folder / DONE, {"result": result})
+        store.write(f"{stage}/a", lambda folder, result=result: {"result": result})
     return store
 
 

@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM: one line, nothing left running, nothing half written, and an exit code that says which."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+KEPT = "finished stages are kept, the same command resumes"
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM: what cleans up after Ctrl-C does so after this as well."""
+
+
+def exit_code(error: KeyboardInterrupt) -> int:
+    """128 + the number of the signal, as shells have it."""
+    return 128 + (signal.SIGTERM if isinstance(error, Stopped) else signal.SIGINT)
+
+
+def line_of(error: KeyboardInterrupt) -> str:
+    """What to tell the user."""
+    return f"ecr-bench: {'terminated' if isinstance(error, Stopped) else 'interrupted'}; {str(error) or KEPT}"
+
+
+@contextlib.contextmanager
+def handled(kill: Callable[[], None]) -> Iterator[None]:
+    """Inside, the first signal raises KeyboardInterrupt or Stopped in the main thread, which cleans up; another one
+    ends the process at once, after ``kill`` has ended the processes it started."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        error = KeyboardInterrupt() if number == signal.SIGINT else Stopped()
+        if not asked:
+            asked.append(number)
+            raise error
+        kill()
+        os.write(2, f"{line_of(error)}\n".encode())
+        os._exit(exit_code(error))
+
+    # shells that run a command in the background ask for SIGINT to be ignored: so it is
+    names = (signal.SIGINT, signal.SIGTERM)
+    before = {name: handler for name in names if (handler := signal.getsignal(name)) != signal.SIG_IGN}
+    for name in before:
+        signal.signal(name, stop)
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def kill_all() -> None:
+    """Kill every process that ``multiprocessing`` started from this one, for who will not wait."""
+    for process in multiprocessing.active_children():
+        process.kill()
