@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.parallel import paired_rows
 from ecr_bench.errors import UserError
+from ecr_bench.evaluation.geometry import Embed
 from ecr_bench.metrics.functional.bitext import mexa, retrieval_accuracy
 from ecr_bench.section import Section
 from ecr_bench.sections import TeacherConfig
@@ -19,11 +20,8 @@ from ecr_bench.statistics.interval import Interval, proportion
 FEWEST = 2
 """Pairs of a language: with one there is nothing else to find."""
 
-Encode = Callable[[Sequence[str], Sequence[str]], torch.Tensor]
-"""(texts, their languages) -> (N, d) float32."""
 
-
-class Found(Section):
+class LanguagePair(Section):
     """How translations between a language and the pivot find each other; shares on the 0..1 scale."""
 
     lang: str
@@ -44,7 +42,7 @@ class Found(Section):
         return proportion(round(self.there * self.pairs), self.pairs)
 
 
-def retrieve(corpus: Corpus, encode: Encode, per_language: int, seed: int = 0) -> Iterator[Found]:
+def retrieve(corpus: Corpus, encode: Embed, per_language: int, seed: int = 0) -> Iterator[LanguagePair]:
     """Each language of ``corpus`` against English, or against the language with most rows where there is none.
 
     Candidates are the drawn texts of the same pair of languages, so compare at equal ``pairs`` only.
@@ -66,17 +64,17 @@ def retrieve(corpus: Corpus, encode: Encode, per_language: int, seed: int = 0) -
             yield _found(str(lang), pivot, vectors[at], vectors[at + 1])
 
 
-def _found(lang: str, pivot: str, source: torch.Tensor, target: torch.Tensor) -> Found:
+def _found(lang: str, pivot: str, source: torch.Tensor, target: torch.Tensor) -> LanguagePair:
     there, back = (float(retrieval_accuracy(*pair)) for pair in ((source, target), (target, source)))
     one, other = (side - side.mean(0) for side in (source, target))
     centred = (float(retrieval_accuracy(one, other)) + float(retrieval_accuracy(other, one))) / 2
-    return Found(
+    return LanguagePair(
         lang=lang, pivot=pivot, pairs=len(source), there=there, back=back,
         mutual=float(mexa(source, target)), centred=centred,
     )  # fmt: skip
 
 
-def by_teacher(name: str, options: dict[str, Any]) -> Encode:
+def by_teacher(name: str, options: dict[str, Any]) -> Embed:
     """Vectors of a registered teacher; kept in the cache of embeddings."""
     from ecr_bench.teachers.cache import embed_cached
     from ecr_bench.teachers.registry import create
@@ -85,7 +83,7 @@ def by_teacher(name: str, options: dict[str, Any]) -> Encode:
     return lambda texts, _: torch.from_numpy(embed_cached(teacher, list(texts)).copy())
 
 
-def by_bundle(folder: Path, layer: int) -> Encode:
+def by_bundle(folder: Path, layer: int) -> Embed:
     """Mean hidden states of a bundle's model, with the control tokens of each text in front of it."""
     from ecr_bench.bundle.use import open_bundle
     from ecr_bench.evaluation.pooled import pooled_states
