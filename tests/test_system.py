@@ -53,9 +53,16 @@ def unguarded(tree: ast.AST) -> list[str]:
             text = ast.unparse(node)
             if text == "ctypes.CDLL(None)" or text.replace('"', "'").endswith("get_context('fork')"):
                 found.append(text)
+        left = asked
         for child in ast.iter_child_nodes(node):
             if not (isinstance(node, ast.If | ast.IfExp) and child is node.test):
-                visit(child, asked)
+                visit(child, left)
+            if (
+                isinstance(node, ast.FunctionDef)
+                and isinstance(child, ast.If)
+                and isinstance(child.body[-1], ast.Return)
+            ):
+                left = left or any(word in ast.unparse(child.test) for word in ASKED)
 
     visit(tree, False)
     return found
@@ -80,6 +87,8 @@ def test_modules_that_some_systems_lack_are_imported_in_one_file(path: Path) -> 
         ("x = os.sysconf(1) if hasattr(os, 'sysconf') else 0", True),
         ("if os.name == 'posix' and os.getuid() == 0:\n    pass", True),
         ("if ready:\n    os.fork()", False),
+        ("def f():\n    if not hasattr(os, 'fork'):\n        return\n    os.fork()", True),
+        ("def f():\n    if ready:\n        return\n    os.fork()", False),
     ],
 )
 def test_the_check_finds_what_it_looks_for(code: str, ok: bool) -> None:
