@@ -85,6 +85,12 @@ class Tally:
     slowest: float = 0.0
     """Seconds until the last process was gone."""
 
+    def add(self, other: Tally) -> None:
+        """Count another torment in."""
+        for name, value in vars(other).items():
+            own = getattr(self, name)
+            setattr(self, name, max(own, value) if name == "slowest" else own + value)
+
 
 class Started:
     """A run in a process group of its own."""
@@ -128,6 +134,7 @@ def _child(out: Path, log: Path) -> int:
     from ecr_bench.runner import pool
 
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would we
     pool.START = "fork"
     os.environ["ECR_BENCH_CHECKPOINT_SECONDS"] = "0"
     with log.open("w") as errors, Path(os.devnull).open("w") as nothing:

@@ -9,6 +9,7 @@ import argparse
 import datetime
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.kills import MOST, Tally, torment
@@ -19,7 +20,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
 BEGIN, END = "<!-- measured: python -m benchmarks.reliability -->", "<!-- end of measured -->"
 
 
-def table(tally: Tally, seed: int) -> str:
+def table(tally: Tally, seeds: Sequence[int]) -> str:
     """What came of it, in Markdown."""
     during = ", ".join(f"{name} {count}" for name, count in tally.during.most_common())
     lines = [
@@ -36,22 +37,25 @@ def table(tally: Tally, seed: int) -> str:
         ("kills that said more than one line, or ended with another exit code", str(len(tally.noise))),
     ]
     today = datetime.datetime.now(datetime.UTC).date()
-    head = f"Measured on {today}, {os.cpu_count()} cores of {cpu()}, seed {seed}.\n\n| | |\n|---|---|\n"
+    drawn = ", ".join(map(str, seeds))
+    head = f"Measured on {today}, {os.cpu_count()} cores of {cpu()}, seeds {drawn}.\n\n| | |\n|---|---|\n"
     return head + "".join(f"| {name} | {value} |\n" for name, value in lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description=__doc__)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kills", type=int, default=50, help="for each seed")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 7])
     parser.add_argument("--page", type=Path, default=PAGE, help="Markdown file whose table is written anew")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="ecr-bench-kills-") as folder:
-        os.environ["ECR_BENCH_CACHE"] = str(Path(folder) / "cache")
-        tally = torment(Path(folder), chosen.kills, chosen.seed, lambda line: print(line, flush=True))
+    tally = Tally()
+    for seed in chosen.seeds:
+        with tempfile.TemporaryDirectory(prefix="ecr-bench-kills-") as folder:
+            os.environ["ECR_BENCH_CACHE"] = str(Path(folder) / "cache")
+            tally.add(torment(Path(folder), chosen.kills, seed, lambda line: print(line, flush=True)))
     text = chosen.page.read_text(encoding="utf-8")
     before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
-    write_text(chosen.page, f"{before}\n{table(tally, chosen.seed)}{after}")
+    write_text(chosen.page, f"{before}\n{table(tally, chosen.seeds)}{after}")
     for line in (*tally.differing, *tally.lost, *tally.folders, *tally.noise):
         print(line)
 
