@@ -46,7 +46,8 @@ def write_records(path: Path, records: pd.DataFrame) -> None:
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UserError(f"{path}: a record does not fit the schema: {str(error).splitlines()[0]}") from error
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        # without what pandas says of its own types: files of the same records are the same
+        pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
 
 
 def undecided(records: pd.DataFrame) -> pd.Series:

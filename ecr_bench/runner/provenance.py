@@ -59,7 +59,8 @@ def _commit() -> str | None:
 def _git(*arguments: str) -> str | None:
     folder = Path(__file__).resolve().parent
     try:
-        command = ["git", "-C", str(folder), *arguments]
+        # without optional locks: killed, it would leave one in the checkout
+        command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None

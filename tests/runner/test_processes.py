@@ -179,7 +179,7 @@ def test_a_full_disk_ends_the_run_at_once(tmp_path, forked):
 
 def test_two_runs_on_one_folder_share_the_work(tmp_path):
     log = tmp_path / "log"
-    names = [f"stage {i}" for i in range(8)]
+    names = [f"stage{i}" for i in range(8)]
     script = (
         "import sys, io\nfrom pathlib import Path\nfrom rich.console import Console\n"
         "from ecr_bench.runner.execute import execute\nfrom ecr_bench.runner.store import Store\n"
