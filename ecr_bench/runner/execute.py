@@ -22,9 +22,9 @@ from ecr_bench.errors import UserError
 from ecr_bench.runner.clean import keep_below
 from ecr_bench.runner.display import Display
 from ecr_bench.runner.failures import Failures
-from ecr_bench.runner.pool import Died, Pool
+from ecr_bench.runner.pool import Died, Workers
 from ecr_bench.runner.store import Store
-from ecr_bench.runner.worker import Busy, Finished, Job, Message, Progress
+from ecr_bench.runner.worker import Busy, Finished, Job, Message, Told
 from ecr_bench.stages.stage import Stage
 from ecr_bench.teachers.base import usable_cores
 
@@ -87,7 +87,7 @@ def execute(
     display = Display(console, dict(stages), len(stages) - len(missing))
     threads = max(1, usable_cores() // workers)
     try:
-        with display.progress, Pool(min(workers, len(missing)), threads, plugins) as pool:
+        with display.progress, Workers(min(workers, len(missing)), threads, plugins) as pool:
             _Schedule(stages, missing, store, pool, display, failures, most).run()
     finally:
         store.sweep()  # what workers that died had half made is nobody's
@@ -121,7 +121,7 @@ class _Schedule:
         stages: Mapping[str, Stage[Any]],
         missing: dict[str, Stage[Any]],
         store: Store,
-        pool: Pool,
+        pool: Workers,
         display: Display,
         failures: Failures,
         most: int | None,
@@ -184,7 +184,7 @@ class _Schedule:
         self.pool.submit(Job(stage, stage.identity, self.store))
 
     def _hear(self, stage_id: str, message: Message | Died) -> None:
-        if isinstance(message, Progress):
+        if isinstance(message, Told):
             self.display.update(stage_id, message.done, message.total)
             return
         if stage_id in self.alone:

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
-from ecr_bench.runner.worker import Job, Message, Progress, work
+from ecr_bench.runner.worker import Job, Message, Told, work
 
 START = "spawn"
 """How processes begin: a fresh one has no threads and no locks of this one."""
@@ -43,14 +43,14 @@ class _Worker:
     """Of its job; empty where it has none."""
 
 
-class Pool:
+class Workers:
     """Up to ``size`` workers, each with ``threads`` of torch and the plugins of the run; started when first needed."""
 
     def __init__(self, size: int, threads: int, plugins: tuple[str, ...]):
         self._size, self._setup = size, (threads, plugins)
         self._workers: list[_Worker] = []
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,7 +85,7 @@ class Pool:
                 while worker.stage_id and worker.connection.poll():
                     message: Message = worker.connection.recv()
                     stage_id = worker.stage_id
-                    if not isinstance(message, Progress):
+                    if not isinstance(message, Told):
                         worker.stage_id = ""
                     yield stage_id, message
             except (EOFError, OSError, pickle.UnpicklingError):

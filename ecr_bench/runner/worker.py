@@ -33,7 +33,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Told:
     done: int
     total: int
 
@@ -62,7 +62,7 @@ class Failed:
     """Whether no other stage can be made either."""
 
 
-Message = Progress | Finished | Busy | Failed
+Message = Told | Finished | Busy | Failed
 
 
 def work(connection: Connection, threads: int, plugins: tuple[str, ...]) -> None:
@@ -92,7 +92,7 @@ def _do(connection: Connection, data: bytes, threads: int, plugins: tuple[str, .
             _set_up_torch(threads)
 
         def report(done: int, total: int) -> None:
-            connection.send(Progress(done, total))
+            connection.send(Told(done, total))
 
         report(0, 0)
         perform(job.stage, job.planned, job.store, report, wait=False)
