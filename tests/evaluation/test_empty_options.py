@@ -103,7 +103,7 @@ def test_a_run_finds_it_in_test_items_before_it_trains(tmp_path: Path) -> None:
     )
     inputs = TrainInputs(corpus=tmp_path, tokenizer=tmp_path, items=tmp_path / "items", base=tmp_path)
     with pytest.raises(UserError, match="task ecr_intent_en, item i1"):
-        _train(settings, inputs, cast(Any, Given()), tmp_path, lambda done, total: None)
+        _train(settings, inputs, cast(Any, Given()), tmp_path, lambda done, total: None, None)
 
 
 @pytest.mark.parametrize("ecr", [True, False])

@@ -246,7 +246,8 @@ def test_missing_and_gated_models_name_the_remedy():
 
     class Gated:
         @staticmethod
-        def from_pretrained(source, revision):
+        def from_pretrained(source, revision, trust_remote_code):
+            assert trust_remote_code is False
             raise OSError("You are trying to access a gated repo.\nMake sure to have access")
 
     with pytest.raises(UserError, match=r"is gated: accept its licence at .*google/gemma.*'hf auth login'"):

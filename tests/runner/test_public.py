@@ -103,7 +103,7 @@ def test_bad_input(folder: Path, data: Path, tmp_path: Path, monkeypatch: Any, c
     cases: list[tuple[list[str], list[str]]] = [
         (["eval", "nowhere", "xcopa"], ["no such model folder: nowhere"]),
         (["eval", str(broken), "xcopa"], ["broken", "config.json"]),
-        (["eval", str(unread), "xcopa", "--data-dir", str(data)], ["unread", "cannot load this model in fp32"]),
+        (["eval", str(unread), "xcopa", "--data-dir", str(data)], ["unread", "not safetensors, or not whole"]),
         (["eval", str(without), "xcopa", "--data-dir", str(data)], ["without", "no usable tokenizer"]),
         (["eval", str(silent), "xcopa", "--data-dir", str(data)], ["silent", "neither a BOS nor an EOS token"]),
         (ask(folder, data, "--out", str(silent / "config.json")), ["--out", "config.json", "not a folder"]),
