@@ -24,7 +24,7 @@ from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.records import write_records
-from ecr_bench.evaluation.run import evaluate, load_item_tasks
+from ecr_bench.evaluation.run import by_kind, evaluate, load_item_tasks
 from ecr_bench.evaluation.scorers import disk_bytes
 from ecr_bench.io import check_folder, read_json
 from ecr_bench.items.files import read_index
@@ -194,8 +194,8 @@ def generate(bundle: Bundle, text: str, tokens: int = 40) -> Generated:
 def score(bundle: Bundle, task: str, items: Path | None, to: Path | None = None) -> pd.DataFrame:
     """Per-item records (``evaluation.records``) of ``task`` in the folder ``items``: of a language, of all, or ``all``.
 
-    With ``all`` the batches are those the cell was scored with, so that the log-likelihoods are the same to the
-    last bit on the same machine; a part of the tasks makes other batches, which moves the last digits. ``to``: Parquet
+    With a task or ``all`` the batches are those the cell was scored with, so that the log-likelihoods are the same to
+    the last bit on the same machine; one language makes other batches, which moves the last digits. ``to``: Parquet
     file for the records.
     """
     if to is not None:
@@ -212,7 +212,9 @@ def score(bundle: Bundle, task: str, items: Path | None, to: Path | None = None)
         raise UserError(f"unknown task {task!r}: allowed are all, a task, or one of {', '.join(index)}")
     manager, tasks = load_item_tasks(items, names)
     own = {name: getattr(bundle.meta, name) for name in ("cell", "arm", "precision", "seed", "seen_languages")}
-    found = pd.DataFrame(evaluate(bundle.lm, tasks, metadata=own, task_manager=manager))
+    groups = by_kind(tasks).values()
+    scored = [evaluate(bundle.lm, group, metadata=own, task_manager=manager) for group in groups]
+    found = pd.DataFrame([record for records in scored for record in records])
     if to is not None:
         write_records(to, found)
     return found

@@ -83,6 +83,15 @@ def load_item_tasks(items: Path, names: Sequence[str]) -> tuple[TaskManager, lis
     return manager, load_tasks(task_specs(names, shipped("tasks")), manager)
 
 
+def by_kind(tasks: Sequence[Task]) -> dict[str, list[Task]]:
+    """Name of a single task (``slot``) -> its languages. What is scored in one call shares batches, and batches move
+    the last digits: so a cell is scored kind by kind, and so is whoever wants the same digits."""
+    groups: dict[str, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(str(task.eval_docs[0]["task"]), []).append(task)
+    return groups
+
+
 def evaluate(
     lm: EcrLM | ProbeLM,
     task_names: Sequence[str | Task],

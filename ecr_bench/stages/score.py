@@ -90,13 +90,11 @@ class ScoreStage(Work[ScoreSettings, ScoreInputs, Scored]):
         import pandas as pd
 
         from ecr_bench.evaluation.records import SCHEMA, write_records
-        from ecr_bench.evaluation.run import load_item_tasks
+        from ecr_bench.evaluation.run import by_kind, load_item_tasks
 
         names = sorted(path.stem for path in (inputs.items / "test").glob("ecr_*.jsonl"))
         manager, tasks = load_item_tasks(inputs.items / "test", names)
-        groups: dict[str, list[Any]] = {}
-        for task in tasks:
-            groups.setdefault(str(task.eval_docs[0]["task"]), []).append(task)
+        groups = by_kind(tasks)
         total = len(settings.precisions) * len(groups)
         frames, costs, done = [pd.DataFrame(columns=SCHEMA.names)], dict[str, Cost](), 0
         cut: dict[str, int] = {}
