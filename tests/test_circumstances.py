@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ def started(
     """The commands one after another in a process that knows next to nothing of its surroundings."""
     environment = {
         "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
-        "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii",
+        "LC_ALL": "C", "PYTHONIOENCODING": "ascii",
         "ECR_BENCH_CACHE": str(folder / "the cäche"),
     }  # fmt: skip
     command = [sys.executable, "-c", code, json.dumps(commands)]
@@ -73,7 +74,10 @@ def test_little_address_space_is_one_line(mebibytes: int, tmp_path: Path) -> Non
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({mebibytes * 2**20},) * 2)\n"
     done = started(tmp_path, [["run", "a.yaml", "--workers", "1"]], limit + EACH)
     said = done.stderr.decode()
-    assert done.returncode == 0 or (done.returncode in (1, 2, 3) and "Traceback" not in said), said[-1500:]
+    # a library that finds no memory while it is loaded ends the process itself
+    ended = done.returncode in (1, 2, 3) or (done.returncode == -signal.SIGABRT and "bad_alloc" in said)
+    assert done.returncode == 0 or (ended and "Traceback" not in said), said[-1500:]
+    assert done.returncode == 0 or not (tmp_path / "runs" / "small" / "run.json").exists()
 
 
 def test_a_user_without_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
