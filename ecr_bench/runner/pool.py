@@ -54,9 +54,12 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Kill them all: an idle one has nothing to lose, and one at work is not to go on."""
+        """An idle one ends by itself when its pipe closes, and puts away what it has; one at work is killed."""
         for worker in self._workers:
             worker.connection.close()
+        for worker in self._workers:
+            if not worker.stage_id:
+                worker.process.join(PATIENCE)
             _end(worker.process)
         self._workers = []
 
