@@ -13,16 +13,17 @@ from collections.abc import Iterator
 
 import torch
 from lm_eval.api.instance import Instance
+from transformers import PreTrainedTokenizerFast
 
 from benchmarks.harness import Options, Result, compared, interleaved, milliseconds, ratios
 from benchmarks.scoring import build
 from ecr_bench.config import AnchorsConfig, ProjectionConfig, TokenizerConfig
 from ecr_bench.data.tokenizer import EOS, train_tokenizer
-from ecr_bench.ecr.anchors import fit_anchors
+from ecr_bench.ecr.anchors import Anchors, fit_anchors
 from ecr_bench.ecr.codes import ProjectionCodes
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.control_tokens import ControlTokens
-from ecr_bench.ecr.projection import fit_projection
+from ecr_bench.ecr.projection import Projection, fit_projection
 from ecr_bench.evaluation.lm import EcrLM
 
 COUNT, DIMENSIONS, WORDS = 4, 512, 3000
@@ -49,18 +50,24 @@ def instances(texts: list[str], answers: list[str], prefix: str = "") -> list[In
     return found
 
 
+def fitted_on_noise(
+    texts: list[str], vocabulary: int, config: AnchorsConfig, rank: int
+) -> tuple[PreTrainedTokenizerFast, Anchors, Projection]:
+    """Tokenizer of ``texts``, anchors of as many random vectors, and a token table that projects onto these."""
+    tokenizer, langs = train_tokenizer(texts, TokenizerConfig(vocab_size=vocabulary)), ["en"] * len(texts)
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.nn.functional.normalize(torch.randn(len(texts), DIMENSIONS, generator=generator), dim=1)
+    anchors = fit_anchors(vectors, langs, config, 1, "noise")
+    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    table = ProjectionConfig(kind="token-table", options={"rank": rank})
+    return tokenizer, anchors, fit_projection(table, ids, anchors.centre(vectors, langs), len(tokenizer), None, 0)
+
+
 def run(options: Options) -> Iterator[Result]:
     items, vocabulary = options.pick(64, 8), options.pick(16_000, 400)
     texts = sentences(options.pick(3000, 200))
-    tokenizer = train_tokenizer(texts, TokenizerConfig(vocab_size=vocabulary))
-    generator = torch.Generator().manual_seed(0)
-    vectors = torch.nn.functional.normalize(torch.randn(len(texts), DIMENSIONS, generator=generator), dim=1)
     config = AnchorsConfig(k=options.pick(256, 16))
-    anchors = fit_anchors(vectors, ["en"] * len(texts), config, 1, "noise")
-    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    centred = anchors.centre(vectors, ["en"] * len(texts))
-    table = ProjectionConfig(kind="token-table", options={"rank": options.pick(64, 8)})
-    projection = fit_projection(table, ids, centred, len(tokenizer), None, 0)
+    tokenizer, anchors, projection = fitted_on_noise(texts, vocabulary, config, options.pick(64, 8))
     tokens = ControlTokens(len(tokenizer), config.k)
     source = ProjectionCodes(tokenizer, projection, anchors, COUNT)
     conditioner = Conditioner(tokenizer, source, tokens, COUNT)

@@ -11,36 +11,25 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks.conditioner import sentences
+from benchmarks.conditioner import fitted_on_noise, sentences
 from benchmarks.harness import Options, Result, compared, interleaved, milliseconds, ratios
 from benchmarks.steps import stepper
-from ecr_bench.config import AnchorsConfig, Experiment, ProjectionConfig, TokenizerConfig, load
+from ecr_bench.config import AnchorsConfig, Experiment, load
 from ecr_bench.data.cutting import TextRow, whole_texts
 from ecr_bench.data.encode import Example, encode_texts
 from ecr_bench.data.module import ExamplesDataModule, Mixture
-from ecr_bench.data.tokenizer import train_tokenizer
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.methods.method import Ingredients
 from ecr_bench.methods.models import base_model
 from ecr_bench.methods.recipe import Recipe
 
-DIMENSIONS, WINDOW = 512, 256
+WINDOW = 256
 
 
 def ingredients(experiment: Experiment, texts: list[str], options: Options) -> Ingredients:
     """Tokenizer, anchors and projection of the experiment's kinds, fitted on ``texts`` and noise."""
-    import torch
-
-    from ecr_bench.ecr.anchors import fit_anchors
-    from ecr_bench.ecr.projection import fit_projection
-
-    tokenizer = train_tokenizer(texts, TokenizerConfig(vocab_size=options.pick(4000, 400)))
-    vectors = torch.randn(len(texts), DIMENSIONS, generator=torch.Generator().manual_seed(0))
     config = AnchorsConfig(k=options.pick(experiment.anchors.k, 24))
-    anchors = fit_anchors(vectors, ["en"] * len(texts), config, 1, "noise")
-    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    table = ProjectionConfig(kind="token-table", options={"rank": options.pick(64, 8)})
-    projection = fit_projection(table, ids, anchors.centre(vectors, ["en"] * len(texts)), len(tokenizer), None, 0)
+    tokenizer, anchors, projection = fitted_on_noise(texts, options.pick(4000, 400), config, options.pick(64, 8))
     return Ingredients(tokenizer, experiment.control_tokens, ("en",), config.k, 1, 64, anchors, projection)
 
 

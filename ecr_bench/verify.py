@@ -12,10 +12,9 @@ from pydantic import BaseModel
 
 from ecr_bench.results.ablation import build_result
 from ecr_bench.results.ablation_schema import Layout
-from ecr_bench.results.board import build_board
+from ecr_bench.results.board import build_board, own_baselines
 from ecr_bench.results.claim_schema import ClaimSet
 from ecr_bench.results.claims_file import judge_claims
-from ecr_bench.results.contrasts import TASKS
 from ecr_bench.results.differences import first_difference
 from ecr_bench.results.files import (
     ABLATION,
@@ -75,11 +74,7 @@ def _plain(model: BaseModel) -> Any:
 def _recomputed(run: Run, records: pd.DataFrame) -> Iterator[tuple[str, BaseModel, BaseModel]]:
     """File, what it says, what the records give."""
     board = run.board
-    baselines = {
-        group: {task: numbers for task, numbers in tasks.items() if task not in TASKS}
-        for group, tasks in board.baselines.items()
-    }
-    again = build_board(board.name, records, run.arms, run.cells, baselines, board.provenance, board.notes)
+    again = build_board(board.name, records, run.arms, run.cells, own_baselines(board), board.provenance, board.notes)
     yield BOARD, board, again
     if run.claims:
         claims = ClaimSet(claims=tuple(result.claim for result in run.claims.results))

@@ -12,7 +12,7 @@ from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.parallel import paired_rows
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.geometry import Embed
-from ecr_bench.metrics.functional.bitext import mexa, retrieval_accuracy
+from ecr_bench.metrics.functional.bitext import both_ways_accuracy, mexa, retrieval_accuracy
 from ecr_bench.section import Section
 from ecr_bench.sections import TeacherConfig
 from ecr_bench.statistics.interval import Interval, proportion
@@ -67,7 +67,7 @@ def retrieve(corpus: Corpus, encode: Embed, per_language: int, seed: int = 0) ->
 def _found(lang: str, pivot: str, source: torch.Tensor, target: torch.Tensor) -> LanguagePair:
     there, back = (float(retrieval_accuracy(*pair)) for pair in ((source, target), (target, source)))
     one, other = (side - side.mean(0) for side in (source, target))
-    centred = (float(retrieval_accuracy(one, other)) + float(retrieval_accuracy(other, one))) / 2
+    centred = float(both_ways_accuracy(one, other))
     return LanguagePair(
         lang=lang, pivot=pivot, pairs=len(source), there=there, back=back,
         mutual=float(mexa(source, target)), centred=centred,

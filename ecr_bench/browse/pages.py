@@ -12,8 +12,7 @@ from markupsafe import Markup
 
 from ecr_bench.browse.sources import Codebook, ItemKey, codebook, items_of
 from ecr_bench.io import atomic_dir, write_text
-from ecr_bench.report.drawing import palette_css
-from ecr_bench.report.page import TEMPLATES, escaping
+from ecr_bench.report.page import escaping, page_style, template
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.run import Run
 from ecr_bench.types import Item
@@ -94,7 +93,7 @@ def _page(run: Run, precision: str, parts: list[dict[str, Any]], arms: list[str]
             tasks=list(dict.fromkeys(part["task"] for part in parts)),
             langs=list(dict.fromkeys(part["lang"] for part in parts)),
             data=Markup(_inert(json.dumps(parts))),
-            style=Markup(palette_css() + (TEMPLATES / "style.css").read_text(encoding="utf-8")),
-            script=Markup((TEMPLATES / "items.js").read_text(encoding="utf-8")),
+            style=Markup(page_style()),
+            script=Markup(template("items.js")),
         )
     )

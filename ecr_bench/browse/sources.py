@@ -11,6 +11,7 @@ from ecr_bench.corpora.base import Corpus
 from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.ecr.codes import ProjectionCodes
 from ecr_bench.ecr.conditioner import Conditioner
+from ecr_bench.ecr.projection import project
 from ecr_bench.errors import UserError
 from ecr_bench.items.files import read_items
 from ecr_bench.items.registry import task_name
@@ -69,7 +70,7 @@ def codebook(run: Run, cell: str, out: Path) -> Codebook | None:
     rows = corpus.dataset.to_pandas()
     rows = rows[rows.split == "train"]
     rows = rows.sample(min(TEXTS, len(rows)), random_state=0)
-    projected = source.projection(tokenizer(rows.text.tolist(), add_special_tokens=False)["input_ids"])
+    projected = project(source.projection, tokenizer, rows.text.tolist())
     nearest = (projected @ source.anchors.centroids[0].T).topk(min(NEAREST, len(rows)), dim=0).indices.T.tolist()
     both = list(zip(rows.lang, rows.text, strict=True))
     return Codebook(

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
 from ecr_bench.ecr.anchors import Anchors
-from ecr_bench.ecr.projection import Projection, load_projection
+from ecr_bench.ecr.projection import Projection, load_projection, project
 from ecr_bench.errors import UserError
 from ecr_bench.registry import Registry
 from ecr_bench.sections import TeacherConfig
@@ -68,8 +68,7 @@ class ProjectionCodes:
         return self.projection.bytes + self.anchors.centroids.numel() * self.anchors.centroids.element_size()
 
     def __call__(self, cues: Sequence[str], langs: Sequence[str]) -> torch.Tensor:
-        ids = self.tokenizer(list(cues), add_special_tokens=False)["input_ids"]
-        return self.anchors.assign(self.projection(ids), self.count)
+        return self.anchors.assign(project(self.projection, self.tokenizer, cues), self.count)
 
     def save(self, folder: Path) -> dict[str, Any]:
         self.anchors.save(folder / "anchors")

@@ -17,7 +17,7 @@ from ecr_bench.sections import ProjectionConfig
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from ecr_bench.ecr.projection_kinds import ProjectionKind
 
@@ -39,6 +39,11 @@ class Projection(Protocol):
     def save(self, folder: Path) -> None:
         """Write the projection into its own folder, atomically."""
         ...
+
+
+def project(projection: Projection, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> torch.Tensor:
+    """(N, dim) float32 of texts as a user gives them, without BOS."""
+    return projection(tokenizer(list(texts), add_special_tokens=False)["input_ids"])
 
 
 PROJECTIONS = Registry(

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_path
-from ecr_bench.results.files import RUN, read_manifest
+from ecr_bench.results.files import read_manifest
 from ecr_bench.verify import verify
 
 LARGEST = 2 << 30
@@ -23,7 +23,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 def submit(folder: Path, to: Path) -> list[str]:
     """Verify a run and write its published files to the archive ``to``; says what was checked and written."""
     lines = verify(folder)
-    names = [RUN, *read_manifest(folder).files]
+    names = read_manifest(folder).published
     with atomic_path(to) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(names):
             archive.writestr(zipfile.ZipInfo(name, EPOCH), (folder / name).read_bytes(), zipfile.ZIP_DEFLATED)

@@ -22,7 +22,7 @@ def push(folder: Path, repository: str, dry_run: bool) -> list[str]:
     """
     lines = verify(folder)
     manifest = read_manifest(folder)
-    names = [RUN, *manifest.files]
+    names = manifest.published
     size = sum((folder / name).stat().st_size for name in names) / 1e6
     where = f"{repository}/{manifest.name}"
     if dry_run:
@@ -63,7 +63,7 @@ def pull(repository: str, name: str, to: Path, revision: str | None = None) -> l
         if not (fetched / RUN).is_file():
             raise UserError(f"{repository}: holds no run {name!r}")
         lines = verify(fetched)
-        published = {RUN, *read_manifest(fetched).files}
+        published = read_manifest(fetched).published
         for path in fetched.iterdir():
             if path.name not in published:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

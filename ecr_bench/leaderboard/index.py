@@ -10,9 +10,9 @@ from markupsafe import Markup
 from ecr_bench.arm import Role
 from ecr_bench.formats import count, percent
 from ecr_bench.io import write_json, write_text
+from ecr_bench.leaderboard.conflicts import environments
 from ecr_bench.leaderboard.schema import Ranking
-from ecr_bench.report.drawing import palette_css
-from ecr_bench.report.page import TEMPLATES, escaping, policy
+from ecr_bench.report.page import escaping, page_style, policy, template
 from ecr_bench.results.schema import BoardRow
 from ecr_bench.run import Run
 from ecr_bench.table import Table, to_markdown
@@ -59,12 +59,12 @@ def _ranks(ranked: list[BoardRow]) -> dict[str, str]:
     return result
 
 
-def write_index(folder: Path, runs: Mapping[str, Run], environment_notes: Mapping[str, list[str]]) -> None:
+def write_index(folder: Path, runs: Mapping[str, Run]) -> None:
     """Write the page, the same as Markdown, and the same as JSON."""
     listed = [entry for name, run in runs.items() for entry in entries(name, run)]
     write_json(folder / DATA, [entry.model_dump(mode="json") for entry in listed])
     write_text(folder / TEXT, _markdown(listed, runs))
-    write_text(folder / PAGE, _page(listed, runs, environment_notes))
+    write_text(folder / PAGE, _page(listed, runs))
 
 
 def _line(entry: Ranking) -> tuple[str, ...]:
@@ -99,9 +99,8 @@ def _of(listed: list[Ranking], name: str) -> list[Ranking]:
     return [entry for entry in listed if entry.corpus == name]
 
 
-def _page(listed: list[Ranking], runs: Mapping[str, Run], notes: Mapping[str, list[str]]) -> str:
-    style = palette_css() + (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    script = (TEMPLATES / "leaderboard.js").read_text(encoding="utf-8")
+def _page(listed: list[Ranking], runs: Mapping[str, Run]) -> str:
+    style, script = page_style(), template("leaderboard.js")
     return (
         escaping()
         .get_template("leaderboard.html")
@@ -113,7 +112,7 @@ def _page(listed: list[Ranking], runs: Mapping[str, Run], notes: Mapping[str, li
             choices={
                 key: list(dict.fromkeys(getattr(e, key) for e in listed)) for key in ("corpus", "precision", "size")
             },
-            notes=notes,
+            notes={name: list(environments(run.provenance["runs"])) for name, run in runs.items()},
             style=Markup(style),
             script=Markup(script),
             policy=policy(style, script),

@@ -10,9 +10,8 @@ from pathlib import Path
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir
 from ecr_bench.leaderboard.archive import opened
-from ecr_bench.leaderboard.conflicts import environments
 from ecr_bench.leaderboard.index import write_index
-from ecr_bench.leaderboard.items import hash_of, questions
+from ecr_bench.leaderboard.items import hash_of
 from ecr_bench.leaderboard.pool import Contribution, contribution, pooled
 from ecr_bench.names import repeated, run_name
 from ecr_bench.publish import draw
@@ -37,35 +36,33 @@ def merge(sources: Sequence[Path], out: Path, apart: bool) -> list[str]:
         parts = [_checked(folder, apart) for folder in folders]
         if (twice := repeated([part.name for part in parts])) is not None:
             raise UserError(f"two runs are called {twice!r}: their experiments must have names of their own")
-        boards = {name: pooled(name, chosen) for name, chosen in _by_questions(parts)}
-        notes = {name: list(environments(board.provenance["runs"])) for name, board in boards.items()}
+        boards = {name: pooled(name, items, chosen) for name, items, chosen in _by_questions(parts)}
         with atomic_dir(out) as temporary:
             for name, board in boards.items():
                 (temporary / name).mkdir()
                 here = replace(board, folder=temporary / name)
                 here.write_data(temporary / name)
                 draw(here, temporary / name)
-            write_index(temporary, boards, notes)
+            write_index(temporary, boards)
     return list(_told(boards))
 
 
 def _checked(folder: Path, apart: bool) -> Contribution:
-    lines = verify(folder)
-    if not any(line.startswith("records.parquet") for line in lines):
-        raise UserError(f"{folder}: published without records; only runs that can be recomputed are merged")
+    verify(folder)
     run = Run.load(folder)
     return contribution(run.name, run, apart)
 
 
-def _by_questions(parts: Sequence[Contribution]) -> Iterator[tuple[str, list[Contribution]]]:
-    """Name of a board and its runs: those with the same items, named after their corpus, or the one run with them."""
+def _by_questions(parts: Sequence[Contribution]) -> Iterator[tuple[str, str, list[Contribution]]]:
+    """Name of a board, hash of its items and the runs that have them. It is called after their corpus, or after the one
+    run that has them."""
     groups: dict[str, list[Contribution]] = {}
     for part in parts:
-        groups.setdefault(hash_of(questions(part.records)), []).append(part)
+        groups.setdefault(hash_of(part.records), []).append(part)
     corpora = [group[0].name if len(group) == 1 else _corpus(group[0].run) for group in groups.values()]
-    for index, (corpus, group) in enumerate(zip(corpora, groups.values(), strict=True)):
+    for index, (corpus, (items, group)) in enumerate(zip(corpora, groups.items(), strict=True)):
         earlier = corpora[:index].count(corpus)
-        yield (f"{corpus}-{earlier + 1}" if earlier else corpus), group
+        yield (f"{corpus}-{earlier + 1}" if earlier else corpus), items, group
 
 
 def _corpus(run: Run) -> str:

@@ -12,10 +12,8 @@ import pandas as pd
 from ecr_bench.arm import by_name
 from ecr_bench.errors import UserError
 from ecr_bench.leaderboard.conflicts import conflict, environments
-from ecr_bench.leaderboard.items import first_gap, hash_of, questions
-from ecr_bench.results.board import Baselines, build_board
+from ecr_bench.results.board import build_board, own_baselines
 from ecr_bench.results.claims_file import judge, shipped_claims
-from ecr_bench.results.contrasts import TASKS
 from ecr_bench.run import Run
 
 FROM = "run"
@@ -46,19 +44,14 @@ def contribution(name: str, run: Run, apart: bool) -> Contribution:
     return Contribution(name, replace(run, arms=by_name(renamed.values()), cells=cells, measures=measures), records)
 
 
-def pooled(name: str, parts: Sequence[Contribution]) -> Run:
-    """One run with the cells of all.
+def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
+    """One run with the cells of all ``parts``, which answered the same questions: ``items`` is their hash.
 
     A cell that is in two runs counts once, with the answers of the first; a note says so, and whether they were equal.
 
     Raises:
-        UserError: two runs answered different questions, or an arm of one name has other settings in another run.
+        UserError: an arm of one name has other settings in another run.
     """
-    items = [questions(part.records) for part in parts]
-    for part, others in zip(parts[1:], items[1:], strict=True):
-        if hash_of(items[0]) != hash_of(others):
-            gap = first_gap(items[0], others)
-            raise UserError(f"{parts[0].name} and {part.name} did not answer the same questions: {gap}")
     for one, other in combinations(parts, 2):
         _check_settings(one, other)
     kept, notes = _without_repeats(parts)
@@ -68,7 +61,7 @@ def pooled(name: str, parts: Sequence[Contribution]) -> Run:
     labels = {cell.cell for cell in cells}
     told = {part.name: part.run.provenance for part in parts}
     board = build_board(
-        name, records, arms, cells, _baselines(parts[0].run), _provenance(parts, hash_of(items[0])),
+        name, records, arms, cells, own_baselines(parts[0].run.board), _provenance(parts, items),
         [*(f"environments differ in {line}" for line in environments(told)), *notes, *_their_notes(parts)],
     )  # fmt: skip
     measures = [m for part in kept for m in part.run.measures if m.cell in labels]
@@ -118,13 +111,6 @@ def _same_answers(one: Contribution, other: Contribution, label: str) -> bool:
         for part in (one, other)
     ]
     return bool(both[0].equals(both[1]))
-
-
-def _baselines(run: Run) -> Baselines:
-    return {
-        group: {task: numbers for task, numbers in tasks.items() if task not in TASKS}
-        for group, tasks in run.board.baselines.items()
-    }
 
 
 def _provenance(parts: Sequence[Contribution], items: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, normalize
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-from ecr_bench.ecr.projection import Projection, load_projection
+from ecr_bench.ecr.projection import Projection, load_projection, project
 from ecr_bench.io import atomic_dir, write_json
 from ecr_bench.types import Item
 
@@ -131,7 +131,7 @@ def fit_probe(
 
 
 def _project(tokenizer: PreTrainedTokenizerBase, projection: Projection, texts: Sequence[str]) -> torch.Tensor:
-    return normalize(projection(tokenizer(list(texts), add_special_tokens=False)["input_ids"]), dim=-1)
+    return normalize(project(projection, tokenizer, texts), dim=-1)
 
 
 def _basis(vectors: torch.Tensor) -> torch.Tensor:

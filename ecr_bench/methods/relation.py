@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import kl_div, normalize
 
+from ecr_bench.ecr.projection import project
 from ecr_bench.methods.cue_states import CueStates, cues_of, mean_of_present
 from ecr_bench.methods.method import Training
 
@@ -35,7 +36,7 @@ class Relation(torch.nn.Module):
         given, tokenizer = training.given, training.given.tokenizer
         assert given.anchors is not None and given.projection is not None
         texts = cues_of(training.items, training.texts)
-        projected = given.projection(tokenizer(texts, add_special_tokens=False)["input_ids"])
+        projected = project(given.projection, tokenizer, texts)
         # a cue of no known token projects to zero: nothing to keep
         known = projected.norm(dim=-1) > 0
         cues = CueStates(tokenizer, training.items, training.texts, training.window, known)

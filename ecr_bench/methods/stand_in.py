@@ -78,9 +78,11 @@ class StandIn(Modifier):
         """(N, d) float32 of unit length, whose products say how near two texts are."""
         from torch.nn.functional import normalize, one_hot
 
+        from ecr_bench.ecr.projection import project
+
         given = self.training.given
         assert given.projection is not None and given.anchors is not None
-        projected = given.projection(given.tokenizer(list(texts), add_special_tokens=False)["input_ids"])
+        projected = project(given.projection, given.tokenizer, texts)
         if self.options.by == "vector":
             return normalize(projected, dim=-1)
         codes = given.anchors.assign(projected, given.control_tokens.count)

@@ -65,8 +65,7 @@ def render_page(run: Run) -> str:
         "correction": correction,
     }
     board, commands = run.board, arm_commands(run.board)
-    style = palette_css() + _places_css() + _source(environment, "style.css")
-    script = _source(environment, "script.js")
+    style, script = page_style(_places_css()), template("script.js")
     measures = ((name, [Shown.of(d, _id(name.lower())) for d in drawn]) for name, drawn in measure_drawings(run))
     return environment.get_template("page.html").render(
         run=run,
@@ -335,9 +334,14 @@ def _tally(report: ClaimsReport | None) -> list[tuple[str, int]]:
     return [(verdict, found[verdict]) for verdict in get_args(Word) if found[verdict]]
 
 
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
+def template(name: str) -> str:
+    """The text of a file in ``templates/``, as it is."""
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def page_style(more: str = "") -> str:
+    """Colours and style of every page, with ``more`` between them."""
+    return palette_css() + more + template("style.css")
 
 
 def _places_css() -> str:

@@ -11,7 +11,7 @@ from ecr_bench.arm import Arm, Role
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.results.arms import GROUPS, aggregate_baselines, costs_of, ordered_precisions
 from ecr_bench.results.cells import CellCosts
-from ecr_bench.results.contrasts import build_contrasts
+from ecr_bench.results.contrasts import TASKS, build_contrasts
 from ecr_bench.results.roles import Cast
 from ecr_bench.results.schema import Board, Contrast, Diverged, LanguageRow, BoardRow, Group
 from ecr_bench.results.verdict import build_verdict
@@ -84,6 +84,14 @@ def build_board(
         notes=list(notes),
         provenance=provenance,
     )
+
+
+def own_baselines(board: Board) -> Baselines:
+    """What ``build_board`` was given as ``baselines``: those of single tasks, without the means it adds."""
+    return {
+        group: {task: numbers for task, numbers in tasks.items() if task not in TASKS}
+        for group, tasks in board.baselines.items()
+    }
 
 
 def _diverged(cells: Sequence[CellCosts]) -> list[Diverged]:

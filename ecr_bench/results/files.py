@@ -79,6 +79,11 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     """Fingerprint of all of the above."""
 
     @property
+    def published(self) -> list[str]:
+        """Names of all files of the run, ``run.json`` first."""
+        return [RUN, *self.files]
+
+    @property
     def known_arms(self) -> dict[str, Arm]:
         """Printed form -> arm."""
         return by_name(Arm.from_json(raw) for raw in self.arms)

@@ -152,9 +152,7 @@ class Store:
                 return
             with place.making() as folder:
                 body = {"format": FORMAT, **build(folder)}
-                body["files"] = {
-                    name: [(folder / name).stat().st_size, sha256(folder / name)] for name in _files(folder)
-                }
+                body["files"] = {name: _size_and_hash(folder / name) for name in _files(folder)}
                 write_json(folder / DONE, {**body, "seal": _seal(body)})
                 sync_tree(folder)
                 target.parent.mkdir(parents=True, exist_ok=True)
