@@ -11,6 +11,7 @@ from typing import Any
 
 import docstring_parser
 
+from ecr_bench.arguments import FOR_ALL
 from ecr_bench.cli import COMMANDS
 from ecr_bench.config import Experiment
 from ecr_bench.corpora.registry import CORPORA
@@ -75,6 +76,10 @@ def commands() -> Iterator[str]:
         "Exit codes: 0 done, 2 bad input (one line says which), 3 a part failed or a file was changed, 130 and 143 "
         "interrupted.\n"
     )
+    yield "| every command takes | |\n|---|---|"
+    for option, text in FOR_ALL.items():
+        yield f"| `-{option[0]}`, `--{option}` | {text} |"
+    yield ""
     for name, function in sorted(COMMANDS.items()):
         text = docstring_parser.parse(function.__doc__ or "")
         yield f"## `ecr-bench {name}`\n"
