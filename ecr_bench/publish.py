@@ -57,8 +57,14 @@ from ecr_bench.table import Table
 from ecr_bench.verbosity import progress_console
 
 MARKDOWN = "board.md"
-DRAWN = (MARKDOWN, PAGE, ABLATION_TEXT, ABLATION_FIGURE)
-"""What is drawn from a run and stands beside its data."""
+DRAWN_FILES = {
+    MARKDOWN: "every table",
+    PAGE: "the page: one file, no network",
+    ABLATION_TEXT: "tables of an ablation",
+    ABLATION_FIGURE: "its figure",
+}
+"""What is drawn from a run and stands beside its data -> what it is."""
+DRAWN = tuple(DRAWN_FILES)
 
 
 @dataclass(frozen=True)
