@@ -34,7 +34,7 @@ class Fitting(Section):
     checkpointing: bool = False
     """Keep only the input of each layer for the backward pass. Saves memory, costs a second forward pass."""
     devices: Devices = Devices()
-    """``count`` (1) and ``strategy`` (``ddp``) of the devices that train a cell of this size together (docs/scale.md)."""
+    """``count`` (1) and ``strategy`` (``ddp``) of the devices that train one cell together (docs/scale.md)."""
 
 
 class SizeConfig(Fitting):

@@ -86,8 +86,8 @@ class BaseStage(Work[BaseSettings, BaseInputs, BaseMade]):
         from ecr_bench.weight_files import read_folder
 
         pretrain, size = settings.pretrain, settings.size
-        if pretrain.steps and size.devices.count > 1 and not inside():
-            return on_devices(cls, size.devices.count, settings, inputs, folder, report, kept)
+        if (count := cls.devices(settings)) > 1 and not inside():
+            return on_devices(cls, count, settings, inputs, folder, report, kept)
         tokenizer = load_tokenizer(inputs.tokenizer / "tokenizer")
         if inputs.start is None:
             model = base_model(size, tokenizer, pretrain.seed, as_is=not pretrain.steps)
@@ -99,6 +99,10 @@ class BaseStage(Work[BaseSettings, BaseInputs, BaseMade]):
             tokenizer.save_pretrained(folder / "model")
             return BaseMade(parameters=count_parameters(model))
         return _pretrain(settings, inputs, model, tokenizer, folder, report, kept)
+
+    @classmethod
+    def devices(cls, settings: BaseSettings) -> int:
+        return settings.size.devices.count if settings.pretrain.steps else 1
 
     @classmethod
     def chosen(cls, settings: BaseSettings) -> Iterable[Chosen]:

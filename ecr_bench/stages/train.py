@@ -112,8 +112,7 @@ class TrainStage(Work[TrainSettings, TrainInputs, Trained]):
         from ecr_bench.data.tokenizer import load_tokenizer
         from ecr_bench.stages.processes import inside, on_devices
 
-        count = settings.fitting.devices.count if settings.fitting else 1
-        if count > 1 and not inside():
+        if (count := cls.devices(settings)) > 1 and not inside():
             return on_devices(cls, count, settings, inputs, folder, report, kept)
         tokenizer = load_tokenizer(inputs.tokenizer / "tokenizer")
         width = AutoConfig.from_pretrained(inputs.base / "model", trust_remote_code=False).get_text_config().hidden_size
@@ -121,6 +120,10 @@ class TrainStage(Work[TrainSettings, TrainInputs, Trained]):
         if settings.recipe.recipe.trains_model:
             return _train(settings, inputs, given, folder, report, kept)
         return _fit_probe(inputs, given, folder)
+
+    @classmethod
+    def devices(cls, settings: TrainSettings) -> int:
+        return settings.fitting.devices.count if settings.fitting else 1
 
     @classmethod
     def chosen(cls, settings: TrainSettings) -> Iterable[Chosen]:

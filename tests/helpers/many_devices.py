@@ -28,12 +28,13 @@ from ecr_bench.data.module import ExamplesDataModule, Mixture
 from ecr_bench.data.tokenizer import train_tokenizer
 from ecr_bench.ecr.anchors import fit_anchors
 from ecr_bench.ecr.projection import fit_projection
+from ecr_bench.evaluation.pooled import pooled_states
 from ecr_bench.methods.method import Ingredients, Training
 from ecr_bench.methods.models import create_model, fit_to_machine
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.sizes import Devices
 from ecr_bench.stages.checkpoints import SECONDS
-from ecr_bench.stages.fitting import OthersDone, fit
+from ecr_bench.stages.fitting import OthersDone, Snapshots, fit
 from ecr_bench.types import Item
 
 STEPS = 20
@@ -120,7 +121,7 @@ def save_larger(out: Path) -> None:
 
 
 def train(case: Case, out: Path, folder: Path, devices: Devices, kill: bool = False) -> None:
-    """Leaves ``model/`` and ``trace.safetensors`` in ``folder``; ``out`` has what ``save_larger`` left."""
+    """Leaves ``model/``, trace and snapshots in ``folder``; ``out`` has what ``save_larger`` left."""
     folder.mkdir(parents=True, exist_ok=True)
     sentences, tokenizer = words()
     ids = tokenizer(sentences, add_special_tokens=False)["input_ids"]
@@ -158,9 +159,15 @@ def train(case: Case, out: Path, folder: Path, devices: Devices, kill: bool = Fa
     mixture = Mixture(rows[: len(items)], rows[len(items) :], 0.25)
     pad, varied = tokenizer.pad_token_id, module.variation(encode)
     data = ExamplesDataModule(mixture, rows[:15], pad, case.batch, STEPS, 0, varied)
-    killer = [KillAt(case.killed)] if kill else []
+
+    def pool():
+        return module.gathered(lambda: pooled_states(module.model, conditioner, sentences[:5], langs[:5], -1))
+
+    snapshots = Snapshots(pool, STEPS, 2)
+    callbacks = [snapshots, *([KillAt(case.killed)] if kill else [])]
     kept = folder / "kept" if case.killed else None
-    fit(module, data, settings, 0, folder, lambda *_: None, killer, case.dtype, kept, devices)
+    fit(module, data, settings, 0, folder, lambda *_: None, callbacks, case.dtype, kept, devices)
+    snapshots.save(folder)
     module.save_model(folder / "model")
 
 

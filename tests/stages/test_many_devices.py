@@ -44,12 +44,13 @@ def out(tmp_path_factory):
 def test_two_devices_train_as_one(out, tmp_path, case):
     train(case, out, tmp_path, Devices())
     there = out / case.name / "first"
-    for name in ("trace.safetensors", "model/model.safetensors"):
-        found, wanted = load_file(there / name), load_file(tmp_path / name)
+    # snapshots are kept in half precision
+    for name, most in (("trace", 1e-4), ("model/model", 1e-4), ("snapshots", 2e-3)):
+        found, wanted = (load_file(place / f"{name}.safetensors") for place in (there, tmp_path))
         assert found.keys() == wanted.keys()
         for key, value in wanted.items():
             difference = float((found[key] - value).abs().max())
-            assert difference <= 1e-4 * max(1.0, float(value.abs().max())), (name, key, difference)
+            assert difference <= most * max(1.0, float(value.abs().max())), (name, key, difference)
 
 
 @pytest.mark.slow
