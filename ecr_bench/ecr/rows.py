@@ -19,7 +19,7 @@ PART = 8192
 
 
 class Vectors(Protocol):
-    """N vectors on disk (``teachers.cache.Embedded``)."""
+    """N vectors on disk (``teachers.cache.StoredVectors``)."""
 
     def __len__(self) -> int: ...
 

@@ -17,7 +17,7 @@ from ecr_bench.fast.labelled import labelled
 from ecr_bench.methods.optimisers import create_optimiser
 from ecr_bench.sections import OptimiserConfig
 
-ResultT = TypeVar("ResultT")
+GivenT = TypeVar("GivenT")
 
 
 def cross_entropy(
@@ -107,7 +107,7 @@ class CausalLMModule(L.LightningModule):
 
             shard(self)
 
-    def gathered(self, work: Callable[[], ResultT]) -> ResultT:
+    def gathered(self, work: Callable[[], GivenT]) -> GivenT:
         """What ``work`` gives, which runs the model outside of a training step. All devices must ask for it."""
         return work()
 

@@ -30,13 +30,13 @@ def main(path: Path) -> int:
 
 def _work(start: Start, connection: Connection) -> int:
     from ecr_bench.errors import UserError
-    from ecr_bench.stages.processes import Raised, Result, Told
+    from ecr_bench.stages.processes import Raised, Reached, Result
 
     first = os.environ["RANK"] == "0"
 
     def report(done: int, total: int) -> None:
         if first:
-            connection.send(Told(done, total))
+            connection.send(Reached(done, total))
 
     try:
         value = _resume(start, report)

@@ -55,7 +55,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Told:
+class Reached:
     done: int
     total: int
 
@@ -169,7 +169,7 @@ def _follow(process: subprocess.Popen[bytes], messages: queue.Queue[Any], report
                 raise RuntimeError(_last_words(process.returncode, output)) from None
             ended = process.poll() is not None  # what it said last may be on its way
             continue
-        if isinstance(message, Told):
+        if isinstance(message, Reached):
             report(message.done, message.total)
         elif isinstance(message, Result):
             with contextlib.suppress(subprocess.TimeoutExpired):

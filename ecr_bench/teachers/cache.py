@@ -102,7 +102,7 @@ def cache_key(teacher: Teacher) -> str:
     return f"{teacher.fingerprint}-{fingerprint(made)}"
 
 
-class Embedded:
+class StoredVectors:
     """Vectors of N texts where the cache has them: on disk, mapped into memory, read as far as they are asked for."""
 
     def __init__(self, store: EmbeddingStore, digests: Sequence[bytes]):
@@ -132,7 +132,7 @@ def embed_cached(
 
 def embed_on_disk(
     teacher: Teacher, texts: Sequence[str], root: Path | None = None, on_progress: Progress | None = None
-) -> Embedded:
+) -> StoredVectors:
     """Embed ``texts``, each distinct text once ever.
 
     Args:
@@ -162,7 +162,7 @@ def embed_on_disk(
                 _fill(teacher, store, {digest: distinct[digest] for digest in missing}, len(texts), on_progress)
     if on_progress is not None:
         on_progress(len(texts))
-    vectors = Embedded(store, digests)
+    vectors = StoredVectors(store, digests)
     if len(distinct) >= SAME and vectors.all_equal:
         raise UserError(f"teacher {teacher.name!r} gives one and the same vector for {len(distinct):,} different texts")
     return vectors

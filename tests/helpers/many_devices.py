@@ -63,7 +63,7 @@ class Case:
     def rate(self) -> float:
         """Muon makes its step in bfloat16: rounding elsewhere moves it by up to some thousandths of itself, on one
         device as well where the rows of a batch are summed in another order. So it has a small one."""
-        return 0.0002 if self.optimiser == "muon" else 0.003
+        return 0.0001 if self.optimiser == "muon" else 0.003
 
     @property
     def name(self) -> str:

@@ -68,7 +68,7 @@ def base(tmp_path_factory):
     from_rows(rows, config=CorpusConfig(name="files"), source="here", licence="none").save(folder / "corpus")
     tokenizer.save_pretrained(folder / "tokenizer")
     reads = RecipeReads(recipe=RecipeSettings.of(Recipe.of("finetune")))
-    settings = BaseSettings(size=SIZE, pretrain=PretrainConfig(steps=24, batch_size=8), reads=reads)
+    settings = BaseSettings(size=SIZE, pretrain=PretrainConfig(steps=24, batch_size=8, optimiser="adamw"), reads=reads)
     return settings, BaseInputs(folder, folder)
 
 
