@@ -30,6 +30,7 @@ from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.preflight import check_data, check_model_folders
 from ecr_bench.runner.store import Store
 from ecr_bench.table import print_table
+from ecr_bench.verbosity import progress_console
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def answer(asked: Question, console: Console) -> Forecast:
     quiet_libraries()
     plan, store = make_plan(asked.experiment), Store(asked.out)
     if profile is None:
-        forecast = _here(asked, plan, store, Console(stderr=True) if asked.as_json else console)
+        forecast = _here(asked, plan, store, progress_console(Console(stderr=True) if asked.as_json else console))
     else:
         forecast = _elsewhere(asked, plan, store, profile)
     check_fits(forecast, plan)
