@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ecr_bench.forecast.forecast import Forecast, StageForecast
+from ecr_bench.forecast.forecast import Forecast, StageForecast, trains
 from ecr_bench.forecast.profile import Profile, keep, measured_in
 from ecr_bench.forecast.shape import GROWS_WITH, code_key
 from ecr_bench.forecast.watch import watching
@@ -105,12 +105,20 @@ def _with_units(settings: Any, path: tuple[str, ...], units: int) -> Any:
 
 
 def to_probe(forecast: Forecast) -> list[StageForecast]:
-    """One stage of each shape (with its code) that no measurement of this code is there for."""
+    """One stage of each shape (with its code) that no measurement of this code is there for, or no count of FLOPs."""
     first: dict[tuple[str | None, str], StageForecast] = {}
     for one in forecast.to_run.values():
-        if not (one.expected.known and one.expected.same_code):
+        known = one.expected.known and one.expected.same_code
+        if not known or (trains(one.stage) and one.expected.flops is None and not _was_probed(one, forecast)):
             first.setdefault((one.shape, code_key(one.stage.identity)), one)
     return list(first.values())
+
+
+def _was_probed(one: StageForecast, forecast: Forecast) -> bool:
+    """Whether a probe of this shape and code has run, which need not have counted anything."""
+    most, code = FEW[one.stage.kind][-1], code_key(one.stage.identity)
+    found = forecast.profile.of(one.shape, forecast.workshop.threads)
+    return any(measured.code == code and measured.units <= most for measured in found)
 
 
 def probe(forecast: Forecast, store: Store, console: Console, plugins: tuple[str, ...] = ()) -> Profile:

@@ -54,9 +54,6 @@ class Profile(Section):
         kept = (sorted(found.values(), key=lambda one: one.date)[-KEPT:] for found in alike.values())
         return self.model_copy(update={"measurements": tuple(one for found in kept for one in found)})
 
-    def __hash__(self) -> int:
-        return id(self)
-
 
 def read_profile(path: Path) -> Profile:
     """UserError for a file that is none."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ecr_bench.forecast.forecast import Forecast, StageForecast, trains
+from ecr_bench.forecast.kept import TRAINING
 from ecr_bench.forecast.outlook import line_of
 from ecr_bench.forecast.words import duration, many, size
 from ecr_bench.formats import DASH, count
@@ -43,7 +44,7 @@ def stage_table(plan: Plan, forecast: Forecast) -> Table:
         lines.append(
             (
                 group.label,
-                count(expected.parameters),
+                count(expected.parameters) if group.first.stage.kind in TRAINING else "",
                 count(group.first.units) if trains(group.first.stage) else "",
                 _flops(expected.flops) if trains(group.first.stage) else "",
                 count(group.first.extra_tokens) if group.first.extra_tokens else "",

@@ -30,7 +30,7 @@ LOGGED = 10
 VALIDATIONS = 4
 """In one training, evenly spaced."""
 WATCHING: list[Callback] = []
-"""Look on at every training of this process, before all other callbacks; they change nothing of it."""
+"""Look on at every training of this process, before all other callbacks (``forecast.watch``)."""
 
 
 class Track(Callback):

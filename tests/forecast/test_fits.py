@@ -18,10 +18,10 @@ from tests.helpers.forecasts import MACHINE, TWO
 GB = 10**9
 
 
-def forecast_of(plan: Plan, memory: dict[str, int], **hardware: Any) -> Forecast:
-    """One second each; ``memory``: label -> bytes."""
+def forecast_of(plan: Plan, peaks: dict[str, int], **hardware: Any) -> Forecast:
+    """One second each; ``peaks``: label -> bytes."""
     to_run = {
-        stage.id: StageForecast(stage, "s", 1.0, Expected(seconds=1.0, memory=memory.get(stage.label, 1)))
+        stage.id: StageForecast(stage, "s", 1.0, Expected(seconds=1.0, memory=peaks.get(stage.label, 1)))
         for stage in plan.stages.values()
     }
     machine = MACHINE.model_copy(update=hardware)

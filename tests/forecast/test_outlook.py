@@ -8,13 +8,14 @@ import pytest
 from rich.console import Console
 
 from ecr_bench.config import load
-from ecr_bench.forecast.forecast import make_forecast
+from ecr_bench.forecast.forecast import make_forecast, trains
 from ecr_bench.forecast.hardware import Hardware
 from ecr_bench.forecast.kept import PlanKept
 from ecr_bench.forecast.measurement import measurement_of
 from ecr_bench.forecast.outlook import Outlook, known_forecast, workshop_of
 from ecr_bench.forecast.probe import FEW, Probe, Probes, to_probe
 from ecr_bench.forecast.profile import Profile, identities_in, keep, kept_profile
+from ecr_bench.forecast.shape import code_key
 from ecr_bench.runner.execute import execute
 from ecr_bench.runner.perform import perform
 from ecr_bench.runner.plan import Plan, make_plan
@@ -37,7 +38,8 @@ def run(stages, store: Store) -> tuple[str, PlanKept | None]:
     outlook = Outlook(plan, store, forecast)
     outlook.begin(console)
     execute(forecast.costed, store, console, 1, left=outlook.left).raise_first()
-    return output.getvalue(), outlook.end(console)
+    made = outlook.end(console)
+    return output.getvalue(), made
 
 
 def test_the_first_run_tells_the_second(tmp_path):
@@ -65,7 +67,7 @@ def test_a_store_without_a_cache_tells_too_and_another_machine_does_not(tmp_path
     record, folder = store.record(made.id), store.path(made.id)
     found = measurement_of(record, folder, identities_in(store), Hardware.here())
     assert found is not None and found.disk == sum(size for size, _ in record["files"].values()) > 0
-    assert found.memory and found.memory > 10**6 and found.threads == 0
+    assert found.memory and found.memory > 10**6 and found.kind == "toy"
     assert measurement_of(record, folder, identities_in(store), MACHINE) is None  # was not made there
     forecast = known_forecast(Plan(load("tiny"), stages, []), store, workshop_of(1))
     assert list(forecast.to_run) == [other.id] and forecast.unknown  # another name, another shape
@@ -110,5 +112,28 @@ def test_what_is_known_with_this_code_is_not_probed(tmp_path):
     forecast = make_forecast(plan.stages, store, Profile(hardware=MACHINE, measurements=tuple(known)), TWO)
     assert not forecast.unknown and forecast.simulated is not None
     assert len(to_probe(forecast)) == len(to_probe(blank))  # it may be slower or faster now
+    keep(MACHINE, known)
+
+
+def test_a_training_whose_operations_nobody_counted_is_probed_once(tmp_path):
+    plan, store = make_plan(load("quick")), Store(tmp_path)
+    blank = make_forecast(plan.stages, store, Profile(hardware=MACHINE), TWO)
+
+    def left(units: float, flops: float | None) -> set[str]:
+        known = [
+            measurement(
+                kind=one.stage.kind, shape=one.shape, code=code_key(one.stage.identity), seconds=2.0,
+                units=units if trains(one.stage) else one.units, per_unit=0.1, flops_per_unit=flops,
+            )
+            for one in blank.to_run.values()
+        ]  # fmt: skip
+        profile = Profile(hardware=MACHINE, measurements=tuple(known))
+        return {one.stage.kind for one in to_probe(make_forecast(plan.stages, store, profile, TWO))}
+
+    assert left(700, None) == {"base", "train"} and not left(700, 5.0) and not left(12, None)
+
+
+def test_measurements_of_a_machine_come_back_by_shape(tmp_path):
+    known = [measurement(shape=name) for name in "ab"]
     keep(MACHINE, known)
     assert len(kept_profile(MACHINE).by_shape) == len({one.shape for one in known})
