@@ -44,6 +44,6 @@ def plan(
         chosen: Experiment = load_ablation(experiment, overrides).experiment
     else:
         chosen = load(experiment).with_overrides(overrides)
-    from ecr_bench.forecast.plan import Question, answer
+    from ecr_bench.forecast.plan import PlanRequest, answer
 
-    answer(Question(chosen, out, hardware, workers, plugins, save_profile, json), Console())
+    answer(PlanRequest(chosen, out, hardware, workers, plugins, save_profile, json), Console())

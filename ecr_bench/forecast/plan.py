@@ -34,7 +34,7 @@ from ecr_bench.verbosity import progress_console
 
 
 @dataclass(frozen=True)
-class Question:
+class PlanRequest:
     """What ``ecr-bench plan`` was asked."""
 
     experiment: Experiment
@@ -46,7 +46,7 @@ class Question:
     as_json: bool = False
 
 
-def answer(asked: Question, console: Console) -> Forecast:
+def answer(asked: PlanRequest, console: Console) -> Forecast:
     """Measure what is not known (nowhere but here), and print table and answer. UserError for what cannot be."""
     if asked.workers is not None and asked.workers < 1:
         raise UserError(f"--workers {asked.workers}: must be 1 or more")
@@ -66,7 +66,7 @@ def answer(asked: Question, console: Console) -> Forecast:
     return forecast
 
 
-def _here(asked: Question, plan: Plan, store: Store, console: Console) -> Forecast:
+def _here(asked: PlanRequest, plan: Plan, store: Store, console: Console) -> Forecast:
     """After probes of what no measurement of this machine and code tells."""
     check_device(asked.experiment)
     check_folder(asked.out, "--out")
@@ -82,7 +82,7 @@ def _here(asked: Question, plan: Plan, store: Store, console: Console) -> Foreca
     return make_forecast(plan.stages, store, kept_profile(Hardware.here()), workshop)
 
 
-def _elsewhere(asked: Question, plan: Plan, store: Store, profile: Profile) -> Forecast:
+def _elsewhere(asked: PlanRequest, plan: Plan, store: Store, profile: Profile) -> Forecast:
     """From a profile alone. UserError where it does not know a stage."""
     hardware = profile.hardware
     workers = asked.workers or (1 if hardware.gpu else max(1, min(8, hardware.cores)))
@@ -104,7 +104,7 @@ def _of_plan(forecast: Forecast) -> Profile:
     return forecast.profile.model_copy(update={"measurements": found})
 
 
-def _print(asked: Question, plan: Plan, forecast: Forecast, console: Console) -> None:
+def _print(asked: PlanRequest, plan: Plan, forecast: Forecast, console: Console) -> None:
     if asked.as_json:
         json.dump(to_json(plan, forecast), sys.stdout, indent=2)
         print()

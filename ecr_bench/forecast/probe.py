@@ -35,7 +35,7 @@ FEW: Mapping[str, tuple[int, ...]] = {
 
 
 @dataclass(frozen=True)
-class Probe(Stage[Any]):
+class ProbeStage(Stage[Any]):
     """A stage whose training is watched."""
 
     def run(self, inputs: Mapping[str, Path], folder: Path, report: Report, kept: Path | None = None) -> Any:
@@ -61,7 +61,7 @@ class Probes:
     def _probe(self, stage: Stage[Any], settings: Section) -> str:
         """Id of a planned stage with these settings, its inputs small as well."""
         inputs = {role: self._input(stage_id) for role, stage_id in stage.inputs.items()}
-        kind = Probe if stage.kind in ("base", "train") else Stage
+        kind = ProbeStage if stage.kind in ("base", "train") else Stage
         small = kind(stage.work, f"probe: {stage.label}", settings, inputs, stage.cost)
         return self.stages.setdefault(small.id, small).id
 
@@ -146,6 +146,6 @@ def _left_over(
 ) -> Iterator[Remains]:
     """What was made for the probes alone."""
     for stage_id, stage in stages.items():
-        wanted = stage_id in forecast.stages and not isinstance(stage, Probe)
+        wanted = stage_id in forecast.stages and not isinstance(stage, ProbeStage)
         if not wanted and stage_id not in before and store.done(stage_id):
             yield Remains(f"probe {stage_id}", store.path(stage_id), 0)

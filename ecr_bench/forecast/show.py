@@ -16,7 +16,7 @@ from ecr_bench.table import Table
 
 
 @dataclass(frozen=True)
-class Group:
+class Alike:
     """Stages to run that cost the same."""
 
     first: StageForecast
@@ -28,12 +28,12 @@ class Group:
         return self.first.stage.label + (f" and {more} more like it" if more else "")
 
 
-def groups(forecast: Forecast) -> Iterator[Group]:
+def groups(forecast: Forecast) -> Iterator[Alike]:
     """In the order of the plan; what is equal in shape and units is one."""
     found: dict[tuple[Any, ...], list[StageForecast]] = {}
     for one in forecast.to_run.values():
         found.setdefault((one.stage.kind, one.shape, one.units), []).append(one)
-    yield from (Group(alike[0], len(alike)) for alike in found.values())
+    yield from (Alike(alike[0], len(alike)) for alike in found.values())
 
 
 def stage_table(plan: Plan, forecast: Forecast) -> Table:
@@ -106,7 +106,7 @@ def to_json(plan: Plan, forecast: Forecast) -> dict[str, Any]:
     }
 
 
-def _group_json(group: Group) -> dict[str, Any]:
+def _group_json(group: Alike) -> dict[str, Any]:
     one, expected = group.first, group.first.expected
     return {
         "kind": one.stage.kind,

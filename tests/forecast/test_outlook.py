@@ -13,7 +13,7 @@ from ecr_bench.forecast.hardware import Hardware
 from ecr_bench.forecast.kept import PlanKept
 from ecr_bench.forecast.measurement import measurement_of
 from ecr_bench.forecast.outlook import Outlook, known_forecast, workshop_of
-from ecr_bench.forecast.probe import FEW, Probe, Probes, to_probe
+from ecr_bench.forecast.probe import FEW, ProbeStage, Probes, to_probe
 from ecr_bench.forecast.profile import Profile, identities_in, keep, kept_profile
 from ecr_bench.forecast.shape import code_key
 from ecr_bench.runner.execute import execute
@@ -84,7 +84,7 @@ def test_probes_are_small_and_one_of_each_shape(tmp_path):
     probes = Probes(forecast, store)
     for one in wanted:
         probes.add(one.stage.id)
-    trainings = [stage for stage in probes.stages.values() if isinstance(stage, Probe)]
+    trainings = [stage for stage in probes.stages.values() if isinstance(stage, ProbeStage)]
     steps = {
         getattr(stage.settings, name).steps
         for stage in trainings
