@@ -13,7 +13,7 @@ from ecr_bench.forecast.hardware import Hardware
 from ecr_bench.forecast.kept import PlanKept
 from ecr_bench.forecast.measurement import measurement_of
 from ecr_bench.forecast.outlook import Outlook, known_forecast, workshop_of
-from ecr_bench.forecast.probe import FEW, ProbeStage, Probes, to_probe
+from ecr_bench.forecast.probe import FEW, Probes, ProbeStage, to_probe
 from ecr_bench.forecast.profile import Profile, identities_in, keep, kept_profile
 from ecr_bench.forecast.shape import code_key
 from ecr_bench.runner.execute import execute
