@@ -19,6 +19,7 @@ import inspect
 import re
 import sys
 import traceback
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,38 @@ def load_plugins(files: tuple[str, ...] = ()) -> None:
         _load_file(Path(file))
 
 
-def _load_file(path: Path) -> None:
+@dataclass(frozen=True)
+class PluginSource:
+    """The file of a plugin, to be loaded on another machine under the name it has here."""
+
+    path: str
+    """Where it lies here."""
+    module: str
+    source: bytes
+
+    @classmethod
+    def of(cls, file: str) -> PluginSource:
+        path = Path(file).resolve()
+        return cls(str(path), _module_name(path), path.read_bytes())
+
+    def load(self, folder: Path) -> None:
+        """Import it: the file itself where it lies here as well, else a copy in ``folder``."""
+        path = Path(self.path)
+        if not path.is_file() or path.read_bytes() != self.source:
+            path = folder / self.module / path.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.source)
+        _load_file(path, self.module)
+
+
+def _module_name(path: Path) -> str:
+    return f"ecr_bench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+
+
+def _load_file(path: Path, name: str = "") -> None:
     if not path.is_file():
         raise UserError(f"--plugin: no such file: {path}")
-    name = f"ecr_bench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    name = name or _module_name(path)
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
@@ -86,12 +115,13 @@ def blame(error: BaseException) -> UserError | None:
 def _check(who: str) -> None:
     """UserError naming the first registered object that cannot be what it was registered as."""
     from ecr_bench.corpora.registry import CORPORA
+    from ecr_bench.engines.registry import ENGINES
     from ecr_bench.items.registry import TASKS
     from ecr_bench.methods.registry import METHODS, MODIFIERS
     from ecr_bench.registry import Registry
     from ecr_bench.teachers.registry import TEACHERS
 
-    registries: tuple[Registry, ...] = (METHODS, MODIFIERS, TEACHERS, CORPORA, TASKS)
+    registries: tuple[Registry, ...] = (METHODS, MODIFIERS, TEACHERS, CORPORA, TASKS, ENGINES)
     for registry in registries:
         for name, value in list(registry.entries.items()):
             if isinstance(value, str):
@@ -143,6 +173,7 @@ def _options_problem(value: Any) -> str:
 PARAMETERS = {
     "teacher": ("options",),
     "corpus": ("config",),
+    "engine": ("wanted",),
     "task": ("frame", "split", "languages", "count", "seed", "pairs"),
 }
 """What each kind is called with."""

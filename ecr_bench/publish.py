@@ -43,17 +43,21 @@ from ecr_bench.results.files import read_manifest
 from ecr_bench.results.timings import Timing
 from ecr_bench.run import Run
 from ecr_bench.runner.ablation import Ablation
-from ecr_bench.runner.execute import default_workers, execute
+from ecr_bench.runner.engine import Engine
+from ecr_bench.runner.execute import execute
 from ecr_bench.runner.gaps import Gap, note_of, refuse, without_failed
 from ecr_bench.runner.model_checks import check_models
 from ecr_bench.runner.needs import check_memory
 from ecr_bench.runner.plan import Plan, make_plan
+from ecr_bench.runner.pool import Local
 from ecr_bench.runner.preflight import check_data, check_model_folders
 from ecr_bench.runner.provenance import provenance
+from ecr_bench.runner.remote import Remote
 from ecr_bench.runner.store import Store
 from ecr_bench.source_code import code_of
 from ecr_bench.table import Table
 
+LOCAL = Local()
 MARKDOWN = "board.md"
 DRAWN = (MARKDOWN, PAGE, ABLATION_TEXT, ABLATION_FIGURE)
 """What is drawn from a run and stands beside its data."""
@@ -63,12 +67,12 @@ def run_and_publish(
     experiment: Experiment,
     out: Path,
     console: Console,
-    workers: int | None = None,
-    plugins: tuple[str, ...] = (),
+    engine: Engine = LOCAL,
     max_disk: int | None = None,
+    remote: Remote | None = None,
 ) -> Run:
     """Run what is missing, then write ``out/<name>/`` and print it. IncompleteError after that where cells failed."""
-    run, gaps = finish(experiment, out, console, workers, plugins, max_disk)
+    run, gaps = finish(experiment, out, console, engine, max_disk, remote)
     print_run(run, console, out / experiment.name / PAGE)
     refuse(gaps)
     return run
@@ -78,25 +82,23 @@ def finish(
     experiment: Experiment,
     out: Path,
     console: Console,
-    workers: int | None = None,
-    plugins: tuple[str, ...] = (),
+    engine: Engine = LOCAL,
     max_disk: int | None = None,
+    remote: Remote | None = None,
 ) -> tuple[Run, list[Gap]]:
     """Run what is missing, then write ``out/<name>/`` without the cells that failed, and say which.
 
     ``max_disk``: bytes that the store may hold; before it would hold more, what no run uses is deleted.
     """
-    if workers is not None and workers < 1:
-        raise UserError(f"--workers {workers}: must be 1 or more")
     check_device(experiment)
     check_folder(out / experiment.name, "--out")
-    plan, store = make_plan(experiment), Store(out)
+    plan, store = make_plan(experiment), Store(out, remote)
     check_memory(plan)
     check_model_folders(plan)
     check_models(plan, store, console)
     check_data(plan, store, console)
     store.use(experiment.name, plan.stages)
-    failures = execute(plan.stages, store, console, workers or default_workers(), plugins, most=max_disk)
+    failures = execute(plan.stages, store, console, engine, most=max_disk)
     made, gaps = without_failed(plan, failures)
     return publish(made, store, out / experiment.name, gaps), gaps
 
@@ -218,13 +220,13 @@ def ablate_and_publish(
     ablation: Ablation,
     out: Path,
     console: Console,
-    workers: int | None = None,
-    plugins: tuple[str, ...] = (),
+    engine: Engine = LOCAL,
     max_disk: int | None = None,
+    remote: Remote | None = None,
 ) -> Run:
     """Run what is missing, publish the board of all cells, and beside it the table and plots of the axis."""
     folder = out / ablation.experiment.name
-    run, gaps = finish(ablation.experiment, out, console, workers, plugins, max_disk)
+    run, gaps = finish(ablation.experiment, out, console, engine, max_disk, remote)
     run = replace(run, ablation=build_result(Layout.planned(ablation), run.board, run.records(), run.measures))
     with Store(out).publishing(folder.name):
         run.write_data(folder)
