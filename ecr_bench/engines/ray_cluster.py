@@ -121,7 +121,6 @@ def _look_at(nodes: Collection[_Node], setting: Setting, sample: Sample) -> None
 @contextlib.contextmanager
 def _connected(address: str | None) -> Iterator[None]:
     """Ray is there inside: the cluster at ``address``, or one of this machine's own that ends with the block."""
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_raylet_start_wait_time_s", START_WAIT)  # a busy machine takes longer than Ray waits
     import ray

@@ -82,7 +82,7 @@ def test_a_plugin_whose_engine_cannot_be_one_is_refused(tmp_path, monkeypatch):
         (["--store", "s4://bucket/folder"], "--store s4://bucket/folder: unknown scheme 's4': known are"),
         (["--store", "folder"], "--store folder: must be a URL such as s3://bucket/folder"),
         (["--store", "file:///proc/none"], "--store file:///proc/none: cannot be written to"),
-        (["--out", "s3://bucket/runs"], "--out s3:/bucket/runs: must be a folder, not a URL"),
+        (["--out", "s3://bucket/runs"], "must be a folder, not a URL (run and ablate take one as --store)"),
     ],
 )
 @pytest.mark.parametrize("command", [["run", "tiny"], ["ablate", "absent"]], ids=["run", "ablate"])
@@ -111,6 +111,7 @@ def test_slurm_is_asked_for_where_it_is(capsys, monkeypatch):
 def test_what_answers_and_is_no_ray_is_found_out(monkeypatch, answer):
     monkeypatch.setattr("ecr_bench.engines.ray_cluster.ANSWERS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"127.0.0.1:{server.getsockname()[1]}"
 
         def serve() -> None:
             connection, _ = server.accept()
@@ -124,10 +125,10 @@ def test_what_answers_and_is_no_ray_is_found_out(monkeypatch, answer):
         serving = threading.Thread(target=serve)
         serving.start()
         with pytest.raises(UserError, match="no Ray cluster"):
-            check_address(f"127.0.0.1:{server.getsockname()[1]}")
+            check_address(place)
         serving.join()
     with pytest.raises(UserError, match="no Ray cluster answers there; start one with 'ray start --head'"):
-        check_address(f"ray://127.0.0.1:{server.getsockname()[1]}")  # nobody listens any more
+        check_address(f"ray://{place}")  # nobody listens any more
 
 
 @pytest.fixture
