@@ -16,6 +16,12 @@ from ecr_bench.errors import UserError
 BY_PLACE = "experiment"
 """The one parameter that is given by place although it has a default; all without a default are."""
 
+FOR_ALL = {
+    "quiet": "print results and errors alone, no progress",
+    "verbose": "print what libraries log and warn of as well, and where an error was raised",
+}
+"""Options of every command, long and by their first letter -> what they do."""
+
 
 def command_parser(commands: Mapping[str, Callable[..., None]]) -> ArgumentParser:
     """One subcommand per function, its options read off the signature and the docstring."""
@@ -30,6 +36,8 @@ def command_parser(commands: Mapping[str, Callable[..., None]]) -> ArgumentParse
         hints = get_type_hints(function)
         for parameter in inspect.signature(function).parameters.values():
             _add_argument(sub, parameter, hints[parameter.name], texts[parameter.name])
+        for option, text in FOR_ALL.items():
+            sub.add_argument(f"-{option[0]}", f"--{option}", action="store_true", help=text)
         group.add_subcommand(name, sub, help=summary)
     return parser
 

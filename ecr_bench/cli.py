@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from ecr_bench.arguments import command_parser
+from ecr_bench.arguments import FOR_ALL, command_parser
 from ecr_bench.bitext.commands import bitext
 from ecr_bench.browse.commands import items
 from ecr_bench.clean_command import clean
-from ecr_bench.errors import UserError, of_the_system
+from ecr_bench.errors import UserError, of_the_system, unknown
 from ecr_bench.formats import percent
 from ecr_bench.interrupts import exit_code, handled, kill_all, line_of
 from ecr_bench.leaderboard.commands import COMMANDS as LEADERBOARD
@@ -20,6 +22,7 @@ from ecr_bench.listing_commands import corpora, data, methods, models, runs, sch
 from ecr_bench.quiet import lossless_streams
 from ecr_bench.table import Table, print_table
 from ecr_bench.time_command import time
+from ecr_bench.verbosity import Verbosity, speaking, verbosity
 
 
 def run(
@@ -53,12 +56,12 @@ def run(
     load_plugins(plugins)
     config = load(experiment).with_overrides(parse_set(set or []))
     from ecr_bench.engines.registry import Wanted, engine_of
-    from ecr_bench.publish import run_and_publish
+    from ecr_bench.publish import Execution, run_and_publish
     from ecr_bench.runner.clean import bytes_of
     from ecr_bench.runner.remote import remote_of
 
-    chosen = engine_of(engine, Wanted(workers, address, plugins))
-    run_and_publish(config, out, Console(), chosen, bytes_of(max_disk, "--max-disk"), remote_of(store))
+    most, there = bytes_of(max_disk, "--max-disk"), engine_of(engine, Wanted(workers, address, plugins))
+    run_and_publish(config, Execution(out, Console(), there, most, remote_of(store)))
 
 
 def board(
@@ -146,12 +149,12 @@ def ablate(
     load_plugins(plugins)
     ablation = load_ablation(experiment, parse_set(set or []))
     from ecr_bench.engines.registry import Wanted, engine_of
-    from ecr_bench.publish import ablate_and_publish
+    from ecr_bench.publish import Execution, ablate_and_publish
     from ecr_bench.runner.clean import bytes_of
     from ecr_bench.runner.remote import remote_of
 
-    chosen = engine_of(engine, Wanted(workers, address, plugins))
-    ablate_and_publish(ablation, out, Console(), chosen, bytes_of(max_disk, "--max-disk"), remote_of(store))
+    most, there = bytes_of(max_disk, "--max-disk"), engine_of(engine, Wanted(workers, address, plugins))
+    ablate_and_publish(ablation, Execution(out, Console(), there, most, remote_of(store)))
 
 
 def verify(experiment: str = "quick", out: Path = Path("runs")) -> None:
@@ -188,6 +191,7 @@ def evaluate(
     data_dir: Path | None = None,
     precision: str = "fp32",
     limit: int | None = None,
+    num_fewshot: int = 0,
     out: Path | None = None,
     no_ecr: bool = False,
     max_length: int | None = None,
@@ -205,6 +209,7 @@ def evaluate(
         data_dir: read DIR/TASK/LANGUAGE/SPLIT.jsonl instead of the hub.
         precision: fp32, bf16, int8 or nf4.
         limit: only the first documents of each task and language.
+        num_fewshot: solved examples in front of every item, the first ones of the training or validation split.
         out: folder for records.parquet and eval.json; default is one in runs/eval.
         no_ecr: leave out control tokens and score exactly as lm-eval's hf does.
         max_length: window in tokens, at most what the model reads (default).
@@ -222,8 +227,9 @@ def evaluate(
     from ecr_bench.runner.public import Evaluation
 
     asked = Evaluation(
-        model, tuple(tasks), data_dir, precision, limit, not no_ecr, tuple(seen or ()), max_length, skip_long
-    )
+        model, tuple(tasks), data_dir, precision, limit, not no_ecr, tuple(seen or ()), max_length, skip_long,
+        shots=num_fewshot,
+    )  # fmt: skip
     run_evaluation(asked, out, Console())
 
 
@@ -310,6 +316,19 @@ def score(folder: Path, task: str, items: Path | None = None, records: Path | No
     print(f"[{bundle.bytes / 1e6:.1f} MB on disk, peak memory {peak_memory() / 1e6:.0f} MB]", file=sys.stderr)
 
 
+def completion(shell: str) -> None:
+    """Print a script that lets a shell complete commands and options.
+
+    Args:
+        shell: bash, zsh or fish; e.g. for bash: source <(ecr-bench completion bash)
+    """
+    import shtab
+
+    if shell not in shtab.SUPPORTED_SHELLS:
+        raise unknown("shell", shell, shtab.SUPPORTED_SHELLS)
+    print(command_parser(COMMANDS).get_completion_script(f"shtab-{shell}"))
+
+
 def doctor() -> None:
     """Print versions, cores, memory and what would stop a run on this machine."""
     from ecr_bench.runner.doctor import examine
@@ -322,8 +341,18 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify, "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
     "teachers": teachers, "models": models, "data": data, "tensorboard": tensorboard, "doctor": doctor, "time": time,
     "items": items, "bitext": bitext, "corpora": corpora, "tasks": tasks, "runs": runs, "schema": schema,
-    "clean": clean, **LEADERBOARD,
+    "clean": clean, "completion": completion, **LEADERBOARD,
 }  # fmt: skip
+
+
+def _call(command: str, options: dict[str, Any]) -> None:
+    """With ``-v`` an error says where it was raised, before its line."""
+    try:
+        COMMANDS[command](**options)
+    except Exception:
+        if verbosity() is Verbosity.VERBOSE:
+            traceback.print_exc()
+        raise
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -335,7 +364,8 @@ def main(arguments: list[str] | None = None) -> None:
         try:
             chosen = command_parser(COMMANDS).parse_args(arguments)
             options = chosen[chosen.command].as_dict()
-            COMMANDS[chosen.command](**options)
+            with speaking(*(options.pop(name) for name in FOR_ALL)):
+                _call(chosen.command, options)
         except UserError as error:
             print(f"ecr-bench: error: {error}", file=sys.stderr)
             raise SystemExit(error.exit_code) from None

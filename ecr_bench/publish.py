@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,51 +56,57 @@ from ecr_bench.runner.remote import Remote
 from ecr_bench.runner.store import Store
 from ecr_bench.source_code import code_of
 from ecr_bench.table import Table
+from ecr_bench.verbosity import progress_console
 
 LOCAL = Local()
 MARKDOWN = "board.md"
-DRAWN = (MARKDOWN, PAGE, ABLATION_TEXT, ABLATION_FIGURE)
-"""What is drawn from a run and stands beside its data."""
+DRAWN_FILES = {
+    MARKDOWN: "every table",
+    PAGE: "the page: one file, no network",
+    ABLATION_TEXT: "tables of an ablation",
+    ABLATION_FIGURE: "its figure",
+}
+"""What is drawn from a run and stands beside its data -> what it is."""
+DRAWN = tuple(DRAWN_FILES)
 
 
-def run_and_publish(
-    experiment: Experiment,
-    out: Path,
-    console: Console,
-    engine: Engine = LOCAL,
-    max_disk: int | None = None,
-    remote: Remote | None = None,
-) -> Run:
+@dataclass(frozen=True)
+class Execution:
+    """Where and with what an experiment is run: nothing of it can change a result."""
+
+    out: Path
+    """Its run goes to ``out/NAME``, its stages to ``out/store``."""
+    console: Console
+    engine: Engine = LOCAL
+    """Where its stages run."""
+    max_disk: int | None = None
+    """Bytes that the store may hold; before it would hold more, what no run uses is deleted."""
+    remote: Remote | None = None
+    """Where machines that share no folder share stages."""
+
+
+def run_and_publish(experiment: Experiment, how: Execution) -> Run:
     """Run what is missing, then write ``out/<name>/`` and print it. IncompleteError after that where cells failed."""
-    run, gaps = finish(experiment, out, console, engine, max_disk, remote)
-    print_run(run, console, out / experiment.name / PAGE)
+    run, gaps = finish(experiment, how)
+    print_run(run, how.console, how.out / experiment.name / PAGE)
     refuse(gaps)
     return run
 
 
-def finish(
-    experiment: Experiment,
-    out: Path,
-    console: Console,
-    engine: Engine = LOCAL,
-    max_disk: int | None = None,
-    remote: Remote | None = None,
-) -> tuple[Run, list[Gap]]:
-    """Run what is missing, then write ``out/<name>/`` without the cells that failed, and say which.
-
-    ``max_disk``: bytes that the store may hold; before it would hold more, what no run uses is deleted.
-    """
+def finish(experiment: Experiment, how: Execution) -> tuple[Run, list[Gap]]:
+    """Run what is missing, then write ``out/<name>/`` without the cells that failed, and say which."""
+    folder, console = how.out / experiment.name, progress_console(how.console)
     check_device(experiment)
-    check_folder(out / experiment.name, "--out")
-    plan, store = make_plan(experiment), Store(out, remote)
+    check_folder(folder, "--out")
+    plan, store = make_plan(experiment), Store(how.out, how.remote)
     check_memory(plan)
     check_model_folders(plan)
     check_models(plan, store, console)
     check_data(plan, store, console)
     store.use(experiment.name, plan.stages)
-    failures = execute(plan.stages, store, console, engine, most=max_disk)
+    failures = execute(plan.stages, store, console, how.engine, most=how.max_disk)
     made, gaps = without_failed(plan, failures)
-    return publish(made, store, out / experiment.name, gaps), gaps
+    return publish(made, store, folder, gaps), gaps
 
 
 def publish(plan: Plan, store: Store, folder: Path, gaps: Sequence[Gap] = ()) -> Run:
@@ -216,22 +222,15 @@ def draw_again(folder: Path) -> Path:
     return path
 
 
-def ablate_and_publish(
-    ablation: Ablation,
-    out: Path,
-    console: Console,
-    engine: Engine = LOCAL,
-    max_disk: int | None = None,
-    remote: Remote | None = None,
-) -> Run:
+def ablate_and_publish(ablation: Ablation, how: Execution) -> Run:
     """Run what is missing, publish the board of all cells, and beside it the table and plots of the axis."""
-    folder = out / ablation.experiment.name
-    run, gaps = finish(ablation.experiment, out, console, engine, max_disk, remote)
+    folder = how.out / ablation.experiment.name
+    run, gaps = finish(ablation.experiment, how)
     run = replace(run, ablation=build_result(Layout.planned(ablation), run.board, run.records(), run.measures))
-    with Store(out).publishing(folder.name):
+    with Store(how.out).publishing(folder.name):
         run.write_data(folder)
         draw(run, folder)
-    print_run(run, console, folder / PAGE)
+    print_run(run, how.console, folder / PAGE)
     refuse(gaps)
     return run
 

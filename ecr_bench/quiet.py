@@ -8,6 +8,8 @@ import os
 import sys
 import warnings
 
+from ecr_bench.verbosity import Verbosity, verbosity
+
 
 def lossless_streams() -> None:
     """Standard output and errors write out what their encoding lacks (Latin-1, ASCII, a Windows code page)."""
@@ -17,7 +19,9 @@ def lossless_streams() -> None:
 
 
 def quiet_libraries() -> None:
-    """Only errors from lightning, transformers, datasets, bitsandbytes and lm-eval reach the terminal."""
+    """Only errors from lightning, transformers, datasets, bitsandbytes and lm-eval are shown; with ``-v`` all is."""
+    if verbosity() is Verbosity.VERBOSE:
+        return
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

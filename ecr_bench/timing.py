@@ -37,6 +37,7 @@ from ecr_bench.runner.store import Store
 from ecr_bench.runner.timing import Subject, Turn
 from ecr_bench.table import print_table
 from ecr_bench.teachers.base import usable_cores
+from ecr_bench.verbosity import progress_console
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,14 @@ def time_and_publish(asked: Asked, console: Console) -> Run:
     if unknown := [str(subject.arm) for subject in subjects if str(subject.arm) not in run.arms]:
         raise UserError(f"{asked.folder}: has no {', '.join(unknown)}; its arms are {', '.join(run.arms)}")
     quiet_libraries()
-    execute(turns.needed(plan, subjects), store, console, Local(plugins=asked.plugins), whole=True).raise_first()
+    progress = progress_console(console)
+    execute(turns.needed(plan, subjects), store, progress, Local(plugins=asked.plugins), whole=True).raise_first()
     _check_items(run, subjects[0], store, asked.folder)
     order = turns.first_round(subjects, asked.precisions, store)
     if not order:
         raise UserError(f"{asked.experiment.name}: no two of its arms can be compared: too many diverged")
-    _announce(asked, order, store, console)
-    found = _measure(asked, order, store, console)
+    _announce(asked, order, store, progress)
+    found = _measure(asked, order, store, progress)
     return _publish(run, found, asked.folder, console)
 
 

@@ -119,11 +119,11 @@ def test_a_path_with_markup_is_shown_as_it_is(tmp_path: Path) -> None:
             "anchors.k": 4,
         }
     )
-    from ecr_bench.publish import run_and_publish
+    from ecr_bench.publish import Execution, run_and_publish
 
     out = io.StringIO()
     with pytest.raises(UserError, match="label"):
-        run_and_publish(experiment, tmp_path / "runs", Console(file=out, width=400))
+        run_and_publish(experiment, Execution(tmp_path / "runs", Console(file=out, width=400)))
     assert f"reading {path}" in out.getvalue()
 
 

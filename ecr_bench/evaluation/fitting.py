@@ -47,5 +47,6 @@ def examine(lm: EcrLM, task: Task, skip_long: bool, reserve: int = 0) -> Examine
     if found:
         lost = {number for _, number in found}
         kept = [number for number in range(items) if number not in lost]
+        # the examples of a prompt are kept by lm-eval's sampler, not here
         task.dataset = {split: docs.select(kept) for split, docs in task.dataset.items()}
     return Examined(task, items, tuple(found.values()))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +25,28 @@ from ecr_bench.evaluation.run import quiet
 
 
 def public_tasks(
-    names: Sequence[str], data_dir: Path | None = None, limit: int | None = None
+    names: Sequence[str], data_dir: Path | None = None, limit: int | None = None, shots: int = 0
 ) -> tuple[list[Task], TaskManager]:
-    """Load benchmarks as lm-eval tasks, zero-shot, whose documents say what a record needs.
+    """Load benchmarks as lm-eval tasks whose documents say what a record needs.
 
     Args:
         names: public tasks (``xcopa``: all its languages, or those ``data_dir`` has), or with a language
             (``xcopa_it``, ``belebele_deu_Latn`` or ``belebele_de``).
         data_dir: read ``data_dir/TASK/LANGUAGE/SPLIT.jsonl`` (docs/public-tasks.md) instead of the hub.
         limit: first documents of each task only.
+        shots: solved examples in front of every document: the first ones of a split that is not scored.
 
     Every document gets ``task`` (its name), ``lang`` (``languages.language``), ``grain``, ``cluster`` and
     ``item_id``; fields that prompts need stay as they are. Raises UserError for unknown names, a missing or malformed
-    file or field, a data set that cannot be fetched, and documents that lm-eval cannot make a prompt of.
+    file or field, a data set that cannot be fetched, a task that has no ``shots`` to give, and documents that lm-eval
+    cannot make a prompt of.
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit {limit}: must be 1 or more")
+    if shots < 0:
+        raise UserError(f"--num-fewshot {shots}: must be 0 or more")
     manager = TaskManager(include_defaults=False)
-    return [_task(member, manager, data_dir, limit) for member in find(names, data_dir)], manager
+    return [_task(member, manager, data_dir, limit, shots) for member in find(names, data_dir)], manager
 
 
 def find(names: Sequence[str], data_dir: Path | None = None) -> list[Member]:
@@ -109,25 +113,31 @@ def _layout(public: PublicTask) -> str:
     return f"expected is {public.name}/LANGUAGE/{public.splits[0]}.jsonl with the fields {', '.join(public.fields)}"
 
 
-def _task(member: Member, manager: TaskManager, data_dir: Path | None, limit: int | None) -> Task:
+def _task(member: Member, manager: TaskManager, data_dir: Path | None, limit: int | None, shots: int) -> Task:
     public = member.public
     config = load_yaml(public.configs[member.code]) | dict(public.overrides)
     split = config.get("test_split") or config["validation_split"]
+    examples = _split_of_examples(member, config, split) if shots else split
     config |= {
         "task": member.task_name,
         # lm-eval reads all training rows of a task it is given no shots of
-        "num_fewshot": 0, "training_split": None, "fewshot_split": split,
+        "num_fewshot": shots, "training_split": None, "fewshot_split": examples,
+        # the same ones for every document, arm and precision, whatever is left out
+        "fewshot_config": {"sampler": "first_n"},
     }  # fmt: skip
     if public.all_codes:
         config["dataset_name"] = member.code
     where = f"{config['dataset_path']} ({config.get('dataset_name')}) from the hub"
     if data_dir is not None:
         path = _file(member, data_dir)
-        rows, where = _rows(public, path), str(path)
-        config["custom_dataset"] = lambda **_: {split: rows}
+        rows, where = {split: _rows(public, path)}, str(path)
+        if shots:
+            rows[examples] = _rows(public, _file_of_examples(path, examples))
+        config["custom_dataset"] = lambda **_: rows
     try:
         with quiet():
             task = manager.load([config])["tasks"][member.task_name]
+            _check_examples(task, shots)
             # once, and not each time lm-eval asks for the documents; its own `process_docs` has been applied
             task.dataset = {split: _described(member, task.eval_docs, limit)}
             task.config.process_docs = None
@@ -139,6 +149,24 @@ def _task(member: Member, manager: TaskManager, data_dir: Path | None, limit: in
         remedy = "" if data_dir else f"; with the files at hand: --data-dir DIR, where {_layout(public)}"
         raise UserError(f"task {member.task_name}: cannot load {where}: {reason:.200}{remedy}") from error
     return task
+
+
+def _split_of_examples(member: Member, config: Mapping[str, Any], scored: str) -> str:
+    """Training rows, or validation rows where these are not what is scored; UserError where there are none."""
+    for name in (config.get("training_split"), config.get("validation_split")):
+        if name and name != scored:
+            return str(name)
+    raise UserError(f"--num-fewshot: {member.task_name} has no split but {scored!r}, which is scored; leave it out")
+
+
+def _check_examples(task: Task, shots: int) -> None:
+    """UserError where there are fewer than ``shots``, or one of them makes no prompt."""
+    if not shots:
+        return
+    found = list(task.sampler.fewshot_docs())
+    if len(found) < shots:
+        raise UserError(f"--num-fewshot {shots}: {task.task_name} has {len(found)} examples")
+    task.fewshot_context(task.eval_docs[0], shots)
 
 
 def _described(member: Member, docs: Dataset, limit: int | None) -> Dataset:
@@ -184,6 +212,14 @@ def _file(member: Member, data_dir: Path) -> Path:
             return path
     missing = files[0] if files else folders[0]
     raise UserError(f"no such file: {missing}; {_layout(public)}")
+
+
+def _file_of_examples(scored: Path, split: str) -> Path:
+    """The file of ``split`` beside the one that is scored."""
+    path = scored.with_name(f"{split}.jsonl")
+    if path == scored or not path.is_file():
+        raise UserError(f"--num-fewshot: no such file: {path}; examples come from this split of lm-eval's")
+    return path
 
 
 def _rows(public: PublicTask, path: Path) -> Dataset:

@@ -83,6 +83,8 @@ class Layout:
 
 
 class AblationResult(Record):
+    """What varying one setting changes."""
+
     name: str
     label: str
     """What is varied."""

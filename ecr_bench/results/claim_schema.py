@@ -171,6 +171,8 @@ class ControlFinding(Section):
 
 
 class ClaimResult(Section):
+    """A claim judged on a run."""
+
     claim: Claim
     a: NamedArm | None
     """The arms that the claim's names stand for in this run; null where it has none."""

@@ -22,6 +22,7 @@ from ecr_bench.runner.public import Evaluation, Prepared, ScoredTask, prepare, p
 from ecr_bench.statistics.paired import accuracy
 from ecr_bench.statistics.panel import build_panel
 from ecr_bench.table import Line, Table, print_table
+from ecr_bench.verbosity import progress_console
 
 ALL = "all"
 NAMED = 3
@@ -45,7 +46,7 @@ def run_evaluation(asked: Evaluation, out: Path | None, console: Console) -> lis
     folder = out or Path("runs") / "eval" / prepared.identity
     _check_free(folder, prepared)
     check_folder(folder, "--out")
-    scored = score(prepared, console)
+    scored = score(prepared, progress_console(console))
     records = pd.DataFrame([record for task in scored for record in task.records], columns=SCHEMA.names)
     failed = {task.name: task.failure for task in scored if task.failure}
     results = summary(records, {_task_of(task) for task in scored if task.failure})

@@ -50,6 +50,8 @@ class Evaluation:
     """Window in tokens; None: what the model reads."""
     skip_long: bool = False
     """Leave out items that the window cannot hold instead of failing their task."""
+    shots: int = 0
+    """Solved examples in front of every item."""
 
 
 @dataclass
@@ -73,6 +75,7 @@ class Prepared:
             "control_tokens": self.lm.conditioner.count if self.lm.conditioner else 0,
             "window": self.lm.max_length,
             "skip_long": self.asked.skip_long,
+            "num_fewshot": self.asked.shots,
             "seen": sorted(self.asked.seen),
             "documents": self.documents,
         }
@@ -111,7 +114,7 @@ def prepare(asked: Evaluation) -> Prepared:
     if is_packaged(str(asked.model)):
         asked = replace(asked, model=Path(local_source(str(asked.model))))
     _check_model(asked.model)
-    tasks, manager = public_tasks(asked.names, asked.data_dir, asked.limit)
+    tasks, manager = public_tasks(asked.names, asked.data_dir, asked.limit, asked.shots)
     lm = open_model(asked.model, asked.precision, asked.ecr, asked.max_length)
     check_conditioning(tasks, lm.conditioner)
     documents = {task.task_name: _documents(task) for task in tasks}

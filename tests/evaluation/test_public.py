@@ -261,3 +261,39 @@ def test_undeclared_text_and_codes_only_are_refused(
     with pytest.raises(UserError, match=r"xcopa_it: which of its text .* ecr_bench.ecr.cue.CUES .*--no-ecr"):
         check_conditioning(xcopa, conditioner)
     check_conditioning(xcopa, None)
+
+
+def _with_examples(root: Path, name: str, split: str, count: int) -> None:
+    """A split beside the one that is scored, in each language."""
+    for seed, code in enumerate(CODES[name]):
+        write(root / name / code / f"{split}.jsonl", documents(name, count, 100 + seed))
+
+
+@pytest.mark.parametrize(("name", "split"), [("xcopa", "validation"), ("xnli", "train"), ("sib200", "validation")])
+def test_examples_are_stock_and_the_same_for_every_item(
+    name: str, split: str, tmp_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    write_set(tmp_path, name, 6)
+    _with_examples(tmp_path, name, split, 4)
+    tasks, manager = public_tasks([name], tmp_path, shots=2)
+    bare, _ = public_tasks([name], tmp_path)
+    for task, without in zip(tasks, bare, strict=True):
+        contexts = [task.fewshot_context(doc, 2) for doc in task.eval_docs]
+        ends = [without.fewshot_context(doc, 0) for doc in without.eval_docs]
+        starts = {whole.removesuffix(end) for whole, end in zip(contexts, ends, strict=True)}
+        assert len(starts) == 1 and len(starts.pop()) > 20
+    assert_equals_stock(tasks, manager, model, tokenizer)
+
+
+def test_examples_that_are_not_there(tmp_path: Path) -> None:
+    write_set(tmp_path, "xcopa", 4)
+    write_set(tmp_path, "xwinograd", 4)
+    with pytest.raises(UserError, match=r"xwinograd_en has no split but 'test'"):
+        public_tasks(["xwinograd"], tmp_path, shots=1)
+    with pytest.raises(UserError, match=r"no such file: .*validation\.jsonl"):
+        public_tasks(["xcopa"], tmp_path, shots=1)
+    _with_examples(tmp_path, "xcopa", "validation", 2)
+    with pytest.raises(UserError, match=r"--num-fewshot 3: xcopa_it has 2 examples"):
+        public_tasks(["xcopa"], tmp_path, shots=3)
+    with pytest.raises(UserError, match=r"--num-fewshot -1: must be 0 or more"):
+        public_tasks(["xcopa"], tmp_path, shots=-1)

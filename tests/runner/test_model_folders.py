@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ecr_bench import config
 from ecr_bench.errors import UserError
-from ecr_bench.publish import run_and_publish
+from ecr_bench.publish import Execution, run_and_publish
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.runner.preflight import check_model_folders
 from ecr_bench.weight_files import check_whole
@@ -73,7 +73,7 @@ def test_a_folder_that_is_not_whole_is_one_line(damage: str, name: str, way: str
 def test_nothing_is_written_before_it_is_known(folder: Path, tmp_path: Path) -> None:
     DAMAGES["cut to half"](folder / "model.safetensors")
     with pytest.raises(UserError, match="not whole"):
-        run_and_publish(experiment("size", folder), tmp_path / "runs", Console(quiet=True))
+        run_and_publish(experiment("size", folder), Execution(tmp_path / "runs", Console(quiet=True)))
     assert not (tmp_path / "runs").exists()
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from ecr_bench import config
 from ecr_bench.errors import UserError
 from ecr_bench.methods.models import count_parameters, create_model
-from ecr_bench.publish import run_and_publish
+from ecr_bench.publish import Execution, run_and_publish
 from ecr_bench.runner import needs
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.yaml_files import experiments
@@ -41,7 +41,7 @@ def test_what_cannot_fit_is_one_line_and_leaves_nothing(
     monkeypatch.setattr(needs, "model_memory", lambda: 24 * 2**30)
     experiment = config.load("tiny").with_overrides(overrides)
     with pytest.raises(UserError) as caught:
-        run_and_publish(experiment, tmp_path / "runs", Console(quiet=True))
+        run_and_publish(experiment, Execution(tmp_path / "runs", Console(quiet=True)))
     message = str(caught.value)
     assert "\n" not in message and all(part in message for part in [*parts, "24.0 GiB", "tiny"]), message
     assert not (tmp_path / "runs").exists()

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ecr_bench import config
 from ecr_bench.errors import UserError
-from ecr_bench.publish import run_and_publish
+from ecr_bench.publish import Execution, run_and_publish
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.runner.preflight import check_data
 from ecr_bench.runner.store import Store
@@ -39,7 +39,7 @@ def _rows(count: int, labels: int, langs: tuple[str, ...] = ("en", "de", "fr", "
 def _refused(out: Path, experiment: config.Experiment, *parts: str) -> None:
     """One line with all of ``parts``, and no trace in ``out``."""
     with pytest.raises(UserError) as caught:
-        run_and_publish(experiment, out, QUIET)
+        run_and_publish(experiment, Execution(out, QUIET))
     message = str(caught.value)
     assert "\n" not in message and all(part in message for part in parts), message
     assert not out.exists()

@@ -15,7 +15,7 @@ from ecr_bench.evaluation.records import read_records
 from ecr_bench.io import read_json, write_json
 from ecr_bench.results.public import against_chance, summary
 from tests.helpers.commands import fails
-from tests.helpers.public_sets import save_tiny_ecr, write_set
+from tests.helpers.public_sets import documents, save_tiny_ecr, write, write_set
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +147,23 @@ def test_the_interval_is_that_of_a_mean_over_clusters() -> None:
     assert (line["clusters"], line["items"], against_chance(line)) == (200, 400, "above")
     assert against_chance({"low": 0.1, "high": 0.3, "chance": 0.5}) == "below"
     assert against_chance({"low": 0.4, "high": 0.6, "chance": 0.5}) == "not told apart"
+
+
+def test_examples_are_told_and_are_nothing_that_control_tokens_look_at(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_set(tmp_path / "data", "xcopa", 6)
+    for code in ("it", "zh"):
+        write(tmp_path / "data" / "xcopa" / code / "validation.jsonl", documents("xcopa", 3, 7))
+    found = {}
+    for shots in ("0", "2"):
+        out = tmp_path / shots
+        asked = ["eval", str(folder), "xcopa", "--data-dir", str(tmp_path / "data"), "--out", str(out)]
+        main([*asked, "--num-fewshot", shots])
+        assert read_json(out / "eval.json")["num_fewshot"] == int(shots)
+        found[shots] = read_records(out / "records.parquet")
+    capsys.readouterr()
+    assert list(map(list, found["0"]["control_tokens"])) == list(map(list, found["2"]["control_tokens"]))
+    assert list(map(list, found["0"]["loglikelihoods"])) != list(map(list, found["2"]["loglikelihoods"]))
+    identity = {shots: read_json(tmp_path / shots / "eval.json")["identity"] for shots in found}
+    assert identity["0"] != identity["2"]
