@@ -38,7 +38,7 @@ _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]
 
 def on_ray(wanted: Wanted) -> OnRay:
     """A Ray cluster. UserError where Ray is not installed, or none answers at the address."""
-    need("ray", "ray")
+    need("ray", "pip install 'ecr-bench[ray]'")
     if wanted.address is not None:
         check_address(wanted.address)
     return OnRay(wanted)

@@ -50,7 +50,7 @@ def engine_of(name: str, wanted: Wanted) -> Engine:
     return engine
 
 
-def need(package: str, extra: str) -> None:
-    """UserError that says how to get the package of an engine, where it is missing."""
+def need(package: str, remedy: str) -> None:
+    """UserError that says how to get the package of the engine of its name, where it is missing."""
     if find_spec(package) is None:
-        raise UserError(f"--engine {extra}: the package {package} is not installed: pip install 'ecr-bench[{extra}]'")
+        raise UserError(f"--engine {package}: the package {package} is not installed: {remedy}")

@@ -35,7 +35,7 @@ PAUSE = 2.0
 
 def on_slurm(wanted: Wanted) -> OnSlurm:
     """Jobs of Slurm. UserError where submitit or Slurm is not installed."""
-    need("submitit", "submitit")
+    need("submitit", "pip install 'ecr-bench[submitit]'")
     cluster = wanted.address or "slurm"
     if cluster not in CLUSTERS:
         raise unknown("--address of engine submitit", cluster, CLUSTERS)
