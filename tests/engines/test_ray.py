@@ -28,7 +28,7 @@ pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-TRIES = 3
+TRIES = 6
 """A node that has not started within half a minute, which Ray takes for lost, is started anew."""
 OURS = "ray::perform_on_ray"
 
