@@ -57,9 +57,9 @@ class OnRay:
             check_gpus(stages, int(max(node.gpus for node in nodes)), "the largest node of the cluster")
             _look_at(nodes, setting, Sample.of(stages))
             cpus = sum(node.cpus for node in nodes)
-            workers = min(self.wanted.workers or max(1, int(cpus)), len(stages))
+            workers = self.wanted.workers or int(cpus)
             threads = max(1, int(min(cpus // workers, max(node.cpus for node in nodes))))
-            tasks = Tasks(setting, workers, threads)
+            tasks = Tasks(setting, min(workers, len(stages)), threads)
             try:
                 yield tasks
             finally:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from ecr_bench.engines.elsewhere import Setting, at_work
@@ -57,7 +56,8 @@ class Tasks:
         self._setting, self._size, self._threads = setting, size, threads
         self._task = ray.remote(perform_on_ray)
         beside = At(ray.get_runtime_context().get_node_id(), soft=True)
-        self._board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=beside).remote()
+        board: Any = ray.remote(Board)
+        self._board = board.options(num_cpus=0, scheduling_strategy=beside).remote()
         self._told: Any = None
         """What was asked of the board."""
         self._running: dict[Any, str] = {}
@@ -88,7 +88,7 @@ class Tasks:
         )
         for ref in ended:
             stage_id = self._running.pop(ref)
-            yield stage_id, outcome(functools.partial(ray.get, ref))
+            yield stage_id, outcome(ref)
 
     def _progress(self) -> Iterator[tuple[str, Told]]:
         """Asked for once and looked at when it is there: a board that is slow holds nothing up."""
@@ -121,12 +121,13 @@ class Tasks:
                 self.cancel(stage_id)
 
 
-def outcome(get: Callable[[], Message]) -> Message | Died:
-    """What ``get`` brings of a task, or how the task was lost."""
+def outcome(ref: Any) -> Message | Died:
+    """What a task that has ended said, or how it was lost."""
+    import ray
     from ray import exceptions as lost
 
     try:
-        return get()
+        message: Message = ray.get(ref)
     except lost.OutOfMemoryError:
         return Died("its process was ended by Ray (out of memory)")
     except lost.NodeDiedError:
@@ -138,3 +139,4 @@ def outcome(get: Callable[[], Message]) -> Message | Died:
     except Exception as error:
         said = [line.strip() for line in str(error).splitlines() if line.strip()]
         return Failed(f"{type(error).__name__}: {said[-1] if said else ''}", trace=str(error))
+    return message

@@ -22,7 +22,6 @@ from typing import Any
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import DiskError
-from ecr_bench.reading import parse_json
 from ecr_bench.runner.workplace import LOCKS, MARKERS, BusyError
 
 WHOLE = "whole.json"
@@ -71,8 +70,10 @@ class Remote:
         data = self._read(self._at(stage_id, WHOLE))
         if data is None:
             return None
-        found = parse_json(data.decode(errors="replace"), f"{self.url}/{stage_id}/{WHOLE}", ours=True)
-        return self._at(stage_id, str(found["copy"]))
+        try:
+            return self._at(stage_id, str(json.loads(data)["copy"]))
+        except (ValueError, KeyError, TypeError):
+            raise DiskError(f"--store {self.url}: {stage_id}/{WHOLE}: is not what was written; delete it") from None
 
     def push(self, stage_id: str, folder: Path) -> None:
         """Upload a whole stage, unless it is there."""
