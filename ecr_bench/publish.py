@@ -136,7 +136,7 @@ def _publish(plan: Plan, store: Store, folder: Path, gaps: Sequence[Gap]) -> Run
 
 def what_a_run_is_made_from(plan: Plan, gaps: Sequence[Gap] = ()) -> str:
     """Fingerprint of experiment, stages and claims, and of the code and templates that make a run of them."""
-    code = code_of([__name__])
+    code = code_of([__name__], {"engine"})  # where its stages ran changes no run
     made: dict[str, Any] = {
         "version": __version__,
         "experiment": plan.experiment.identity,

@@ -86,7 +86,7 @@ def marked(store: Store) -> Iterator[Marker]:
 
 
 @dataclass(frozen=True)
-class Setting:
+class Surroundings:
     """What a worker elsewhere needs beside its jobs."""
 
     marker: Marker
@@ -96,7 +96,7 @@ class Setting:
     environment: Mapping[str, str]
 
     @classmethod
-    def here(cls, marker: Marker, plugins: Collection[str]) -> Setting:
+    def here(cls, marker: Marker, plugins: Collection[str]) -> Surroundings:
         """That of this process."""
         environment = {name: value for name, value in os.environ.items() if name.startswith(TRAVELS)}
         return cls(marker, tuple(map(PluginSource.of, plugins)), str(Path.cwd()), environment)
@@ -111,18 +111,18 @@ class Setting:
             plugin.load(Path(tempfile.gettempdir()) / f"ecr-bench-plugins-{os.getuid() if os.name == 'posix' else 0}")
 
 
-def at_work(setting: Setting, data: bytes, threads: int, gpus: int, tell: Callable[[Told], None]) -> Message:
+def at_work(around: Surroundings, data: bytes, threads: int, gpus: int, tell: Callable[[Told], None]) -> Message:
     """Do a pickled job in this process, unless the store is not there."""
     os.environ.update(OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="false")
     if not gpus:
         os.environ[DEVICES] = ""
-    if not setting.marker.seen:
-        return Failed(not_shared(setting.marker, platform.node()), final=True)
+    if not around.marker.seen:
+        return Failed(not_shared(around.marker, platform.node()), final=True)
 
     def load() -> Job:
-        setting.enter()
+        around.enter()
         job: Job = pickle.loads(data)
-        return replace(job, store=setting.marker.store_here)
+        return replace(job, store=around.marker.store_here)
 
     return do(load, threads, tell)
 
@@ -152,14 +152,14 @@ class Sample:
         return any(planned.device == "cuda" for _, planned in self.stages)
 
 
-def look(setting: Setting, data: bytes, gpus: int) -> str:
+def look(around: Surroundings, data: bytes, gpus: int) -> str:
     """What keeps this machine from working on a run whose ``Sample`` is pickled in ``data``; empty for nothing."""
     host = platform.node()
     if not gpus:
         os.environ[DEVICES] = ""
-    if not setting.marker.seen:
-        return not_shared(setting.marker, host)
-    setting.enter()
+    if not around.marker.seen:
+        return not_shared(around.marker, host)
+    around.enter()
     sample: Sample = pickle.loads(data)
     found: dict[str, None] = {}
     for stage, planned in sample.stages:

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ecr_bench.engines.elsewhere import Sample, Setting, look, marked
+from ecr_bench.engines.elsewhere import Sample, Surroundings, look, marked
 from ecr_bench.engines.ray_tasks import Tasks
 from ecr_bench.engines.registry import Wanted, need
 from ecr_bench.errors import UserError
@@ -52,14 +52,14 @@ class OnRay:
     def open(self, stages: Collection[Stage[Any]], store: Store) -> Iterator[Tasks]:
         """``engine.Engine.open``. UserError as well where a node does not see the store or has other code."""
         with _connected(self.wanted.address), marked(store) as marker:
-            setting = Setting.here(marker, self.wanted.plugins)
+            around = Surroundings.here(marker, self.wanted.plugins)
             nodes = _nodes()
             check_gpus(stages, int(max(node.gpus for node in nodes)), "the largest node of the cluster")
-            _look_at(nodes, setting, Sample.of(stages))
+            _look_at(nodes, around, Sample.of(stages))
             cpus = sum(node.cpus for node in nodes)
             workers = self.wanted.workers or int(cpus)
             threads = max(1, int(min(cpus // workers, max(node.cpus for node in nodes))))
-            tasks = Tasks(setting, min(workers, len(stages)), threads)
+            tasks = Tasks(around, min(workers, len(stages)), threads)
             try:
                 yield tasks
             finally:
@@ -89,7 +89,7 @@ def _nodes() -> list[_Node]:
     return found
 
 
-def _look_at(nodes: Collection[_Node], setting: Setting, sample: Sample) -> None:
+def _look_at(nodes: Collection[_Node], around: Surroundings, sample: Sample) -> None:
     """UserError naming the first node that cannot work on the run, and what differs there."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as At
@@ -102,7 +102,7 @@ def _look_at(nodes: Collection[_Node], setting: Setting, sample: Sample) -> None
         if sample.needs_gpu and not gpus:
             continue  # what it has no GPU for is not planned there
         there = task.options(num_cpus=0, num_gpus=gpus, max_retries=0, scheduling_strategy=At(node.id, soft=False))
-        asked[there.remote(setting, data, gpus)] = node
+        asked[there.remote(around, data, gpus)] = node
     for answer, node in asked.items():
         try:
             said = ray.get(answer, timeout=LOOKS)

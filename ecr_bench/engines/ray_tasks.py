@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from ecr_bench.engines.elsewhere import Setting, at_work
+from ecr_bench.engines.elsewhere import Surroundings, at_work
 from ecr_bench.runner.engine import Died, Resources
 from ecr_bench.runner.worker import Failed, Job, Message, Told
 
@@ -17,7 +17,7 @@ PAUSE = 0.5
 """Seconds between two words of one stage on its progress."""
 
 
-class Board:
+class ProgressBoard:
     """An actor on which stages write how far they are."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Board:
         return taken
 
 
-def perform_on_ray(setting: Setting, data: bytes, threads: int, gpus: int, stage_id: str, board: Any) -> Message:
+def perform_on_ray(around: Surroundings, data: bytes, threads: int, gpus: int, stage_id: str, board: Any) -> Message:
     """The task: a pickled job, done on whatever node it was sent to."""
     last = 0.0
 
@@ -43,20 +43,20 @@ def perform_on_ray(setting: Setting, data: bytes, threads: int, gpus: int, stage
             with contextlib.suppress(Exception):  # the board may be lost with its node; the stage is not
                 board.tell.remote(stage_id, told)
 
-    return at_work(setting, data, threads, gpus, tell)
+    return at_work(around, data, threads, gpus, tell)
 
 
 class Tasks:
     """``engine.Workers``: up to ``size`` tasks, each with ``threads`` of torch; the cluster finds their place."""
 
-    def __init__(self, setting: Setting, size: int, threads: int):
+    def __init__(self, around: Surroundings, size: int, threads: int):
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as At
 
-        self._setting, self._size, self._threads = setting, size, threads
+        self._around, self._size, self._threads = around, size, threads
         self._task = ray.remote(perform_on_ray)
         beside = At(ray.get_runtime_context().get_node_id(), soft=True)
-        board: Any = ray.remote(Board)
+        board: Any = ray.remote(ProgressBoard)
         self._board = board.options(num_cpus=0, scheduling_strategy=beside).remote()
         self._told: Any = None
         """What was asked of the board."""
@@ -74,7 +74,7 @@ class Tasks:
         threads = max(self._threads, resources.cpus)
         asked = {"num_cpus": threads, "num_gpus": resources.gpus, "memory": resources.memory or None}
         task = self._task.options(**asked, max_retries=0, name=job.stage.label)
-        ref = task.remote(self._setting, pickle.dumps(job), threads, resources.gpus, stage_id, self._board)
+        ref = task.remote(self._around, pickle.dumps(job), threads, resources.gpus, stage_id, self._board)
         self._running[ref] = stage_id
 
     def messages(self, timeout: float) -> Iterator[tuple[str, Message | Died]]:

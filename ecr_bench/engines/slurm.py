@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ecr_bench.engines.elsewhere import Setting, at_work, marked
+from ecr_bench.engines.elsewhere import Surroundings, at_work, marked
 from ecr_bench.engines.registry import Wanted, need
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.io import read_json, write_json
@@ -55,7 +55,7 @@ class OnSlurm:
         with marked(store) as marker:
             folder = marker.path.with_suffix(".jobs")
             jobs = Jobs(
-                Setting.here(marker, self.wanted.plugins), folder, self.cluster, self.wanted.workers or len(stages)
+                Surroundings.here(marker, self.wanted.plugins), folder, self.cluster, self.wanted.workers or len(stages)
             )
             try:
                 yield jobs
@@ -65,7 +65,7 @@ class OnSlurm:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def perform_as_job(setting: Setting, data: bytes, threads: int, gpus: int, progress: Path) -> Message:
+def perform_as_job(around: Surroundings, data: bytes, threads: int, gpus: int, progress: Path) -> Message:
     """What a job does."""
     last = 0.0
 
@@ -76,14 +76,14 @@ def perform_as_job(setting: Setting, data: bytes, threads: int, gpus: int, progr
             with contextlib.suppress(OSError):
                 write_json(progress, [told.done, told.total])
 
-    return at_work(setting, data, threads, gpus, tell)
+    return at_work(around, data, threads, gpus, tell)
 
 
 @dataclass(eq=False)
 class Jobs:
     """``engine.Workers``: up to ``size`` jobs, queued or at work."""
 
-    setting: Setting
+    around: Surroundings
     folder: Path
     cluster: str
     size: int
@@ -107,7 +107,7 @@ class Jobs:
         stage_id = job.planned.stage_id
         told = self._told(stage_id)
         self._jobs[stage_id] = executor.submit(
-            perform_as_job, self.setting, pickle.dumps(job), resources.cpus, resources.gpus, told
+            perform_as_job, self.around, pickle.dumps(job), resources.cpus, resources.gpus, told
         )
 
     def _told(self, stage_id: str) -> Path:

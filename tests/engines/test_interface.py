@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import socket
 import threading
 
@@ -13,7 +14,7 @@ from ecr_bench.engines import registry
 from ecr_bench.engines.ray_cluster import check_address
 from ecr_bench.engines.registry import ENGINES, Wanted, engine_of
 from ecr_bench.errors import UserError
-from ecr_bench.plugins import load_plugins
+from ecr_bench.plugins import PluginSource, load_plugins
 from ecr_bench.runner import engine as engines
 from ecr_bench.runner import pool
 from ecr_bench.runner.engine import Resources
@@ -60,6 +61,16 @@ def test_an_engine_comes_from_a_plugin_too(tmp_path, monkeypatch):
     load_plugins((str(tmp_path / "mine.py"),))
     failures, _ = run([toy(tmp_path / "log", "one")], tmp_path, engine_of("mine", Wanted()))
     assert not failures and started(tmp_path / "log") == ["one"]
+
+
+def test_a_plugin_travels_to_where_its_file_is_not(tmp_path, monkeypatch):
+    path = tmp_path / "far.py"
+    path.write_text("from ecr_bench.engines.registry import ENGINES\nENGINES.add('far', lambda wanted: None)\n")
+    packed = pickle.dumps(PluginSource.of(str(path)))
+    path.write_text("raise RuntimeError('another file of that name')")
+    monkeypatch.setattr(ENGINES, "entries", dict(ENGINES.entries))
+    pickle.loads(packed).load(tmp_path / "copies")
+    assert "far" in ENGINES and ENGINES.origins["far"] == PluginSource.of(str(path)).module
 
 
 def test_a_plugin_whose_engine_cannot_be_one_is_refused(tmp_path, monkeypatch):
