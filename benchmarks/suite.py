@@ -18,7 +18,7 @@ from ecr_bench.quiet import quiet_libraries
 
 NAMES = (
     "scoring", "public", "conditioner", "loop", "steps", "pretraining", "losses", "distillation", "compiled",
-    "pieces", "threads", "anchors", "seeds", "page", "growth",
+    "pieces", "threads", "anchors", "seeds", "page", "growth", "corpus",
 )  # fmt: skip
 
 

@@ -13,11 +13,14 @@ edited plugin is run again. What it raises later is traced back to its file (``b
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.util
 import inspect
 import re
+import shutil
 import sys
+import tempfile
 import traceback
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -28,6 +31,13 @@ from ecr_bench.errors import UserError
 
 _files: set[str] = set()
 """Files of the plugins that were loaded."""
+_given: dict[str, str] = {}
+"""Those of them that were given as files, in their order -> name of the module."""
+
+
+def given_files() -> tuple[PluginSource, ...]:
+    """The plugins that were given as files: what another process must be told of."""
+    return tuple(PluginSource(path, module, Path(path).read_bytes()) for path, module in _given.items())
 
 
 def load_plugins(files: tuple[str, ...] = ()) -> None:
@@ -59,12 +69,13 @@ class PluginSource:
         path = Path(file).resolve()
         return cls(str(path), _module_name(path), path.read_bytes())
 
-    def load(self, folder: Path) -> None:
-        """Import it: the file itself where it lies here as well, else a copy in ``folder``."""
+    def load(self) -> None:
+        """Import it: the file itself where it lies here as well, else a copy in a folder of this process's own."""
         path = Path(self.path)
-        if not path.is_file() or path.read_bytes() != self.source:
-            path = folder / self.module / path.name
-            path.parent.mkdir(parents=True, exist_ok=True)
+        if self.module not in sys.modules and (not path.is_file() or path.read_bytes() != self.source):
+            folder = Path(tempfile.mkdtemp(prefix="ecr-bench-plugin-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            path = folder / path.name
             path.write_bytes(self.source)
         _load_file(path, self.module)
 
@@ -95,6 +106,7 @@ def _load_file(path: Path, name: str = "") -> None:
     except UserError:
         del sys.modules[name]
         raise
+    _given[str(path.resolve())] = name
 
 
 def _reason(error: BaseException) -> str:

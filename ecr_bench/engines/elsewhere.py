@@ -7,7 +7,6 @@ import os
 import pickle
 import platform
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -108,7 +107,7 @@ class Surroundings:
             os.chdir(self.folder)
         load_plugins()
         for plugin in self.plugins:
-            plugin.load(Path(tempfile.gettempdir()) / f"ecr-bench-plugins-{os.getuid() if os.name == 'posix' else 0}")
+            plugin.load()
 
 
 def at_work(around: Surroundings, data: bytes, threads: int, gpus: int, tell: Callable[[Told], None]) -> Message:

@@ -25,8 +25,9 @@ class Resources:
 
 
 def resources_of(stage: Stage[Any]) -> Resources:
-    """A GPU for a stage that computes with one, and a core."""
-    return Resources(gpus=1 if stage.identity.device == "cuda" else 0)
+    """What it computes on together: GPUs for a stage that uses any, else a core for each process."""
+    count = stage.work.devices(stage.settings)
+    return Resources(cpus=count, gpus=count if stage.identity.device == "cuda" else 0)
 
 
 def check_gpus(stages: Collection[Stage[Any]], most: int, where: str) -> None:

@@ -69,7 +69,7 @@ def test_a_plugin_travels_to_where_its_file_is_not(tmp_path, monkeypatch):
     packed = pickle.dumps(PluginSource.of(str(path)))
     path.write_text("raise RuntimeError('another file of that name')")
     monkeypatch.setattr(ENGINES, "entries", dict(ENGINES.entries))
-    pickle.loads(packed).load(tmp_path / "copies")
+    pickle.loads(packed).load()
     assert "far" in ENGINES and ENGINES.origins["far"] == PluginSource.of(str(path)).module
 
 
