@@ -168,7 +168,7 @@ ALLOWED = {
 }
 BETWEEN_PROCESSES = {
     "runner/pool.py", "runner/worker.py", "engines/elsewhere.py", "engines/ray_cluster.py", "engines/ray_tasks.py",
-    "engines/slurm.py",
+    "engines/slurm.py", "stages/process.py", "stages/processes.py",
 }  # fmt: skip
 """A run and its own workers speak through a pipe that nobody else has, or by the engine it was told to use, which moves
 pickles itself; no file is read."""

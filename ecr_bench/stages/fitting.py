@@ -33,6 +33,8 @@ LOGGED = 10
 """Steps between two points of a curve."""
 VALIDATIONS = 4
 """In one training, evenly spaced."""
+WATCHING: list[Callback] = []
+"""Look on at every training of this process, before all other callbacks (``forecast.watch``)."""
 
 
 ONE = Devices()
@@ -159,7 +161,7 @@ def fit(
             deterministic=True,
             gradient_clip_val=optimiser.clip,
             logger=track.curves,
-            callbacks=[track, *callbacks, *last],
+            callbacks=[*WATCHING, track, *callbacks, *last],
             log_every_n_steps=LOGGED,
             val_check_interval=validate_every if data.validation else None,
             num_sanity_val_steps=0,

@@ -25,10 +25,8 @@ from tests.helpers.outside import ROOT
 DEVICES = 2
 
 
-@pytest.fixture(scope="module")
-def out(tmp_path_factory):
-    """What all cases leave on two devices; the processes that compute it are shared, since starting them is dear."""
-    folder = tmp_path_factory.mktemp("devices")
+def on_two_processes(folder):
+    """What all cases leave on two devices: in the same two processes, since starting them is dear."""
     save_larger(folder)
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(DEVICES)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -36,30 +34,36 @@ def out(tmp_path_factory):
         [*run, "-m", "tests.helpers.many_devices", str(folder)], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_two_devices_train_as_one(out, tmp_path, case):
-    train(case, out, tmp_path, Devices())
-    there = out / case.name / "first"
-    # snapshots are kept in half precision
-    for name, most in (("trace", 1e-4), ("model/model", 1e-4), ("snapshots", 2e-3)):
-        found, wanted = (load_file(place / f"{name}.safetensors") for place in (there, tmp_path))
-        assert found.keys() == wanted.keys()
-        for key, value in wanted.items():
-            difference = float((found[key] - value).abs().max())
-            assert difference <= most * max(1.0, float(value.abs().max())), (name, key, difference)
-
-
-@pytest.mark.slow
-def test_only_the_first_writes(out):
-    assert not [path for path in out.glob("*/other-*/**/*") if path.is_file()]
+def test_two_devices_train_as_one(tmp_path):
+    """One test, so that the two processes are started once."""
+    out, wrong = tmp_path / "two", []
+    on_two_processes(out)
+    for case in CASES:
+        train(case, out, tmp_path / case.name, Devices())
+        found = differences(out / case.name / "first", tmp_path / case.name)
+        wrong += [f"{case.name}: {name}: {size}" for name, (size, most) in found.items() if not size <= most]
+    assert not wrong, "\n".join(wrong)
+    assert not [path for path in out.glob("*/other-*/**/*") if path.is_file()]  # only the first writes
     assert len(list(out.glob("*/other-*"))) >= len(MAIN)
 
 
-@pytest.fixture(scope="module")
+def differences(here, there):
+    """The largest of each kind, and what rounding may make of it; snapshots are kept in half precision."""
+    found = {}
+    for name, most in (("trace", 1e-4), ("model/model", 1e-4), ("snapshots", 2e-3)):
+        one, other = (load_file(place / f"{name}.safetensors") for place in (here, there))
+        assert one.keys() == other.keys()
+        sizes = [
+            float((one[key] - value).abs().max()) / max(1.0, float(value.abs().max())) for key, value in other.items()
+        ]
+        found[name] = (max(sizes), most)
+    return found
+
+
+@pytest.fixture
 def base(tmp_path_factory):
     """The folders that the stage of a base model reads, and its settings."""
     folder = tmp_path_factory.mktemp("base")
