@@ -52,7 +52,7 @@ from ecr_bench.runner.gaps import Gap, note_of, refuse, without_failed
 from ecr_bench.runner.model_checks import check_models
 from ecr_bench.runner.needs import check_memory
 from ecr_bench.runner.plan import Plan, make_plan
-from ecr_bench.runner.pool import Local
+from ecr_bench.runner.pool import Local, default_workers
 from ecr_bench.runner.preflight import check_data, check_model_folders
 from ecr_bench.runner.provenance import provenance
 from ecr_bench.runner.remote import Remote
@@ -102,22 +102,21 @@ def finish(experiment: Experiment, how: Execution) -> tuple[Run, list[Gap]]:
     check_device(experiment)
     check_folder(folder, "--out")
     plan, store = make_plan(experiment), Store(how.out, how.remote)
-    check_memory(plan)
+    if how.engine.here is not None:
+        check_memory(plan)
     check_model_folders(plan)
     check_models(plan, store, console)
     check_data(plan, store, console)
     store.use(experiment.name, plan.stages)
-<<<<<<< HEAD
-    failures = execute(plan.stages, store, console, how.engine, most=how.max_disk)
-=======
-    workers = how.workers or default_workers()
-    forecast = known_forecast(plan, store, workshop_of(workers))
-    check_fits(forecast, plan)
-    outlook = Outlook(plan, store, forecast)
-    outlook.begin(console)
-    failures = execute(forecast.costed, store, console, workers, how.plugins, most=how.max_disk, left=outlook.left)
-    against = outlook.end(console)
->>>>>>> main
+    here = how.engine.here
+    forecast = known_forecast(plan, store, workshop_of(here or default_workers()))
+    outlook = Outlook(plan, store, forecast) if here is not None else None  # other machines take other times
+    if outlook is not None:
+        check_fits(forecast, plan)
+        outlook.begin(console)
+    left = outlook.left if outlook else None
+    failures = execute(forecast.costed, store, console, how.engine, most=how.max_disk, left=left)
+    against = outlook.end(console) if outlook else None
     made, gaps = without_failed(plan, failures)
     run = publish(made, store, folder, gaps)
     if against is not None:

@@ -48,6 +48,10 @@ def on_ray(wanted: Wanted) -> OnRay:
 class OnRay:
     wanted: Wanted
 
+    @property
+    def here(self) -> int | None:
+        return None if self.wanted.address else self.wanted.workers or usable_cores()
+
     @contextlib.contextmanager
     def open(self, stages: Collection[Stage[Any]], store: Store) -> Iterator[Tasks]:
         """``engine.Engine.open``. UserError as well where a node does not see the store or has other code."""

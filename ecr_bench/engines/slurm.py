@@ -48,6 +48,8 @@ def on_slurm(wanted: Wanted) -> OnSlurm:
 class OnSlurm:
     wanted: Wanted
     cluster: str
+    here: None = None
+    """Jobs run wherever Slurm puts them."""
 
     @contextlib.contextmanager
     def open(self, stages: Collection[Stage[Any]], store: Store) -> Iterator[Jobs]:

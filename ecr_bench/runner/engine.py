@@ -76,6 +76,11 @@ class Workers(Protocol):
 class Engine(Protocol):
     """Where stages run."""
 
+    @property
+    def here(self) -> int | None:
+        """Stages at most side by side on this machine, whose speed and memory are known; None for other machines."""
+        ...
+
     def open(self, stages: Collection[Stage[Any]], store: Store) -> AbstractContextManager[Workers]:
         """Workers for these stages. UserError for what one of them asks and this place has not."""
         ...

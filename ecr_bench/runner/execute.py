@@ -81,13 +81,8 @@ def execute(
         return failures
     display = Display(console, dict(stages), len(stages) - len(missing))
     try:
-<<<<<<< HEAD
         with display.progress, engine.open(list(missing.values()), store) as workers:
-            _Schedule(stages, missing, store, workers, display, failures, most).run()
-=======
-        with display.progress, Workers(min(workers, len(missing)), threads, plugins) as pool:
-            _Schedule(stages, missing, store, pool, display, failures, most, left).run()
->>>>>>> main
+            _Schedule(stages, missing, store, workers, display, failures, most, left).run()
     finally:
         store.sweep()  # what workers that died had half made is nobody's
     return failures
@@ -126,13 +121,8 @@ class _Schedule:
         most: int | None,
         left: Left | None,
     ):
-<<<<<<< HEAD
         self.store, self.workers, self.display, self.failures = store, workers, display, failures
-        self.most = most
-=======
-        self.store, self.pool, self.display, self.failures = store, pool, display, failures
         self.most, self.left = most, left
->>>>>>> main
         self.missing = missing
         """Not done and not given up."""
         self.elsewhere: dict[str, float] = {}

@@ -46,11 +46,15 @@ class Local:
     """Stages at most side by side; None: ``default_workers``."""
     plugins: tuple[str, ...] = ()
 
+    @property
+    def here(self) -> int:
+        return self.workers or default_workers()
+
     @contextlib.contextmanager
     def open(self, stages: Collection[Stage[Any]], store: Store) -> Iterator[Processes]:
         """``engine.Engine.open``: small models gain little from several threads, so each worker gets a share of the
         cores, and of the GPUs where there are several."""
-        workers = self.workers or default_workers()
+        workers = self.here
         devices = visible_gpus() if any(resources_of(stage).gpus for stage in stages) else ()
         check_gpus(stages, len(devices), "this machine")
         threads = max(1, usable_cores() // workers)

@@ -54,6 +54,7 @@ class Fake:
     """``engine.Engine``."""
 
     workers: AtOnce = field(default_factory=AtOnce)
+    here: int = 1
 
     @contextlib.contextmanager
     def open(self, stages: Collection, store) -> Iterator[AtOnce]:
