@@ -15,7 +15,9 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("results/speed"), help="folder of speed.json and speed.md")
     parser.add_argument("--threads", type=int, default=1, help="torch threads, for ours and for the peers")
     parser.add_argument("--device", default="cpu", help="cpu or cuda, for the benchmarks that can use either")
-    parser.add_argument("--data", help="folder of public test sets (docs/public-tasks.md), for `public`")
+    parser.add_argument(
+        "--data", help="folder of public test sets (docs/public-tasks.md), for `public`; of runs, for `forecast`"
+    )
     chosen = parser.parse_args()
     if chosen.small and chosen.out == parser.get_default("out"):
         parser.error(f"--small writes numbers that mean nothing: give another folder than {chosen.out} with --out")

@@ -21,7 +21,7 @@ class Options:
     small: bool = False
     device: str = "cpu"
     data: str | None = None
-    """Folder of public test sets, for the one benchmark that needs them."""
+    """Folder of public test sets, or of runs, for the benchmark that reads them."""
 
     def pick(self, full: int, small: int) -> int:
         return small if self.small else full

@@ -18,7 +18,7 @@ from ecr_bench.quiet import quiet_libraries
 
 NAMES = (
     "scoring", "public", "conditioner", "loop", "steps", "pretraining", "losses", "distillation", "compiled",
-    "pieces", "threads", "anchors", "seeds", "page", "growth",
+    "pieces", "threads", "anchors", "seeds", "page", "growth", "corpus", "forecast",
 )  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def run_suite(
 ) -> int:
     """Measure, print and write; the exit code is 1 when a benchmark failed (a ratio that is not reached is none)."""
     console, report = Console(), Report(out)
-    names = only or [name for name in NAMES if name != "public" or data is not None]
+    names = only or [name for name in NAMES if name != "forecast" and (name != "public" or data is not None)]
     how = {"threads": threads, "device": device, "small": small}
     chosen = [name for name in names if not (resume and _done(report, name, how))]
     where = circumstances(**how)

@@ -20,6 +20,7 @@ from ecr_bench.formats import percent
 from ecr_bench.interrupts import exit_code, handled, kill_all, line_of
 from ecr_bench.leaderboard.commands import COMMANDS as LEADERBOARD
 from ecr_bench.listing_commands import corpora, data, methods, models, runs, schema, show, tasks, teachers
+from ecr_bench.plan_command import plan
 from ecr_bench.quiet import lossless_streams
 from ecr_bench.table import Table, print_table
 from ecr_bench.time_command import time
@@ -320,7 +321,7 @@ def doctor() -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "run": run, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
+    "run": run, "plan": plan, "eval": evaluate, "ablate": ablate, "board": board, "claims": claims, "compare": compare,
     "verify": verify, "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
     "teachers": teachers, "models": models, "data": data, "tensorboard": tensorboard, "doctor": doctor, "time": time,
     "items": items, "bitext": bitext, "corpora": corpora, "tasks": tasks, "runs": runs, "schema": schema,

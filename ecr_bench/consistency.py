@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ecr_bench.sizes import SizeConfig
+from ecr_bench.sizes import Fitting, SizeConfig
 
 if TYPE_CHECKING:
     from ecr_bench.config import Experiment
@@ -29,6 +29,7 @@ def check_sizes(experiment: Experiment) -> None:
             )
         if size.accumulate > (rows := experiment.finetune.batch_size):
             raise ValueError(f"sizes.{name}.accumulate: {size.accumulate} parts of a batch of {rows} rows")
+        _check_devices(experiment, name, size)
         if isinstance(size, SizeConfig):
             _check_layers(experiment, name, size.layers)
             if not experiment.pretrain.steps:
@@ -47,6 +48,26 @@ def _check_layers(experiment: Experiment, name: str, layers: int) -> None:
     for key, layer in looked_at.items():
         if not -layers - 1 <= layer <= layers:
             raise ValueError(f"{key}: {layer} is no layer of size {name}: allowed are {-layers - 1} to {layers}")
+
+
+def _check_devices(experiment: Experiment, name: str, size: Fitting) -> None:
+    """Each device has a row in each part of a batch; what is drawn does not depend on where a row is computed."""
+    count = size.devices.count
+    if count == 1:
+        return
+    stages = {"pretrain": experiment.pretrain, "finetune": experiment.finetune}
+    for key, stage in stages.items():
+        if stage.steps and stage.batch_size // count < size.accumulate:
+            parts = f" in {size.accumulate} parts each" if size.accumulate > 1 else ""
+            raise ValueError(
+                f"sizes.{name}.devices.count: {count} devices{parts} share the {stage.batch_size} rows of "
+                f"{key}.batch_size: at least {count * size.accumulate} are needed"
+            )
+        if stage.steps and stage.dropout == "model":
+            raise ValueError(
+                f"{key}.dropout: model: its masks depend on where a row is computed: with sizes.{name}.devices.count "
+                f"{count}, allowed is none"
+            )
 
 
 def check_data(experiment: Experiment) -> None:

@@ -8,12 +8,17 @@ import torch
 
 from ecr_bench.system import memory_free, memory_limit, peak_resident, reset_peak_resident, return_freed_memory
 
+_highest = 0
+"""Peak of the parts of a piece of work that are over."""
+
 
 def reset_peak_memory() -> None:
     """Start counting anew, on the GPU and (Linux only) for this process.
 
     What earlier work has freed goes back to the system first: it would count as in use otherwise.
     """
+    global _highest
+    _highest = max(_highest, peak_memory())
     gc.collect()
     return_freed_memory()
     if torch.cuda.is_available():
@@ -24,6 +29,18 @@ def reset_peak_memory() -> None:
 def peak_memory() -> int:
     """Bytes: the GPU's allocated peak where there is one, else the largest resident size of the process."""
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_resident()
+
+
+def begin_whole() -> None:
+    """Start counting for a piece of work whose parts may call ``reset_peak_memory``."""
+    global _highest
+    reset_peak_memory()
+    _highest = 0
+
+
+def peak_of_whole() -> int:
+    """Bytes: the highest peak since ``begin_whole``, those of its parts included."""
+    return max(_highest, peak_memory())
 
 
 def free_memory() -> int:

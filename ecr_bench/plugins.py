@@ -27,6 +27,13 @@ from ecr_bench.errors import UserError
 
 _files: set[str] = set()
 """Files of the plugins that were loaded."""
+_given: dict[str, None] = {}
+"""Those of them that were given as files, in their order."""
+
+
+def given_files() -> tuple[str, ...]:
+    """The plugins that were given as files: what another process must be told of."""
+    return tuple(_given)
 
 
 def load_plugins(files: tuple[str, ...] = ()) -> None:
@@ -66,6 +73,7 @@ def _load_file(path: Path) -> None:
     except UserError:
         del sys.modules[name]
         raise
+    _given[str(path.resolve())] = None
 
 
 def _reason(error: BaseException) -> str:

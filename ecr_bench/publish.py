@@ -14,6 +14,8 @@ from ecr_bench.config import Experiment
 from ecr_bench.content import content_of
 from ecr_bench.device import check_device
 from ecr_bench.errors import UserError
+from ecr_bench.forecast.fits import check_fits
+from ecr_bench.forecast.outlook import Outlook, known_forecast, workshop_of
 from ecr_bench.io import check_folder, fingerprint, remove_parts, write_text
 from ecr_bench.report.export import ABLATION_FIGURE, ABLATION_TEXT, to_markdown, write_ablation
 from ecr_bench.report.page import FILE as PAGE
@@ -24,6 +26,7 @@ from ecr_bench.report.terminal import print_run
 from ecr_bench.results.ablation import build_result
 from ecr_bench.results.ablation_schema import Layout
 from ecr_bench.results.board import build_board
+from ecr_bench.results.cells import mixed_note
 from ecr_bench.results.claim_schema import ClaimsReport
 from ecr_bench.results.claims_file import claims_identity, judge, load_claims, shipped_claims
 from ecr_bench.results.collect import (
@@ -103,9 +106,17 @@ def finish(experiment: Experiment, how: Execution) -> tuple[Run, list[Gap]]:
     check_data(plan, store, console)
     store.use(experiment.name, plan.stages)
     workers = how.workers or default_workers()
-    failures = execute(plan.stages, store, console, workers, how.plugins, most=how.max_disk)
+    forecast = known_forecast(plan, store, workshop_of(workers))
+    check_fits(forecast, plan)
+    outlook = Outlook(plan, store, forecast)
+    outlook.begin(console)
+    failures = execute(forecast.costed, store, console, workers, how.plugins, most=how.max_disk, left=outlook.left)
+    against = outlook.end(console)
     made, gaps = without_failed(plan, failures)
-    return publish(made, store, folder, gaps), gaps
+    run = publish(made, store, folder, gaps)
+    if against is not None:
+        against.write(folder)
+    return run, gaps
 
 
 def publish(plan: Plan, store: Store, folder: Path, gaps: Sequence[Gap] = ()) -> Run:
@@ -181,7 +192,13 @@ def collect_run(plan: Plan, store: Store, gaps: Sequence[Gap] = ()) -> Run:
             "fingerprints": collect_fingerprints(plan, store),
             **({"failed": [asdict(gap) for gap in gaps]} if gaps else {}),
         },
-        [*note_of(gaps), *collect_notes(plan, store), *divergence_note(cells), *undecided_note(records)],
+        [
+            *note_of(gaps),
+            *collect_notes(plan, store),
+            *divergence_note(cells),
+            *mixed_note(cells),
+            *undecided_note(records),
+        ],
     )
     return Run(board.name, arms, board, cells, collect_measures(plan, store), own_records=records)
 

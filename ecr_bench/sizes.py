@@ -10,6 +10,16 @@ from ecr_bench.outside import as_identity, model_counts
 from ecr_bench.section import Distinct, Filled, Section
 
 
+class Devices(Section):
+    """How many devices train one cell of this size together: GPUs, or processes where there is none."""
+
+    count: int = Field(default=1, ge=1, le=1_024)
+    """Each takes its part of every batch; losses and gradients are those of the whole batch."""
+    strategy: Literal["ddp", "fsdp2"] = "ddp"
+    """``ddp``: each has the whole model. ``fsdp2``: each keeps a share of weights, gradients and optimiser, and a
+    training that was killed begins anew."""
+
+
 class Fitting(Section):
     """What every size of model has: its window, its learning rate, and how its training fits the machine."""
 
@@ -23,6 +33,8 @@ class Fitting(Section):
     """Parts a batch goes through the model in. Saves memory, costs a second forward pass, changes no gradient."""
     checkpointing: bool = False
     """Keep only the input of each layer for the backward pass. Saves memory, costs a second forward pass."""
+    devices: Devices = Devices()
+    """``count`` (1) and ``strategy`` (``ddp``) of the devices that train one cell together (docs/scale.md)."""
 
 
 class SizeConfig(Fitting):

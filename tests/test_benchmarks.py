@@ -8,9 +8,12 @@ import shutil
 
 import pytest
 
+from benchmarks import forecast
 from benchmarks.harness import Options, Result, compared
 from benchmarks.suite import NAMES, run_suite
 from benchmarks.table import Report, cells, circumstances
+from ecr_bench.errors import UserError
+from tests.helpers.forecasts import kept
 from tests.helpers.public_sets import write_set
 
 
@@ -20,6 +23,9 @@ def test_each_runs_small_and_compares_like_with_like(name, tmp_path):
     if name == "public":
         for task in ("xcopa", "sib200"):
             write_set(tmp_path, task)
+    if name == "forecast":
+        (tmp_path / "run").mkdir()
+        kept().write(tmp_path / "run")
     if name == "page" and not (shutil.which("chromium") and shutil.which("chromedriver")):
         pytest.skip("no chromium with chromedriver (Debian: apt-get install chromium chromium-driver)")
     results = list(importlib.import_module(f"benchmarks.{name}").run(Options(small=True, data=str(tmp_path))))
@@ -58,3 +64,15 @@ def test_one_benchmark_is_measured_again_and_the_others_are_kept(tmp_path):
     text = report.markdown.read_text()
     assert "| x | y | 3.0x | 2.0–4.0 | ≥ 2.5x | yes |" in text and "not measured: no browser" in text
     assert cells(Result("x", "y", 1.5, 1.0, 2.0))[-2:] == ("–", "–")
+
+
+def test_a_plan_is_off_by_a_factor_either_way(tmp_path):
+    stage, whole, memory = forecast.compared(kept())
+    assert (stage.value, stage.met) == (pytest.approx(1.2), True) and stage.beside["known"] == 1
+    assert (whole.value, whole.met, whole.beside["measured s"]) == (pytest.approx(1.1), True, 110)
+    assert (memory.value, memory.met) == (pytest.approx(1 / 0.95), True)
+    (too_short,) = [r for r in forecast.compared(kept(expected=200.0)) if "whole" in r.what]
+    assert (too_short.value, too_short.met) == (pytest.approx(200 / 110), False)
+    assert not [r for r in forecast.compared(kept(expected=None)) if "whole" in r.what]
+    with pytest.raises(UserError, match=r"no plan\.json"):
+        list(forecast.run(Options(data=str(tmp_path))))

@@ -7,13 +7,13 @@ import json
 import math
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, read_json
@@ -21,8 +21,12 @@ from ecr_bench.sections import CorpusConfig
 from ecr_bench.types import CORPUS_COLUMNS, Split
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
     from datasets import Dataset
 
+ROWS, CHUNK = "rows.arrow", 65_536
+"""File of the rows, uncompressed, so that it can be mapped into memory; rows of one record batch."""
 SPLITS: tuple[str, ...] = get_args(Split)
 TEST_SHARE, VALIDATION_SHARE = 0.15, 0.05
 LEAST_TEST, LEAST_VALIDATION = 3, 10
@@ -67,15 +71,38 @@ class CorpusCard:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Rows with the columns ``types.CORPUS_COLUMNS`` (all strings) and their card."""
+    """Rows with the columns ``types.CORPUS_COLUMNS`` (all strings) and their card.
+
+    What was loaded lies on disk, mapped into memory: ask for the columns and rows that are needed, not for all.
+    """
 
     dataset: Dataset
     card: CorpusCard
 
+    @property
+    def table(self) -> pa.Table:
+        """All of it, not copied."""
+        return self.dataset.with_format("arrow")[:]
+
+    def frame(self, *columns: str, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
+        """Some columns of the rows of ``splits``, in the order of the corpus; the index is that of the corpus."""
+        table = self.table.select(list(columns))
+        if tuple(splits) == SPLITS:
+            return table.to_pandas()
+        wanted = pc.is_in(self.table["split"], pa.array(splits, pa.string()))
+        frame = table.filter(wanted).to_pandas()
+        return frame.set_index(pc.indices_nonzero(wanted).to_numpy().astype("int64"))
+
+    def at(self, rows: Sequence[int] | np.ndarray, *columns: str) -> pd.DataFrame:
+        """Some columns of some rows, by their place in the corpus and in the order asked for."""
+        return self.table.select(list(columns)).take(pa.array(rows, pa.int64())).to_pandas()
+
     def save(self, folder: Path) -> None:
-        """Write ``rows.parquet`` and ``card.json`` into ``folder``, atomically, replacing what was there."""
+        """Write ``rows.arrow`` and ``card.json`` into ``folder``, atomically, replacing what was there."""
         with atomic_dir(folder) as temporary:
-            pq.write_table(self.dataset.with_format("arrow")[:], temporary / "rows.parquet")
+            table = self.table
+            with pa.ipc.new_stream(str(temporary / ROWS), table.schema) as stream:
+                stream.write_table(table, max_chunksize=CHUNK)
             text = json.dumps(asdict(self.card), ensure_ascii=False, indent=2)
             (temporary / "card.json").write_text(text + "\n", encoding="utf-8")
 
@@ -86,11 +113,12 @@ class Corpus:
         keys = {field.name for field in fields(CorpusCard)}
         if not isinstance(raw, dict) or set(raw) != keys:
             raise UserError(f"{folder / 'card.json'}: not a corpus card; allowed keys are {', '.join(sorted(keys))}")
-        path = folder / "rows.parquet"
+        path = folder / ROWS
         try:
-            table = pq.read_table(path)
+            table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+            table.validate(full=True)
         except (OSError, pa.ArrowInvalid) as error:
-            raise UserError(f"{path}: not a readable Parquet file; build the corpus again") from error
+            raise UserError(f"{path}: not a readable Arrow file; build the corpus again") from error
         if tuple(table.column_names) != CORPUS_COLUMNS or table.num_rows != raw["rows"]:
             raise UserError(f"{path}: does not match its card.json; build the corpus again")
         from datasets import Dataset

@@ -38,12 +38,17 @@ def build(config: CorpusConfig, options: FileOptions) -> Corpus:
     path = user_path(options.path)
     if path.suffix.lower() not in READERS:
         raise UserError(f"{path}: unknown ending {path.suffix!r}: allowed are {', '.join(sorted(READERS))}")
-    records = list(READERS[path.suffix.lower()](path))
-    if not records:
+    read = READERS[path.suffix.lower()]
+    # read twice, so that only rows are held and no records
+    present: dict[str, None] = {}
+    count = 0
+    for _, record in read(path):
+        present.update(dict.fromkeys(record))
+        count += 1
+    if not count:
         raise UserError(f"{path}: empty; give at least one row")
-    present = dict.fromkeys(key for _, record in records for key in record)
     columns = Columns.choose(options, present, str(path))
-    rows = columns.rows(records, str(path))
+    rows = columns.rows(read(path), str(path))
     found = {row.lang for row in rows}
     for lang in config.languages:
         if lang not in found:
@@ -77,11 +82,13 @@ def _parquet(path: Path) -> Iterator[RawRecord]:
     try:
         file = pq.ParquetFile(io.BytesIO(read_bytes(path)))
         _check_header(path, file.schema_arrow.names)
-        records = file.read().to_pylist()
+        number = 0
+        for batch in file.iter_batches():
+            for record in batch.to_pylist():
+                number += 1
+                yield f"{path}:row {number}", record
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # Arrow reports damage as any of these
         raise UserError(f"{path}: not a Parquet file, or a damaged one") from error
-    for number, record in enumerate(records, 1):
-        yield f"{path}:row {number}", record
 
 
 def _check_header(path: Path, names: Sequence[str]) -> None:

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ecr_bench import ranks
 from ecr_bench.data.encode import Example
+from ecr_bench.data.packed import lengths_of
 
 Variation = Callable[[int, Example, np.random.Generator], Example]
 """(row index, row, generator) -> the row as this draw of it is seen; for dropout of inputs in training."""
@@ -77,7 +79,7 @@ class OrderedLoader(DataLoader[tuple[int, Example]]):
 
 
 def plan_batches(
-    lengths: Sequence[int], labelled: int, text_share: float, batch_size: int, steps: int, seed: int
+    lengths: Sequence[int] | np.ndarray, labelled: int, text_share: float, batch_size: int, steps: int, seed: int
 ) -> list[list[int]]:
     """Row indices of each step. Depends on the seed and the arm-independent lengths only.
 
@@ -155,17 +157,19 @@ class ExamplesDataModule(L.LightningDataModule):
         validation_variation: Variation | None = None,
     ):
         super().__init__()
-        self.rows = [*mixture.labelled, *mixture.text]
+        self.rows = [*mixture.labelled, *mixture.text] if mixture.labelled else mixture.text
         self.validation = validation
         self.pad_id, self.batch_size = pad_id, batch_size
         self.seed, self.variation, self.validation_variation = seed, variation, validation_variation
-        lengths = [row.length for row in self.rows]
         labelled = len(mixture.labelled)
-        self.batches = plan_batches(lengths, labelled, mixture.text_share, batch_size, steps, seed)
+        self.batches = plan_batches(lengths_of(self.rows), labelled, mixture.text_share, batch_size, steps, seed)
 
     def _collate(self, rows: Sequence[tuple[int, Example]]) -> dict[str, torch.Tensor]:
-        """Adds ``rows`` (B,) int64, each row's place in its data, for losses that know more about it."""
-        indices, examples = zip(*rows, strict=True)
+        """Adds ``rows`` (B,) int64, each row's place in its data, for losses that know more about it.
+
+        Of several devices, each gets its share of the batch; all have drawn how the whole of it varies.
+        """
+        indices, examples = zip(*ranks.share(rows), strict=True)
         return {**collate(examples, self.pad_id), "rows": torch.tensor(indices)}
 
     def train_dataloader(self) -> DataLoader[tuple[int, Example]]:
@@ -176,5 +180,7 @@ class ExamplesDataModule(L.LightningDataModule):
             return []
         order = sorted(range(len(self.validation)), key=lambda i: len(self.validation[i].ids))
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        if len(batches) > 1 and len(batches[-1]) < ranks.count():
+            batches[-2:] = [batches[-2] + batches[-1]]  # each device needs a row of each batch
         rows = _Rows(self.validation, self.validation_variation)
         return DataLoader(rows, batch_sampler=batches, collate_fn=self._collate)

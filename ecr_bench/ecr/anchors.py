@@ -30,12 +30,14 @@ class Anchors:
         language_means: language -> (d,) float32; empty when centring is off.
         config: what they were fitted with.
         teacher: fingerprint of the teacher whose space this is.
+        mini_batch: whether there were so many rows that they were not clustered as a whole (``ecr.streamed``).
     """
 
     centroids: torch.Tensor
     language_means: dict[str, torch.Tensor]
     config: AnchorsConfig
     teacher: str
+    mini_batch: bool = False
 
     @property
     def levels(self) -> int:
@@ -104,7 +106,8 @@ class Anchors:
         with atomic_dir(folder) as temporary:
             save_file({k: v.contiguous() for k, v in self._tensors().items()}, temporary / "anchors.safetensors")
             meta = {"config": self.config.model_dump(mode="json"), "teacher": self.teacher}
-            write_json(temporary / "anchors.json", {**meta, "fingerprint": self.fingerprint})
+            found = {**meta, "fingerprint": self.fingerprint, "mini_batch": self.mini_batch}
+            write_json(temporary / "anchors.json", found)
 
     @classmethod
     def load(cls, folder: Path) -> Anchors:
@@ -119,7 +122,8 @@ class Anchors:
             raise UserError(
                 f"{folder}: not a folder of semantic anchors: {' '.join(str(error).split()):.160}"
             ) from error
-        anchors = cls(centroids, {k.removeprefix(LANGUAGE): v for k, v in tensors.items()}, config, teacher)
+        means = {name.removeprefix(LANGUAGE): mean for name, mean in tensors.items()}
+        anchors = cls(centroids, means, config, teacher, bool(meta.get("mini_batch", False)))
         if anchors.fingerprint != written:
             raise UserError(f"{path}: fingerprint {anchors.fingerprint} is not the {written} that anchors.json names")
         return anchors

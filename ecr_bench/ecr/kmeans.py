@@ -39,7 +39,7 @@ def kmeans(vectors: torch.Tensor, k: int, iterations: int, seed: int) -> torch.T
 
 def inertia(vectors: torch.Tensor, centroids: torch.Tensor) -> float:
     """Sum of squared distances of ``vectors`` (N, d) to their nearest of ``centroids`` (K, d)."""
-    distances, _ = _nearest(vectors, centroids)
+    distances, _ = nearest(vectors, centroids)
     return float(distances.sum(dtype=torch.float64))
 
 
@@ -60,7 +60,7 @@ def _seed(vectors: torch.Tensor, k: int, generator: torch.Generator) -> torch.Te
     return vectors[chosen].clone()
 
 
-def _nearest(vectors: torch.Tensor, centroids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def nearest(vectors: torch.Tensor, centroids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared distance to (N,) and index of (N,) the nearest centroid."""
     norms, columns = centroids.square().sum(1)[None], centroids.T.contiguous()
     chunk = CHUNK if vectors.device.type == "cpu" else len(vectors)
@@ -72,10 +72,10 @@ def _nearest(vectors: torch.Tensor, centroids: torch.Tensor) -> tuple[torch.Tens
 def _lloyd(vectors: torch.Tensor, centroids: torch.Tensor, iterations: int) -> torch.Tensor:
     previous = float("inf")
     for _ in range(iterations):
-        distances, nearest = _nearest(vectors, centroids)
+        distances, codes = nearest(vectors, centroids)
         current = float(distances.sum(dtype=torch.float64))
-        counts = torch.bincount(nearest, minlength=len(centroids))
-        sums = torch.zeros_like(centroids).index_add_(0, nearest, vectors)
+        counts = torch.bincount(codes, minlength=len(centroids))
+        sums = torch.zeros_like(centroids).index_add_(0, codes, vectors)
         centroids = sums / counts.clamp(min=1)[:, None]
         empty = (counts == 0).nonzero()[:, 0]
         if len(empty):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from ecr_bench.ecr.projection_kinds import ProjectionKind
+    from ecr_bench.ecr.rows import Centred
 
 
 class Projection(Protocol):
@@ -59,7 +60,7 @@ PROJECTIONS = Registry(
 def fit_projection(
     config: ProjectionConfig,
     token_ids: Sequence[Sequence[int]],
-    targets: torch.Tensor,
+    targets: torch.Tensor | Centred,
     vocab_size: int,
     encoder: PreTrainedModel | None,
     seed: int,
@@ -69,7 +70,7 @@ def fit_projection(
     Args:
         config: kind and its options.
         token_ids: N lists of the student's token ids, without BOS.
-        targets: (N, d) float32, the teacher's embeddings after ``Anchors.centre``.
+        targets: (N, d) float32, the teacher's embeddings after ``Anchors.centre``; or such rows on disk.
         vocab_size: ids at or above it are skipped.
         encoder: frozen causal LM for kinds that read one; left untouched, a cut copy is kept.
         seed: of the training of ``mlp``.
@@ -79,12 +80,15 @@ def fit_projection(
     """
     import torch
 
-    targets = targets.float()
     if len(token_ids) != len(targets) or not len(targets):
         raise ValueError(f"{len(token_ids)} texts and {len(targets)} targets: they must match and not be empty")
-    if not torch.isfinite(targets).all():
-        raise UserError("projection: the teacher's targets hold values that are not finite")
     kind: type[ProjectionKind] = PROJECTIONS.get(config.kind)
+    if isinstance(targets, torch.Tensor):
+        targets = targets.float()
+        if not torch.isfinite(targets).all():
+            raise UserError("projection: the teacher's targets hold values that are not finite")
+    elif not kind.streams:
+        targets = targets.whole()
     options = read_options(kind.Options, config.options, "projection.options", f"projection {config.kind!r}")
     return kind(config.kind, options).fit(token_ids, targets, vocab_size, encoder, seed)
 

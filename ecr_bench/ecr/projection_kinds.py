@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from ecr_bench.ecr.projection import Projection
+    from ecr_bench.ecr.rows import Centred
 
 
 class ProjectionKind:
@@ -25,6 +26,8 @@ class ProjectionKind:
     Options: ClassVar[type[Section]] = NoOptions
     reads_model: ClassVar[bool] = False
     """Whether it looks at hidden states of the base model, and so changes as the model does."""
+    streams: ClassVar[bool] = False
+    """Whether ``fit`` takes targets that lie on disk (``ecr.rows.Centred``); else it gets all of them in memory."""
 
     options: Section
 
@@ -34,7 +37,7 @@ class ProjectionKind:
     def fit(
         self,
         token_ids: Sequence[Sequence[int]],
-        targets: torch.Tensor,
+        targets: Any,
         vocab_size: int,
         encoder: PreTrainedModel | None,
         seed: int,
@@ -51,6 +54,8 @@ class ProjectionKind:
 class TokenTableKind(ProjectionKind):
     """Weighted bag of token ids times a low-rank table; no forward pass."""
 
+    streams = True
+
     class Options(Section):
         """The table's size and the strength of its fit."""
 
@@ -64,7 +69,7 @@ class TokenTableKind(ProjectionKind):
     def fit(
         self,
         token_ids: Sequence[Sequence[int]],
-        targets: torch.Tensor,
+        targets: torch.Tensor | Centred,
         vocab_size: int,
         encoder: PreTrainedModel | None,
         seed: int,

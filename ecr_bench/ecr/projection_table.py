@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import embedding_bag, normalize
 
 from ecr_bench.divergence import check_tensors
+from ecr_bench.ecr.rows import PART, STREAMED, Centred
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, write_json
 
@@ -56,22 +57,31 @@ class TokenTable:
 
     @classmethod
     def fit(
-        cls, token_ids: Sequence[Sequence[int]], targets: torch.Tensor, vocab_size: int, rank: int, ridge: float
+        cls,
+        token_ids: Sequence[Sequence[int]],
+        targets: torch.Tensor | Centred,
+        vocab_size: int,
+        rank: int,
+        ridge: float,
     ) -> TokenTable:
-        """Fit on N rows; memory is 8 min(N, tokens in use)² bytes."""
+        """Fit on N rows; memory is 8 min(N, tokens in use)² bytes, and 12 a token where targets lie on disk."""
         counts = _bags(token_ids, vocab_size)
         frequency = np.bincount(counts.indices, minlength=vocab_size)
         idf = np.where(frequency > 0, np.log((1 + len(token_ids)) / (1 + frequency)) + 1, 0)
         used = np.flatnonzero(frequency)
         x = _weighted(counts[:, used], idf[used])
-        y = targets.double().numpy()
-        solution = _ridge(x, y, ridge)
-        _, vectors = np.linalg.eigh((x.T @ y).T @ solution)
+        products = _products(x, targets)
+        if x.shape[1] > x.shape[0]:
+            y = (targets if isinstance(targets, torch.Tensor) else targets.whole()).double().numpy()
+            solution = x.T @ _solved(x @ x.T, y, ridge)
+        else:
+            solution = _solved(x.T @ x, products, ridge)
+        _, vectors = np.linalg.eigh(products.T @ solution)
         basis = vectors[:, ::-1][:, :rank]
         table = np.zeros((vocab_size, basis.shape[1]), dtype=np.float16)
         table[used] = solution @ basis
         halves = [torch.from_numpy(np.ascontiguousarray(part, dtype=np.float16)) for part in (idf, table, basis.T)]
-        return cls(halves[0], halves[1], halves[2], float(targets.norm(dim=1).mean()))
+        return cls(halves[0], halves[1], halves[2], _mean_norm(targets))
 
     def save(self, folder: Path) -> None:
         """Write ``projection.safetensors`` (float16) and ``projection.json``, atomically."""
@@ -100,6 +110,9 @@ def _flatten(token_ids: Sequence[Sequence[int]], vocab_size: int) -> tuple[torch
 
 def _bags(token_ids: Sequence[Sequence[int]], vocab_size: int) -> scipy.sparse.csr_matrix:
     """Token counts (N, V) float64."""
+    if len(token_ids) > STREAMED:
+        parts = range(0, len(token_ids), PART)
+        return scipy.sparse.vstack([_bags(token_ids[at : at + PART], vocab_size) for at in parts], format="csr")
     flat, starts = _flatten(token_ids, vocab_size)
     ends = np.append(starts.numpy(), len(flat))
     bags = scipy.sparse.csr_matrix((np.ones(len(flat)), flat.numpy(), ends), shape=(len(token_ids), vocab_size))
@@ -113,12 +126,26 @@ def _weighted(counts: scipy.sparse.csr_matrix, idf: np.ndarray) -> scipy.sparse.
     return scipy.sparse.csr_matrix(scipy.sparse.diags(1 / np.sqrt(np.where(total > 0, total, 1))) @ weighted)
 
 
-def _ridge(x: scipy.sparse.csr_matrix, y: np.ndarray, strength: float) -> np.ndarray:
-    """(X'X + s I)^-1 X'Y = X' (XX' + s I)^-1 Y, by whichever square matrix is the smaller."""
-    wide = x.shape[1] > x.shape[0]
-    gram = (x @ x.T if wide else x.T @ x).toarray()
-    gram[np.diag_indices_from(gram)] += strength
-    factor = scipy.linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
-    if wide:
-        return x.T @ scipy.linalg.cho_solve(factor, y, check_finite=False)
-    return scipy.linalg.cho_solve(factor, x.T @ y, check_finite=False)
+def _products(x: scipy.sparse.csr_matrix, targets: torch.Tensor | Centred) -> np.ndarray:
+    """X'Y."""
+    if isinstance(targets, torch.Tensor):
+        return x.T @ targets.double().numpy()
+    total, start = 0.0, 0
+    for part in targets.parts():
+        total = total + x[start : start + len(part)].T @ part.double().numpy()
+        start += len(part)
+    return np.asarray(total)
+
+
+def _mean_norm(targets: torch.Tensor | Centred) -> float:
+    if isinstance(targets, torch.Tensor):
+        return float(targets.norm(dim=1).mean())
+    return sum(float(part.norm(dim=1).double().sum()) for part in targets.parts()) / len(targets)
+
+
+def _solved(gram: scipy.sparse.csr_matrix, right: np.ndarray, strength: float) -> np.ndarray:
+    """(gram + s I)^-1 right. (X'X + s I)^-1 X'Y = X' (XX' + s I)^-1 Y: the smaller square matrix will do."""
+    square = gram.toarray()
+    square[np.diag_indices_from(square)] += strength
+    factor = scipy.linalg.cho_factor(square, lower=True, overwrite_a=True, check_finite=False)
+    return scipy.linalg.cho_solve(factor, right, check_finite=False)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning as L
 import torch
 from transformers import PreTrainedModel
 
+from ecr_bench import ranks
 from ecr_bench.data.module import IGNORED
 from ecr_bench.fast.labelled import labelled
 from ecr_bench.methods.optimisers import create_optimiser
 from ecr_bench.sections import OptimiserConfig
+
+GivenT = TypeVar("GivenT")
 
 
 def cross_entropy(
@@ -45,11 +49,16 @@ def token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def position_weights(labels: torch.Tensor, per_row: bool) -> torch.Tensor:
-    """Weights (N,) float32 of the N labelled positions of labels (B, T), that make a sum the mean asked for."""
+    """Weights (N,) float32 of the N labelled positions of labels (B, T), that make a sum the mean asked for.
+
+    Where several devices share a batch (``ranks``), the mean is that of the whole of it: their sums add up.
+    """
     if per_row:
         return row_weights(labels)
-    count = int((labels != IGNORED).sum())
-    return torch.full((count,), 1 / max(1, count), device=labels.device)
+    labelled = (labels != IGNORED).sum()
+    count = int(labelled)
+    total = count if ranks.count() == 1 else int(ranks.summed(labelled))
+    return torch.full((count,), 1 / max(1, total), device=labels.device)
 
 
 def average(losses: torch.Tensor, labels: torch.Tensor, per_row: bool) -> torch.Tensor:
@@ -58,10 +67,13 @@ def average(losses: torch.Tensor, labels: torch.Tensor, per_row: bool) -> torch.
 
 
 def row_weights(labels: torch.Tensor) -> torch.Tensor:
-    """Weights (N,) float32 of the N labelled positions of labels (B, T), row by row; each row's sum to 1 / B."""
+    """Weights (N,) float32 of the N labelled positions of labels (B, T), row by row; each row's sum to 1 / B.
+
+    B counts the rows of all devices that share the batch.
+    """
     wanted = labels != IGNORED
     counts = wanted.sum(1, keepdim=True)
-    rows = (counts > 0).sum()
+    rows = ranks.summed((counts > 0).sum())
     return (1.0 / (counts.clamp(min=1) * rows)).expand_as(wanted)[wanted]
 
 
@@ -86,6 +98,19 @@ class CausalLMModule(L.LightningModule):
         """Dropout as the settings say, whoever loaded, wrapped or quantised the model before."""
         self.model.train(self.optimiser.dropout == "model")
 
+    def configure_model(self) -> None:
+        """Called with the processes that train together: the strategy that asks for shares gets them."""
+        from lightning.pytorch.strategies import ModelParallelStrategy
+
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            from ecr_bench.methods.sharding import shard
+
+            shard(self)
+
+    def gathered(self, work: Callable[[], GivenT]) -> GivenT:
+        """What ``work`` gives, which runs the model outside of a training step. All devices must ask for it."""
+        return work()
+
     @property
     def resumable(self) -> bool:
         """Whether parameters, buffers and what ``keep`` writes are all that training changes."""
@@ -107,18 +132,23 @@ class CausalLMModule(L.LightningModule):
         """Cross-entropy averaged as the configuration says; the same for every arm."""
         return cross_entropy(self.model, batch, self.optimiser.loss == "row", logits)
 
+    def log_sum(self, name: str, value: torch.Tensor) -> None:
+        """Log a number that adds up over the devices that share a batch."""
+        self.log(name, ranks.summed(value.detach()))
+
     def training_step(self, batch: dict[str, torch.Tensor], _: int) -> torch.Tensor:
         loss = self.loss(batch)
-        self.log("train/loss", loss.detach())
-        return loss
+        self.log_sum("train/loss", loss)
+        # each device has its part of a sum, and what averages their gradients divides by their number
+        return loss if ranks.count() == 1 else loss * ranks.count()
 
     def validation_step(self, batch: dict[str, torch.Tensor], _: int) -> None:
-        loss = cross_entropy(self.model, batch)
-        self.log("val/loss", loss, batch_size=int((batch["labels"] != IGNORED).sum()))
+        loss = ranks.summed(cross_entropy(self.model, batch))
+        self.log("val/loss", loss, batch_size=int(ranks.summed((batch["labels"] != IGNORED).sum())))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        self.log("train/grad_norm", torch.nn.utils.get_total_norm(gradients))
+        self.log("train/grad_norm", ranks.whole(torch.nn.utils.get_total_norm(gradients)))
         self.log("train/lr", optimizer.param_groups[0]["lr"])
 
     def configure_gradient_clipping(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from ecr_bench import ranks
 from ecr_bench.data.cutting import TextRow
 from ecr_bench.data.joint import move_spaces
 from ecr_bench.ecr.conditioner import Conditioner
@@ -64,5 +65,8 @@ def cues_of(items: Sequence[Item], texts: Sequence[TextRow]) -> list[str]:
 
 
 def mean_of_present(each: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """Mean of ``each`` (B,) over the rows ``present`` (B,); 0 where there are none."""
-    return (each * present).sum() / present.sum().clamp(min=1)
+    """Mean of ``each`` (B,) over the rows ``present`` (B,); 0 where there are none.
+
+    Where several devices share a batch, this one's part of the mean over the whole of it.
+    """
+    return (each * present).sum() / ranks.summed(present.sum()).clamp(min=1)

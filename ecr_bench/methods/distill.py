@@ -60,6 +60,7 @@ class Distill(Modifier):
             return self
 
     options: Options
+    adds_up = True
 
     @property
     def larger(self) -> Distill.Options:
@@ -98,8 +99,8 @@ class Distill(Modifier):
             return torch.stack([(1 - mix) * plain + mix * distilled, plain, distilled]) @ weights[at]
 
         total, parts = ours.loss(terms)
-        module.log("train/ce", parts[1])
-        module.log("train/distill", parts[2])
+        module.log_sum("train/ce", parts[1])
+        module.log_sum("train/distill", parts[2])
         return total
 
     def _teacher(self, rows: torch.Tensor, labels: torch.Tensor) -> Callable[[slice], torch.Tensor | Sparse]:

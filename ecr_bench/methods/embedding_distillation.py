@@ -32,6 +32,7 @@ class EmbeddingDistillation(Finetune):
         """Subtract each language's mean from the embeddings, as for the anchors."""
 
     options: Options
+    adds_up = True
     distils_teacher = True
 
     def pretrained_as(self, control_tokens: ControlTokensConfig) -> Method:
@@ -53,6 +54,6 @@ class EmbeddingDistillation(Finetune):
         states = hidden_states(module.model, batch["input_ids"])
         plain = module.cross_entropy(batch, labelled_logits(module.model, batch, states))
         pulled = auxiliary(states, batch["rows"])
-        module.log("train/ce", plain.detach())
-        module.log("train/embedding", pulled.detach())
+        module.log_sum("train/ce", plain)
+        module.log_sum("train/embedding", pulled)
         return plain + self.options.weight * pulled

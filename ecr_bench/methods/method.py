@@ -78,6 +78,10 @@ class Training:
     """Whether a base model is trained: ``items`` is empty and all ``texts`` are whole."""
 
 
+OF_A_WHOLE_MODEL = ("before_step", "save_model", "save_beside")
+"""Hooks that read or change the model outside its loss."""
+
+
 class Part:
     """What methods and modifiers share: options, and hooks into training.
 
@@ -93,6 +97,10 @@ class Part:
     """Shared sections of the experiment that this part reads in addition; ``Training.settings`` holds them."""
     follows_model: ClassVar[bool] = False
     """Whether it changes codes during training and then calls ``ArmModule.encode_again``."""
+    adds_up: ClassVar[bool] = False
+    """Whether a ``loss`` of its own, where several devices share a batch, gives each its part of a sum: it weighs by
+    counts over all of them (``methods.base.position_weights``, ``ranks.summed``). Without that its arm is trained on
+    one device."""
 
     options: Section
 
@@ -135,6 +143,17 @@ class Part:
 
     def take_up(self, module: ArmModule, folder: Path) -> None:
         """Go on from what ``keep`` wrote; ``folder`` is not there where it wrote nothing. Called before ``loss``."""
+
+    def alone(self, strategy: str) -> str:
+        """Why its arm cannot be trained on several devices with ``strategy``; empty where it can."""
+        own = [hook for hook in ("loss", *OF_A_WHOLE_MODEL) if getattr(type(self), hook) is not getattr(Part, hook)]
+        if "loss" in own and not self.adds_up:
+            return "has a loss of its own that does not say that it adds up over devices (Part.adds_up)"
+        if self.base_precision is not None:
+            return f"quantises the model to {self.base_precision}"
+        if strategy == "fsdp2" and (looks := [hook for hook in own if hook != "loss"]):
+            return f"looks at the whole model ({looks[0]}), of which fsdp2 gives each device a share; ddp does not"
+        return ""
 
     @property
     def changes_unsaid(self) -> bool:
@@ -180,6 +199,11 @@ class Method(Part):
     """Whether the text is hidden from the model (codes only)."""
     trains_model: ClassVar[bool] = True
     """False for a probe, which has no language model (``methods.probe``)."""
+
+    def alone(self, strategy: str) -> str:
+        if strategy == "fsdp2" and self.embeds:
+            return "puts vectors into the model's embedding, of which fsdp2 gives each device a share; ddp does not"
+        return super().alone(strategy)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

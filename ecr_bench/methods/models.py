@@ -61,14 +61,21 @@ def _compute_layers_again(model: PreTrainedModel) -> None:
 
     transformers' own checkpointing works in training mode alone, which would bring the model's dropout with it.
     """
-    found = [(name, module) for name, module in model.named_modules() if isinstance(module, GradientCheckpointingLayer)]
-    outer: list[str] = []
-    for name, layer in found:
-        if not any(name.startswith(f"{other}.") for other in outer):
-            outer.append(name)
-            layer.forward = partial(_computed_again, layer.forward)
-    if not found:
+    layers = outer_layers(model)
+    for layer in layers:
+        layer.forward = partial(_computed_again, layer.forward)
+    if not layers:
         raise UserError(f"checkpointing: {type(model).__name__} has no layers to compute again; set it to false")
+
+
+def outer_layers(module: torch.nn.Module) -> list[torch.nn.Module]:
+    """The layers that transformers names, of all models in ``module``; of one inside another, the outer."""
+    found: dict[str, torch.nn.Module] = {}
+    for name, part in module.named_modules():
+        inside = any(name.startswith(f"{outer}.") for outer in found)
+        if isinstance(part, GradientCheckpointingLayer) and not inside:
+            found[name] = part
+    return list(found.values())
 
 
 def _computed_again(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:

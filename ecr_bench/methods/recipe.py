@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ecr_bench.methods.distill import Distill
     from ecr_bench.methods.module import ArmModule
     from ecr_bench.sections import ControlTokensConfig, OptimiserConfig
+    from ecr_bench.sizes import Devices
 
 ONE_OWNER = {
     "loss": "brings a loss of its own",
@@ -151,6 +152,15 @@ class Recipe:
         """UserError for an experiment in which this recipe cannot be run."""
         for part in self.parts:
             part.check(experiment)
+
+    def check_devices(self, size: str, devices: Devices) -> None:
+        """UserError where ``size`` is trained on several devices in a way that a part of this recipe cannot be."""
+        for part in self.parts if devices.count > 1 and self.trains_model else ():
+            if reason := part.alone(devices.strategy):
+                raise UserError(
+                    f"sizes.{size}.devices: {devices.strategy} on {devices.count}: {self.name} cannot be trained so: "
+                    f"{part.name} {reason}"
+                )
 
     def base(self, control_tokens: ControlTokensConfig) -> Recipe | None:
         """What pre-trains its base model; None for the plain base. Modifiers have no part in that."""

@@ -28,6 +28,7 @@ class Relational(Finetune):
         """Cosines to the anchors are divided by it before the softmax."""
 
     options: Options
+    adds_up = True
     uses_anchors = True
 
     def prepare(self, module: ArmModule, training: Training) -> None:
@@ -42,6 +43,6 @@ class Relational(Finetune):
         states = hidden_states(module.model, batch["input_ids"])
         plain = module.cross_entropy(batch, labelled_logits(module.model, batch, states))
         kept = self.relation(states, batch["rows"])
-        module.log("train/ce", plain.detach())
-        module.log("train/relational", kept.detach())
+        module.log_sum("train/ce", plain)
+        module.log_sum("train/relational", kept)
         return plain + self.options.weight * kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -63,6 +64,10 @@ class CellCosts(Record):
     """Stage of the base model."""
     stage: StageId = ""
     """Stage that trained it."""
+    trained_on: str = ""
+    """Hardware of that stage (``runner.ran``); empty where it is not known."""
+    scored_on: str = ""
+    """Hardware of the stage that scored it."""
 
     @property
     def all_parameters(self) -> int | None:
@@ -73,3 +78,32 @@ class CellCosts(Record):
     def all_bytes(self) -> int | None:
         """The same as stored at this precision."""
         return None if self.bytes is None else self.bytes + (self.side_bytes or 0)
+
+
+PROPERTY_OF = {"trained_on": ("train_seconds", "peak_memory"), "scored_on": ("ms_per_item", "scoring_memory")}
+"""Where a cell was made -> the costs that say as much of the hardware as of the cell."""
+
+
+def comparable(cells: Sequence[CellCosts]) -> list[CellCosts]:
+    """``cells`` without the times and memory that were measured on different hardware: no table may set them side by
+    side."""
+    result = list(cells)
+    for place in mixed(cells):
+        result = [cell.model_copy(update=dict.fromkeys(PROPERTY_OF[place])) for cell in result]
+    return result
+
+
+def mixed(cells: Iterable[CellCosts]) -> dict[str, list[str]]:
+    """Where cells were made -> the several kinds of hardware they were made on; nothing where there is one."""
+    found = {place: sorted({str(getattr(cell, place)) for cell in cells} - {""}) for place in PROPERTY_OF}
+    return {place: names for place, names in found.items() if len(names) > 1}
+
+
+def mixed_note(cells: Iterable[CellCosts]) -> list[str]:
+    """What a board says where costs are left out; nothing where none are."""
+    words = {"trained_on": ("trained", "training seconds"), "scored_on": ("scored", "milliseconds an item")}
+    return [
+        f"Cells were {words[place][0]} on different hardware ({'; '.join(names)}): {words[place][1]} and peak memory "
+        "would compare machines and are left out."
+        for place, names in mixed(cells).items()
+    ]

@@ -18,8 +18,9 @@ from ecr_bench.io import read_json
 from ecr_bench.metrics.files import FILE, read_measures
 from ecr_bench.results.arms import GROUPS
 from ecr_bench.results.board import Baselines
-from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.cells import CellCosts, comparable
 from ecr_bench.runner.plan import Plan
+from ecr_bench.runner.ran import Ran
 from ecr_bench.runner.store import Store
 from ecr_bench.stages.anchors import AnchorsFitted, AnchorsStage
 from ecr_bench.stages.base_model import BaseSettings
@@ -60,7 +61,7 @@ def collect_arms(plan: Plan) -> dict[str, Arm]:
 
 def collect_cells(plan: Plan, store: Store) -> list[CellCosts]:
     """Costs of each cell and precision: parameters, bytes, ms per item, seconds, peak memory, losses; or why it has no
-    scores.
+    scores. Times and memory are left out where cells were made on different hardware (``cells.comparable``).
     """
     rows = []
     for cell in plan.cells:
@@ -71,8 +72,14 @@ def collect_cells(plan: Plan, store: Store) -> list[CellCosts]:
             reason = cost.diverged if cost else store.reason(cell.score)
             names = {"cell": cell.label, "arm": cell.arm, "seed": cell.seed, "precision": precision}
             made = {"base": cell.base, "stage": cell.train, "diverged": reason}
-            rows.append(CellCosts(**{**_costs(trained), **_costs(cost), **names, **made}))
-    return rows
+            where = {"trained_on": _hardware(store, cell.train), "scored_on": _hardware(store, cell.score)}
+            rows.append(CellCosts(**{**_costs(trained), **_costs(cost), **names, **made, **where}))
+    return comparable(rows)
+
+
+def _hardware(store: Store, stage_id: str) -> str:
+    ran = store.record(stage_id).get("ran")
+    return Ran.model_validate(ran).hardware if ran else ""
 
 
 def _costs(said: Trained | Cost | None) -> dict[str, Any]:

@@ -24,8 +24,10 @@ class Display:
         self.lines: dict[str, TaskID] = {}
         self.started: dict[str, float] = {}
         self.finished, self.total = cached, len(stages)
-        label = f"{self.total} stages" + (f", {cached} cached" if cached else "")
-        self.overall = self.progress.add_task(label, total=self.total, completed=cached, count=f"{cached}/{self.total}")
+        self.label = f"{self.total} stages" + (f", {cached} cached" if cached else "")
+        self.overall = self.progress.add_task(
+            self.label, total=self.total, completed=cached, count=f"{cached}/{self.total}"
+        )
 
     def update(self, stage_id: str, done: int, total: int) -> None:
         if stage_id not in self.lines:
@@ -34,12 +36,16 @@ class Display:
         if total:
             self.progress.update(self.lines[stage_id], completed=done, total=total, count=f"{done}/{total}")
 
-    def finish(self, stage_id: str) -> None:
+    def finish(self, stage_id: str, left: str = "") -> None:
+        """It is done; ``left``: how much time the others will take, in words."""
         self.finished += 1
         seconds = time.perf_counter() - self.started.get(stage_id, time.perf_counter())
         self.drop(stage_id)
         self.progress.update(self.overall, completed=self.finished, count=self._count)
-        self.console.print(f"[dim]{self._count:>7}[/] {self.stages[stage_id].label} [dim]{seconds:.0f} s[/]")
+        if left:
+            self.progress.update(self.overall, description=f"{self.label}, {left}")
+        said = f"{seconds:.0f} s" + (f", {left}" if left and not self.live else "")
+        self.console.print(f"[dim]{self._count:>7}[/] {self.stages[stage_id].label} [dim]{said}[/]")
 
     def drop(self, stage_id: str) -> None:
         """It runs no more, done or not."""

@@ -11,7 +11,7 @@ import contextlib
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -28,6 +28,8 @@ from ecr_bench.runner.worker import Busy, Finished, Job, Message, Told
 from ecr_bench.stages.stage import Stage
 from ecr_bench.teachers.base import usable_cores
 
+Left = Callable[[str, Collection[str]], str]
+"""Called with a stage that was made and those that are missing; what it says is shown."""
 LOOK_AGAIN = 1.0
 """Seconds between two looks at a stage that another run is at."""
 
@@ -66,12 +68,14 @@ def execute(
     plugins: tuple[str, ...] = (),
     whole: bool = False,
     most: int | None = None,
+    left: Left | None = None,
 ) -> Failures:
     """Run what is not done yet, and what is damaged anew.
 
     Args:
         whole: look at every byte of what is done.
         most: bytes that the store may hold.
+        left: says after each stage how much time is left.
 
     A stage that fails ends neither the run nor the others: what rests on it is left out, and the answer says why.
     UserError where nothing could be written any more, or code changed under the run.
@@ -88,7 +92,7 @@ def execute(
     threads = max(1, usable_cores() // workers)
     try:
         with display.progress, Workers(min(workers, len(missing)), threads, plugins) as pool:
-            _Schedule(stages, missing, store, pool, display, failures, most).run()
+            _Schedule(stages, missing, store, pool, display, failures, most, left).run()
     finally:
         store.sweep()  # what workers that died had half made is nobody's
     return failures
@@ -125,9 +129,10 @@ class _Schedule:
         display: Display,
         failures: Failures,
         most: int | None,
+        left: Left | None,
     ):
         self.store, self.pool, self.display, self.failures = store, pool, display, failures
-        self.most = most
+        self.most, self.left = most, left
         self.missing = missing
         """Not done and not given up."""
         self.elsewhere: dict[str, float] = {}
@@ -208,7 +213,7 @@ class _Schedule:
     def _made(self, stage_id: str) -> None:
         work = self.missing.pop(stage_id).work
         self.failures.forget(stage_id)
-        self.display.finish(stage_id)
+        self.display.finish(stage_id, self.left(stage_id, self.missing) if self.left else "")
         with contextlib.suppress(DivergedError):  # it was not run, so there is nothing to say of it
             if summary := work.summary(self.store.read(work, stage_id)):
                 self.display.summary(summary)

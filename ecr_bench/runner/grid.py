@@ -85,6 +85,7 @@ class Grid:
     def train(self, recipe: Recipe, size: str, seed: int, label: str) -> str:
         """The stage that trains an arm, and all it rests on."""
         exp = self.experiment
+        recipe.check_devices(size, exp.sizes[size].devices)
         inputs = {"corpus": self._corpus(), "tokenizer": self._tokenizer(size), "items": self._items()}
         base = recipe.base(exp.control_tokens)
         inputs["base"] = self._plain_base(size, seed) if base is None else self._own_base(base, size, seed)
@@ -118,7 +119,7 @@ class Grid:
         exp, shape = self.experiment, self.experiment.sizes[size]
         given = self._reads(recipe)
         if recipe.trains_model:
-            how = {name: getattr(shape, name) for name in ("dtype", "accumulate", "checkpointing")}
+            how = {name: getattr(shape, name) for name in ("dtype", "accumulate", "checkpointing", "devices")}
             given["fitting"] = Fitting(**how)
             kept = {name: getattr(exp.geometry, name) for name in Pooling.model_fields}
             given["pooling"] = Pooling(**kept)
@@ -191,6 +192,8 @@ class Grid:
             pretrain = pretrain.model_copy(update={"seed": seed, "seed_per_cell": False})
             label += f" seed {seed}"
         shape = exp.sizes[size].model_copy(update={"learning_rate": None})
+        if pretrain.steps:
+            reads.recipe.recipe.check_devices(size, shape.devices)
         settings = BaseSettings(size=shape, pretrain=pretrain, reads=reads)
         inputs = {"corpus": self._corpus(), "tokenizer": self._tokenizer(size), **anchors, **self._start(size)}
         if pretrain.distill:

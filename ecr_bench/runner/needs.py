@@ -12,8 +12,8 @@ from ecr_bench.memory import model_memory
 from ecr_bench.runner.plan import Plan
 from ecr_bench.sizes import PretrainedSize, SizeConfig
 
-TRAINED = 12
-"""Bytes a parameter takes in training at least: weight, gradient and one moment, float32."""
+TRAINED, TRAINED_BY_ADAMW = 12, 16
+"""Bytes a parameter takes in training at least: weight, gradient and one moment (of AdamW: two), float32."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,33 @@ def needs(experiment: Experiment, size: str) -> Iterator[Need]:
     if isinstance(shape, PretrainedSize):
         return  # runner/model_checks.py looks at these
     count = parameters(shape, experiment.tokenizer.vocab_size)
-    yield Need(f"sizes.{size}", TRAINED * count, f"training {count:,} parameters")
+    # an arm may leave parameters alone in fine-tuning; its base is trained whole
+    states = {"pretrain": trained_bytes(shape, count, experiment.pretrain.optimiser), "finetune": TRAINED * count}
+    yield Need(f"sizes.{size}", states["pretrain"], f"training {count:,} parameters")
     for key, stage in (("pretrain", experiment.pretrain), ("finetune", experiment.finetune)):
         rows = math.ceil(stage.batch_size / shape.accumulate)
         # BOS and one token of text beside the control tokens; the input of each layer, float32
         kept = rows * (experiment.control_tokens.count + 2) * shape.hidden_size * shape.layers * 4
-        yield Need(f"{key}.batch_size", TRAINED * count + kept, f"training on {rows:,} rows of size {size} at once")
+        yield Need(f"{key}.batch_size", states[key] + kept, f"training on {rows:,} rows of size {size} at once")
+
+
+def trained_bytes(shape: SizeConfig, count: int, optimiser: str) -> int:
+    """Of ``count`` parameters with gradients and the moments of ``optimiser``: AdamW has two, Muon one of the hidden
+    matrices; float32."""
+    hidden = shape.layers * (4 * shape.hidden_size**2 + 3 * shape.hidden_size * shape.intermediate_size)
+    return TRAINED_BY_ADAMW * count - (TRAINED_BY_ADAMW - TRAINED) * (hidden if optimiser == "muon" else 0)
+
+
+def remedy(experiment: Experiment, size: str, limit: int) -> str:
+    """The first setting under which nothing at ``size`` needs more than ``limit`` bytes, as ``--set`` takes it."""
+    shape, batch = experiment.sizes[size], max(experiment.pretrain.batch_size, experiment.finetune.batch_size)
+    parts = (shape.accumulate * 2**power for power in range(1, batch.bit_length()))
+    settings: list[tuple[str, int | str]] = [(f"sizes.{size}.accumulate", value) for value in parts if value <= batch]
+    settings.append(("pretrain.optimiser", "muon"))
+    for key, value in settings:
+        if all(need.bytes <= limit for need in needs(experiment.with_overrides({key: value}), size)):
+            return f"--set {key}={value} would make it fit"
+    return "take a smaller size or a larger machine"
 
 
 def parameters(shape: SizeConfig, vocabulary: int) -> int:
@@ -51,10 +72,11 @@ def check_memory(plan: Plan) -> None:
     limit = model_memory()
     for spec in plan.experiment.cells:
         for size in spec.sizes:
-            for need in needs(plan.experiment.tuned_for(spec, size), size):
+            local = plan.experiment.tuned_for(spec, size)
+            for need in needs(local, size):
                 if need.bytes > limit:
                     least, room = (f"{number / 2**30:,.1f} GiB" for number in (need.bytes, limit))
                     raise UserError(
                         f"{plan.experiment.name}: {need.key}: {need.what} takes at least {least} of memory, here "
-                        f"are {room}: lower it or use a larger machine"
+                        f"are {room}: {remedy(local, size, limit)}"
                     )

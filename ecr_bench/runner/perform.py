@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ecr_bench.source_code import forget
 from ecr_bench.stages.identity import Identity, identity_of
 from ecr_bench.stages.stage import Stage
 from ecr_bench.stages.work import Report
+from ecr_bench.system import peak_resident, reset_peak_resident
 
 
 class ChangedError(UserError):
@@ -39,17 +41,29 @@ def perform(stage: Stage[Any], planned: Identity, store: Store, report: Report, 
     place = store.workplace(planned.stage_id)
 
     def build(folder: Path) -> dict[str, Any]:
+        peak = _memory_of(planned)
         started = time.perf_counter()
         if reason := inherited({role: store.result(stage_id) for role, stage_id in stage.inputs.items()}):
             result = stage.of_diverged(inputs, folder, reason)
         else:
             result = stage.run(inputs, folder, report, place.kept)
-        ran = Ran.here(time.perf_counter() - started, planned)
+        ran = Ran.here(time.perf_counter() - started, planned, peak())
         _check(stage, planned)
         said = {KEY: reason} if result is None else result.model_dump(mode="json")
         return {"spec": planned.to_json(), "result": said, "ran": ran.model_dump(mode="json")}
 
     store.write(planned.stage_id, build, wait)
+
+
+def _memory_of(planned: Identity) -> Callable[[], int]:
+    """Starts to count memory, without torch for a stage that needs none; what it returns gives the peak in bytes."""
+    if planned.device is None:
+        reset_peak_resident()
+        return peak_resident
+    from ecr_bench import memory
+
+    memory.begin_whole()
+    return memory.peak_of_whole
 
 
 def _check(stage: Stage[Any], planned: Identity) -> None:

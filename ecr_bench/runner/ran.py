@@ -25,14 +25,21 @@ class Ran(Section):
     date: str
     """UTC, at the end."""
     seconds: float
+    peak_memory: int | None = None
+    """Bytes: of the GPU where it computed there, else of the process; None where an older version did not look."""
     ecr_bench: str
     python: str
     packages: dict[str, str | None]
     """The packages its code imports."""
 
+    @property
+    def hardware(self) -> str:
+        """What times and memory are a property of, in words: stages that ran on equal hardware can be compared."""
+        return self.gpu if self.device == "cuda" and self.gpu else f"{self.cpu}, {self.threads} threads"
+
     @classmethod
-    def here(cls, seconds: float, identity: Identity) -> Ran:
-        """For work that took ``seconds`` and ends now."""
+    def here(cls, seconds: float, identity: Identity, peak_memory: int) -> Ran:
+        """For work that took ``seconds`` and ``peak_memory`` bytes and ends now."""
         threads = 0
         if identity.device is not None:
             import torch
@@ -46,6 +53,7 @@ class Ran(Section):
             threads=threads,
             date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             seconds=round(seconds, 2),
+            peak_memory=peak_memory,
             ecr_bench=__version__,
             python=platform.python_version(),
             packages=dict(identity.packages),

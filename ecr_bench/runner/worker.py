@@ -6,23 +6,21 @@ Nothing heavy is imported at the top, so that the first thing it does in its lif
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
+from ecr_bench.parents import killed_with_parent
+
 if TYPE_CHECKING:
     from ecr_bench.runner.store import Store
     from ecr_bench.stages.identity import Identity
     from ecr_bench.stages.stage import Stage
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -150,9 +148,7 @@ def _die_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    killed_with_parent()
     if os.name == "posix" and os.getppid() != parent.pid:
         os._exit(1)
 

@@ -72,32 +72,40 @@ class AnchorsStage(Work[AnchorsSettings, AnchorsInputs, AnchorsFitted]):
         from ecr_bench.ecr.anchors import fit_anchors
         from ecr_bench.ecr.projection import fit_projection
         from ecr_bench.ecr.quality import measure
+        from ecr_bench.ecr.rows import STREAMED, Centred, token_ids
+        from ecr_bench.ecr.streamed import fit_streamed
         from ecr_bench.ecr.targets import save_targets
-        from ecr_bench.teachers.cache import embed_cached
+        from ecr_bench.teachers.cache import embed_on_disk
         from ecr_bench.weight_files import read_folder
 
         config, seed = settings.anchors, settings.anchors.seed
         train, held_out = _texts(inputs.corpus, settings.rows, seed)
         teacher = open_teacher(settings.teacher, inputs.teacher, inputs.layer)
         texts = train.text.tolist() + held_out.text.tolist()
-        embedded = embed_cached(teacher, texts, on_progress=lambda done: report(done, len(texts)))
-        vectors = torch.from_numpy(embedded.copy())
+        embedded = embed_on_disk(teacher, texts, on_progress=lambda done: report(done, len(texts)))
+        langs_of_train = train.lang.tolist()
         levels = settings.count if config.assignment == "residual" else 1
-        anchors = fit_anchors(vectors[: len(train)], train.lang.tolist(), config, levels, teacher.fingerprint)
+        targets: torch.Tensor | Centred
+        if len(train) > STREAMED:
+            anchors = fit_streamed(embedded, langs_of_train, config, levels, teacher.fingerprint)
+            targets = Centred(embedded, langs_of_train, anchors.language_means)
+        else:
+            vectors = torch.from_numpy(embedded[: len(train)])
+            anchors = fit_anchors(vectors, langs_of_train, config, levels, teacher.fingerprint)
+            targets = anchors.centre(vectors, langs_of_train)
         anchors.save(folder / "anchors")
 
         tokenizer = load_tokenizer(inputs.tokenizer / "tokenizer")
         encoder = read_folder(AutoModelForCausalLM, inputs.base / "model") if inputs.base else None
-        train_ids = tokenizer(train.text.tolist(), add_special_tokens=False)["input_ids"]
-        held_out_ids = tokenizer(held_out.text.tolist(), add_special_tokens=False)["input_ids"]
-        targets = anchors.centre(vectors[: len(train)], train.lang.tolist())
+        train_ids, held_out_ids = (token_ids(tokenizer, part.text.tolist()) for part in (train, held_out))
         projection = fit_projection(settings.projection, train_ids, targets, len(tokenizer), encoder, seed)
         projection.save(folder / "projection")
         if encoder is not None:
-            save_targets(folder / "targets.safetensors", train_ids, targets)
+            kept = targets if isinstance(targets, torch.Tensor) else targets.whole()
+            save_targets(folder / "targets.safetensors", train_ids, kept)
 
         langs, labels = held_out.lang.tolist(), held_out.label.tolist()
-        wanted = anchors.centre(vectors[len(train) :], langs)
+        wanted = anchors.centre(torch.from_numpy(embedded[len(train) :]), langs)
         quality = asdict(measure(projection, anchors, held_out_ids, wanted, labels, langs, settings.count))
         pool = anchors.assign(projection(train_ids[:POOL]), settings.count)
         save_file({"pool": pool.contiguous()}, folder / "pool.safetensors")
@@ -121,7 +129,8 @@ def _texts(corpus: Path, count: int, seed: int) -> tuple[pd.DataFrame, pd.DataFr
     from ecr_bench.corpora.base import Corpus
     from ecr_bench.data.sampling import teacher_texts
 
-    train, held_out = teacher_texts(Corpus.load(corpus / "corpus").dataset.to_pandas(), count, seed)
+    rows = Corpus.load(corpus / "corpus")
+    train, held_out = teacher_texts(rows.frame("lang", "split"), count, seed)
     if held_out.empty:
         raise UserError("the corpus has no validation or test rows to measure the projection on")
-    return train, held_out
+    return rows.at(train.index, "text", "lang"), rows.at(held_out.index, "text", "lang", "label")

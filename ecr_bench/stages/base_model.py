@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ecr_bench.stages.work import Chosen, Report, Work
 from ecr_bench.teachers.registry import TEACHERS
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from ecr_bench.data.cutting import TextRow
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 HELD_OUT = 1000
 """Validation texts at most."""
+ENCODED = 8192
+"""Texts that are encoded at once."""
 
 
 class BaseSettings(Section):
@@ -79,9 +82,12 @@ class BaseStage(Work[BaseSettings, BaseInputs, BaseMade]):
 
         from ecr_bench.data.tokenizer import load_tokenizer
         from ecr_bench.methods.models import base_model, count_parameters
+        from ecr_bench.stages.processes import inside, on_devices
         from ecr_bench.weight_files import read_folder
 
         pretrain, size = settings.pretrain, settings.size
+        if (count := cls.devices(settings)) > 1 and not inside():
+            return on_devices(cls, count, settings, inputs, folder, report, kept)
         tokenizer = load_tokenizer(inputs.tokenizer / "tokenizer")
         if inputs.start is None:
             model = base_model(size, tokenizer, pretrain.seed, as_is=not pretrain.steps)
@@ -93,6 +99,10 @@ class BaseStage(Work[BaseSettings, BaseInputs, BaseMade]):
             tokenizer.save_pretrained(folder / "model")
             return BaseMade(parameters=count_parameters(model))
         return _pretrain(settings, inputs, model, tokenizer, folder, report, kept)
+
+    @classmethod
+    def devices(cls, settings: BaseSettings) -> int:
+        return settings.size.devices.count if settings.pretrain.steps else 1
 
     @classmethod
     def chosen(cls, settings: BaseSettings) -> Iterable[Chosen]:
@@ -115,6 +125,7 @@ def _pretrain(
     has them from here on."""
     from ecr_bench.data.encode import encode_texts
     from ecr_bench.data.module import ExamplesDataModule, Mixture
+    from ecr_bench.data.packed import PackedExamples
     from ecr_bench.methods.method import Training
     from ecr_bench.methods.models import count_parameters, fit_to_machine
     from ecr_bench.stages.fitting import fit
@@ -131,10 +142,11 @@ def _pretrain(
     module = recipe.module(model, pretrain)
     folders = {role: path for role, path in vars(inputs).items() if path is not None}
     module.prepare(Training(given, conditioner, [], texts, window, seed, reads.sections, folders, pretraining=True))
-    rows = without_some(encode_texts(conditioner, texts, window), conditioner, reads.control_tokens.absent, seed)
+    rows = PackedExamples.of(_encoded(conditioner, texts, window, reads.control_tokens.absent, seed), folder)
     judged, pad = encode_texts(conditioner, held_out, window), tokenizer.pad_token_id
     data = ExamplesDataModule(Mixture([], rows, 1.0), judged, pad, pretrain.batch_size, pretrain.steps, seed)
-    fitted = fit(module, data, pretrain, seed, folder, report, dtype=size.dtype, kept=kept)
+    fitted = fit(module, data, pretrain, seed, folder, report, dtype=size.dtype, kept=kept, devices=size.devices)
+    model = module.model
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     if conditioner.tokens is not None:
@@ -144,21 +156,35 @@ def _pretrain(
     return BaseMade(parameters=parameters, training=fitted, cut=cut, texts=len(rows), diverged=fitted.diverged)
 
 
-def _texts(corpus: Path) -> tuple[list[TextRow], list[TextRow]]:
-    """All training texts, and validation texts."""
+def _texts(corpus: Path) -> tuple[Sequence[TextRow], list[TextRow]]:
+    """All training texts, which stay on disk, and validation texts."""
     from ecr_bench.corpora.base import Corpus
     from ecr_bench.data.cutting import whole_texts
+    from ecr_bench.data.texts import WholeTexts
 
-    rows = Corpus.load(corpus / "corpus").dataset.to_pandas()
-    held_out = rows[rows.split == "validation"]
+    rows = Corpus.load(corpus / "corpus")
+    held_out = rows.frame("text", "lang", splits=["validation"])
     held_out = held_out.sample(min(HELD_OUT, len(held_out)), random_state=0)
-    train, validation = (
-        whole_texts(zip(part.text, part.lang, strict=True)) for part in (rows[rows.split == "train"], held_out)
-    )
-    return train, validation
+    return WholeTexts.of(rows), whole_texts(zip(held_out.text, held_out.lang, strict=True))
 
 
-def without_some(rows: Sequence[Example], conditioner: Conditioner, share: float, seed: int) -> list[Example]:
+def _encoded(
+    conditioner: Conditioner, texts: Sequence[TextRow], window: int, absent: float, seed: int
+) -> Iterator[list[Example]]:
+    """All ``texts``, some at a time."""
+    import numpy as np
+
+    from ecr_bench.data.encode import encode_texts
+
+    drawn = np.random.default_rng(seed)
+    for start in range(0, len(texts), ENCODED):
+        part = encode_texts(conditioner, texts[start : start + ENCODED], window)
+        yield without_some(part, conditioner, absent, drawn)
+
+
+def without_some(
+    rows: Sequence[Example], conditioner: Conditioner, share: float, seed: int | np.random.Generator
+) -> list[Example]:
     """``rows`` with null tokens in place of the control tokens in a ``share`` of them, drawn by ``seed``."""
     import numpy as np
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from ecr_bench import ranks
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, remove_parts, sha256
 
@@ -69,10 +70,13 @@ class Checkpoints(Callback):
         step = trainer.global_step
         if step >= trainer.max_steps or any(step % every == 0 for every in self.followed):
             return
-        if time.monotonic() - self.last >= self.pause:
+        if ranks.first_says(time.monotonic() - self.last >= self.pause):
             self._write(trainer, step)
 
     def _write(self, trainer: L.Trainer, step: int) -> None:
+        if ranks.rank() > 0:  # it writes nothing, and has its part in gathering what is written
+            trainer.save_checkpoint(self.folder / STATE)
+            return
         started = time.monotonic()
         with atomic_dir(self.folder / f"checkpoint-{step:09d}") as place:
             trainer.save_checkpoint(place / STATE)

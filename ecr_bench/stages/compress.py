@@ -135,8 +135,8 @@ def _validation_loss(
     from ecr_bench.errors import UserError
     from ecr_bench.methods.base import cross_entropy
 
-    rows = Corpus.load(corpus / "corpus").dataset.to_pandas()
-    drawn = balanced_sample(rows[rows.split == "validation"], CHOICE_TEXTS, 0)
+    rows = Corpus.load(corpus / "corpus").frame("text", "lang", splits=["validation"])
+    drawn = balanced_sample(rows, CHOICE_TEXTS, 0)
     if drawn.empty:
         raise UserError("layer_choice: greedy: the corpus has no validation text to choose layers by")
     texts = whole_texts(zip(drawn.text, drawn.lang, strict=True))

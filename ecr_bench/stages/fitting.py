@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save_file
 
+from ecr_bench import ranks
 from ecr_bench.data.module import ExamplesDataModule
+from ecr_bench.data.packed import tokens_of
 from ecr_bench.divergence import after_training
 from ecr_bench.memory import peak_memory, reset_peak_memory
 from ecr_bench.methods.base import CausalLMModule
 from ecr_bench.sections import OptimiserConfig
+from ecr_bench.sizes import Devices
 from ecr_bench.stages.checkpoints import PARTS, STATE, Checkpoints, latest
 from ecr_bench.stages.curves import Curves
 from ecr_bench.stages.fitted import Fitted
@@ -29,6 +33,16 @@ LOGGED = 10
 """Steps between two points of a curve."""
 VALIDATIONS = 4
 """In one training, evenly spaced."""
+WATCHING: list[Callback] = []
+"""Look on at every training of this process, before all other callbacks (``forecast.watch``)."""
+
+
+ONE = Devices()
+
+
+class OthersDone(BaseException):
+    """Of several devices this was not the first: what follows training is not for it to do. No Exception, so that
+    whoever catches those lets it through."""
 
 
 class Track(Callback):
@@ -118,6 +132,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     dtype: str = "fp32",
     kept: Path | None = None,
+    devices: Devices = ONE,
 ) -> Fitted:
     """Train for ``optimiser.steps``, write the curves to ``folder/tensorboard`` and ``folder/trace.safetensors``:
     ``loss`` (nats per token) and ``grad_norm`` of every step, float32 (steps,).
@@ -125,25 +140,28 @@ def fit(
     Args:
         dtype: with bf16: autocast, weights stay float32.
         kept: folder for checkpoints; the last one that is there is gone on from.
+        devices: above 1 for who was started by ``stages.processes``. Only the first of them comes back from here,
+            with the whole model as ``module.model``; for the others this ends with ``OthersDone``.
     """
     L.seed_everything(seed, verbose=False)
     reset_peak_memory()
     track = Track(report, optimiser.steps)
     validate_every = max(1, optimiser.steps // VALIDATIONS)
     last: list[Callback] = []
-    if kept is not None and module.resumable:
+    if kept is not None and module.resumable and devices.strategy != "fsdp2":
         last = [Checkpoints(kept, (validate_every, LOGGED), module.keep)]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), ranks.together() if devices.count > 1 else nullcontext():
         warnings.simplefilter("ignore")
         trainer = L.Trainer(
             max_steps=optimiser.steps,
             accelerator="auto",
-            devices=1,
+            devices=devices.count,
+            **_spread(devices),
             precision="bf16-mixed" if dtype == "bf16" else "32-true",
             deterministic=True,
             gradient_clip_val=optimiser.clip,
             logger=track.curves,
-            callbacks=[track, *callbacks, *last],
+            callbacks=[*WATCHING, track, *callbacks, *last],
             log_every_n_steps=LOGGED,
             val_check_interval=validate_every if data.validation else None,
             num_sanity_val_steps=0,
@@ -152,6 +170,8 @@ def fit(
             enable_model_summary=False,
         )
         _fit(trainer, module, data, latest(kept) if kept is not None and last else None)
+        track.peak = ranks.greatest(track.memory)
+        _end(module, devices)
     module.to("cpu")
     track.curves.write(folder / "tensorboard")
     losses, norms = torch.stack([one.cpu() for one in track.losses]), torch.stack([one.cpu() for one in track.norms])
@@ -159,7 +179,7 @@ def fit(
     return Fitted(
         train_seconds=round(track.seconds, 2),
         steps=optimiser.steps,
-        tokens=sum(len(data.rows[i].ids) for batch in data.batches for i in batch),
+        tokens=_tokens(data),
         train_loss=_number(losses[-20:].mean()),
         val_loss=_number(torch.tensor(track.val_loss)) if track.val_loss is not None else None,
         grad_norm_median=_number(norms.median()),
@@ -170,6 +190,32 @@ def fit(
     )
 
 
+def _spread(devices: Devices) -> dict[str, Any]:
+    """Arguments of the trainer for more than one device."""
+    from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+
+    if devices.count == 1:
+        return {}
+    if devices.strategy == "ddp":
+        # buffers never change in training; the data module gives each its rows
+        return {"strategy": DDPStrategy(broadcast_buffers=False), "use_distributed_sampler": False}
+    made = ModelParallelStrategy(data_parallel_size=devices.count, tensor_parallel_size=1)
+    return {"strategy": made, "use_distributed_sampler": False}
+
+
+def _end(module: CausalLMModule, devices: Devices) -> None:
+    """The first of several devices gets the whole model, the others are done."""
+    first = ranks.rank() == 0
+    if devices.count > 1 and devices.strategy == "fsdp2":
+        from ecr_bench.methods.sharding import unsharded
+
+        model = unsharded(module.model, first)
+        if model is not None:
+            module.model = model
+    if not first:
+        raise OthersDone
+
+
 def _fit(trainer: L.Trainer, module: CausalLMModule, data: ExamplesDataModule, checkpoint: Path | None) -> None:
     """From the start, or from ``checkpoint``."""
     if checkpoint is None:
@@ -178,6 +224,12 @@ def _fit(trainer: L.Trainer, module: CausalLMModule, data: ExamplesDataModule, c
     module.strict_loading = False  # a checkpoint leaves out what is frozen
     module.take_up(checkpoint / PARTS)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint / STATE, weights_only=True)
+
+
+def _tokens(data: ExamplesDataModule) -> int:
+    """Of all batches."""
+    counts = tokens_of(data.rows)
+    return sum(int(counts[batch].sum()) for batch in data.batches)
 
 
 def _number(value: torch.Tensor) -> float | None:

@@ -12,6 +12,7 @@ from ecr_bench.stages.layout import LANGUAGES, ROWS, TEACHER
 from ecr_bench.stages.teacher import TeacherSettings, open_teacher
 from ecr_bench.stages.work import Chosen, Report, Work
 from ecr_bench.teachers.registry import TEACHERS
+from ecr_bench.types import CORPUS_COLUMNS
 
 
 class ParallelSettings(Section):
@@ -49,13 +50,13 @@ class ParallelStage(Work[ParallelSettings, ParallelInputs, ParallelDrawn]):
         from ecr_bench.data.parallel import parallel_rows
         from ecr_bench.teachers.cache import embed_cached
 
-        corpus = Corpus.load(inputs.corpus / "corpus").dataset.to_pandas()
-        rows = parallel_rows(corpus, settings.per_language)
+        corpus = Corpus.load(inputs.corpus / "corpus")
+        rows = parallel_rows(corpus.frame(*CORPUS_COLUMNS, splits=["validation", "test"]), settings.per_language)
         teacher = open_teacher(settings.teacher, inputs.teacher, inputs.layer)
         texts = rows["text"].tolist()
         vectors = embed_cached(teacher, texts, on_progress=lambda done: report(done, len(texts)))
         rows.to_parquet(folder / ROWS)
-        write_json(folder / LANGUAGES, sorted(corpus["lang"].unique()))
+        write_json(folder / LANGUAGES, sorted(corpus.card.languages))
         save_file({"vectors": torch.from_numpy(vectors.copy())}, folder / TEACHER)
         return ParallelDrawn(rows=len(rows), teacher=teacher.fingerprint)
 

@@ -13,6 +13,7 @@ from ecr_bench.section import Section
 from ecr_bench.stages.teacher import LAYER, TeacherSettings, open_teacher
 from ecr_bench.stages.work import Chosen, Report, Work
 from ecr_bench.teachers.registry import TEACHERS
+from ecr_bench.types import CORPUS_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,8 +58,7 @@ class TeacherLayerStage(Work[TeacherLayerSettings, TeacherLayerInputs, LayerChos
 
         from ecr_bench.corpora.base import Corpus
 
-        rows = Corpus.load(inputs.corpus / "corpus").dataset.to_pandas()
-        pairs = training_pairs(rows)
+        pairs = training_pairs(Corpus.load(inputs.corpus / "corpus").frame(*CORPUS_COLUMNS, splits=["train"]))
         teacher: Any = open_teacher(settings.teacher, inputs.teacher)
         texts = pairs["text"].tolist()
         states = torch.from_numpy(teacher.embed_at_all_layers(texts, lambda done: report(done, len(texts))))

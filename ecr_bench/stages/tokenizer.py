@@ -64,6 +64,7 @@ class TokenizerStage(Work[TokenizerSettings, TokenizerInputs, TokenizerMade]):
     @staticmethod
     def run(settings: TokenizerSettings, inputs: TokenizerInputs, folder: Path, report: Report) -> TokenizerMade:
         from ecr_bench.corpora.base import Corpus
+        from ecr_bench.data.texts import WholeTexts
         from ecr_bench.data.tokenizer import own_tokenizer, save_own_tokenizer, train_tokenizer
         from ecr_bench.methods.packaged import local_source
 
@@ -73,8 +74,8 @@ class TokenizerStage(Work[TokenizerSettings, TokenizerInputs, TokenizerMade]):
                 own = _cut(own, settings.own.model, inputs, folder)
             return TokenizerMade(vocab_size=len(save_own_tokenizer(own, folder / "tokenizer")))
         assert settings.trained is not None and inputs.corpus is not None
-        rows = Corpus.load(inputs.corpus / "corpus").dataset.to_pandas()
-        tokenizer = train_tokenizer(rows[rows.split == "train"].text, settings.trained)
+        texts = WholeTexts.of(Corpus.load(inputs.corpus / "corpus"))
+        tokenizer = train_tokenizer((row.text for row in texts), settings.trained)
         tokenizer.save_pretrained(folder / "tokenizer")
         return TokenizerMade(vocab_size=len(tokenizer))
 
@@ -92,8 +93,7 @@ def _cut(
     from ecr_bench.items.files import read_items
 
     assert inputs.corpus is not None and inputs.items is not None
-    rows = Corpus.load(inputs.corpus / "corpus").dataset.to_pandas()
-    texts = rows[rows.split == "train"].text.tolist()
+    texts = Corpus.load(inputs.corpus / "corpus").frame("text", splits=["train"]).text.tolist()
     for split in ("train", "validation"):
         items = read_items(inputs.items / split)
         texts += [f"{item.prompt} {choice}" for item in items for choice in item.choices]

@@ -110,13 +110,20 @@ class TrainStage(Work[TrainSettings, TrainInputs, Trained]):
         from transformers import AutoConfig
 
         from ecr_bench.data.tokenizer import load_tokenizer
+        from ecr_bench.stages.processes import inside, on_devices
 
+        if (count := cls.devices(settings)) > 1 and not inside():
+            return on_devices(cls, count, settings, inputs, folder, report, kept)
         tokenizer = load_tokenizer(inputs.tokenizer / "tokenizer")
         width = AutoConfig.from_pretrained(inputs.base / "model", trust_remote_code=False).get_text_config().hidden_size
         given = ingredients(settings, tokenizer, inputs.corpus, inputs.anchors, width)
         if settings.recipe.recipe.trains_model:
             return _train(settings, inputs, given, folder, report, kept)
         return _fit_probe(inputs, given, folder)
+
+    @classmethod
+    def devices(cls, settings: TrainSettings) -> int:
+        return settings.fitting.devices.count if settings.fitting else 1
 
     @classmethod
     def chosen(cls, settings: TrainSettings) -> Iterable[Chosen]:
@@ -148,6 +155,7 @@ def _train(
 
     recipe, finetune, seed = settings.recipe.recipe, settings.finetune, settings.seed
     assert settings.fitting is not None
+    devices = settings.fitting.devices
     tested = read_items(inputs.items / "test")
     refuse_empty_options(given.tokenizer, tested)  # before anything is trained
     conditioner = recipe.conditioner(given)
@@ -188,7 +196,7 @@ def _train(
         module.validation_variation(encode_held_out),
     )
     snapshots = _snapshots(settings, inputs, module, conditioner)
-    fitted = fit(module, data, finetune, seed, folder, report, [snapshots], settings.fitting.dtype, kept)
+    fitted = fit(module, data, finetune, seed, folder, report, [snapshots], settings.fitting.dtype, kept, devices)
     snapshots.save(folder)
     module.save_model(folder / "model")
     given.tokenizer.save_pretrained(folder / "model")
@@ -222,16 +230,17 @@ def _snapshots(settings: TrainSettings, inputs: TrainInputs, module: ArmModule, 
     from ecr_bench.data.parallel import parallel_rows
     from ecr_bench.evaluation.pooled import pooled_states
     from ecr_bench.stages.fitting import Snapshots
+    from ecr_bench.types import CORPUS_COLUMNS
 
     pooling = settings.pooling
     assert pooling is not None
-    rows = Corpus.load(inputs.corpus / "corpus").dataset.to_pandas()
+    rows = Corpus.load(inputs.corpus / "corpus").frame(*CORPUS_COLUMNS, splits=["validation", "test"])
     held_out = parallel_rows(rows, pooling.per_language)
     texts, langs = held_out["text"].tolist(), held_out["lang"].tolist()
     times = pooling.snapshots if texts else 0
 
     def pool() -> Any:
-        return pooled_states(module.model, conditioner, texts, langs, pooling.layer)
+        return module.gathered(lambda: pooled_states(module.model, conditioner, texts, langs, pooling.layer))
 
     return Snapshots(pool, settings.finetune.steps, times)
 

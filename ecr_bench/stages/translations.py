@@ -141,7 +141,7 @@ class TranslationsStage(Work[TranslationsSettings, TranslationsInputs, Translati
     ) -> TranslationsFound:
         from ecr_bench.corpora.base import Corpus
 
-        frame = Corpus.load(inputs.corpus / "corpus").dataset.to_pandas()
+        frame = Corpus.load(inputs.corpus / "corpus").frame("text", "lang", "meaning", "split")
         teacher = open_teacher(settings.teacher, inputs.teacher, inputs.layer)
         return find_translations(frame, teacher, settings.rows, settings.seed, report)
 

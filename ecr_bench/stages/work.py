@@ -67,6 +67,11 @@ class Work(Generic[SettingsT, InputsT, ResultT]):
         return ()
 
     @classmethod
+    def devices(cls, settings: SettingsT) -> int:
+        """GPUs, or processes where there is none, that it computes on together."""
+        return 1
+
+    @classmethod
     def summary(cls, result: ResultT) -> str:
         """A line to show when it is done; empty for none."""
         return ""

@@ -37,7 +37,7 @@ class EmbeddingStore:
         self.vectors, self.index = folder / "vectors.f32", folder / "texts.sha256"
         self.rows: dict[bytes, int] = {}
         self.count = 0
-        self._memory = np.empty((0, dim), dtype=np.float32)
+        self.memory = np.empty((0, dim), dtype=np.float32)
 
     @property
     def lock(self) -> FileLock:
@@ -63,15 +63,10 @@ class EmbeddingStore:
             for offset in range(0, len(raw), DIGEST):
                 self.rows[raw[offset : offset + DIGEST]] = self.count + offset // DIGEST
             self.count = size
-        if len(self._memory) != self.count:
-            self._memory = np.empty((0, self.dim), dtype=np.float32)
+        if len(self.memory) != self.count:
+            self.memory = np.empty((0, self.dim), dtype=np.float32)
             if self.count:
-                self._memory = np.memmap(self.vectors, dtype="<f4", mode="r", shape=(self.count, self.dim))
-
-    def read(self, digests: Sequence[bytes]) -> np.ndarray:
-        """The vectors of ``digests``, (N, dim) float32, copied out of the memory map."""
-        rows = np.fromiter((self.rows[digest] for digest in digests), dtype=np.int64, count=len(digests))
-        return np.asarray(self._memory[rows], dtype=np.float32)
+                self.memory = np.memmap(self.vectors, dtype="<f4", mode="r", shape=(self.count, self.dim))
 
     def append(self, digests: Sequence[bytes], vectors: np.ndarray) -> None:
         """Add rows. Call with the lock held and after ``refresh``."""
@@ -107,9 +102,37 @@ def cache_key(teacher: Teacher) -> str:
     return f"{teacher.fingerprint}-{fingerprint(made)}"
 
 
+class StoredVectors:
+    """Vectors of N texts where the cache has them: on disk, mapped into memory, read as far as they are asked for."""
+
+    def __init__(self, store: EmbeddingStore, digests: Sequence[bytes]):
+        self._memory = store.memory
+        self._rows = np.fromiter((store.rows[digest] for digest in digests), dtype=np.int64, count=len(digests))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
+        """(n, dim) float32, copied."""
+        return np.asarray(self._memory[self._rows[index]], dtype=np.float32)
+
+    @property
+    def all_equal(self) -> bool:
+        """Whether all N are one and the same vector."""
+        first = self[:1]
+        return all((self[at : at + CHUNK] == first).all() for at in range(0, len(self), CHUNK))
+
+
 def embed_cached(
     teacher: Teacher, texts: Sequence[str], root: Path | None = None, on_progress: Progress | None = None
 ) -> np.ndarray:
+    """``embed_on_disk``, all of it in memory: (N, teacher.dim) float32."""
+    return embed_on_disk(teacher, texts, root, on_progress)[:]
+
+
+def embed_on_disk(
+    teacher: Teacher, texts: Sequence[str], root: Path | None = None, on_progress: Progress | None = None
+) -> StoredVectors:
     """Embed ``texts``, each distinct text once ever.
 
     Args:
@@ -117,9 +140,6 @@ def embed_cached(
         texts: N texts.
         root: cache root; by default ``io.cache_dir()``. Vectors lie under ``embeddings/<what cache_key gives>``.
         on_progress: called with the number of texts done so far, cached ones included; ends at N.
-
-    Returns:
-        (N, teacher.dim) float32.
 
     Raises:
         UserError: the cache cannot be written, or the teacher gives a vector that is not finite or has another
@@ -142,8 +162,8 @@ def embed_cached(
                 _fill(teacher, store, {digest: distinct[digest] for digest in missing}, len(texts), on_progress)
     if on_progress is not None:
         on_progress(len(texts))
-    vectors = store.read(digests)
-    if len(distinct) >= SAME and (vectors == vectors[0]).all():
+    vectors = StoredVectors(store, digests)
+    if len(distinct) >= SAME and vectors.all_equal:
         raise UserError(f"teacher {teacher.name!r} gives one and the same vector for {len(distinct):,} different texts")
     return vectors
 

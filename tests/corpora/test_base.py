@@ -135,8 +135,8 @@ def test_saved_corpus_loads_equal_and_failures_name_the_file(tmp_path: Path) -> 
     assert tuple(loaded.dataset.column_names) == CORPUS_COLUMNS
     with pytest.raises(UserError, match=r"card\.json"):
         Corpus.load(tmp_path / "none")
-    (tmp_path / "c" / "rows.parquet").write_bytes(b"no parquet")
-    with pytest.raises(UserError, match=r"rows\.parquet"):
+    (tmp_path / "c" / "rows.arrow").write_bytes(b"no arrow")
+    with pytest.raises(UserError, match=r"rows\.arrow"):
         Corpus.load(tmp_path / "c")
     (tmp_path / "c" / "card.json").write_text(json.dumps({"rows": 1}))
     with pytest.raises(UserError, match="allowed keys"):

@@ -8,14 +8,19 @@ from typing import Any
 
 import pytest
 
-from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.cells import CellCosts, comparable, mixed_note
 from ecr_bench.results.collect import collect_cells
+from ecr_bench.runner.ran import Ran
 from ecr_bench.runner.store import Store
 from ecr_bench.stages.score import Cost, Scored, ScoreStage
 from ecr_bench.stages.train import Trained, TrainStage
 from tests.helpers.world import arm
 
 TRAINED = Trained(parameters=990, side_parameters=40, train_seconds=2.5, peak_memory=7, steps=4, train_loss=1.5)
+RAN = Ran(
+    host="h", cpu="x", gpu=None, device="cpu", threads=1, date="", seconds=1.0, peak_memory=5, ecr_bench="", python="",
+    packages={},
+)  # fmt: skip
 COST = Cost(bytes=100, disk_bytes=120, scoring_memory=9, ms_per_item=0.5)
 
 
@@ -59,3 +64,33 @@ def test_a_model_that_was_not_scored_says_why_at_every_precision(tmp_path: Path,
     assert {row.diverged for row in rows.values()} == {"inherited"} and {row.bytes for row in rows.values()} == {None}
     assert {row.parameters for row in rows.values()} == {None if trained else 990}
     assert store.find(ScoreStage, "score/a") is None and (store.find(TrainStage, "train/a") is None) == bool(trained)
+
+
+PLACES = {"trained_on": ("train_seconds", "peak_memory"), "scored_on": ("ms_per_item", "scoring_memory")}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_ran_on_different_hardware_is_not_set_side_by_side(place: str) -> None:
+    """Each kind of hardware, of training and of scoring: its costs go, the other's stay, and the board says so."""
+    costs = {"train_seconds": 2.5, "peak_memory": 7, "ms_per_item": 0.5, "scoring_memory": 9, "bytes": 3}
+    names = {"arm": arm("ecr-1x"), "seed": 0, "precision": "fp32", "trained_on": "A", "scored_on": "A"}
+    cells = [CellCosts(cell=f"c{i}", **{**names, **costs, place: on}) for i, on in enumerate(("A", "B", ""))]
+    (other,) = set(PLACES) - {place}
+    for cell in comparable(cells):
+        assert all(getattr(cell, name) is None for name in PLACES[place])
+        assert all(getattr(cell, name) == costs[name] for name in (*PLACES[other], "bytes"))
+    (note,) = mixed_note(comparable(cells))
+    assert "different hardware (A; B)" in note and "left out" in note
+    equal = [cell.model_copy(update={place: "A"}) for cell in cells]
+    assert comparable(equal) == equal and mixed_note(equal) == []
+
+
+def test_a_cell_says_what_it_ran_on(tmp_path: Path) -> None:
+    scored = Scored(items=3, cut={}, precisions={"fp32": COST, "int8": COST})
+    store, ran = Store(tmp_path), RAN.model_dump(mode="json")
+    for stage, result, threads in (("train", TRAINED, 1), ("score", scored, 2)):
+        record = {"result": result.model_dump(mode="json"), "ran": {**ran, "threads": threads}}
+        store.write(f"{stage}/a", lambda folder, record=record: record)
+    assert {(row.trained_on, row.scored_on) for row in collected(store).values()} == {("x, 1 threads", "x, 2 threads")}
+    on_gpu = RAN.model_copy(update={"device": "cuda", "gpu": "G"})
+    assert on_gpu.hardware == on_gpu.model_copy(update={"threads": 9, "cpu": "y"}).hardware == "G"

@@ -106,6 +106,7 @@ def test_a_failing_stage_takes_only_what_rests_on_it_along(tmp_path):
     assert Store(tmp_path).read(ItemsStage, items.id).test > 0
     ran = Ran.model_validate(Store(tmp_path).record(items.id)["ran"])
     assert ran.host and ran.cpu and ran.device is None and ran.seconds > 0 and ran.packages["pandas"]
+    assert ran.peak_memory and ran.peak_memory > 10**6
 
 
 def test_a_size_may_have_a_learning_rate_of_its_own():

@@ -71,3 +71,44 @@ def test_what_we_ship_fits_a_common_machine(name: str, monkeypatch: pytest.Monke
     for spec in experiment.cells:
         for size in spec.sizes:
             assert all(need.bytes < 8 * 2**30 for need in needs.needs(experiment.tuned_for(spec, size), size))
+
+
+def test_the_remedy_is_a_setting_that_fits() -> None:
+    """The smallest number of parts, or the leaner optimiser; followed, it passes the same check."""
+    crowded = config.load("tiny").with_overrides({"finetune.batch_size": 4096, "sizes.1x.hidden_size": 512})
+    whole = max(need.bytes for need in needs.needs(crowded, "1x"))
+    limit = whole - 2**20
+    said = needs.remedy(crowded, "1x", limit)
+    assert said == "--set sizes.1x.accumulate=2 would make it fit"
+    fixed = crowded.with_overrides({"sizes.1x.accumulate": 2})
+    assert all(need.bytes <= limit for need in needs.needs(fixed, "1x"))
+    dear = config.load("tiny").with_overrides({"pretrain.optimiser": "adamw", "sizes.1x.layers": 64})
+    (by_adamw, by_muon) = (
+        next(iter(needs.needs(dear.with_overrides({"pretrain.optimiser": name}), "1x"))).bytes
+        for name in ("adamw", "muon")
+    )
+    assert by_muon < by_adamw
+    most = max(need.bytes for need in needs.needs(dear.with_overrides({"pretrain.optimiser": "muon"}), "1x"))
+    assert needs.remedy(dear, "1x", most) == "--set pretrain.optimiser=muon would make it fit"
+    assert needs.remedy(dear, "1x", 1000) == "take a smaller size or a larger machine"
+
+
+def test_states_of_the_optimisers_are_those_torch_keeps(size: Any, tokenizer: Any) -> None:
+    import torch
+
+    from ecr_bench.methods.base import CausalLMModule
+    from ecr_bench.sections import FinetuneConfig
+
+    for optimiser in ("muon", "adamw"):
+        model = create_model(size, tokenizer, 0)
+        module = CausalLMModule(model, FinetuneConfig(optimiser=optimiser))
+        made = module.configure_optimizers()["optimizer"]
+        model(input_ids=torch.ones(1, 4, dtype=torch.long), labels=torch.ones(1, 4, dtype=torch.long)).loss.backward()
+        made.step()
+        parts = [made.adamw, made.muon] if optimiser == "muon" else [made]
+        moments = sum(
+            value.numel() for part in parts for state in part.state.values() for value in state.values()
+            if isinstance(value, torch.Tensor) and value.dim()
+        )  # fmt: skip
+        count = count_parameters(model)
+        assert needs.trained_bytes(size, count, optimiser) == 4 * (2 * count + moments)

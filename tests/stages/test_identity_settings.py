@@ -42,6 +42,7 @@ READERS: dict[str, set[str]] = {
 """Setting, or section -> kinds of the stages that read it themselves."""
 OF_A_SIZE = {"learning_rate": {"base", "train"}, "max_length": {"base", "logits"}, "dtype": {"base", "train"}}
 OF_A_SIZE |= {"accumulate": {"base", "train"}, "checkpointing": {"base", "train"}}
+OF_A_SIZE |= {"count": {"base", "train"}, "strategy": {"base", "train"}}
 ELSEWHERE = {
     "cells",
     "options",
