@@ -19,6 +19,7 @@ from ecr_bench.forecast.shape import GROWS_WITH, code_key
 from ecr_bench.forecast.watch import watching
 from ecr_bench.runner.clean import Remains, free
 from ecr_bench.runner.execute import execute
+from ecr_bench.runner.pool import Local
 from ecr_bench.runner.store import Store
 from ecr_bench.section import Section
 from ecr_bench.stages.stage import Stage
@@ -132,7 +133,7 @@ def probe(forecast: Forecast, store: Store, console: Console, plugins: tuple[str
     before = {stage_id for stage_id in probes.stages if store.done(stage_id)}
     console.print("probing: short stages that show what this machine takes", highlight=False)
     try:
-        execute(probes.stages, store, console, forecast.workshop.workers, plugins).raise_first()
+        execute(probes.stages, store, console, Local(forecast.workshop.workers, plugins)).raise_first()
     finally:  # also where it was stopped: what was measured need not be measured again
         done = [stage_id for stage_id in probes.stages if store.done(stage_id)]
         found = [one for _, one in measured_in(store, forecast.profile.hardware, done)]
