@@ -31,6 +31,9 @@ def run(
     out: Path = Path("runs"),
     set: list[str] | None = None,
     workers: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    store: str | None = None,
     max_disk: str | None = None,
     plugin: list[str] | None = None,
 ) -> None:
@@ -40,7 +43,10 @@ def run(
         experiment: a name from baselines/ (quick) or a YAML file.
         out: folder for results; finished stages in it are reused.
         set: overrides, e.g. --set finetune.steps=100 (write it again for more).
-        workers: processes side by side; default one per core.
+        workers: stages side by side; default one per core, or per GPU.
+        engine: where stages run: local, ray or submitit (docs/scale.md).
+        address: of the engine's cluster, for ray such as 10.0.0.1:6379; default one of its own.
+        store: URL that machines share stages by, such as s3://bucket/folder; --out then holds copies.
         max_disk: size that the store in --out may have (20G); what no run uses is deleted before it would have more.
         plugin: Python file that registers methods, teachers, corpora or tasks.
     """
@@ -50,10 +56,13 @@ def run(
     plugins = tuple(plugin or ())
     load_plugins(plugins)
     config = load(experiment).with_overrides(parse_set(set or []))
+    from ecr_bench.engines.registry import Wanted, engine_of
     from ecr_bench.publish import Execution, run_and_publish
     from ecr_bench.runner.clean import bytes_of
+    from ecr_bench.runner.remote import remote_of
 
-    run_and_publish(config, Execution(out, Console(), workers, plugins, bytes_of(max_disk, "--max-disk")))
+    most, there = bytes_of(max_disk, "--max-disk"), engine_of(engine, Wanted(workers, address, plugins))
+    run_and_publish(config, Execution(out, Console(), there, most, remote_of(store)))
 
 
 def board(
@@ -114,6 +123,9 @@ def ablate(
     out: Path = Path("runs"),
     set: list[str] | None = None,
     workers: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    store: str | None = None,
     max_disk: str | None = None,
     plugin: list[str] | None = None,
 ) -> None:
@@ -123,7 +135,10 @@ def ablate(
         experiment: a name from baselines/ (absent, or ablation-absent) or a YAML file with an axis.
         out: folder for results; stages shared with other runs in it are reused.
         set: overrides, e.g. --set finetune.steps=100 (write it again for more).
-        workers: processes side by side; default one per core.
+        workers: stages side by side; default one per core, or per GPU.
+        engine: where stages run: local, ray or submitit (docs/scale.md).
+        address: of the engine's cluster, for ray such as 10.0.0.1:6379; default one of its own.
+        store: URL that machines share stages by, such as s3://bucket/folder; --out then holds copies.
         max_disk: size that the store in --out may have (20G); what no run uses is deleted before it would have more.
         plugin: Python file that registers methods, teachers, corpora or tasks.
     """
@@ -134,10 +149,13 @@ def ablate(
     plugins = tuple(plugin or ())
     load_plugins(plugins)
     ablation = load_ablation(experiment, parse_set(set or []))
+    from ecr_bench.engines.registry import Wanted, engine_of
     from ecr_bench.publish import Execution, ablate_and_publish
     from ecr_bench.runner.clean import bytes_of
+    from ecr_bench.runner.remote import remote_of
 
-    ablate_and_publish(ablation, Execution(out, Console(), workers, plugins, bytes_of(max_disk, "--max-disk")))
+    most, there = bytes_of(max_disk, "--max-disk"), engine_of(engine, Wanted(workers, address, plugins))
+    ablate_and_publish(ablation, Execution(out, Console(), there, most, remote_of(store)))
 
 
 def verify(experiment: str = "quick", out: Path = Path("runs")) -> None:

@@ -80,6 +80,8 @@ def _errno_of(error: Exception, path: Path) -> int | None:
 
 def check_folder(folder: Path, option: str) -> None:
     """UserError that names ``option`` where nothing can be written in ``folder``; leaves no trace of the attempt."""
+    if re.match(r"\w\w+:/", str(folder)):  # what a path makes of a URL; D:/ is none
+        raise UserError(f"{option} {folder}: must be a folder, not a URL (run and ablate take one as --store)")
     made: list[Path] = []
     try:
         for part in reversed([folder, *folder.parents]):

@@ -46,18 +46,22 @@ from ecr_bench.results.files import read_manifest
 from ecr_bench.results.timings import Timing
 from ecr_bench.run import Run
 from ecr_bench.runner.ablation import Ablation
-from ecr_bench.runner.execute import default_workers, execute
+from ecr_bench.runner.engine import Engine
+from ecr_bench.runner.execute import execute
 from ecr_bench.runner.gaps import Gap, note_of, refuse, without_failed
 from ecr_bench.runner.model_checks import check_models
 from ecr_bench.runner.needs import check_memory
 from ecr_bench.runner.plan import Plan, make_plan
+from ecr_bench.runner.pool import Local, default_workers
 from ecr_bench.runner.preflight import check_data, check_model_folders
 from ecr_bench.runner.provenance import provenance
+from ecr_bench.runner.remote import Remote
 from ecr_bench.runner.store import Store
 from ecr_bench.source_code import code_of
 from ecr_bench.table import Table
 from ecr_bench.verbosity import progress_console
 
+LOCAL = Local()
 MARKDOWN = "board.md"
 DRAWN_FILES = {
     MARKDOWN: "every table",
@@ -76,12 +80,12 @@ class Execution:
     out: Path
     """Its run goes to ``out/NAME``, its stages to ``out/store``."""
     console: Console
-    workers: int | None = None
-    """Processes side by side; None: one per core."""
-    plugins: tuple[str, ...] = ()
-    """Python files that register methods, teachers, corpora or tasks."""
+    engine: Engine = LOCAL
+    """Where its stages run."""
     max_disk: int | None = None
     """Bytes that the store may hold; before it would hold more, what no run uses is deleted."""
+    remote: Remote | None = None
+    """Where machines that share no folder share stages."""
 
 
 def run_and_publish(experiment: Experiment, how: Execution) -> Run:
@@ -94,24 +98,25 @@ def run_and_publish(experiment: Experiment, how: Execution) -> Run:
 
 def finish(experiment: Experiment, how: Execution) -> tuple[Run, list[Gap]]:
     """Run what is missing, then write ``out/<name>/`` without the cells that failed, and say which."""
-    if how.workers is not None and how.workers < 1:
-        raise UserError(f"--workers {how.workers}: must be 1 or more")
     folder, console = how.out / experiment.name, progress_console(how.console)
     check_device(experiment)
     check_folder(folder, "--out")
-    plan, store = make_plan(experiment), Store(how.out)
-    check_memory(plan)
+    plan, store = make_plan(experiment), Store(how.out, how.remote)
+    if how.engine.here is not None:
+        check_memory(plan)
     check_model_folders(plan)
     check_models(plan, store, console)
     check_data(plan, store, console)
     store.use(experiment.name, plan.stages)
-    workers = how.workers or default_workers()
-    forecast = known_forecast(plan, store, workshop_of(workers))
-    check_fits(forecast, plan)
-    outlook = Outlook(plan, store, forecast)
-    outlook.begin(console)
-    failures = execute(forecast.costed, store, console, workers, how.plugins, most=how.max_disk, left=outlook.left)
-    against = outlook.end(console)
+    here = how.engine.here
+    forecast = known_forecast(plan, store, workshop_of(here or default_workers()))
+    outlook = Outlook(plan, store, forecast) if here is not None else None  # other machines take other times
+    if outlook is not None:
+        check_fits(forecast, plan)
+        outlook.begin(console)
+    left = outlook.left if outlook else None
+    failures = execute(forecast.costed, store, console, how.engine, most=how.max_disk, left=left)
+    against = outlook.end(console) if outlook else None
     made, gaps = without_failed(plan, failures)
     run = publish(made, store, folder, gaps)
     if against is not None:
@@ -146,7 +151,7 @@ def _publish(plan: Plan, store: Store, folder: Path, gaps: Sequence[Gap]) -> Run
 
 def what_a_run_is_made_from(plan: Plan, gaps: Sequence[Gap] = ()) -> str:
     """Fingerprint of experiment, stages and claims, and of the code and templates that make a run of them."""
-    code = code_of([__name__])
+    code = code_of([__name__], {"engine"})  # where its stages ran changes no run
     made: dict[str, Any] = {
         "version": __version__,
         "experiment": plan.experiment.identity,

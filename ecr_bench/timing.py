@@ -29,8 +29,9 @@ from ecr_bench.results.claims_file import judge_claims
 from ecr_bench.results.timings import FEWEST_ROUNDS, SCORING, TIMES, TRAINING, Timing
 from ecr_bench.run import Run
 from ecr_bench.runner import timing as turns
-from ecr_bench.runner.execute import default_workers, execute
+from ecr_bench.runner.execute import execute
 from ecr_bench.runner.plan import make_plan
+from ecr_bench.runner.pool import Local
 from ecr_bench.runner.provenance import cpu, environment, gpu
 from ecr_bench.runner.store import Store
 from ecr_bench.runner.timing import Subject, Turn
@@ -74,7 +75,7 @@ def time_and_publish(asked: Asked, console: Console) -> Run:
         raise UserError(f"{asked.folder}: has no {', '.join(unknown)}; its arms are {', '.join(run.arms)}")
     quiet_libraries()
     progress = progress_console(console)
-    execute(turns.needed(plan, subjects), store, progress, default_workers(), asked.plugins, whole=True).raise_first()
+    execute(turns.needed(plan, subjects), store, progress, Local(plugins=asked.plugins), whole=True).raise_first()
     _check_items(run, subjects[0], store, asked.folder)
     order = turns.first_round(subjects, asked.precisions, store)
     if not order:

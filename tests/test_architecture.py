@@ -19,7 +19,8 @@ from tests.helpers.outside import ROOT
 PACKAGE = ROOT / "ecr_bench"
 ORDER = [
     "corpora", "teachers", "items", "ecr", "data", "fast", "methods", "precision", "evaluation", "metrics", "stages",
-    "runner", "forecast", "statistics", "results", "run", "verify", "report", "publish", "timing", "leaderboard",
+    "runner", "engines", "forecast", "statistics", "results", "run", "verify", "report", "publish", "timing",
+    "leaderboard",
     "browse", "bundle", "bitext", "cli",
 ]  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))

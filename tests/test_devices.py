@@ -11,6 +11,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.methods.method import Modifier
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.registry import METHODS, MODIFIERS
+from ecr_bench.runner import needs
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.sizes import Devices
 
@@ -54,6 +55,18 @@ def test_the_devices_are_part_of_what_a_stage_is():
     ]
     assert ids[0] == ids[1]
     assert {name.split("/")[0] for name in ids[0] - ids[2]} >= {"base", "train", "score"}
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_memory_is_needed_by_each_gpu_or_by_all_processes(monkeypatch, kind):
+    monkeypatch.setattr(needs, "device", lambda: kind)
+    one, ddp, fsdp2 = (
+        {need.key: need.bytes for need in needs.needs(exp, "1x")} for exp in (on(1), on(2), on(2, "fsdp2"))
+    )
+    copies = 2 if kind == "cpu" else 1
+    assert ddp["sizes.1x"] == copies * one["sizes.1x"]
+    assert fsdp2["sizes.1x"] == pytest.approx(copies * one["sizes.1x"] / 2, abs=2)
+    assert one["pretrain.batch_size"] * (copies / 2) < ddp["pretrain.batch_size"] < copies * one["pretrain.batch_size"]
 
 
 REFUSED = {

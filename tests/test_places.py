@@ -16,6 +16,7 @@ from ecr_bench.publish import Execution, publish, run_and_publish
 from ecr_bench.quiet import quiet_libraries
 from ecr_bench.runner.perform import run_stage
 from ecr_bench.runner.plan import Plan, make_plan
+from ecr_bench.runner.pool import Local
 from ecr_bench.runner.store import Store
 from tests.helpers.disks import no_room, small_disk
 
@@ -111,7 +112,7 @@ def test_a_small_file_system_fills_up(plan: Plan, tmp_path: Path, kilobytes: int
     with small_disk(out, kilobytes) as mounted:
         if not mounted:
             pytest.skip("no right to mount")
-        refused(lambda: run_and_publish(plan.experiment, Execution(out, QUIET, workers=1)), str(out), "no space left")
+        refused(lambda: run_and_publish(plan.experiment, Execution(out, QUIET, Local(1))), str(out), "no space left")
         assert not (out / "small" / "run.json").exists()
         assert not [path for path in out.rglob("done.json") if not path.stat().st_size]
 
@@ -122,7 +123,7 @@ def test_a_file_system_that_is_read_only_is_known_before(plan: Plan, tmp_path: P
         if not mounted:
             out = Path("/proc")
         with pytest.raises(UserError, match=rf"--out {out}/.*: cannot write there"):
-            run_and_publish(plan.experiment, Execution(out, QUIET, workers=1))
+            run_and_publish(plan.experiment, Execution(out, QUIET, Local(1)))
 
 
 @posix

@@ -166,8 +166,12 @@ ALLOWED = {
     "methods/packaged.py",  # GGUF, checked by its hash
     "precision/adapted.py",  # an adapter, after check_adapter
 }
-BETWEEN_PROCESSES = {"runner/pool.py", "runner/worker.py"}
-"""A run and its own workers speak through a pipe that nobody else has; no file is read."""
+BETWEEN_PROCESSES = {
+    "runner/pool.py", "runner/worker.py", "engines/elsewhere.py", "engines/ray_cluster.py", "engines/ray_tasks.py",
+    "engines/slurm.py", "stages/process.py", "stages/processes.py",
+}  # fmt: skip
+"""A run and its own workers speak through a pipe that nobody else has, or by the engine it was told to use, which moves
+pickles itself; no file is read."""
 OWN_PICKLES = {"pickle"}
 
 

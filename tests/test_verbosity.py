@@ -18,6 +18,7 @@ from ecr_bench.cli import COMMANDS, main
 from ecr_bench.errors import UserError
 from ecr_bench.quiet import quiet_libraries
 from ecr_bench.runner.execute import execute
+from ecr_bench.runner.pool import Local
 from ecr_bench.runner.store import Store
 from ecr_bench.verbosity import VARIABLE, Verbosity, progress_console, speaking, verbosity
 from tests.helpers.commands import fails
@@ -44,7 +45,7 @@ def test_quiet_shows_results_without_progress(tmp_path: Path) -> None:
         out = io.StringIO()
         with speaking(quiet, False):
             console = Console(file=out, width=200)
-            execute({}, Store(tmp_path / str(quiet)), progress_console(console), workers=1)
+            execute({}, Store(tmp_path / str(quiet)), progress_console(console), Local(1))
             console.print("the result")
         shown[quiet] = out.getvalue()
     assert "to run" in shown[False] and "the result" in shown[False]

@@ -23,10 +23,10 @@ from ecr_bench.forecast.schedule import Workshop
 from ecr_bench.forecast.show import stage_table, summary_lines, to_json
 from ecr_bench.io import check_folder, write_json
 from ecr_bench.quiet import quiet_libraries
-from ecr_bench.runner.execute import default_workers
 from ecr_bench.runner.model_checks import check_models
 from ecr_bench.runner.needs import check_memory
 from ecr_bench.runner.plan import Plan, make_plan
+from ecr_bench.runner.pool import default_workers
 from ecr_bench.runner.preflight import check_data, check_model_folders
 from ecr_bench.runner.store import Store
 from ecr_bench.table import print_table

@@ -20,6 +20,7 @@ from ecr_bench.forecast.shape import GROWS_WITH, code_key
 from ecr_bench.forecast.watch import watching
 from ecr_bench.runner.clean import Remains, free
 from ecr_bench.runner.execute import execute
+from ecr_bench.runner.pool import Local
 from ecr_bench.runner.store import Store
 from ecr_bench.section import Section
 from ecr_bench.stages.stage import Stage
@@ -136,7 +137,7 @@ def probe(forecast: Forecast, store: Store, console: Console, plugins: tuple[str
         said = f"other work keeps {load:.1f} of {cores} cores busy: what is measured now includes it"
         console.print(said, highlight=False, soft_wrap=True)
     try:
-        execute(probes.stages, store, console, forecast.workshop.workers, plugins).raise_first()
+        execute(probes.stages, store, console, Local(forecast.workshop.workers, plugins)).raise_first()
     finally:  # also where it was stopped: what was measured need not be measured again
         done = [stage_id for stage_id in probes.stages if store.done(stage_id)]
         found = [one for _, one in measured_in(store, forecast.profile.hardware, done)]

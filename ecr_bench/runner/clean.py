@@ -15,9 +15,9 @@ from ecr_bench.io import cache_dir
 from ecr_bench.names import STORE
 from ecr_bench.runner.failures import FOLDER as FAILED
 from ecr_bench.runner.store import DONE, RUNS, Store
-from ecr_bench.runner.workplace import DAMAGED, LOCKS, PARTIAL, BusyError, lock
+from ecr_bench.runner.workplace import DAMAGED, LOCKS, MARKERS, PARTIAL, BusyError, lock
 
-OTHERS = frozenset({DAMAGED, FAILED, LOCKS, PARTIAL, RUNS})
+OTHERS = frozenset({DAMAGED, FAILED, LOCKS, MARKERS, PARTIAL, RUNS})
 """Folders of the store that are no kind of stage."""
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 

@@ -1,8 +1,7 @@
-"""Run the stages of a plan on a few worker processes.
+"""Run the stages of a plan on an engine.
 
-Small models gain little from several threads, so each worker gets ``cores / workers`` of them and stages that do not
-depend on each other run side by side. A stage that is done is never run again, one that another run is at is left to
-that, and one that fails takes only what rests on it along.
+Stages that do not depend on each other run side by side. A stage that is done is never run again, one that another run
+is at is left to that, and one that fails takes only what rests on it along.
 """
 
 from __future__ import annotations
@@ -21,24 +20,16 @@ from ecr_bench.divergence import DivergedError
 from ecr_bench.errors import UserError
 from ecr_bench.runner.clean import keep_below
 from ecr_bench.runner.display import Display
+from ecr_bench.runner.engine import Died, Engine, Workers, resources_of
 from ecr_bench.runner.failures import Failures
-from ecr_bench.runner.pool import Died, Workers
 from ecr_bench.runner.store import Store
 from ecr_bench.runner.worker import Busy, Finished, Job, Message, Told
 from ecr_bench.stages.stage import Stage
-from ecr_bench.teachers.base import usable_cores
 
 Left = Callable[[str, Collection[str]], str]
 """Called with a stage that was made and those that are missing; what it says is shown."""
 LOOK_AGAIN = 1.0
 """Seconds between two looks at a stage that another run is at."""
-
-
-def default_workers() -> int:
-    """One worker per core up to eight; one where a GPU does the work."""
-    import torch
-
-    return 1 if torch.cuda.is_available() else max(1, min(8, usable_cores()))
 
 
 def critical_path(stages: Mapping[str, Stage[Any]]) -> dict[str, float]:
@@ -64,8 +55,7 @@ def execute(
     stages: Mapping[str, Stage[Any]],
     store: Store,
     console: Console,
-    workers: int,
-    plugins: tuple[str, ...] = (),
+    engine: Engine,
     whole: bool = False,
     most: int | None = None,
     left: Left | None = None,
@@ -81,6 +71,7 @@ def execute(
     UserError where nothing could be written any more, or code changed under the run.
     """
     store.sweep()
+    store.exchange(stages)
     missing = _missing(stages, store, console, whole)
     console.print(f"{len(stages)} stages: {len(stages) - len(missing)} cached, {len(missing)} to run")
     if cached := Counter(stage.kind for stage_id, stage in stages.items() if stage_id not in missing):
@@ -89,10 +80,9 @@ def execute(
     if not missing:
         return failures
     display = Display(console, dict(stages), len(stages) - len(missing))
-    threads = max(1, usable_cores() // workers)
     try:
-        with display.progress, Workers(min(workers, len(missing)), threads, plugins) as pool:
-            _Schedule(stages, missing, store, pool, display, failures, most, left).run()
+        with display.progress, engine.open(list(missing.values()), store) as workers:
+            _Schedule(stages, missing, store, workers, display, failures, most, left).run()
     finally:
         store.sweep()  # what workers that died had half made is nobody's
     return failures
@@ -118,20 +108,20 @@ def _missing(stages: Mapping[str, Stage[Any]], store: Store, console: Console, w
 
 
 class _Schedule:
-    """Keeps the workers of a pool at work, on the stage with the longest way ahead first."""
+    """Keeps the workers of an engine at work, on the stage with the longest way ahead first."""
 
     def __init__(
         self,
         stages: Mapping[str, Stage[Any]],
         missing: dict[str, Stage[Any]],
         store: Store,
-        pool: Workers,
+        workers: Workers,
         display: Display,
         failures: Failures,
         most: int | None,
         left: Left | None,
     ):
-        self.store, self.pool, self.display, self.failures = store, pool, display, failures
+        self.store, self.workers, self.display, self.failures = store, workers, display, failures
         self.most, self.left = most, left
         self.missing = missing
         """Not done and not given up."""
@@ -147,9 +137,9 @@ class _Schedule:
         while self.missing:
             self._drop_hopeless()
             self._start()
-            if not self.pool.running:
+            if not self.workers.running:
                 time.sleep(LOOK_AGAIN / 5)
-            for stage_id, message in self.pool.messages(timeout=0.2):
+            for stage_id, message in self.workers.messages(timeout=0.2):
                 self._hear(stage_id, message)
 
     def _drop_hopeless(self) -> None:
@@ -159,25 +149,25 @@ class _Schedule:
                 del self.missing[stage_id]
 
     def _start(self) -> None:
-        """Fill the free workers. Who must be alone waits for the others, and no other starts meanwhile."""
+        """Submit what fits. Who must be alone waits for the others, and no other starts meanwhile."""
         if self.alone:
-            if not self.pool.running:
+            if not self.workers.running:
                 self._submit(self.alone[0])
             return
         for stage_id in self.by_urgency:
-            if not self.pool.free:
-                return
             if self._ready(stage_id):
+                if not self.workers.fits(resources_of(self.missing[stage_id])):
+                    return  # nothing less urgent goes first, or what takes much would wait for ever
                 self._submit(stage_id)
 
     def _ready(self, stage_id: str) -> bool:
-        if stage_id not in self.missing or stage_id in self.pool.running:
+        if stage_id not in self.missing or stage_id in self.workers.running:
             return False
         if any(needed in self.missing for needed in self.missing[stage_id].inputs.values()):
             return False
         if self.elsewhere.get(stage_id, 0.0) > time.monotonic():
             return False
-        if stage_id in self.elsewhere and self.store.done(stage_id):
+        if stage_id in self.elsewhere and self.store.obtain(stage_id):
             self._made(stage_id)
             return False
         return True
@@ -186,7 +176,7 @@ class _Schedule:
         if self.most is not None:
             keep_below(self.store, self.most)
         stage = self.missing[stage_id]
-        self.pool.submit(Job(stage, stage.identity, self.store))
+        self.workers.submit(Job(stage, stage.identity, self.store), resources_of(stage))
 
     def _hear(self, stage_id: str, message: Message | Died) -> None:
         if isinstance(message, Told):
@@ -211,6 +201,7 @@ class _Schedule:
             self._failed(stage_id, message.reason, message.trace)
 
     def _made(self, stage_id: str) -> None:
+        self.store.obtain(stage_id)
         work = self.missing.pop(stage_id).work
         self.failures.forget(stage_id)
         self.display.finish(stage_id, self.left(stage_id, self.missing) if self.left else "")

@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from ecr_bench.config import Experiment
+from ecr_bench.device import device
 from ecr_bench.errors import UserError
 from ecr_bench.hub import read_pretrained
 from ecr_bench.methods.layer_choice import check_count, check_layers
 from ecr_bench.methods.packaged import local_source
+from ecr_bench.runner.needs import shares
 from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.store import Store
 from ecr_bench.sizes import PretrainedSize
@@ -103,12 +105,13 @@ def _check_vocabulary(size: PretrainedSize) -> None:
 def least_memory(size: PretrainedSize, config: Any) -> int:
     """Bytes that reading and training a size take at the least: weights, gradients and moments, no activations.
 
-    Of a vocabulary that is cut, the rows that are left are not counted.
+    Of a vocabulary that is cut, the rows that are left are not counted. On several devices: as ``needs.needs``.
     """
     body, tokens = _parameters(config)
     kept = len(size.keep_layers) if size.keep_layers is not None else size.layers or config.num_hidden_layers
     trained = body * kept // config.num_hidden_layers + (0 if size.vocabulary == "corpus" else tokens)
-    return max(READ_BYTES * (body + tokens), TRAINED_BYTES * trained)
+    copies = size.devices.count if device() == "cpu" else 1
+    return copies * max(READ_BYTES * (body + tokens), TRAINED_BYTES * trained // shares(size.devices))
 
 
 def _parameters(config: Any) -> tuple[int, int]:

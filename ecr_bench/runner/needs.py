@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ecr_bench.config import Experiment
+from ecr_bench.device import device
 from ecr_bench.errors import UserError
 from ecr_bench.memory import model_memory
 from ecr_bench.runner.plan import Plan
-from ecr_bench.sizes import PretrainedSize, SizeConfig
+from ecr_bench.sizes import Devices, PretrainedSize, SizeConfig
 
 TRAINED, TRAINED_BY_ADAMW = 12, 16
 """Bytes a parameter takes in training at least: weight, gradient and one moment (of AdamW: two), float32."""
@@ -27,19 +28,30 @@ class Need:
 
 
 def needs(experiment: Experiment, size: str) -> Iterator[Need]:
-    """What training an arm of ``experiment`` at ``size`` takes at least; nothing for a pretrained model."""
+    """What training an arm of ``experiment`` at ``size`` takes at least; nothing for a pretrained model.
+
+    On several devices: of each GPU, or of the one memory that processes of the CPU have.
+    """
     shape = experiment.sizes[size]
     if isinstance(shape, PretrainedSize):
         return  # runner/model_checks.py looks at these
     count = parameters(shape, experiment.tokenizer.vocab_size)
     # an arm may leave parameters alone in fine-tuning; its base is trained whole
-    states = {"pretrain": trained_bytes(shape, count, experiment.pretrain.optimiser), "finetune": TRAINED * count}
-    yield Need(f"sizes.{size}", states["pretrain"], f"training {count:,} parameters")
+    whole = {"pretrain": trained_bytes(shape, count, experiment.pretrain.optimiser), "finetune": TRAINED * count}
+    states = {key: size_of // shares(shape.devices) for key, size_of in whole.items()}
+    copies = shape.devices.count if device() == "cpu" else 1
+    yield Need(f"sizes.{size}", copies * states["pretrain"], f"training {count:,} parameters")
     for key, stage in (("pretrain", experiment.pretrain), ("finetune", experiment.finetune)):
-        rows = math.ceil(stage.batch_size / shape.accumulate)
+        rows = math.ceil(stage.batch_size / (shape.accumulate * shape.devices.count))
         # BOS and one token of text beside the control tokens; the input of each layer, float32
         kept = rows * (experiment.control_tokens.count + 2) * shape.hidden_size * shape.layers * 4
-        yield Need(f"{key}.batch_size", states[key] + kept, f"training on {rows:,} rows of size {size} at once")
+        what = f"training on {copies * rows:,} rows of size {size} at once"
+        yield Need(f"{key}.batch_size", copies * (states[key] + kept), what)
+
+
+def shares(devices: Devices) -> int:
+    """Into how many parts weights, gradients and optimiser are taken."""
+    return devices.count if devices.strategy == "fsdp2" else 1
 
 
 def trained_bytes(shape: SizeConfig, count: int, optimiser: str) -> int:
@@ -53,7 +65,9 @@ def remedy(experiment: Experiment, size: str, limit: int) -> str:
     """The first setting under which nothing at ``size`` needs more than ``limit`` bytes, as ``--set`` takes it."""
     shape, batch = experiment.sizes[size], max(experiment.pretrain.batch_size, experiment.finetune.batch_size)
     parts = (shape.accumulate * 2**power for power in range(1, batch.bit_length()))
-    settings: list[tuple[str, int | str]] = [(f"sizes.{size}.accumulate", value) for value in parts if value <= batch]
+    most = min(experiment.pretrain.batch_size, experiment.finetune.batch_size) // shape.devices.count
+    most = batch if shape.devices.count == 1 else most
+    settings: list[tuple[str, int | str]] = [(f"sizes.{size}.accumulate", value) for value in parts if value <= most]
     settings.append(("pretrain.optimiser", "muon"))
     for key, value in settings:
         if all(need.bytes <= limit for need in needs(experiment.with_overrides({key: value}), size)):

@@ -37,6 +37,8 @@ def perform(stage: Stage[Any], planned: Identity, store: Store, report: Report, 
     where another process is at it, unless it is to ``wait`` for that.
     """
     _check(stage, planned)
+    for stage_id in stage.inputs.values():
+        store.obtain(stage_id)
     inputs = {role: store.path(stage_id) for role, stage_id in stage.inputs.items()}
     place = store.workplace(planned.stage_id)
 

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.io import disk_errors, fingerprint, json_text, read_json, sha256, sync, sync_tree, write_json
 from ecr_bench.names import STORE
 from ecr_bench.reading import parse_json, read_text
+from ecr_bench.runner.remote import Remote
 from ecr_bench.runner.workplace import DAMAGED, BusyError, Workplace, lock
 from ecr_bench.stages.work import ResultT, Work
 
@@ -40,6 +42,8 @@ class Store:
     """Content-addressed results under ``root``; a key is the hash of what can change the result."""
 
     root: Path
+    remote: Remote | None = None
+    """Where stages are shared with machines that have no part in ``root``, which then holds copies."""
 
     def path(self, stage_id: str) -> Path:
         """Folder of stage ``kind/key``, whether it exists or not."""
@@ -51,6 +55,40 @@ class Store:
 
     def done(self, stage_id: str) -> bool:
         return (self.path(stage_id) / DONE).is_file()
+
+    def obtain(self, stage_id: str) -> bool:
+        """Whether the stage is done, here or elsewhere; if so, it is here now. DamagedStageError where it did not
+        arrive as it was written."""
+        if self.done(stage_id) or self.remote is None or not self.remote.has(stage_id):
+            return self.done(stage_id)
+        place, target = self.workplace(stage_id), self.path(stage_id)
+        with disk_errors(target), place.lock():
+            if not self.done(stage_id):
+                self._fetch(stage_id, self.remote)
+        return True
+
+    def _fetch(self, stage_id: str, remote: Remote) -> None:
+        """For who holds the lock."""
+        with self.workplace(stage_id).making() as folder:
+            remote.fetch(stage_id, folder)
+            if damage := damage_of(folder, whole=True):
+                raise DamagedStageError(
+                    f"{damage}: {remote.url}/{stage_id} is not what was uploaded; delete it there and give the same "
+                    "command again"
+                )
+            self._take(folder, stage_id)
+
+    def exchange(self, stage_ids: Iterable[str]) -> None:
+        """Fetch what only the remote store has of these, and upload what only this one has."""
+        if self.remote is None:
+            return
+        there = self.remote.stages()
+        for stage_id in stage_ids:
+            if self.done(stage_id) and stage_id not in there:
+                self.check(stage_id)
+                self.remote.push(stage_id, self.path(stage_id))
+            elif stage_id in there:
+                self.obtain(stage_id)
 
     def result(self, stage_id: str) -> dict[str, Any]:
         """What the stage reported when it finished, as plain JSON."""
@@ -79,45 +117,14 @@ class Store:
 
         DamagedStageError where it is not what was written, or was written by another version.
         """
-        path = self.path(stage_id) / DONE
-        try:
-            text = read_text(path)
-            record = parse_json(text, path, ours=True)
-        except UserError as error:
-            raise DamagedStageError(str(error)) from None
-        except OSError as error:
-            raise DamagedStageError(f"{path}: {error.strerror or error}") from None
-        found = record.get("format", 1) if isinstance(record, dict) else None
-        if found != FORMAT:
-            raise DamagedStageError(f"{path}: format {found!r}, this version reads {FORMAT}")
-        if record.get("seal") != _seal(record) or json_text(record) != text:
-            raise DamagedStageError(f"{path}: was changed after it was written")
-        return dict(record)
+        return record_of(self.path(stage_id))
 
     def damage(self, stage_id: str, whole: bool) -> str:
         """What is wrong with a finished stage, naming the file; empty where it is as it was written.
 
         Sizes are compared always, contents of files from ``LARGE`` on only if ``whole``.
         """
-        folder = self.path(stage_id)
-        try:
-            files = self.record(stage_id)["files"]
-            there = set(_files(folder))
-            for name, (size, digest) in files.items():
-                path = folder / name
-                if name not in there:
-                    return f"{path}: missing"
-                if path.stat().st_size != size:
-                    return f"{path}: {path.stat().st_size:,} bytes, written were {size:,}"
-                if (whole or size < LARGE) and sha256(path) != digest:
-                    return f"{path}: was changed after it was written"
-            if added := sorted(there - set(files)):
-                return f"{folder / added[0]}: was not written by this stage"
-        except DamagedStageError as error:
-            return str(error)
-        except OSError as error:
-            return f"{folder}: {error.strerror or error}"
-        return ""
+        return damage_of(self.path(stage_id), whole)
 
     def check(self, stage_id: str) -> None:
         """DamagedStageError naming the file unless all of a finished stage is as it was written."""
@@ -147,17 +154,29 @@ class Store:
         finished it.
         """
         place, target = self.workplace(stage_id), self.path(stage_id)
-        with disk_errors(target), place.lock(wait):
+        with disk_errors(target), place.lock(wait), self._owned_everywhere(stage_id, wait):
             if self.done(stage_id):
                 return
+            if self.remote and self.remote.has(stage_id):
+                return self._fetch(stage_id, self.remote)
             with place.making() as folder:
                 body = {"format": FORMAT, **build(folder)}
                 body["files"] = {name: _size_and_hash(folder / name) for name in _files(folder)}
                 write_json(folder / DONE, {**body, "seal": _seal(body)})
-                sync_tree(folder)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _take_name(folder, target)
-                sync(target.parent)
+                self._take(folder, stage_id)
+            if self.remote:
+                self.remote.push(stage_id, target)
+
+    def _take(self, folder: Path, stage_id: str) -> None:
+        """A whole stage in ``folder`` takes its name."""
+        target = self.path(stage_id)
+        sync_tree(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _take_name(folder, target)
+        sync(target.parent)
+
+    def _owned_everywhere(self, stage_id: str, wait: bool) -> AbstractContextManager[None]:
+        return self.remote.lock(stage_id, wait) if self.remote else contextlib.nullcontext()
 
     def use(self, run: str, stages: Iterable[str]) -> None:
         """Note what ``run`` rests on, for as long as its folder is there."""
@@ -188,6 +207,47 @@ class Store:
         """Delete what processes that are dead left half made; what a later try can go on from stays."""
         for place in self.workplaces():
             place.sweep()
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """All of ``done.json`` in the folder of a stage. DamagedStageError where it is not what was written, or was written
+    by another version."""
+    path = folder / DONE
+    try:
+        text = read_text(path)
+        record = parse_json(text, path, ours=True)
+    except UserError as error:
+        raise DamagedStageError(str(error)) from None
+    except OSError as error:
+        raise DamagedStageError(f"{path}: {error.strerror or error}") from None
+    found = record.get("format", 1) if isinstance(record, dict) else None
+    if found != FORMAT:
+        raise DamagedStageError(f"{path}: format {found!r}, this version reads {FORMAT}")
+    if record.get("seal") != _seal(record) or json_text(record) != text:
+        raise DamagedStageError(f"{path}: was changed after it was written")
+    return dict(record)
+
+
+def damage_of(folder: Path, whole: bool) -> str:
+    """``Store.damage`` of the stage in ``folder``."""
+    try:
+        files = record_of(folder)["files"]
+        there = set(_files(folder))
+        for name, (size, digest) in files.items():
+            path = folder / name
+            if name not in there:
+                return f"{path}: missing"
+            if path.stat().st_size != size:
+                return f"{path}: {path.stat().st_size:,} bytes, written were {size:,}"
+            if (whole or size < LARGE) and sha256(path) != digest:
+                return f"{path}: was changed after it was written"
+        if added := sorted(there - set(files)):
+            return f"{folder / added[0]}: was not written by this stage"
+    except DamagedStageError as error:
+        return str(error)
+    except OSError as error:
+        return f"{folder}: {error.strerror or error}"
+    return ""
 
 
 def _take_name(folder: Path, target: Path) -> None:

@@ -6,11 +6,13 @@ Nothing heavy is imported at the top, so that the first thing it does in its lif
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
@@ -73,24 +75,32 @@ def work(connection: Connection, threads: int, plugins: tuple[str, ...]) -> None
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             data = connection.recv_bytes()
-            connection.send(_do(connection, data, threads, plugins))
+            connection.send(do(functools.partial(_load, data, plugins), threads, connection.send))
 
 
-def _do(connection: Connection, data: bytes, threads: int, plugins: tuple[str, ...]) -> Message:
+def _load(data: bytes, plugins: tuple[str, ...]) -> Job:
+    """A pickled job; it may hold what plugins define."""
     import pickle
 
     from ecr_bench.plugins import load_plugins
+
+    load_plugins(plugins)
+    job: Job = pickle.loads(data)
+    return job
+
+
+def do(load: Callable[[], Job], threads: int, tell: Callable[[Told], None]) -> Message:
+    """Do the job that ``load`` gives, with ``threads`` of torch."""
     from ecr_bench.runner.perform import perform
     from ecr_bench.runner.workplace import BusyError
 
     try:
-        load_plugins(plugins)
-        job: Job = pickle.loads(data)
+        job = load()
         if job.planned.device is not None:
             _set_up_torch(threads)
 
         def report(done: int, total: int) -> None:
-            connection.send(Told(done, total))
+            tell(Told(done, total))
 
         report(0, 0)
         perform(job.stage, job.planned, job.store, report, wait=False)

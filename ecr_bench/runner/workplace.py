@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-PARTIAL, LOCKS, DAMAGED = "partial", "locks", "damaged"
+PARTIAL, LOCKS, DAMAGED, MARKERS = "partial", "locks", "damaged", "markers"
 """Folders of the store that hold no finished stages."""
 
 

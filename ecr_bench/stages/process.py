@@ -59,7 +59,9 @@ def _resume(start: Start, report: Report) -> Any:
     from ecr_bench.stages.fitting import OthersDone
     from ecr_bench.stages.processes import Call, become_one
 
-    load_plugins(start.plugins)
+    load_plugins()
+    for plugin in start.plugins:
+        plugin.load()
     torch.set_num_threads(start.threads)
     quiet_libraries()
     become_one()

@@ -16,10 +16,13 @@ import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ecr_bench.errors import UserError
 from ecr_bench.stages.work import Report, ResultT, Work
+
+if TYPE_CHECKING:
+    from ecr_bench.plugins import PluginSource
 
 LOOK = 0.5
 """Seconds between two looks at whether the processes still run."""
@@ -46,7 +49,7 @@ class Call:
 class Start:
     """How a process begins, before it knows any class of a plugin."""
 
-    plugins: tuple[str, ...]
+    plugins: tuple[PluginSource, ...]
     threads: int
     address: Any
     key: bytes

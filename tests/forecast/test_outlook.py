@@ -19,6 +19,7 @@ from ecr_bench.forecast.shape import code_key
 from ecr_bench.runner.execute import execute
 from ecr_bench.runner.perform import perform
 from ecr_bench.runner.plan import Plan, make_plan
+from ecr_bench.runner.pool import Local
 from ecr_bench.runner.store import Store
 from tests.helpers.forecasts import MACHINE, TWO, measurement
 from tests.helpers.toy_stages import by_id, toy
@@ -37,7 +38,7 @@ def run(stages, store: Store) -> tuple[str, PlanKept | None]:
     console = Console(file=output, width=200)
     outlook = Outlook(plan, store, forecast)
     outlook.begin(console)
-    execute(forecast.costed, store, console, 1, left=outlook.left).raise_first()
+    execute(forecast.costed, store, console, Local(1), left=outlook.left).raise_first()
     made = outlook.end(console)
     return output.getvalue(), made
 

@@ -56,6 +56,9 @@ class ToyStage(Work[ToySettings, ToyInputs, ToyMade]):
                 os.kill(os.getpid(), signal.SIGKILL)
             case "die once" if _starts(settings) == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "devices":
+                with Path(settings.log).open("a") as log:
+                    log.write(f"{settings.name} sees {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
             case "exit":
                 os._exit(7)
         (folder / "text.txt").write_text(settings.name)

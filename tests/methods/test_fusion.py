@@ -29,6 +29,7 @@ from ecr_bench.publish import publish
 from ecr_bench.quiet import quiet_libraries
 from ecr_bench.runner.execute import execute
 from ecr_bench.runner.plan import make_plan
+from ecr_bench.runner.pool import Local
 from ecr_bench.runner.store import Store
 from ecr_bench.types import Item
 
@@ -96,7 +97,7 @@ def done(tmp_path_factory):
     plan = make_plan(load("tiny").with_overrides({**settings, "cells": [*cells, {"method": "teacher-probe"}]}))
     out = tmp_path_factory.mktemp("runs")
     store = Store(out)
-    execute(plan.stages, store, Console(file=io.StringIO()), workers=1)
+    execute(plan.stages, store, Console(file=io.StringIO()), Local(1))
     publish(plan, store, out / "tiny")
     return plan, store, out
 

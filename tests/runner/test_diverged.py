@@ -36,6 +36,7 @@ from ecr_bench.report.terminal import print_run
 from ecr_bench.run import Run
 from ecr_bench.runner.execute import execute
 from ecr_bench.runner.plan import make_plan
+from ecr_bench.runner.pool import Local
 from ecr_bench.runner.store import Store
 from ecr_bench.sizes import PretrainedSize
 from ecr_bench.stages.score import ScoreInputs, ScoreSettings, ScoreStage
@@ -73,7 +74,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     settings = {"teacher.name": "bag", "teacher.rows": 200, "precisions": ["fp32", "int8"], "scoring.items": 3}
     experiment = load("tiny").with_overrides({**settings, "cells": GROUPS, "name": "diverging"})
     plan, store = make_plan(experiment), Store(out)
-    execute(plan.stages, store, Console(file=io.StringIO()), workers=1)
+    execute(plan.stages, store, Console(file=io.StringIO()), Local(1))
     publish(plan, store, out / "diverging")
     return Done(out, Run.load(out / "diverging"), store)
 

@@ -16,6 +16,7 @@ from ecr_bench.io import atomic_dir, atomic_path, fingerprint, read_json, write_
 from ecr_bench.runner.execute import critical_path, execute
 from ecr_bench.runner.perform import perform, run_stage
 from ecr_bench.runner.plan import Stage, make_plan
+from ecr_bench.runner.pool import Local
 from ecr_bench.runner.ran import Ran
 from ecr_bench.runner.store import Store
 from ecr_bench.stages.corpus import CorpusSettings, CorpusStage
@@ -95,12 +96,12 @@ def test_a_failing_stage_takes_only_what_rests_on_it_along(tmp_path):
     broken = {s.id: s for s in make_plan(experiment).stages.values() if s.kind in kinds}
     output = io.StringIO()
     with pytest.raises(UserError, match="seen_languages: no text in xx"):
-        execute(broken, Store(tmp_path), Console(file=output), workers=1).raise_first()
+        execute(broken, Store(tmp_path), Console(file=output), Local(1)).raise_first()
     assert {path.parent.parent.name for path in tmp_path.rglob("done.json")} == {"corpus", "tokenizer"}
     # what was finished is kept, and the next run says so
     fixed = make_plan(experiment.with_overrides({"seen_languages": ["en"]}))
     stages = {s.id: s for s in fixed.stages.values() if s.kind in kinds}
-    execute(stages, Store(tmp_path), Console(file=output), workers=1)
+    execute(stages, Store(tmp_path), Console(file=output), Local(1))
     assert "3 stages: 2 cached, 1 to run" in output.getvalue()
     items = next(s for s in stages.values() if s.kind == "items")
     assert Store(tmp_path).read(ItemsStage, items.id).test > 0

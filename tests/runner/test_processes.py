@@ -18,6 +18,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.runner import pool
 from ecr_bench.runner.execute import execute
 from ecr_bench.runner.failures import StageError
+from ecr_bench.runner.pool import Local
 from ecr_bench.runner.store import Store
 from tests.helpers.outside import ROOT
 from tests.helpers.toy_stages import by_id, started, toy, workers
@@ -28,6 +29,7 @@ from pathlib import Path
 from rich.console import Console
 from ecr_bench import cli
 from ecr_bench.runner.execute import execute
+from ecr_bench.runner.pool import Local
 from ecr_bench.runner.store import Store
 from tests.helpers.toy_stages import by_id, toy
 
@@ -39,7 +41,7 @@ def go(out: Path):
     """
     log = out / "log"
     stages = by_id(toy(log, "long", seconds=60), toy(log, "longer", seconds=60))
-    execute(stages, Store(out), Console(), workers=2)
+    execute(stages, Store(out), Console(), Local(2))
 
 cli.COMMANDS["go"] = go
 if __name__ == "__main__":
@@ -129,7 +131,7 @@ def forked(monkeypatch):
 
 def run(stages, tmp_path, workers=2):
     said = io.StringIO()
-    failures = execute(by_id(*stages), Store(tmp_path), Console(file=said, width=300), workers)
+    failures = execute(by_id(*stages), Store(tmp_path), Console(file=said, width=300), Local(workers))
     return failures, said.getvalue()
 
 
@@ -182,12 +184,13 @@ def test_two_runs_on_one_folder_share_the_work(tmp_path):
     names = [f"stage{i}" for i in range(8)]
     script = (
         "import sys, io\nfrom pathlib import Path\nfrom rich.console import Console\n"
-        "from ecr_bench.runner.execute import execute\nfrom ecr_bench.runner.store import Store\n"
+        "from ecr_bench.runner.execute import execute\nfrom ecr_bench.runner.pool import Local\n"
+        "from ecr_bench.runner.store import Store\n"
         "from tests.helpers.toy_stages import by_id, toy\n"
         "if __name__ == '__main__':\n"
         "    out = Path(sys.argv[1])\n"
         f"    stages = by_id(*(toy(out / 'log', name, seconds=0.3) for name in {names}))\n"
-        "    assert not execute(stages, Store(out), Console(file=io.StringIO()), 2)\n"
+        "    assert not execute(stages, Store(out), Console(file=io.StringIO()), Local(2))\n"
     )
     (tmp_path / "share.py").write_text(script)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -18,6 +18,7 @@ from ecr_bench.runner import store as stores
 from ecr_bench.runner.clean import bytes_of, free, keep_below, remains, size_of
 from ecr_bench.runner.execute import execute
 from ecr_bench.runner.perform import run_stage
+from ecr_bench.runner.pool import Local
 from ecr_bench.runner.store import DONE, DamagedStageError, Store
 from ecr_bench.runner.workplace import BusyError
 from tests.helpers.commands import fails
@@ -91,7 +92,7 @@ def forked(monkeypatch):
 
 def run(store, stages, **options):
     said = io.StringIO()
-    failures = execute(by_id(*stages), store, Console(file=said, width=300), 1, **options)
+    failures = execute(by_id(*stages), store, Console(file=said, width=300), Local(1), **options)
     assert not failures
     return said.getvalue()
 

@@ -26,6 +26,7 @@ from ecr_bench.methods.teacher_init import start_from
 from ecr_bench.quiet import quiet_libraries
 from ecr_bench.runner.execute import execute
 from ecr_bench.runner.plan import Plan, make_plan
+from ecr_bench.runner.pool import Local
 from ecr_bench.runner.store import Store
 from ecr_bench.stages.base_model import BaseMade, BaseStage, without_some
 from ecr_bench.stages.train import TrainStage
@@ -141,7 +142,7 @@ def done(tmp_path_factory) -> Done:
     slow = {"teacher.name": "bag", "teacher.rows": 200, "finetune.learning_rate": 1e-12, "geometry.measure": False}
     plan = make_plan(experiment(*OWN, "codes-only", "finetune", *RIVALS, **slow))
     store = Store(tmp_path_factory.mktemp("runs"))
-    execute(plan.stages, store, Console(file=io.StringIO()), workers=1)
+    execute(plan.stages, store, Console(file=io.StringIO()), Local(1))
     return Done(plan, store)
 
 

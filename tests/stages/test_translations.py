@@ -16,6 +16,7 @@ from ecr_bench.corpora.base import RawRow, from_rows
 from ecr_bench.publish import Execution, run_and_publish
 from ecr_bench.runner.execute import critical_path
 from ecr_bench.runner.plan import make_plan
+from ecr_bench.runner.pool import Local
 from ecr_bench.stages.translations import LEAST_PAIRS, MOST_PAIRS, find_translations
 
 
@@ -197,7 +198,7 @@ def test_run_says_it_before_training_and_the_board_in_a_note(without_meaning, tm
         }
     )  # fmt: skip
     console = Console(record=True, width=4000)
-    run = run_and_publish(experiment, Execution(tmp_path / "out", console, workers=1))
+    run = run_and_publish(experiment, Execution(tmp_path / "out", console, Local(1)))
     (note,) = [note for note in run.board.notes if "cannot keep translations apart" in note]
     share = float(note.split("at least ")[1].split("%")[0])
     assert share >= 95
