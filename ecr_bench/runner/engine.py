@@ -35,8 +35,8 @@ def check_gpus(stages: Collection[Stage[Any]], most: int, where: str) -> None:
     for stage in stages:
         if (asked := resources_of(stage).gpus) > most:
             raise UserError(
-                f"{stage.label}: takes {asked} GPU{'s' if asked > 1 else ''}, {where} has {most}: ask for fewer, or "
-                "run it where there are as many (--engine, --address)"
+                f"{stage.label}: takes {asked} GPU{'s' if asked > 1 else ''}, {where} has {most}: ask for fewer "
+                "(devices.count of its size), or run it where there are as many (--engine, --address)"
             )
 
 
