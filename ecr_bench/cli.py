@@ -13,6 +13,7 @@ from rich.console import Console
 from ecr_bench.arguments import FOR_ALL, command_parser
 from ecr_bench.bitext.commands import bitext
 from ecr_bench.browse.commands import items
+from ecr_bench.bundle.commands import gguf
 from ecr_bench.clean_command import clean
 from ecr_bench.errors import UserError, of_the_system, unknown
 from ecr_bench.formats import percent
@@ -342,7 +343,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify, "report": report, "export": export, "generate": generate, "score": score, "methods": methods,
     "teachers": teachers, "models": models, "data": data, "tensorboard": tensorboard, "doctor": doctor, "time": time,
     "items": items, "bitext": bitext, "corpora": corpora, "tasks": tasks, "runs": runs, "schema": schema,
-    "clean": clean, "completion": completion, **LEADERBOARD,
+    "clean": clean, "completion": completion, "gguf": gguf, **LEADERBOARD,
 }  # fmt: skip
 
 

@@ -93,6 +93,7 @@ def _page(run: Run, precision: str, parts: list[dict[str, Any]], arms: list[str]
             tasks=list(dict.fromkeys(part["task"] for part in parts)),
             langs=list(dict.fromkeys(part["lang"] for part in parts)),
             data=Markup(_inert(json.dumps(parts))),
+            policy="",  # it loads the data beside it
             style=Markup(page_style()),
             script=Markup(template("items.js")),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,9 +42,16 @@ def export(out: Path, run: str, cell: str, folder: Path, precision: str | None =
     meta = _meta(finished.board, row)
     with atomic_dir(folder) as temporary:
         _write_model(source, temporary, row.precision)
-        (temporary / "README.md").write_text(model_card(finished.board, meta, row), encoding="utf-8")
+        card = model_card(finished, meta, row, _items(store, row, folder))
+        (temporary / "README.md").write_text(card, encoding="utf-8")
         write_meta(temporary, meta)
     return meta
+
+
+def _items(store: Store, row: CellCosts, folder: Path) -> str:
+    """The test items that the cell was scored on, seen from ``folder``."""
+    made = store.record(row.stage)["spec"]["inputs"]
+    return os.path.relpath(store.path(made["items"]) / "test", folder)
 
 
 def _row(rows: Sequence[CellCosts], cell: str, precision: str | None, run: Path) -> CellCosts:

@@ -123,8 +123,9 @@ class _Unread:
         return torch.full((len(input_ids),), self.now, device=input_ids.device)
 
 
-def open_bundle(folder: Path) -> Bundle:
+def open_bundle(folder: str | Path) -> Bundle:
     """Check and load a bundle as it was scored. UserError when it is none, incomplete or damaged."""
+    folder = Path(folder)
     meta = read_meta(folder)
     reset_peak_memory()
     try:

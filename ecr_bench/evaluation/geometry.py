@@ -16,6 +16,7 @@ from ecr_bench.ecr.codes import ProjectionCodes
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.projection import Projection
 from ecr_bench.ecr.projection_hidden import HiddenProjection
+from ecr_bench.evaluation.likelihood import negative_loglikelihoods
 from ecr_bench.evaluation.pooled import pooled_states
 from ecr_bench.methods.probe import Probe
 from ecr_bench.precision.adapted import has_adapter, load_adapted
@@ -36,6 +37,8 @@ class Encoder:
     """The same model without any control token; None where that is the same, or leaves nothing to read."""
     layer: int | None
     model: PreTrainedModel | None = None
+    nats: Callable[[Sequence[str]], torch.Tensor] | None = None
+    """Texts -> (N,) float64 negative log-likelihood after null control tokens; None for a cell that reads no text."""
     codes: ProjectionCodes | None = None
     """Where an arm's codes come from, if from a projection."""
 
@@ -60,6 +63,7 @@ def open_encoder(folder: Path, layer: int, device: str, batch_tokens: int) -> En
         pooling(model, Conditioner(tokenizer), layer, batch_tokens) if bare else None,
         layer,
         model,
+        None if conditioner.drop_cue else likelihood(model, conditioner, batch_tokens),
         conditioner.source if isinstance(conditioner.source, ProjectionCodes) else None,
     )
 
@@ -75,6 +79,12 @@ def open_base(folder: Path, layer: int, device: str, batch_tokens: int) -> Embed
 
 def pooling(model: PreTrainedModel, conditioner: Conditioner, layer: int, batch_tokens: int) -> Embed:
     return lambda texts, langs: pooled_states(model, conditioner, texts, langs, layer, batch_tokens)
+
+
+def likelihood(
+    model: PreTrainedModel, conditioner: Conditioner, batch_tokens: int
+) -> Callable[[Sequence[str]], torch.Tensor]:
+    return lambda texts: negative_loglikelihoods(model, conditioner, texts, batch_tokens)
 
 
 def with_projection(source: ProjectionCodes, projection: Projection) -> ProjectionCodes:

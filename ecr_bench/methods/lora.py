@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from pydantic import Field
 
+from ecr_bench.errors import UserError
 from ecr_bench.methods.method import Modifier, Training
 from ecr_bench.section import Section
 
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 
 ADAPTER = "adapter"
 """Folder of the adapter inside the model's. (In the same folder, transformers would read the base through it.)"""
+
+
+def check_peft(who: str) -> None:
+    """UserError where the package that makes adapters is not installed: it comes with an extra of this one."""
+    if find_spec("peft") is None:
+        raise UserError(f"{who} needs the package peft: pip install 'ecr-bench[lora]'")
 
 
 class Lora(Modifier):
@@ -44,6 +52,7 @@ class Lora(Modifier):
     options: Options
 
     def misfit(self, recipe: Recipe) -> str:
+        check_peft(f"modifier {self.name!r}")
         return f"it wraps the embedding into which {recipe.method.name} puts vectors" if recipe.method.embeds else ""
 
     @property

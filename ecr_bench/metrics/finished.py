@@ -36,6 +36,13 @@ def of_states(
         yield from suite.bitext_measures(plain, rows, suite.plain(taken))
 
 
+def of_text(encoder: Encoder, texts: list[str], rows: ParallelRows, taken: Taken) -> Iterator[Measure]:
+    """How well a language model that reads text predicts it; no layer is read."""
+    if encoder.nats is not None:
+        size = torch.tensor([len(text.encode()) for text in texts])
+        yield from suite.text_measures(encoder.nats(texts), size, rows, replace(taken, layer=None))
+
+
 def of_codes(
     encoder: Encoder, source: ProjectionCodes, anchors: Path, texts: list[str], taken: Taken
 ) -> Iterator[Measure]:

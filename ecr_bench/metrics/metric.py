@@ -19,6 +19,7 @@ from ecr_bench.metrics.functional import (
     similarity,
     stability,
     strata,
+    text,
 )
 from ecr_bench.metrics.functional.permutation import Null
 
@@ -54,6 +55,8 @@ BOTH_WAYS = _of_pairs(bitext.both_ways_accuracy, bitext.both_ways_accuracy_draws
 RANK_CONSISTENCY = Metric(consistency.rank_consistency, consistency.rank_consistency_null)
 HUBNESS = Metric(neighbours.hubness, neighbours.hubness_null)
 LANGUAGE_PROBE = Metric(probe.probe_accuracy, probe.probe_accuracy_null)
+
+BITS_PER_BYTE = Metric(partial(strata.mean_over_strata, text.bits_per_byte))
 
 SIMILARITY = Metric(similarity.correlation_with_people, similarity.correlation_with_people_null)
 

@@ -18,6 +18,10 @@ def _add(aspect: str, entries: dict[str, tuple[str, str]]) -> None:
 
 
 _add(
+    "language modelling",
+    {"bits_per_byte": ("BITS_PER_BYTE", "bits per byte of held-out text, mean over languages (less is better)")},
+)
+_add(
     "drift",
     {
         "cka_base": ("CKA", "debiased linear CKA with the base model (1: same, 0: unrelated)"),

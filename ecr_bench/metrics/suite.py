@@ -111,6 +111,17 @@ def _finite(value: torch.Tensor) -> float:
     return number
 
 
+def text_measures(nats: torch.Tensor, size: torch.Tensor, rows: ParallelRows, taken: Taken) -> Iterator[Measure]:
+    """Nats (N,) and UTF-8 bytes (N,) of the parallel texts, each text once: as the mean over languages and in each."""
+    language = rows.language[rows.distinct]
+    parts = [nats[rows.distinct], size[rows.distinct], language]
+    yield measure("bits_per_byte", parts, taken, len(language))
+    for code in language.unique().tolist():
+        chosen = language == code
+        lang = rows.languages[code]
+        yield measure("bits_per_byte", [part[chosen] for part in parts], taken, int(chosen.sum()), lang=lang)
+
+
 def drift_measures(states: torch.Tensor, base: torch.Tensor, rows: ParallelRows, taken: Taken) -> Iterator[Measure]:
     """States (N, d) of a trained model against those (N, e) of its base model; each text once."""
     both = states[rows.distinct], base[rows.distinct]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import peft
-from peft.utils.other import TrainableTokensWrapper
 from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from ecr_bench.errors import UserError
-from ecr_bench.methods.lora import ADAPTER
+from ecr_bench.methods.lora import ADAPTER, check_peft
 from ecr_bench.precision import PRECISIONS
 from ecr_bench.precision.quantised import load_quantised
 from ecr_bench.weight_files import ADAPTER as ADAPTER_FILE
 from ecr_bench.weight_files import check_adapter
+
+if TYPE_CHECKING:
+    import peft
 
 
 def has_adapter(folder: Path) -> bool:
@@ -35,6 +36,9 @@ def quantise_into(folder: Path, model: PreTrainedModel, precision: str, device: 
 
 def load_adapted(folder: Path, device: str = "cpu") -> PreTrainedModel:
     """Read base and adapter: quantised linear layers, adapters in float32, the rest bfloat16; eval mode."""
+    check_peft(f"model {folder}")
+    import peft
+
     adapter = check_adapter(folder / ADAPTER)
     adapted = peft.PeftModel.from_pretrained(load_quantised(folder, device), adapter)
     _check_whole(adapted, adapter / ADAPTER_FILE)
@@ -45,6 +49,8 @@ def load_adapted(folder: Path, device: str = "cpu") -> PreTrainedModel:
 
 def _check_whole(adapted: peft.PeftModel, path: Path) -> None:
     """UserError where the file lacks a weight: peft then keeps the one it started with, which changes nothing."""
+    import peft
+
     with safe_open(path, "pt") as file:
         lost = sorted(set(peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)) - set(file.keys()))
     if lost:
@@ -56,6 +62,8 @@ def _put_rows_in_place(model: PreTrainedModel) -> None:
 
     ``tie_weights``, which lm-eval calls, cannot see through the wrapper.
     """
+    from peft.utils.other import TrainableTokensWrapper
+
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     if isinstance(embedding, TrainableTokensWrapper):
         embedding.token_adapter.merge()

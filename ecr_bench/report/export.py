@@ -15,7 +15,7 @@ from ecr_bench.io import atomic_path, write_text
 from ecr_bench.report import tables
 from ecr_bench.report.drawing import save
 from ecr_bench.report.figures import ablation_drawing
-from ecr_bench.report.measure_tables import ablation_tables, measure_tables, timing_table
+from ecr_bench.report.measure_tables import ablation_tables, measure_tables, text_tables, timing_table
 from ecr_bench.results.ablation_schema import AblationResult
 from ecr_bench.results.arms import GROUPS
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
@@ -46,11 +46,13 @@ def to_markdown(run: Run) -> str:
     detail = [
         tables.precision_table(board, groups[0]),
         *(tables.controls_table(board, group, precision) for group in groups),
+        *(tables.scoring_table(board, group) for group in groups),
         tables.group_table(board, precision),
         *tables.language_tables(board),
         tables.baseline_table(board),
         *tables.difference_tables(board),
         *measure_tables(run.measures),
+        *text_tables(run.measures),
         timing_table(run.timings, run.cells),
     ]
     parts = [
@@ -153,8 +155,9 @@ def rows_table(board: Board) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def model_index(run: Run, name: str) -> str:
-    """Model-card metadata of a cell (or the mean over the seeds of an arm): every task, group and precision."""
+def model_index(run: Run, name: str, precision: str | None = None, base_model: str | None = None) -> str:
+    """Model-card metadata of a cell (or the mean over the seeds of an arm): every task and group, at every precision
+    or at one."""
     results: list[EvalResult] = []
     board, records = run.board, run.records()
     run.pick(name)  # a wrong name is said here
@@ -166,15 +169,17 @@ def model_index(run: Run, name: str) -> str:
             continue
         panel = build_panel(part)
         chosen = [unit for unit in panel.units if tuple(unit) in units]
-        for precision in dict.fromkeys(unit.precision for unit in chosen):
-            rows = [panel.row_of[unit] for unit in chosen if unit.precision == precision]
+        for at in dict.fromkeys(unit.precision for unit in chosen if precision in (None, unit.precision)):
+            rows = [panel.row_of[unit] for unit in chosen if unit.precision == at]
             for task in panel.tasks:
                 value = sum(panel.mean(row, task) for row in rows) / len(rows)
-                results.append(_result(board, group, task, precision, value, len(rows), len(panel.item_rows(task))))
+                results.append(_result(board, group, task, at, value, len(rows), len(panel.item_rows(task))))
     card = ModelCardData(
         model_name=f"{board.name}-{name}",
         eval_results=results,
+        base_model=base_model,
         library_name="transformers",
+        pipeline_tag="text-generation",
         tags=["ecr-bench"],
         language=sorted(set(records["lang"])),
     )

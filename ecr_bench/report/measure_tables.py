@@ -21,6 +21,7 @@ from ecr_bench.table import NOTHING, Line, Table
 from ecr_bench.types import Measure
 
 TABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Language modelling", ("bits_per_byte",)),
     ("Drift from the base model", (
         "cka_base", "cka_base_plain", "procrustes_base", "procrustes_base_plain", "code_stability",
         "code_stability_trained",
@@ -40,6 +41,7 @@ TABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 SHORT = ("cka_base", "mutual_knn_teacher", "mexa", "language_separability")
 HEADS = {
+    "bits_per_byte": "bits per byte",
     "cka_base": "CKA base", "procrustes_base": "Procrustes base", "code_stability": "codes kept",
     "code_stability_trained": "codes kept, trained states", "intrinsic_dimension": "dimension", "isoscore": "IsoScore",
     "mutual_knn_teacher": "kNN teacher", "mexa": "MEXA", "retrieval": "retrieval", "retrieval_to_pivot": "X to English",
@@ -155,6 +157,13 @@ def half_interval(values: Sequence[float]) -> float:
     """Half of the 95 % t interval of a mean over seeds; at least two values."""
     found = mean_over_seeds(values)
     return (found.high - found.low) / 2
+
+
+def text_tables(measures: Sequence[Measure], most: int = 4) -> tuple[Table, ...]:
+    """Bits per byte by language, of the main and plain arms and whoever competes, at most ``most``."""
+    arms = {m.arm for m in measures if m.metric == "bits_per_byte" and m.arm.role.competes}
+    shown = sorted(arms, key=lambda arm: (arm.role not in (Role.MAIN, Role.PLAIN), str(arm)))[:most]
+    return language_tables([m for m in measures if m.arm in shown], {"bits_per_byte": "Bits per byte of held-out text"})
 
 
 def language_tables(measures: Iterable[Measure], titles: dict[str, str]) -> tuple[Table, ...]:

@@ -83,6 +83,7 @@ def render_page(run: Run) -> str:
         leaderboard=Leaderboard(board, commands),
         shown=SHOWN,
         diverged=_html(tables.diverged_table(board)),
+        scorings=_htmls(tables.scoring_table(board, group) for group in tables.groups(board)),
         commands=[(_id(arm), str(arm), text) for arm, text in commands.items()][:MOST_LINES],
         baselines=_html(tables.baseline_table(board)),
         costs=_html(cost_table(run.cells)),
@@ -376,8 +377,15 @@ def _facts(provenance: dict[str, Any]) -> list[tuple[str, str]]:
         if key == "experiment" or value is None:
             continue
         if isinstance(value, dict):
-            value = ", ".join(f"{k} {v}" for k, v in value.items() if v is not None)
+            value = ", ".join(f"{k} {_brief(v)}" for k, v in value.items() if v is not None)
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
         result.append((key.replace("_", " "), str(value)))
     return result
+
+
+def _brief(value: Any) -> str:
+    """A list of plain values as it is; what has parts of its own by their number: board.json holds them all."""
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(part, dict | list) for part in value)):
+        return f"({len(value)} in board.json)"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

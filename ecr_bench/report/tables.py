@@ -22,7 +22,7 @@ from ecr_bench.formats import (
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
 from ecr_bench.results.compare import Difference, OnBoard
-from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, SAME, SCALE, UPPER, ordered_means
+from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, SAME, SCALE, TASKS, UPPER, ordered_means
 from ecr_bench.results.schema import Board, BoardRow, Contrast, LanguageRow
 from ecr_bench.results.words import amount, arms, correction, covered, with_unit
 from ecr_bench.table import NOTHING, Line, Table
@@ -114,6 +114,38 @@ def leaderboard(board: Board, group: str, precision: str) -> Table:
     caption += "; oracle needs the teacher at test time" if bound else ""
     title = f"{group.capitalize()} languages, {precision}: accuracy in %"
     return Table(title, ("arm", "seeds", *columns, "tokens", "params"), sections, caption)
+
+
+SCORINGS = {"acc_bytes": "per byte"}
+"""How a rule of choosing is headed."""
+
+
+def scoring_table(board: Board, group: str) -> Table:
+    """Arms x coarse, fine and all tasks: by the whole log-likelihood, and by the other rules."""
+    chosen = [row for row in board.scorings if row.group == group]
+    if not chosen:
+        return NOTHING
+    whole = {
+        (row.arm, row.task): row.mean
+        for row in board.rows
+        if (row.group, row.precision) == (group, chosen[0].precision)
+    }
+    found = {(row.arm, row.task, row.metric): row.mean for row in chosen}
+    rules = list(dict.fromkeys(row.metric for row in chosen))
+    columns = [task for task in TASKS if any(row.task == task for row in chosen)]
+    ordered = sorted({row.arm for row in chosen}, key=lambda arm: -whole[arm, "all"])
+    heads = [head for task in columns for head in (task, *(f"{task} {SCORINGS[rule]}" for rule in rules))]
+
+    def line(arm: Arm) -> Line:
+        entries = ((whole[arm, task], *(found[arm, task, rule] for rule in rules)) for task in columns)
+        return (str(arm), *(percent(value) for entry in entries for value in entry))
+
+    caption = (
+        "accuracy in %; per byte: the option with the highest log-likelihood by its UTF-8 bytes (lm-eval's acc_bytes); "
+        "arms that give no likelihood of texts are left out; rank and verdict rest on the whole log-likelihood"
+    )
+    title = f"Options chosen otherwise, {group} languages, {chosen[0].precision}"
+    return Table.of(title, ("arm", *heads), map(line, ordered), caption)
 
 
 def diverged_table(board: Board) -> Table:

@@ -13,7 +13,8 @@ from ecr_bench.results.arms import GROUPS, aggregate_baselines, costs_of, ordere
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.contrasts import TASKS, build_contrasts
 from ecr_bench.results.roles import Cast
-from ecr_bench.results.schema import Board, Contrast, Diverged, LanguageRow, BoardRow, Group
+from ecr_bench.results.schema import Board, Contrast, Diverged, LanguageRow, BoardRow, Group, ScoringRow
+from ecr_bench.results.scorings import scoring_rows
 from ecr_bench.results.verdict import build_verdict
 from ecr_bench.results.floors import define_means_above, floors_of
 from ecr_bench.results.ties import tied_with_best, told_apart
@@ -57,6 +58,7 @@ def build_board(
     rows: list[BoardRow] = []
     languages: list[LanguageRow] = []
     contrasts: list[Contrast] = []
+    scorings: list[ScoringRow] = []
     grains: dict[str, str] = {}
     floors: dict[Group, tuple[str, ...]] = {}
     for group in (s for s in GROUPS if (records["group"] == s).any()):
@@ -70,12 +72,14 @@ def build_board(
         for precision in precisions:
             rows += _rows(panel, group, precision, present, cells, extra, mine)
         languages += _language_rows(panel, group, precisions[0], present)
+        scorings += scoring_rows(part, arms, group, precisions[0])
         contrasts += mine
         grains |= panel.grain_of
     return Board(
         name=name,
         rows=rows,
         by_language=languages,
+        scorings=scorings,
         baselines=aggregate_baselines(baselines, grains),
         floors=floors,
         contrasts=contrasts,

@@ -22,6 +22,10 @@ Finite = Annotated[float | None, BeforeValidator(_finite)]
 Count = Annotated[int | None, BeforeValidator(_finite)]
 
 
+Scoring = Literal["acc_bytes"]
+"""A rule that chooses an option, by lm-eval's name of the accuracy that it gives."""
+
+
 class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -104,6 +108,22 @@ class LanguageRow(Record):
     lang: str
     mean: float
     n_items: int
+
+
+class ScoringRow(Record):
+    """Accuracy of one arm where an option is chosen otherwise than by its whole log-likelihood."""
+
+    arm: NamedArm
+    precision: str
+    """The highest one run."""
+    group: Group
+    task: str
+    """``coarse``, ``fine`` or ``all``."""
+    metric: Scoring
+    """lm-eval's name: ``acc_bytes`` by log-likelihood per UTF-8 byte of the option."""
+    mean: float
+    ci: tuple[float, float]
+    """As in a row."""
 
 
 class Contrast(Record):
@@ -209,6 +229,8 @@ class Board(Record):
     name: str
     rows: list[BoardRow]
     by_language: list[LanguageRow]
+    scorings: list[ScoringRow] = []
+    """The same accuracies with options chosen otherwise; nothing is ranked, compared or claimed by them."""
     baselines: dict[str, dict[str, dict[str, float]]]
     """group -> task -> surface baseline (copy, length, majority, chance) -> accuracy."""
     floors: dict[Group, tuple[str, ...]] = {}

@@ -80,6 +80,7 @@ class GeometryStage(Work[GeometrySettings, GeometryInputs, Measured]):
             rows, texts, langs = ParallelRows.of(frame), frame["text"].tolist(), frame["lang"].tolist()
             states = encoder.embed(texts, langs)
             plain = encoder.plain(texts, langs) if encoder.plain is not None else None
+            measures += finished.of_text(encoder, texts, rows, taken)
             measures += finished.of_states(states, plain, teacher, rows, taken)
             if encoder.codes is not None and inputs.anchors is not None:
                 measures += finished.of_codes(encoder, encoder.codes, inputs.anchors, sorted(set(texts)), taken)

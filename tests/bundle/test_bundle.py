@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM
 
 from ecr_bench.bundle.export import export
@@ -159,6 +162,41 @@ def test_the_card_has_the_boards_rows(run, tmp_path):
         assert f"| {row['group']} | {row['task']} | {100 * row['mean']:.1f} |" in card
 
 
+@pytest.mark.parametrize("cell", ["ecr-1x-s0", "finetune-3x-s0"])
+def test_every_command_of_the_card_runs_as_it_stands_there(run, tmp_path, monkeypatch, capsys, cell):
+    out, _ = run
+    folder = tmp_path / "a b"
+    export(out, "paper-qwen", cell, folder)
+    card = ModelCard.load(folder / "README.md")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", card.content, re.M | re.S)
+    assert [language for language, _ in blocks] == ["", "python", ""]
+    monkeypatch.chdir(folder)
+    for language, block in blocks:
+        if language == "python":
+            exec(compile(block, "card", "exec"), {})
+            continue
+        for line in block.splitlines():
+            program, *arguments = shlex.split(line)
+            assert program == "ecr-bench"
+            main(arguments)
+    said = capsys.readouterr()
+    assert "first token after" in said.err and "ecr_label_de-DE" in said.out
+
+
+def test_the_cards_front_matter_is_what_the_hub_reads(run, tmp_path):
+    out, _ = run
+    export(out, "paper-qwen", "ecr-1x-s0", tmp_path / "b", "int8")
+    data = ModelCard.load(tmp_path / "b" / "README.md").data
+    assert data.pipeline_tag == "text-generation" and "ecr-bench" in data.tags and data.base_model is None
+    found = expected(out, "ecr-1x-s0", "int8").reset_index()
+    unseen = found[found["group"] == "unseen"]
+    by_task = unseen.groupby(["task", "lang"])["correct"].mean().groupby("task").mean()
+    results = {result.task_name: result for result in data.eval_results}
+    for task, mean in by_task.items():
+        result = results[f"{task} tasks, unseen languages"]
+        assert result.metric_value == pytest.approx(mean, abs=1e-6) and result.metric_config == "int8"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -177,8 +215,6 @@ def test_what_cannot_be_exported_is_one_line_and_leaves_nothing(run, tmp_path, c
         main(["export", cell, str(tmp_path / "b"), "--out", str(out), "--run", "paper-qwen", *options])
     error = capsys.readouterr().err
     assert stop.value.code == 2 and error.count("\n") == 1
-    import re
-
     assert re.search(message, error), error
     assert not list(tmp_path.iterdir())
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
+
 import bitsandbytes
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from ecr_bench.config import ControlTokensConfig, OptimiserConfig
+from ecr_bench.config import ControlTokensConfig, OptimiserConfig, load
 from ecr_bench.data.encode import encode_items
 from ecr_bench.data.module import collate
+from ecr_bench.errors import UserError
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.scorers import disk_bytes, open_scorer
 from ecr_bench.methods.base import cross_entropy
@@ -18,6 +23,7 @@ from ecr_bench.methods.models import count_parameters
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.precision.adapted import has_adapter, load_adapted, quantise_into
 from ecr_bench.precision.quantised import same_everywhere
+from ecr_bench.runner.plan import make_plan
 from ecr_bench.types import Item
 
 ARMS = [(method, base) for method in ("finetune", "ecr") for base in ("int8", "nf4")]
@@ -113,3 +119,19 @@ def test_a_cell_is_scored_with_its_adapter(arm, model, tokenizer, sentences, anc
     assert 0 < scorer.bytes < disk_bytes(folder)
     model.save_pretrained(tmp_path / "dense")
     assert sum(p.stat().st_size for p in folder.glob("*.safetensors")) < disk_bytes(tmp_path / "dense")
+
+
+def test_without_its_package_an_arm_is_refused_before_anything_runs(monkeypatch):
+    """peft comes with an extra: nobody who trains no adapter needs it."""
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("ecr_bench.methods.lora.find_spec", lambda name: None if name == "peft" else find_spec(name))
+    cells = [{"method": "ecr", "sizes": ["1x"], "with": ["lora"]}]
+    with pytest.raises(UserError, match=r"modifier 'lora' needs the package peft: pip install 'ecr-bench\[lora\]'"):
+        make_plan(load("tiny").with_overrides({"cells": cells}))
+    make_plan(load("tiny"))
+
+
+@pytest.mark.slow
+def test_a_run_without_adapters_never_imports_peft():
+    code = "import sys\nimport ecr_bench.evaluation.scorers, ecr_bench.stages.train\nassert 'peft' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -98,11 +98,13 @@ ROWS: dict[str, list[Any]] = {
     "options": [[(normal(30, 4), normal(30, 4, seed=1))]],
     "judged": [normal(60, 6), normal(60, 6, seed=1), normal(60, seed=2), torch.arange(60) // 30],
     "trace": [falling(), falling()],
+    "text": [normal(40).abs(), torch.arange(1, 41), torch.arange(40) // 20],
 }
 TAKES = {
     "intrinsic_dimension": "x", "isoscore": "x", "hubness": "x", "code_stability": "codes", "mexa": "pairs",
     "code_stability_trained": "codes", "retrieval": "pairs", "retrieval_to_pivot": "pairs",
     "retrieval_from_pivot": "pairs", "language_separability": "labelled", "rankc": "options", "sts_spearman": "judged",
+    "bits_per_byte": "text",
 }  # fmt: skip
 
 
@@ -112,7 +114,7 @@ def test_every_metric_measures_its_rows_and_what_chance_gives_of_them(name):
     metric, plain = METRICS.get(name), name.removesuffix(PLAIN)
     rows = ROWS["trace" if ASPECTS[name] == "stability" else TAKES.get(plain, "x and y")]
     assert metric.value(*rows).isfinite()
-    assert (metric.null is None) == (ASPECTS[name] == "stability")
+    assert (metric.null is None) == (ASPECTS[name] in ("stability", "language modelling"))
     if metric.null is not None:
         mean, low, high = metric.null(*rows, permutations=5)
         assert low <= mean <= high

@@ -230,6 +230,25 @@ def test_nothing_is_wider_than_its_window(page: Any, width: int) -> None:
             assert page.execute_script(OVERFLOW) == [], columns
 
 
+def test_what_is_printed_is_unfolded_but_for_raw_data_and_fits_the_paper(page: Any) -> None:
+    page.refresh()
+    state = "return [...document.querySelectorAll('details')].map(d => [d.classList.contains('unprinted'), d.open])"
+    shown = "return getComputedStyle(document.querySelector('.unprinted')).display"
+    before = page.execute_script(state)
+    with window(page, 718):  # A4 within its margins
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        page.execute_script("dispatchEvent(new Event('beforeprint'))")
+        found = page.execute_script(state)
+        assert all(is_open for raw, is_open in found if not raw)
+        assert [is_open for raw, is_open in found if raw] == [is_open for raw, is_open in before if raw]
+        assert {raw for raw, _ in found} == {True, False} and page.execute_script(shown) == "none"
+        page.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+        assert page.execute_script(OVERFLOW) == []
+        page.execute_script("dispatchEvent(new Event('afterprint'))")
+        assert page.execute_script(state) == before
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_a_folded_table_still_says_what_is_what(page: Any) -> None:
     with window(page, 390):
         page.refresh()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from ecr_bench.arm import Arm
 from ecr_bench.config import ControlTokensConfig, ProjectionConfig, load
 from ecr_bench.corpora.base import RawRow, from_rows
 from ecr_bench.data.parallel import parallel_rows
+from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.projection import fit_projection
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.geometry import open_encoder
@@ -34,7 +36,7 @@ from ecr_bench.runner.plan import make_plan
 from ecr_bench.stages.geometry import GeometryInputs, GeometrySettings, GeometryStage
 from ecr_bench.stages.parallel import ParallelInputs, ParallelSettings, ParallelStage
 from ecr_bench.stages.teacher import TeacherSettings
-from ecr_bench.types import NOBODY, Item, Measure
+from ecr_bench.types import NOBODY, Item, Measure, Prompt
 from tests.conftest import WORDS
 
 LANGS = ["de", "en", "ru"]
@@ -135,7 +137,7 @@ def test_a_cell_that_did_not_move_has_no_drift_and_every_measure_is_in_the_regis
     # everything that has a null has it at the end, and not along the way
     # (a dimension may have none: shuffled vectors need not follow the law it is read from)
     without = {"diverged", "spike_score", "loss_spikes", "grad_norm_median", "grad_norm_p95", "grad_norm_max"}
-    without.add("intrinsic_dimension")
+    without |= {"intrinsic_dimension", "bits_per_byte"}
     odd = [m for m in found.values() if (m.null is not None) != (m.step is None and m.metric not in without)]
     assert not odd
     assert {lang for name, _, lang in found if name == "mexa"} == {"", "de", "ru"}
@@ -157,6 +159,35 @@ def test_an_arm_with_control_tokens_is_measured_with_and_without_them(inputs, mo
         assert (name, None, "") in found and (name + "_plain", None, "") in found
 
 
+@pytest.mark.parametrize("method", ["finetune", "ecr"])
+def test_bits_per_byte_are_those_of_transformers_own_loss(
+    inputs, model, tokenizer, anchors_and_projection, frame, method
+):
+    save_cell(inputs["train"], method, model, tokenizer, anchors_and_projection)
+    anchors_and_projection[1].save(inputs["anchors"] / "projection")
+    found = measured(inputs)
+    trained = AutoModelForCausalLM.from_pretrained(inputs["train"] / "model")
+    conditioner = Conditioner.load(inputs["train"] / "model" / "conditioner", tokenizer)
+    head = conditioner.encode([Prompt("", None)])[0].ids
+    assert len(head) == 1 + 2 * (method == "ecr") and set(head[1:]) <= {
+        conditioner.tokens.null_id if conditioner.tokens else None
+    }
+    texts = frame[["text", "lang"]].drop_duplicates()
+    expected = {}
+    for lang, mine in texts.groupby("lang"):
+        bits = 0.0
+        for text in mine["text"]:
+            ids = torch.tensor([[*head, *tokenizer(text, add_special_tokens=False)["input_ids"]]])
+            labels = ids.clone()
+            labels[0, : len(head)] = -100
+            with torch.no_grad():
+                bits += float(trained(ids, labels=labels).loss) * (ids.shape[1] - len(head)) / math.log(2)
+        expected[lang] = bits / sum(len(text.encode()) for text in mine["text"])
+        assert found["bits_per_byte", None, lang].value == pytest.approx(expected[lang], rel=1e-5)
+        assert found["bits_per_byte", None, lang].n == len(mine)
+    assert found["bits_per_byte", None, ""].value == pytest.approx(sum(expected.values()) / len(expected), rel=1e-5)
+
+
 def test_controls_are_measured_on_the_same_rows_and_codes_only_on_its_tokens(
     inputs, model, tokenizer, anchors_and_projection, tmp_path
 ):
@@ -171,6 +202,7 @@ def test_controls_are_measured_on_the_same_rows_and_codes_only_on_its_tokens(
         shared = ("cka_base", "isoscore", "trustworthiness", "hubness", "language_separability", "mexa", "retrieval")
         sizes.append({key: m.n for key, m in found.items() if m.metric in shared})
         assert (("mexa_plain", None, "") in found) == (method != "codes-only")
+        assert (("bits_per_byte", None, "") in found) == (method != "codes-only")  # which reads no text
         if method == "language":
             # the codes say the language and nothing else: a probe finds it, though the weights were never trained
             assert found["language_separability", None, ""].value > found["language_separability", None, ""].null[2]

@@ -129,7 +129,12 @@
   addEventListener("hashchange", reveal);
   let waiting = 0;
   addEventListener("resize", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(foldAll); });
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
+  let unfolded = [];
+  addEventListener("beforeprint", () => {
+    unfolded = [...document.querySelectorAll("details:not([open], .unprinted)")];
+    unfolded.forEach((one) => { one.open = true; });
+  });
+  addEventListener("afterprint", () => { unfolded.forEach((one) => { one.open = false; }); unfolded = []; });
 
   document.documentElement.classList.add("live");
   // a browser may have kept what was chosen before the page was loaded again
