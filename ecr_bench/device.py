@@ -18,16 +18,7 @@ def device() -> str:
 
 
 def check_device(experiment: Experiment) -> None:
-    """UserError when the experiment asks for a GPU and there is none, or for more of them than there are."""
-    here = torch.cuda.device_count()
-    for spec in experiment.cells if device() == "cuda" else ():
-        for name in spec.sizes:
-            count = experiment.tuned_for(spec, name).sizes[name].devices.count
-            if count > here:
-                raise UserError(
-                    f"sizes.{name}.devices.count: {count} GPUs are asked for, here are {here}: at most {here}, or use "
-                    "a machine that has them"
-                )
+    """UserError when the experiment asks for a GPU and there is none."""
     if experiment.device == "cuda" and device() != "cuda":
         raise UserError(
             f"{experiment.name} asks for a GPU (device: cuda) and torch finds none: run it on a machine with one, "

@@ -12,6 +12,7 @@ from ecr_bench.methods.method import Modifier
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.registry import METHODS, MODIFIERS
 from ecr_bench.runner import needs
+from ecr_bench.runner.engine import check_gpus, resources_of
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.sizes import Devices
 
@@ -20,16 +21,21 @@ def on(count, strategy="ddp", **more):
     return load("tiny").with_overrides({"sizes.1x.devices.count": count, "sizes.1x.devices.strategy": strategy, **more})
 
 
-def test_more_devices_than_there_are(monkeypatch):
+@pytest.mark.parametrize("made", ["base", "train"])
+def test_more_devices_than_there_are(monkeypatch, made):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    check_device(on(2))
-    with pytest.raises(UserError, match=r"sizes\.1x\.devices\.count: 3 GPUs are asked for, here are 2"):
-        check_device(on(3))
+    stages = [stage for stage in make_plan(on(3)).stages.values() if stage.kind == made]
+    assert {resources_of(stage).gpus for stage in stages} == {1, 3}
+    check_gpus(stages, 3, "this machine")
+    with pytest.raises(
+        UserError, match=r"takes 3 GPUs, this machine has 2: ask for fewer \(devices\.count of its size\)"
+    ):
+        check_gpus(stages, 2, "this machine")
 
 
 def test_processes_of_the_cpu_are_as_many_as_wanted():
     check_device(on(3))
+    check_gpus(make_plan(on(3)).stages.values(), 0, "this machine")
 
 
 @pytest.mark.parametrize(

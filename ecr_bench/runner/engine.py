@@ -35,8 +35,8 @@ def check_gpus(stages: Collection[Stage[Any]], most: int, where: str) -> None:
     for stage in stages:
         if (asked := resources_of(stage).gpus) > most:
             raise UserError(
-                f"{stage.label}: takes {asked} GPU{'s' if asked > 1 else ''}, {where} has {most}: ask for fewer, or "
-                "run it where there are as many (--engine, --address)"
+                f"{stage.label}: takes {asked} GPU{'s' if asked > 1 else ''}, {where} has {most}: ask for fewer "
+                "(devices.count of its size), or run it where there are as many (--engine, --address)"
             )
 
 
@@ -46,6 +46,8 @@ class Died:
 
     how: str
     """In words: by which signal, with which exit code, or with the node it ran on."""
+    with_node: bool = False
+    """Whether the machine it ran on is gone, for which no stage is to blame."""
 
 
 class Workers(Protocol):

@@ -53,4 +53,5 @@ def test_texts_and_frames_are_those_of_the_whole_corpus(tmp_path):
     assert texts[-1] == texts[len(texts) - 1] == list(texts)[-1]
     held_out = corpus.frame("id", "lang", splits=["validation", "test"])
     assert held_out.equals(frame[frame.split != "train"][["id", "lang"]])
-    assert corpus.at([5, 3], "text").text.tolist() == frame.text[[5, 3]].tolist()
+    for asked in ([5, 3], [199], [7, 7, 0, 150], []):
+        assert corpus.at(asked, "text").text.tolist() == frame.text[asked].tolist()
