@@ -22,6 +22,7 @@ from ecr_bench.data.tokenizer import context_window, load_tokenizer
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, check_folder
+from ecr_bench.weight_files import read_folder
 
 FILE = "model.gguf"
 PRE_TOKENIZERS = {"ByteLevel": "gpt-2"}
@@ -47,7 +48,7 @@ def write_gguf(bundle: Path, folder: Path) -> Path:
     conditioner = Conditioner.load(bundle / "conditioner", tokenizer)
     if hasattr(conditioner.source, "attach"):
         raise UserError(f"{bundle}: its control tokens are vectors made for each text, which no vocabulary holds")
-    model = AutoModelForCausalLM.from_pretrained(bundle, dtype=torch.float32, trust_remote_code=False)
+    model = read_folder(AutoModelForCausalLM, bundle, dtype=torch.float32)
     _check_plain_llama(bundle, model)
     tokenizer.model_max_length = context_window(model.config, tokenizer)
     with atomic_dir(folder) as temporary:

@@ -131,11 +131,11 @@ def outcome(ref: Any) -> Message | Died:
     except lost.OutOfMemoryError:
         return Died("its process was ended by Ray (out of memory)")
     except lost.NodeDiedError:
-        return Died("the node it ran on was lost")
+        return Died("the node it ran on was lost", with_node=True)
     except lost.WorkerCrashedError:
         return Died("its process was ended, or its node was lost")
     except (lost.TaskUnschedulableError, lost.ObjectLostError, lost.LocalRayletDiedError) as error:
-        return Died(f"the node it ran on was lost ({type(error).__name__})")
+        return Died(f"the node it ran on was lost ({type(error).__name__})", with_node=True)
     except Exception as error:
         said = [line.strip() for line in str(error).splitlines() if line.strip()]
         return Failed(f"{type(error).__name__}: {said[-1] if said else ''}", trace=str(error))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 
 from ecr_bench.forecast.forecast import Forecast, StageForecast, trains
@@ -132,6 +133,9 @@ def probe(forecast: Forecast, store: Store, console: Console, plugins: tuple[str
         probes.add(one.stage.id)
     before = {stage_id for stage_id in probes.stages if store.done(stage_id)}
     console.print("probing: short stages that show what this machine takes", highlight=False)
+    if (load := psutil.getloadavg()[0]) > (cores := forecast.profile.hardware.cores) / 4:
+        said = f"other work keeps {load:.1f} of {cores} cores busy: what is measured now includes it"
+        console.print(said, highlight=False, soft_wrap=True)
     try:
         execute(probes.stages, store, console, Local(forecast.workshop.workers, plugins)).raise_first()
     finally:  # also where it was stopped: what was measured need not be measured again

@@ -25,6 +25,8 @@ FORMAT = 1
 AUTO, CPU = "auto", "cpu"
 KEPT = 5
 """Measurements of one shape, code, number of threads and units: the last ones."""
+MOST = 5_000
+"""Measurements of all: the last ones."""
 
 
 class Profile(Section):
@@ -52,7 +54,8 @@ class Profile(Section):
             key = (one.shape, one.code, one.threads, one.units)
             alike.setdefault(key, {})[one.model_dump_json()] = one
         kept = (sorted(found.values(), key=lambda one: one.date)[-KEPT:] for found in alike.values())
-        return self.model_copy(update={"measurements": tuple(one for found in kept for one in found)})
+        last = sorted((one for found in kept for one in found), key=lambda one: one.date)[-MOST:]
+        return self.model_copy(update={"measurements": tuple(last)})
 
 
 def read_profile(path: Path) -> Profile:

@@ -46,6 +46,8 @@ class Died:
 
     how: str
     """In words: by which signal, with which exit code, or with the node it ran on."""
+    with_node: bool = False
+    """Whether the machine it ran on is gone, for which no stage is to blame."""
 
 
 class Workers(Protocol):

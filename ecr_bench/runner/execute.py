@@ -30,6 +30,8 @@ Left = Callable[[str, Collection[str]], str]
 """Called with a stage that was made and those that are missing; what it says is shown."""
 LOOK_AGAIN = 1.0
 """Seconds between two looks at a stage that another run is at."""
+MOST_NODES = 4
+"""Machines that may be lost under a stage."""
 
 
 def critical_path(stages: Mapping[str, Stage[Any]]) -> dict[str, float]:
@@ -130,6 +132,7 @@ class _Schedule:
         self.alone: deque[str] = deque()
         """To be tried once more with nothing beside them."""
         self.retried: set[str] = set()
+        self.nodes_lost: Counter[str] = Counter()
         order = critical_path(stages)
         self.by_urgency = sorted(missing, key=lambda stage_id: -order[stage_id])
 
@@ -191,6 +194,8 @@ class _Schedule:
                 self.display.note(stage_id, "another run is at it")
             self.elsewhere[stage_id] = time.monotonic() + LOOK_AGAIN
             self.display.drop(stage_id)
+        elif isinstance(message, Died) and message.with_node:
+            self._elsewhere_again(stage_id, message.how)
         elif isinstance(message, Died):
             self._again(stage_id, message.how)
         elif message.final:
@@ -218,6 +223,15 @@ class _Schedule:
         self.alone.append(stage_id)
         self.display.drop(stage_id)
         self.display.note(stage_id, f"{reason}; once more, alone")
+
+    def _elsewhere_again(self, stage_id: str, reason: str) -> None:
+        """Once more, on what machines are left, unless it seems to take them along."""
+        self.nodes_lost[stage_id] += 1
+        if self.nodes_lost[stage_id] > MOST_NODES:
+            self._failed(stage_id, f"{reason}, {self.nodes_lost[stage_id]} times")
+            return
+        self.display.drop(stage_id)
+        self.display.note(stage_id, f"{reason}; once more")
 
     def _failed(self, stage_id: str, reason: str, trace: str = "") -> None:
         self.display.drop(stage_id)

@@ -155,7 +155,9 @@ class Remote:
                     handle.write(data)
             else:
                 self.fs.pipe_file(path, data, mode="create")
-        except Exception:
+        except FileExistsError:
+            return False
+        except Exception:  # some file systems say it in words of their own
             if self._read(path) is None:
                 raise
             return False

@@ -44,6 +44,14 @@ def test_a_stage_whose_process_is_lost_is_tried_once_more_alone(tmp_path, times,
     assert Store(tmp_path).done(good.id) and Store(tmp_path).done(behind.id) == (times == 1)
 
 
+@pytest.mark.parametrize(("times", "starts"), [(4, 5), (5, 5)])
+def test_a_stage_whose_machine_is_lost_is_not_to_blame_until_the_fifth(tmp_path, times, starts):
+    workers = AtOnce(dies={"lost": times}, with_node=True)
+    failures, said = run([toy(tmp_path / "log", "lost"), toy(tmp_path / "log", "good")], tmp_path, Fake(workers))
+    assert workers.submitted.count("lost") == starts and said.count("lost: its process was lost; once more\n") == 4
+    assert bool(failures) == (times == 5) == ("failed: lost: its process was lost, 5 times" in said)
+
+
 def test_no_more_is_submitted_than_fits(tmp_path):
     workers = AtOnce(size=2)
     run([toy(tmp_path / "log", f"{number}") for number in range(5)], tmp_path, Fake(workers))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
+import pickle
 import threading
 
 import pytest
 from rich.console import Console
 
+from ecr_bench.engines.elsewhere import Surroundings, at_work, marked
 from ecr_bench.errors import UserError
 from ecr_bench.runner import remote as remotes
 from ecr_bench.runner.execute import execute
 from ecr_bench.runner.remote import Remote, remote_of
 from ecr_bench.runner.store import DamagedStageError, Store
+from ecr_bench.runner.worker import Finished, Job
 from ecr_bench.runner.workplace import BusyError
 from tests.helpers.fake_engine import Fake
 from tests.helpers.toy_stages import by_id, started, toy
@@ -194,3 +198,22 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
     monkeypatch.setattr(fsspec, "get_filesystem_class", missing)
     with pytest.raises(UserError, match=r"Install s3fs to access S3 \(for s3: pip install 'ecr-bench\[s3\]'\)"):
         remote_of(f"s3://bucket/{os.getpid()}")
+
+
+def test_a_worker_that_shares_no_folder_works_on_copies_in_its_cache(tmp_path, remote, monkeypatch):
+    monkeypatch.setenv("ECR_BENCH_CACHE", str(tmp_path / "cache"))
+    for name in ("OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # as it was, whatever the worker sets
+    first = toy(tmp_path / "log", "first")
+    second = toy(tmp_path / "log", "second", first=first)
+    store = Store(tmp_path / "out", remote)
+    run([first], store)
+    with marked(store) as marker:
+        far = dataclasses.replace(marker, store=dataclasses.replace(marker.store, root=tmp_path / "not there"))
+        assert marker.store_here == marker.store and far.seen and not far.in_folder
+        around, job = Surroundings.here(far, ()), Job(second, second.identity, store)
+        assert at_work(around, pickle.dumps(job), 1, 0, lambda told: None) == Finished()
+        assert far.store_here.root.is_relative_to(tmp_path / "cache")
+        assert far.store_here.done(first.id) and far.store_here.done(second.id) and not store.done(second.id)
+    assert not far.seen
+    assert store.obtain(second.id) and not (tmp_path / "not there").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ecr_bench.errors import UserError
+from ecr_bench.forecast import profile
 from ecr_bench.forecast.profile import KEPT, Profile, keep, kept_profile, named_profile, read_profile
 from ecr_bench.io import read_json, write_json
 from tests.helpers.forecasts import MACHINE, measurement
@@ -27,6 +28,12 @@ def test_what_was_kept_is_there_again_and_once():
     assert kept_profile(less).measurements and kept_profile(less).hardware == less
 
 
+def test_of_very_many_the_last_ones_stay(monkeypatch):
+    monkeypatch.setattr(profile, "MOST", 3)
+    days = [measurement(date=f"2026-01-{day:02}", shape=str(day)) for day in (4, 1, 3, 2)]
+    assert [one.shape for one in Profile(hardware=MACHINE).with_(days).measurements] == ["2", "3", "4"]
+
+
 def test_of_many_alike_the_last_ones_stay():
     days = [measurement(date=f"2026-01-{day:02}", seconds=day) for day in range(1, 20)]
     kept = Profile(hardware=MACHINE).with_(days).measurements
@@ -34,9 +41,9 @@ def test_of_many_alike_the_last_ones_stay():
 
 
 def test_threads_are_part_of_the_hardware():
-    profile = Profile(hardware=MACHINE).with_([measurement(threads=n, seconds=n) for n in (0, 1, 2)])
-    assert [one.threads for one in profile.of("s", 1)] == [0, 1] and not profile.of("t", 1)
-    assert not profile.of(None, 1)
+    found = Profile(hardware=MACHINE).with_([measurement(threads=n, seconds=n) for n in (0, 1, 2)])
+    assert [one.threads for one in found.of("s", 1)] == [0, 1] and not found.of("t", 1)
+    assert not found.of(None, 1)
 
 
 def test_a_damaged_cache_is_as_good_as_none(tmp_path):

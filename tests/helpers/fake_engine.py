@@ -17,6 +17,8 @@ class AtOnce:
     size: int = 2
     dies: dict[str, int] = field(default_factory=dict)
     gpus: int = 0
+    with_node: bool = False
+    """Whether its machine goes along."""
     submitted: list[str] = field(default_factory=list)
     most: int = 0
     _said: list[tuple[str, Message | Died]] = field(default_factory=list)
@@ -34,7 +36,7 @@ class AtOnce:
         self.submitted.append(label)
         if self.dies.get(label, 0):
             self.dies[label] -= 1
-            self._said.append((stage_id, Died("its process was lost")))
+            self._said.append((stage_id, Died("its process was lost", self.with_node)))
         else:
             told: list[Told] = []
             message = do(lambda: job, 1, told.append)
