@@ -56,6 +56,8 @@ class ScoringConfig(Section):
     """Language pairs of the ``meaning`` task: X-en, en-X, and each language with the next one."""
     batch_tokens: int = Field(default=8192, ge=256, le=16_777_216)
     """Upper bound on padded tokens in one scoring batch. Changes speed, never scores."""
+    unconditional: bool = False
+    """Also score every option without its text, for accuracy by pointwise mutual information (docs/geometry.md)."""
 
 
 class GeometryConfig(Section):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import zipfile
 from dataclasses import replace
 
 import pytest
 
+from ecr_bench.arguments import command_parser
+from ecr_bench.cli import COMMANDS
+from ecr_bench.config import load
 from ecr_bench.errors import UserError
 from ecr_bench.leaderboard.archive import submit
-from ecr_bench.leaderboard.index import DATA, PAGE, TEXT
+from ecr_bench.leaderboard.index import DATA, PAGE, TEXT, entries
 from ecr_bench.leaderboard.merge import merge
 from ecr_bench.results.board import build_board
 from ecr_bench.results.claims_file import judge, shipped_claims
@@ -144,3 +149,18 @@ def test_an_archive_of_the_same_run_is_the_same_file(folders, tmp_path):
     for name in ("a.zip", "b.zip"):
         submit(folders[1], tmp_path / name)
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_the_published_example_is_what_its_records_say_and_its_commands_are_commands(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    folder = ROOT / "results" / "leaderboard"
+    assert sum("every number follows from the records" in line for line in verify(folder / "intents")) == 2
+    run = Run.load(folder / "intents")
+    assert json.loads((folder / DATA).read_text()) == [e.model_dump(mode="json") for e in entries("intents", run)]
+    assert set(run.provenance["runs"]) == {"tiny", "tiny-b", "tiny-c"}
+    blocks = re.findall(r"^```\n(.*?)^```$", (folder / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    lines = [shlex.split(line) for block in blocks for line in block.splitlines()]
+    asked = [command_parser(COMMANDS).parse_args(words) for program, *words in lines if program == "ecr-bench"]
+    assert len(asked) == len(lines) == 8
+    experiments = [load(one.run.experiment) for one in asked if one.command == "run"]
+    assert {experiment.name for experiment in experiments} == set(run.provenance["runs"])

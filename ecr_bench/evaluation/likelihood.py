@@ -23,3 +23,10 @@ def negative_loglikelihoods(
     lm = EcrLM(model, tokenizer=conditioner.tokenizer, conditioner=conditioner, batch_tokens=batch_tokens)
     requests = [Instance("loglikelihood_rolling", {}, (text,), i) for i, text in enumerate(texts)]
     return -torch.tensor(lm.loglikelihood_rolling(requests, disable_tqdm=True), dtype=torch.float64)
+
+
+def without_text(lm: EcrLM, options: Sequence[str]) -> dict[str, float]:
+    """Log-likelihood of each option as the answer to nothing: after BOS and null control tokens, in nats."""
+    requests = [Instance("loglikelihood", {}, ("", f" {option}"), i) for i, option in enumerate(options)]
+    scores = lm.loglikelihood(requests, disable_tqdm=True)
+    return {option: score for option, (score, _) in zip(options, scores, strict=True)}

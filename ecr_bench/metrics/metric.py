@@ -11,6 +11,7 @@ import torch
 
 from ecr_bench.metrics.functional import (
     bitext,
+    choice,
     consistency,
     drift,
     manifold,
@@ -56,6 +57,7 @@ RANK_CONSISTENCY = Metric(consistency.rank_consistency, consistency.rank_consist
 HUBNESS = Metric(neighbours.hubness, neighbours.hubness_null)
 LANGUAGE_PROBE = Metric(probe.probe_accuracy, probe.probe_accuracy_null)
 
+ACCURACY = Metric(choice.macro_accuracy)
 BITS_PER_BYTE = Metric(partial(strata.mean_over_strata, text.bits_per_byte))
 
 SIMILARITY = Metric(similarity.correlation_with_people, similarity.correlation_with_people_null)

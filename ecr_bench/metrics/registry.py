@@ -19,7 +19,12 @@ def _add(aspect: str, entries: dict[str, tuple[str, str]]) -> None:
 
 _add(
     "language modelling",
-    {"bits_per_byte": ("BITS_PER_BYTE", "bits per byte of held-out text, mean over languages (less is better)")},
+    {
+        "bits_per_byte": ("BITS_PER_BYTE", "bits per byte of held-out text, mean over languages (less is better)"),
+        "acc_mutual_info": ("ACCURACY", "accuracy on unseen languages, options chosen by what the text adds (PMI)"),
+        "acc_mutual_info_coarse": ("ACCURACY", "the same on coarse tasks"),
+        "acc_mutual_info_fine": ("ACCURACY", "the same on fine tasks"),
+    },
 )
 _add(
     "drift",

@@ -21,7 +21,7 @@ from ecr_bench.table import NOTHING, Line, Table
 from ecr_bench.types import Measure
 
 TABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Language modelling", ("bits_per_byte",)),
+    ("Language modelling", ("bits_per_byte", "acc_mutual_info", "acc_mutual_info_coarse", "acc_mutual_info_fine")),
     ("Drift from the base model", (
         "cka_base", "cka_base_plain", "procrustes_base", "procrustes_base_plain", "code_stability",
         "code_stability_trained",
@@ -41,7 +41,8 @@ TABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 SHORT = ("cka_base", "mutual_knn_teacher", "mexa", "language_separability")
 HEADS = {
-    "bits_per_byte": "bits per byte",
+    "bits_per_byte": "bits per byte", "acc_mutual_info": "accuracy by PMI", "acc_mutual_info_coarse": "coarse by PMI",
+    "acc_mutual_info_fine": "fine by PMI",
     "cka_base": "CKA base", "procrustes_base": "Procrustes base", "code_stability": "codes kept",
     "code_stability_trained": "codes kept, trained states", "intrinsic_dimension": "dimension", "isoscore": "IsoScore",
     "mutual_knn_teacher": "kNN teacher", "mexa": "MEXA", "retrieval": "retrieval", "retrieval_to_pivot": "X to English",

@@ -92,8 +92,9 @@ def collect_measures(plan: Plan, store: Store) -> list[Measure]:
     return [
         replace(measure, cell=cell.label, arm=cell.arm, seed=cell.seed)
         for cell in plan.cells
-        if cell.geometry
-        for measure in read_measures(store.path(cell.geometry) / FILE)
+        for stage_id in (cell.geometry, cell.unconditional)
+        if stage_id
+        for measure in read_measures(store.path(stage_id) / FILE)
     ]
 
 

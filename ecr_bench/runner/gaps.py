@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ecr_bench.errors import UserError
 from ecr_bench.runner.failures import Failures
 from ecr_bench.runner.plan import Cell, Plan
 
-ASIDE = {"geometry": "its geometry", "translations": "what its teacher knows of the corpus"}
+ASIDE = {
+    "geometry": "its geometry",
+    "translations": "what its teacher knows of the corpus",
+    "unconditional": "how likely it finds options without their text",
+}
 """Stages of a cell that its accuracy does not rest on -> what is missing without them."""
 
 
@@ -43,8 +48,8 @@ def without_failed(plan: Plan, failures: Failures) -> tuple[Plan, list[Gap]]:
             gaps.append(Gap(cell.label, "", str(lost[0])))
             continue
         gaps += [Gap(cell.label, ASIDE[role], str(failure)) for role, failure in broken.items()]
-        left = {role: None if role in broken else getattr(cell, role) for role in ASIDE}
-        kept.append(replace(cell, geometry=left["geometry"], translations=left["translations"]))
+        left: dict[str, Any] = {role: None if role in broken else getattr(cell, role) for role in ASIDE}
+        kept.append(replace(cell, **left))
     if not kept:
         failures.raise_first()
     return replace(plan, cells=kept), gaps

@@ -31,6 +31,7 @@ from ecr_bench.stages.teacher_layer import TeacherLayerSettings, TeacherLayerSta
 from ecr_bench.stages.tokenizer import OwnTokenizer, TokenizerSettings, TokenizerStage
 from ecr_bench.stages.train import Pooling, TrainSettings, TrainStage
 from ecr_bench.stages.translations import TranslationsSettings, TranslationsStage
+from ecr_bench.stages.unconditional import UnconditionalSettings, UnconditionalStage
 
 STATES = ("pretrained", "base", "finetuned")
 """Of the experiment's own model that is a teacher (``teachers.hf.CheckpointTeacher``)."""
@@ -51,6 +52,8 @@ class CellStages:
     """The stage that measures it beside accuracy; None where ``geometry.measure`` is off."""
     translations: str | None
     """What the teacher says of the corpus; None where nothing of the cell asks the teacher."""
+    unconditional: str | None
+    """How likely options are without their text; None where ``scoring.unconditional`` is off."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class Grid:
         anchors = inputs.get("anchors")
         geometry = self._geometry(recipe, train, score, name) if exp.geometry.measure else None
         translations = self._translations(recipe) if anchors or geometry else None
-        return CellStages(train, score, anchors, inputs["items"], inputs["base"], geometry, translations)
+        alone = self._unconditional(train, score, name) if exp.scoring.unconditional else None
+        return CellStages(train, score, anchors, inputs["items"], inputs["base"], geometry, translations, alone)
 
     def train(self, recipe: Recipe, size: str, seed: int, label: str) -> str:
         """The stage that trains an arm, and all it rests on."""
@@ -346,6 +350,12 @@ class Grid:
         needs = {role: inputs[role] for role in ("base", "items", "anchors") if role in inputs}
         needs |= {"parallel": parallel, "train": train, "score": score}
         return self._add(Stage(GeometryStage, f"geometry {name}", settings, needs, cost=3))
+
+    def _unconditional(self, train: str, score: str, name: str) -> str:
+        """The stage that scores the options of the items without their text."""
+        settings = UnconditionalSettings(batch_tokens=self.experiment.scoring.batch_tokens)
+        reads = {"train": train, "score": score, "items": self.stages[train].inputs["items"]}
+        return self._add(Stage(UnconditionalStage, f"options alone {name}", settings, reads, cost=3))
 
     def _at_own_rate(self, stage: OptimiserT, size: str) -> OptimiserT:
         """``stage`` with the learning rate of ``size``, where it has one."""

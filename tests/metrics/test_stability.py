@@ -98,13 +98,15 @@ ROWS: dict[str, list[Any]] = {
     "options": [[(normal(30, 4), normal(30, 4, seed=1))]],
     "judged": [normal(60, 6), normal(60, 6, seed=1), normal(60, seed=2), torch.arange(60) // 30],
     "trace": [falling(), falling()],
+    "choices": [normal(40) > 0, torch.arange(40) % 4, torch.arange(40) // 20],
     "text": [normal(40).abs(), torch.arange(1, 41), torch.arange(40) // 20],
 }
 TAKES = {
     "intrinsic_dimension": "x", "isoscore": "x", "hubness": "x", "code_stability": "codes", "mexa": "pairs",
     "code_stability_trained": "codes", "retrieval": "pairs", "retrieval_to_pivot": "pairs",
     "retrieval_from_pivot": "pairs", "language_separability": "labelled", "rankc": "options", "sts_spearman": "judged",
-    "bits_per_byte": "text",
+    "bits_per_byte": "text", "acc_mutual_info": "choices", "acc_mutual_info_coarse": "choices",
+    "acc_mutual_info_fine": "choices",
 }  # fmt: skip
 
 

@@ -53,7 +53,7 @@ ELSEWHERE = {
     "teacher.name",
 }
 ELSEWHERE |= {"geometry.measure", "anchors.seed_per_cell", "pretrain.seed_per_cell", "control_tokens.from", "tuned"}
-ELSEWHERE |= {"pretrain.distill"}
+ELSEWHERE |= {"pretrain.distill", "scoring.unconditional"}
 """Tested on their own: what may stand there depends on other settings, or stages come and go."""
 
 
