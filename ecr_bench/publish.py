@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from ecr_bench.device import check_device
 from ecr_bench.errors import UserError
 from ecr_bench.forecast.fits import check_fits
 from ecr_bench.forecast.outlook import Outlook, known_forecast, workshop_of
-from ecr_bench.io import check_folder, fingerprint, remove_parts, write_text
+from ecr_bench.io import PART, check_folder, fingerprint, remove_parts, write_text
 from ecr_bench.report.export import ABLATION_FIGURE, ABLATION_TEXT, to_markdown, write_ablation
 from ecr_bench.report.page import FILE as PAGE
 from ecr_bench.report.page import TEMPLATES, write_page
@@ -224,22 +225,40 @@ def draw(run: Run, folder: Path) -> None:
     run.seal(folder, DRAWN)
 
 
+def rewrite(run: Run, folder: Path) -> None:
+    """Put a changed run in the place of the one that was published in ``folder``; its curves stay.
+
+    Everything is written and drawn beside it first: who is killed meanwhile leaves the old run as it was.
+    """
+    remove_parts(folder)
+    former = read_manifest(folder).published
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=PART) as place:
+        fresh = Path(place)
+        run.write_data(fresh)
+        draw(run, fresh)
+        names = read_manifest(fresh).published
+        for name in set(former) - set(names):
+            (folder / name).unlink()
+        for name in reversed(names):  # run.json, which says that all are there, last
+            (fresh / name).replace(folder / name)
+
+
 def judge_again(folder: Path, source: Path | None) -> ClaimsReport:
     """Judge the claims of a file (None: the shipped one) on a finished run; rewrite claims.json, board.md, page."""
-    run = Run.load(folder)
-    claims = judge(run.name, run.facts, source or shipped_claims())
-    own = source is not None  # `run` then publishes anew, with the shipped claims
-    run = replace(run, claims=claims, made_from="" if own else run.made_from)
-    run.write_data(folder)
-    draw(run, folder)
+    with Store.owning(folder):
+        run = Run.load(folder)
+        claims = judge(run.name, run.facts, source or shipped_claims())
+        own = source is not None  # `run` then publishes anew, with the shipped claims
+        rewrite(replace(run, claims=claims, made_from="" if own else run.made_from), folder)
     return claims
 
 
 def draw_again(folder: Path) -> Path:
     """Draw the page of a finished run again and return its path."""
-    run = Run.load(folder)
-    path = write_page(run, folder)
-    run.seal(folder, DRAWN)
+    with Store.owning(folder):
+        run = Run.load(folder)
+        path = write_page(run, folder)
+        run.seal(folder, DRAWN)
     return path
 
 
@@ -248,9 +267,8 @@ def ablate_and_publish(ablation: Ablation, how: Execution) -> Run:
     folder = how.out / ablation.experiment.name
     run, gaps = finish(ablation.experiment, how)
     run = replace(run, ablation=build_result(Layout.planned(ablation), run.board, run.records(), run.measures))
-    with Store(how.out).publishing(folder.name):
-        run.write_data(folder)
-        draw(run, folder)
+    with Store.owning(folder):
+        rewrite(run, folder)
     print_run(run, how.console, folder / PAGE)
     refuse(gaps)
     return run

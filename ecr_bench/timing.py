@@ -19,13 +19,14 @@ from ecr_bench.device import check_device, device
 from ecr_bench.errors import UserError
 from ecr_bench.io import check_folder
 from ecr_bench.items.files import read_items
-from ecr_bench.publish import draw
+from ecr_bench.publish import rewrite
 from ecr_bench.quiet import quiet_libraries
 from ecr_bench.report.measure_tables import timing_table
 from ecr_bench.report.page import FILE as PAGE
 from ecr_bench.report.terminal import print_claims
 from ecr_bench.results.claim_schema import ClaimSet
 from ecr_bench.results.claims_file import judge_claims
+from ecr_bench.results.files import read_manifest
 from ecr_bench.results.timings import FEWEST_ROUNDS, SCORING, TIMES, TRAINING, Timing
 from ecr_bench.run import Run
 from ecr_bench.runner import timing as turns
@@ -69,6 +70,7 @@ def time_and_publish(asked: Asked, console: Console) -> Run:
         raise UserError(f"--rounds {asked.rounds}: must be {FEWEST_ROUNDS} or more, fewer are not compared")
     check_device(asked.experiment)
     run, plan, store = _published(asked), make_plan(asked.experiment), Store(asked.out)
+    seal = read_manifest(asked.folder).seal
     subjects = turns.subjects_of(plan, asked.arms)
     turns.check(subjects, asked.steps, asked.precisions)
     if unknown := [str(subject.arm) for subject in subjects if str(subject.arm) not in run.arms]:
@@ -82,7 +84,7 @@ def time_and_publish(asked: Asked, console: Console) -> Run:
         raise UserError(f"{asked.experiment.name}: no two of its arms can be compared: too many diverged")
     _announce(asked, order, store, progress)
     found = _measure(asked, order, store, progress)
-    return _publish(run, found, asked.folder, console)
+    return _publish(run, found, asked.folder, seal, console)
 
 
 def _published(asked: Asked) -> Run:
@@ -184,15 +186,20 @@ def _session() -> Callable[[Turn, tuple[float, ...], int], Timing]:
     return row
 
 
-def _publish(run: Run, timings: Sequence[Timing], folder: Path, console: Console) -> Run:
-    """Judge the run's claims again, those about time by ``timings``, and write both."""
+def _publish(run: Run, timings: Sequence[Timing], folder: Path, seal: str, console: Console) -> Run:
+    """Judge the run's claims again, those about time by ``timings``, and write both.
+
+    UserError where the run of this ``seal`` has made room for another meanwhile.
+    """
     former = run.timings
     run = replace(run, timings=timings)
     if run.claims:
         claims = ClaimSet(claims=tuple(result.claim for result in run.claims.results))
         run = replace(run, claims=judge_claims(run.name, run.facts, claims, run.claims.source))
-    run.write_data(folder)
-    draw(run, folder)
+    with Store.owning(folder):
+        if read_manifest(folder).seal != seal:
+            raise UserError(f"{folder}: was published again while its arms were timed; time them again")
+        rewrite(run, folder)
     print_table(timing_table(run.timings, run.cells), console)
     if run.claims:
         about_time = tuple(result for result in run.claims.results if result.claim.metric in TIMES)

@@ -8,11 +8,13 @@ import pytest
 
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.registry import METHODS
+from ecr_bench.report.drawing import save
+from ecr_bench.run import Run
 from tests.helpers.outside import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
-QUOTED = ("distill", "quick")
+QUOTED = ("distill", "long", "quick")
 """The runs whose numbers README quotes."""
 NUMBER = re.compile(r"[+−]\d+\.\d|\b\d+\.\d(?= against| %)")
 
@@ -25,6 +27,12 @@ def test_it_is_short() -> None:
 def test_every_difference_and_accuracy_is_on_a_published_board(number) -> None:
     boards = [(ROOT / "results" / name / "board.md").read_text(encoding="utf-8") for name in QUOTED]
     assert any(re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", board) for board in boards)
+
+
+def test_the_picture_is_drawn_from_the_run_that_is_quoted_first(tmp_path) -> None:
+    first = re.search(r"results/(\w+)/board\.md", README)[1]
+    save(Run.load(ROOT / "results" / first).figure("differences"), tmp_path / "answer.svg")
+    assert (tmp_path / "answer.svg").read_bytes() == (ROOT / "docs" / "answer.svg").read_bytes()
 
 
 def test_the_numbers_are_found() -> None:

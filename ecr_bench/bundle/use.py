@@ -22,6 +22,7 @@ from ecr_bench.divergence import check_finite
 from ecr_bench.ecr.codes import SOURCES
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
+from ecr_bench.evaluation.generation import ids_without_text
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.records import write_records
 from ecr_bench.evaluation.run import by_kind, evaluate, load_item_tasks
@@ -149,11 +150,9 @@ def open_bundle(folder: str | Path) -> Bundle:
 
 
 def _prepare_generation(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Ids beyond the tokenizer's are control tokens and rows of padding: inputs at most, they have no text."""
-    config, known = model.generation_config, len(tokenizer)
+    config = model.generation_config
     config.pad_token_id, config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
-    size = model.get_output_embeddings().weight.shape[0]
-    config.suppress_tokens = list(range(known, size)) or None
+    config.suppress_tokens = ids_without_text(model, tokenizer) or None
 
 
 def _check_alone(folder: Path) -> None:

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ecr_bench.ecr.centring import centred
 
-STREAMED = 200_000
+STREAMED = 100_000
 """Rows above which nothing is held as a whole that is as large as the rows are many."""
 PART = 8192
 """Rows read at once."""

@@ -14,10 +14,18 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 from ecr_bench.errors import UserError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from ecr_bench.evaluation.lm import EcrLM
 
 EncodeContext = Callable[[list[int], int], list[list[int]]]
 """(indices of requests, longest context) -> context token ids of each."""
+
+
+def ids_without_text(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids of ``model`` beyond its tokenizer's: control tokens, soft slots and rows of padding, which are inputs at
+    most."""
+    return list(range(len(tokenizer), model.get_output_embeddings().weight.shape[0]))
 
 
 def generate(lm: EcrLM, requests: Sequence[Instance], encode: EncodeContext) -> list[str]:
@@ -52,10 +60,8 @@ def _batch(lm: EcrLM, contexts: list[list[int]], new_tokens: int, kwargs: dict[s
     for row, context in enumerate(contexts):
         ids[row, length - len(context) :] = torch.tensor(context)
         mask[row, length - len(context) :] = 1
-    tokens = lm.conditioner.tokens if lm.conditioner is not None else None
-    if tokens is not None:
-        # control tokens are inputs only: they have no text
-        kwargs["suppress_tokens"] = list(range(tokens.first_id, tokens.first_id + tokens.size))
+    if lm.conditioner is not None:  # a model without is asked as stock lm-eval asks it
+        kwargs["suppress_tokens"] = ids_without_text(lm.model, lm.tokenizer) or None
     output = lm._model_generate(
         context=ids.to(lm.device),
         max_length=length + new_tokens,

@@ -11,6 +11,9 @@ import pyarrow.parquet as pq
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_path
 
+FORMAT = 1
+"""Of the columns; in the metadata of the file. Files without it are of the first."""
+_KEY = b"ecr_bench.records"
 SCHEMA = pa.schema(
     [
         ("cell", pa.string()),
@@ -46,8 +49,8 @@ def write_records(path: Path, records: pd.DataFrame) -> None:
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UserError(f"{path}: a record does not fit the schema: {str(error).splitlines()[0]}") from error
     with atomic_path(path) as temporary:
-        # without what pandas says of its own types: files of the same records are the same
-        pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
+        # in the place of what pandas says of its own types: files of the same records are the same
+        pq.write_table(table.replace_schema_metadata({_KEY: str(FORMAT)}), temporary, compression="zstd")
 
 
 def undecided(records: pd.DataFrame) -> pd.Series:
@@ -59,13 +62,15 @@ def undecided(records: pd.DataFrame) -> pd.Series:
 
 
 def read_records(path: Path) -> pd.DataFrame:
-    """Read what ``write_records`` wrote; UserError when the file is missing, damaged or of another kind."""
+    """Read what ``write_records`` wrote; UserError when the file is missing, damaged, or of another kind or format."""
     try:
         table = pq.read_table(path)
     except FileNotFoundError as error:
         raise UserError(f"no such file: {path}") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from error
+    if (found := (table.schema.metadata or {}).get(_KEY, b"1")) != str(FORMAT).encode():
+        raise UserError(f"{path}: records of format {found.decode(errors='replace')}, this version reads {FORMAT}")
     if missing := sorted(set(SCHEMA.names) - set(table.column_names)):
         raise UserError(f"{path}: no per-item records: column {missing[0]!r} is missing")
     return table.select(SCHEMA.names).to_pandas()

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ from ecr_bench.weight_files import read_folder
 
 FILE = "logits.safetensors"
 BATCH = 64
+CHUNK = 16 * BATCH
+"""Rows of which the answers are kept together: what a kill can lose."""
 
 
 def plain_rows(
@@ -141,32 +144,51 @@ class LogitCache:
             ) from error
 
 
+Tensors = dict[str, torch.Tensor]
+KeepTensors = Callable[[str, Callable[[], Tensors]], Tensors]
+"""Gives the tensors of a name as the function makes them, or as they were made before."""
+
+
 @torch.no_grad()
 def build_cache(
     teacher: PreTrainedModel, rows: Sequence[Example], settings: Distill.Options, vocabulary: int, seed: int,
-    report: Any = lambda done, total: None,
+    report: Any = lambda done, total: None, keep: KeepTensors = lambda name, make: make(),
 ) -> LogitCache:  # fmt: skip
     """Ask ``teacher`` once for every row and keep ``settings.cache_top_k`` ids a position.
 
     ``vocabulary``: the tokenizer's size; teacher rows beyond it are dropped and the rest renormalised.
     ``seed``: of the draws of ``tail: sample``. Every epoch sees the same draws.
+    ``keep``: of the answers to each ``CHUNK`` rows, which do not depend on the others.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.nn.Module.to(teacher, device)  # transformers wraps its own `to` in a type that takes no device
-    generator = torch.Generator(device).manual_seed(seed)
     order = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
-    parts: dict[int, dict[str, torch.Tensor]] = {}
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
-        batch = {k: v.to(device) for k, v in collate([rows[i] for i in chosen], 0).items()}
-        logits, labels = labelled_logits(teacher, batch)
-        thinned = thin(logits[:, :vocabulary], settings, generator)
+    parts: dict[int, Tensors] = {}
+    for start in range(0, len(order), CHUNK):
+        chosen = order[start : start + CHUNK]
+        generator = torch.Generator(device).manual_seed(int(np.random.SeedSequence([seed, start]).generate_state(1)[0]))
+        ask = partial(_answers, teacher, [rows[i] for i in chosen], settings, vocabulary, generator)
+        kept = keep(f"rows {start}", ask)
         counts = [len(rows[i].ids) - rows[i].loss_from for i in chosen]
-        kept = {"labels": labels, **{k: v for k, v in vars(thinned).items() if v is not None}}
-        kept["ids"] = kept["ids"].int()
-        split = {name: tensor.cpu().split(counts) for name, tensor in kept.items()}
-        parts.update({row: {k: v[i] for k, v in split.items()} for i, row in enumerate(chosen)})
-        report(min(start + BATCH, len(order)), len(order))
+        split = {name: tensor.split(counts) for name, tensor in kept.items()}
+        parts.update({row: {name: of[i] for name, of in split.items()} for i, row in enumerate(chosen)})
+        report(start + len(chosen), len(order))
     starts = torch.tensor([0, *(len(parts[i]["labels"]) for i in range(len(rows)))]).cumsum(0)
     tensors = {name: torch.cat([parts[i][name] for i in range(len(rows))]) for name in parts[0]}
     return LogitCache(starts, tensors)
+
+
+def _answers(
+    teacher: PreTrainedModel, rows: Sequence[Example], settings: Distill.Options, vocabulary: int,
+    generator: torch.Generator,
+) -> Tensors:  # fmt: skip
+    """The tensors of a cache for ``rows``, on the CPU; (P, …) each, P positions of all rows in their order."""
+    answers: list[Tensors] = []
+    for start in range(0, len(rows), BATCH):
+        batch = {name: tensor.to(generator.device) for name, tensor in collate(rows[start : start + BATCH], 0).items()}
+        logits, labels = labelled_logits(teacher, batch)
+        thinned = thin(logits[:, :vocabulary], settings, generator)
+        kept = {"labels": labels, **{name: tensor for name, tensor in vars(thinned).items() if tensor is not None}}
+        kept["ids"] = kept["ids"].int()
+        answers.append({name: tensor.cpu() for name, tensor in kept.items()})
+    return {name: torch.cat([answer[name] for answer in answers]) for name in answers[0]}

@@ -111,8 +111,14 @@ def _equal_sizes(layout: Layout, rows: BoardRows, panel: Panel, precision: str) 
     ordered = sorted(parameters, key=lambda arm: parameters[arm])
     smallest = ordered[0]
     curve = [(arm, parameters[arm] / parameters[smallest]) for arm in ordered]
-    arms = [p.arm for ps in lines.values() for p in ps if p.arm.size == smallest.size and p.arm.role is not Role.PLAIN]
+    arms = compared_by_size(layout, smallest.size)
     return [equal_size(panel, precision, arm, curve, task) for arm in arms for task in TASKS if task in panel.tasks]
+
+
+def compared_by_size(layout: Layout, smallest: str) -> list[Arm]:
+    """Arms at the smallest size, on the axis or beside it, of which is said how large a plain model equals them."""
+    every = dict.fromkeys([*(place.arm for place in layout.places), *layout.references])
+    return [arm for arm in every if arm.size == smallest and arm.role is not Role.PLAIN]
 
 
 def _side(rows: BoardRows, found: list[EqualSize]) -> list[str]:

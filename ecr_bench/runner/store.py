@@ -199,6 +199,18 @@ class Store:
         with lock(self.root / STORE, f"runs/{run}"):
             yield
 
+    @classmethod
+    @contextlib.contextmanager
+    def owning(cls, folder: Path) -> Iterator[None]:
+        """The same for whoever changes a published run in ``folder``, which may have been copied away from its
+        store: nobody publishes there then."""
+        store = cls(folder.absolute().parent)
+        if not (store.root / STORE).is_dir():
+            yield
+            return
+        with store.publishing(folder.name):
+            yield
+
     def workplaces(self) -> Iterator[Workplace]:
         """Of all stages that are being made, or were when their process died."""
         return Workplace.all(self.root / STORE)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.distill import Distill
 from ecr_bench.section import Section
+from ecr_bench.stages.parts import tensor_part
 from ecr_bench.stages.work import Chosen, Report, Work
 from ecr_bench.teachers.registry import TEACHERS
 
@@ -45,6 +47,12 @@ class LogitsStage(Work[LogitsSettings, LogitsInputs, LogitsKept]):
 
     @staticmethod
     def run(settings: LogitsSettings, inputs: LogitsInputs, folder: Path, report: Report) -> LogitsKept:
+        return LogitsStage.resume(settings, inputs, folder, report)
+
+    @classmethod
+    def resume(
+        cls, settings: LogitsSettings, inputs: LogitsInputs, folder: Path, report: Report, kept: Path | None = None
+    ) -> LogitsKept:
         from ecr_bench.data.tokenizer import load_tokenizer
         from ecr_bench.methods.distill import teacher_folder
         from ecr_bench.methods.teacher_logits import FILE, build_cache, cache_identity, load_teacher, plain_rows
@@ -56,7 +64,7 @@ class LogitsStage(Work[LogitsSettings, LogitsInputs, LogitsKept]):
         plain = plain_rows(tokenizer, items, texts, settings.window)
         source = teacher_folder(distill, {"larger": inputs.larger} if inputs.larger else {})
         teacher = load_teacher(source, tokenizer, settings.window)
-        cache = build_cache(teacher, plain, distill, len(tokenizer), seed, report)
+        cache = build_cache(teacher, plain, distill, len(tokenizer), seed, report, partial(tensor_part, kept))
         cache.save(folder, cache_identity(source, plain, distill, seed))
         return LogitsKept(positions=len(cache.tensors["labels"]), bytes=(folder / FILE).stat().st_size)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,17 +17,18 @@ from ecr_bench.section import Section
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
 NoteT = TypeVar("NoteT", bound=Section)
-RECORDS, NOTE = "records.parquet", "part.json"
+RECORDS, TENSORS, NOTE = "records.parquet", "tensors.safetensors", "part.json"
 
 
 class Kept(Section):
     """``part.json``."""
 
-    records: str
-    """SHA-256 of the records."""
-    note: str
+    data: str
+    """SHA-256 of the file of records or tensors."""
+    note: str = ""
     """What is to be said of them, as JSON."""
 
 
@@ -44,12 +46,28 @@ def part(
     return records, note
 
 
+def tensor_part(kept: Path | None, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors by name, as ``make`` gives them or an earlier try has left them in ``kept`` as ``name``."""
+    from safetensors.torch import load_file, save_file
+
+    if kept is None:
+        return make()
+    folder = kept / file_name(name)
+    if _whole(folder, TENSORS):
+        return load_file(folder / TENSORS)
+    made = {label: tensor.contiguous() for label, tensor in make().items()}
+    with atomic_dir(folder) as place:
+        save_file(made, place / TENSORS)
+        write_json(place / NOTE, Kept(data=sha256(place / TENSORS)).model_dump(mode="json"))
+    return made
+
+
 def _write(folder: Path, records: pd.DataFrame, note: Section) -> None:
     from ecr_bench.evaluation.records import write_records
 
     with atomic_dir(folder) as place:
         write_records(place / RECORDS, records)
-        said = Kept(records=sha256(place / RECORDS), note=note.model_dump_json())
+        said = Kept(data=sha256(place / RECORDS), note=note.model_dump_json())
         write_json(place / NOTE, said.model_dump(mode="json"))
 
 
@@ -57,12 +75,19 @@ def _read(folder: Path, kind: type[NoteT]) -> tuple[pd.DataFrame, NoteT] | None:
     """None where it is not there or not whole, in which case it is deleted."""
     from ecr_bench.evaluation.records import read_records
 
-    remove_parts(folder.parent)
-    try:
-        said = Kept.model_validate(read_json(folder / NOTE))
-        if said.records == sha256(folder / RECORDS):
+    if (said := _whole(folder, RECORDS)) is not None:
+        with contextlib.suppress(UserError, ValidationError):
             return read_records(folder / RECORDS), kind.model_validate_json(said.note)
-    except (OSError, UserError, ValidationError):
-        pass
+        shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def _whole(folder: Path, file: str) -> Kept | None:
+    """What is said of a part that is as it was written; any other is deleted."""
+    remove_parts(folder.parent)
+    with contextlib.suppress(OSError, UserError, ValidationError):
+        said = Kept.model_validate(read_json(folder / NOTE))
+        if said.data == sha256(folder / file):
+            return said
     shutil.rmtree(folder, ignore_errors=True)
     return None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Sequence
+import zlib
+from array import array
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,11 @@ from ecr_bench.io import cache_dir, disk_errors, fingerprint, read_json, write_j
 from ecr_bench.source_code import code_of
 from ecr_bench.teachers.base import Progress, Teacher
 
-DIGEST = 32
+log = logging.getLogger(__name__)
+FORMAT = 2
+"""Of the files of a folder. 1: without checksums of the vectors."""
+DIGEST, CHECKSUM = 32, 4
+ENTRY = DIGEST + CHECKSUM
 SAME = 10
 """Different texts that no teacher gives one vector for."""
 CHUNK = 2048
@@ -25,17 +32,18 @@ CHUNK = 2048
 
 
 class EmbeddingStore:
-    """One folder: ``vectors.f32`` (rows, dim) little-endian, ``texts.sha256`` (rows, 32) and ``teacher.json``.
+    """One folder: ``vectors.f32`` (rows, dim) little-endian, ``index`` (rows, 36) and ``teacher.json``.
 
-    Both files only grow. Vectors are flushed to disk before their digests, and a row exists once its
-    digest is complete: whatever a kill leaves behind is overwritten by the next writer. Writers hold
-    ``lock``; readers need none.
+    An entry of the index is the SHA-256 of the text and the CRC-32 of its vector, little-endian. Both files only grow;
+    the last row of a text counts. Vectors are flushed to disk before their entries, and a row exists once its entry is
+    complete: whatever a kill leaves behind is overwritten by the next writer. Writers hold ``lock``; readers need none.
     """
 
     def __init__(self, folder: Path, dim: int):
         self.folder, self.dim = folder, dim
-        self.vectors, self.index = folder / "vectors.f32", folder / "texts.sha256"
+        self.vectors, self.index = folder / "vectors.f32", folder / "index"
         self.rows: dict[bytes, int] = {}
+        self.checksums = array("I")
         self.count = 0
         self.memory = np.empty((0, dim), dtype=np.float32)
 
@@ -53,27 +61,52 @@ class EmbeddingStore:
 
     def refresh(self) -> None:
         """Take in the rows that this or another process has added."""
-        size = self.index.stat().st_size // DIGEST if self.index.exists() else 0
+        for path in (self.vectors, self.index):
+            if path.is_dir():
+                raise UserError(f"{path}: is a folder, no file of this cache; delete {self.folder}")
+        size = self.index.stat().st_size // ENTRY if self.index.exists() else 0
+        whole = self.vectors.stat().st_size // (4 * self.dim) if self.vectors.exists() else 0
+        size = min(size, whole)  # fewer vectors than entries: the file was cut, and the rest is written again
         if size < self.count:  # the folder was deleted under us
-            self.rows, self.count = {}, 0
+            self.rows, self.checksums, self.count = {}, array("I"), 0
         if size > self.count:
             with self.index.open("rb") as handle:
-                handle.seek(self.count * DIGEST)
-                raw = handle.read((size - self.count) * DIGEST)
-            for offset in range(0, len(raw), DIGEST):
-                self.rows[raw[offset : offset + DIGEST]] = self.count + offset // DIGEST
+                handle.seek(self.count * ENTRY)
+                raw = handle.read((size - self.count) * ENTRY)
+            for row, offset in enumerate(range(0, len(raw), ENTRY), self.count):
+                self.rows[raw[offset : offset + DIGEST]] = row
+                self.checksums.append(int.from_bytes(raw[offset + DIGEST : offset + ENTRY], "little"))
             self.count = size
         if len(self.memory) != self.count:
             self.memory = np.empty((0, self.dim), dtype=np.float32)
             if self.count:
                 self.memory = np.memmap(self.vectors, dtype="<f4", mode="r", shape=(self.count, self.dim))
 
+    def drop_damaged(self, digests: Iterable[bytes]) -> list[bytes]:
+        """Forget those whose vectors are not what was written, and give them; the next row of their text counts."""
+        held = [digest for digest in digests if digest in self.rows]
+        damaged = [digest for digest in held if _checksum(self.memory[self.rows[digest]]) != self._written(digest)]
+        for digest in damaged:
+            del self.rows[digest]
+        return damaged
+
+    def _written(self, digest: bytes) -> int:
+        return self.checksums[self.rows[digest]]
+
     def append(self, digests: Sequence[bytes], vectors: np.ndarray) -> None:
         """Add rows. Call with the lock held and after ``refresh``."""
+        raw = np.ascontiguousarray(vectors, dtype="<f4")
+        entries = (
+            digest + _checksum(row).to_bytes(CHECKSUM, "little") for digest, row in zip(digests, raw, strict=True)
+        )
         with disk_errors(self.folder):
-            _write_at(self.vectors, self.count * self.dim * 4, np.ascontiguousarray(vectors, dtype="<f4").tobytes())
-            _write_at(self.index, self.count * DIGEST, b"".join(digests))
+            _write_at(self.vectors, self.count * self.dim * 4, raw.tobytes())
+            _write_at(self.index, self.count * ENTRY, b"".join(entries))
         self.refresh()
+
+
+def _checksum(vector: np.ndarray) -> int:
+    return zlib.crc32(vector.tobytes())
 
 
 def _write_at(path: Path, offset: int, data: bytes) -> None:
@@ -94,7 +127,7 @@ def cache_key(teacher: Teacher) -> str:
     """The teacher's fingerprint, and a hash of what else decides its vectors: its code, the packages this imports, and
     the class of the device where it could use one."""
     code = code_of([type(teacher).__module__])
-    made: dict[str, Any] = {"code": sorted(code.files.values()), "packages": dict(code.packages)}
+    made: dict[str, Any] = {"format": FORMAT, "code": sorted(code.files.values()), "packages": dict(code.packages)}
     if "torch" in code.packages:
         from ecr_bench.device import device
 
@@ -150,6 +183,8 @@ def embed_on_disk(
     digests = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
     distinct = dict(zip(digests, texts, strict=True))
     store.refresh()
+    if damaged := store.drop_damaged(distinct):
+        log.warning(f"{store.vectors}: {len(damaged):,} vectors are not what was written; embedded again")
     missing = [digest for digest in distinct if digest not in store.rows]
     if missing:
         with disk_errors(folder):
@@ -158,6 +193,7 @@ def embed_on_disk(
             with store.lock:
                 store.prepare(teacher)
                 store.refresh()
+                store.drop_damaged(distinct)  # those that another process may have read before
                 missing = [digest for digest in distinct if digest not in store.rows]
                 _fill(teacher, store, {digest: distinct[digest] for digest in missing}, len(texts), on_progress)
     if on_progress is not None:

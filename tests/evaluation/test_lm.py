@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from pathlib import Path
@@ -22,6 +23,7 @@ from ecr_bench.ecr.codes import RandomCodes
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.control_tokens import ControlTokens
 from ecr_bench.errors import UserError
+from ecr_bench.evaluation.generation import ids_without_text
 from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.records import read_records, write_records
 from ecr_bench.evaluation.run import evaluate, load_tasks
@@ -239,6 +241,27 @@ def test_generation_is_conditioned_and_stops(
     assert run([stop])[0] == free[0].split(stop)[0]
     with pytest.raises(UserError, match="below the model's window of 64"):
         lm.generate_until(instances([("on", {"until": ["."], "max_gen_toks": 64})], "generate_until"))
+
+
+def test_no_id_beyond_the_tokenizer_is_generated(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, conditioner: Conditioner
+) -> None:
+    """Neither control tokens nor what stands behind them: soft slots, rows of padding."""
+    wide = copy.deepcopy(model)
+    first = conditioner.tokens.first_id + conditioner.tokens.size
+    wide.resize_token_embeddings(first + 5, mean_resizing=False)
+    head = wide.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach().clone())
+    favoured = wide.get_output_embeddings().weight
+    with torch.no_grad():
+        favoured[first:] = 10 * favoured[:first].mean(0)
+    lm = EcrLM(wide, tokenizer=tokenizer, max_length=WINDOW, conditioner=conditioner, batch_size=2)
+    (text,) = lm.generate_until(instances([("turn on", {"until": [], "max_gen_toks": 6})], "generate_until"))
+    (plain,) = EcrLM(
+        model, tokenizer=tokenizer, max_length=WINDOW, conditioner=conditioner, batch_size=2
+    ).generate_until(instances([("turn on", {"until": [], "max_gen_toks": 6})], "generate_until"))
+    assert text == plain
+    assert ids_without_text(wide, tokenizer) == list(range(len(tokenizer), first + 5))
 
 
 # --- through simple_evaluate ---------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
 from ecr_bench.fast.chunked import chunked_loss
 from ecr_bench.fast.labelled import hidden_states
+from ecr_bench.methods import teacher_logits
 from ecr_bench.methods.distill import Distill
 from ecr_bench.methods.losses import Sparse
 from ecr_bench.methods.method import Ingredients, Method, Training
@@ -25,6 +27,7 @@ from ecr_bench.methods.models import create_model
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.teacher_logits import LogitCache, build_cache, cache_identity, load_teacher, plain_rows
 from ecr_bench.runner.plan import make_plan
+from ecr_bench.stages.parts import tensor_part
 from ecr_bench.types import Item
 
 
@@ -235,6 +238,44 @@ def test_sampled_draws_repeat_for_a_seed_only(tokenizer, sentences, anchors_and_
     teacher = load_teacher(teacher_folder, tokenizer, 64)
     ids = [build_cache(teacher, rows, settings, len(tokenizer), seed).tensors["ids"] for seed in (0, 0, 1)]
     assert torch.equal(ids[0], ids[1]) and not torch.equal(ids[0], ids[2])
+
+
+@pytest.mark.parametrize("tail", ["sample", "rest"])
+def test_a_cache_whose_making_was_killed_goes_on_to_the_same_bits(
+    tail, tmp_path, tokenizer, sentences, anchors_and_projection, teacher_folder, monkeypatch
+):
+    monkeypatch.setattr(teacher_logits, "CHUNK", 16)
+    monkeypatch.setattr(teacher_logits, "BATCH", 8)
+    settings = Distill.Options(cache_top_k=4, tail=tail)
+    training = make_training(tokenizer, sentences, anchors_and_projection)
+    rows = plain_rows(tokenizer, training.items, training.texts, 64)
+    teacher, vocabulary = load_teacher(teacher_folder, tokenizer, 64), len(tokenizer)
+    undisturbed = build_cache(teacher, rows, settings, vocabulary, 0)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(done, total):
+        if done == 32:
+            raise Killed
+
+    keep = partial(tensor_part, tmp_path)
+    with pytest.raises(Killed):
+        build_cache(teacher, rows, settings, vocabulary, 0, kill, keep)
+    asked = []
+    monkeypatch.setattr(teacher_logits, "_answers", counted(teacher_logits._answers, asked))
+    resumed = build_cache(teacher, rows, settings, vocabulary, 0, keep=keep)
+    assert len(asked) == -(-len(rows) // 16) - 2 > 0
+    assert torch.equal(resumed.starts, undisturbed.starts)
+    assert all(torch.equal(resumed.tensors[name], tensor) for name, tensor in undisturbed.tensors.items())
+
+
+def counted(function, calls):
+    def call(*given):
+        calls.append(given)
+        return function(*given)
+
+    return call
 
 
 def test_unfit_teachers_are_refused_with_one_line(tmp_path, tokenizer, sentences, teacher_folder):

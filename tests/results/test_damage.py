@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from ecr_bench import publish
 from ecr_bench.bundle.export import export
 from ecr_bench.cli import main
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
-from ecr_bench.publish import draw
+from ecr_bench.evaluation.records import read_records
+from ecr_bench.publish import draw, judge_again, rewrite
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.results.eval_folder import EvalFolder, write_evaluation
 from ecr_bench.results.files import RUN, DamagedError, read_manifest, sha256
@@ -91,6 +94,42 @@ def test_a_damaged_file_with_the_right_hash_is_one_line_or_another_sound_run(
             read(folder)
         except UserError as error:
             assert "\n" not in str(error) and str(folder) in str(error)
+
+
+class Killed(BaseException):
+    """No error that anything catches."""
+
+
+@pytest.mark.parametrize("at", ["write_markdown", "write_page", "seal"])
+@pytest.mark.parametrize("command", ["claims", "time"])
+def test_a_run_that_is_being_changed_is_whole_until_the_new_one_is(
+    command: str, at: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    changed = replace(Run.load(folder), claims=None, made_from="later")
+
+    def killed(*given: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(*{"write_markdown": (publish, "to_markdown"), "write_page": (publish, "write_page"), "seal": (Run, "seal")}[at], killed)
+    with pytest.raises(Killed):
+        judge_again(folder, None) if command == "claims" else rewrite(changed, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    monkeypatch.undo()
+    rewrite(changed, folder)
+    assert Run.load(folder).claims is None and not (folder / "claims.json").exists() and verify(folder)
+    assert not list(folder.glob(".*"))
+
+
+def test_records_of_a_later_format_are_refused_by_name(folder: Path) -> None:
+    path = folder / "records.parquet"
+    table = pq.read_table(path)
+    assert table.schema.metadata == {b"ecr_bench.records": b"1"}
+    pq.write_table(table.replace_schema_metadata(None), path)
+    assert len(read_records(path)) == len(table)
+    pq.write_table(table.replace_schema_metadata({"ecr_bench.records": "2"}), path)
+    with pytest.raises(UserError, match=r"records\.parquet: records of format 2, this version reads 1"):
+        read_records(path)
 
 
 def test_a_file_that_lies_outside_is_not_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from ecr_bench.ecr.anchors import fit_anchors
 from ecr_bench.ecr.selection import farthest_points, random_rows
 from ecr_bench.errors import UserError
 from ecr_bench.report.export import write_ablation
-from ecr_bench.results.ablation import build_result
+from ecr_bench.results.ablation import build_result, compared_by_size
 from ecr_bench.results.ablation_schema import Layout
 from ecr_bench.results.board import build_board
 from ecr_bench.results.cells import CellCosts
@@ -244,6 +244,29 @@ def test_size_ablation_finds_the_equal_plain_model(tmp_path: Path) -> None:
     shown = (tmp_path / "ablation.md").read_text()
     assert "| plain | 1x | 2 | " in shown and "- a note" in shown
     assert result.model_dump(mode="json")["equal_sizes"][0]["arm"] == "ecr-1x"
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_what_stands_beside_the_axis_is_compared_too(beside: bool, tmp_path: Path) -> None:
+    """The plain models alone may lie on the axis."""
+    values = [{"label": s, "at": int(s[0]), "size": s} for s in ("1x", "3x")]
+    axis = {"label": "size", "log": True, "values": values, "series": [{"label": "plain", "method": "finetune"}]}
+    cells = [{"method": "ecr", "sizes": ["1x", "3x"] if beside else ["3x"], "seeds": [0]}]
+    ablation = load_ablation(written(tmp_path, axis=axis, cells=cells), {})
+    made = made_up_records(ablation, {"finetune-1x": 0.4, "finetune-3x": 0.7, "ecr-1x": 0.55, "ecr-3x": 0.8})
+    result = build_result(Layout.planned(ablation), build_board("try", *made, {}, {}, []), made.records)
+    assert {str(found.arm) for found in result.equal_sizes} == ({"ecr-1x"} if beside else set())
+
+
+def test_every_shipped_ablation_over_sizes_has_somebody_to_compare() -> None:
+    found = []
+    for name in SHIPPED:
+        layout = Layout.planned(load_ablation(name, {}))
+        if layout.by_size:
+            smallest = str(layout.places[0].arm.size)
+            found.append(name)
+            assert "ecr-1x" in map(str, compared_by_size(layout, smallest)), name
+    assert found == ["ablation-size"]
 
 
 def test_differences_are_against_each_reference(tmp_path: Path) -> None:

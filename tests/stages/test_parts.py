@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+import torch
 
 from ecr_bench.evaluation.records import write_records
 from ecr_bench.section import Section
-from ecr_bench.stages.parts import part
+from ecr_bench.stages.parts import part, tensor_part
+from tests.helpers.damage import DAMAGES
 from tests.helpers.world import make as world
 
 RECORDS = world(items=3, seeds=1).records
@@ -51,3 +53,35 @@ def test_a_damaged_part_is_made_again(tmp_path, name, data):
     (path,) = tmp_path.glob(f"*/{name}")
     path.unlink() if data is None else path.write_bytes(data)
     assert asked(tmp_path)[2] == 1 and asked(tmp_path)[2] == 0
+
+
+def answered(kept, name="rows 0"):
+    made = []
+
+    def fresh():
+        made.append(name)
+        return {"labels": torch.arange(5), "log_p": torch.linspace(-1, 0, 20).view(5, 4).T}
+
+    return tensor_part(kept, name, fresh), len(made)
+
+
+def test_finished_tensors_are_read_and_not_made_again(tmp_path):
+    assert [answered(tmp_path)[1], answered(tmp_path)[1], answered(tmp_path, "rows 9")[1], answered(None)[1]] == [
+        1,
+        0,
+        1,
+        1,
+    ]
+    for name, tensor in answered(None)[0].items():
+        assert torch.equal(answered(tmp_path)[0][name], tensor)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["tensors.safetensors", "part.json"])
+def test_damaged_tensors_are_made_again(tmp_path, name, damage):
+    first = answered(tmp_path)[0]
+    (path,) = tmp_path.glob(f"*/{name}")
+    DAMAGES[damage](path)
+    again, made = answered(tmp_path)
+    assert made <= 1 and all(torch.equal(again[label], first[label]) for label in first)
+    assert made == 1 or name == "part.json"

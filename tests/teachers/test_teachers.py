@@ -16,9 +16,10 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, P
 from ecr_bench.config import TeacherConfig
 from ecr_bench.errors import UserError
 from ecr_bench.source_code import code_of, forget
-from ecr_bench.teachers import base
+from ecr_bench.teachers import base, cache
 from ecr_bench.teachers.cache import cache_key, embed_cached
 from ecr_bench.teachers.registry import TEACHERS, create
+from tests.helpers.damage import DAMAGES
 from tests.helpers.hash_teacher import HashTeacher
 from tests.helpers.outside import ROOT
 
@@ -215,19 +216,45 @@ def test_torn_tail_of_a_killed_writer_is_dropped(tmp_path) -> None:
     folder = tmp_path / "embeddings" / cache_key(HashTeacher())
     with (folder / "vectors.f32").open("ab") as handle:
         handle.write(b"\1" * 37)
-    with (folder / "texts.sha256").open("ab") as handle:
+    with (folder / "index").open("ab") as handle:
         handle.write(b"\2" * 11)
     after = HashTeacher()
     np.testing.assert_array_equal(embed_cached(after, ["c", "a"], tmp_path), HashTeacher().embed(["c", "a"]))
     assert after.seen == ["c"]
     assert (folder / "vectors.f32").stat().st_size == 3 * 8 * 4
-    assert (folder / "texts.sha256").stat().st_size == 3 * 32
+    assert (folder / "index").stat().st_size == 3 * 36
+
+
+@pytest.mark.parametrize("name", ["vectors.f32", "index", "teacher.json"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_embeddings_are_embedded_again_or_refused_in_one_line(tmp_path, name, damage, caplog) -> None:
+    texts = [f"text {i}" for i in range(20)]
+    embed_cached(HashTeacher(), texts, tmp_path)
+    path = tmp_path / "embeddings" / cache_key(HashTeacher()) / name
+    DAMAGES[damage](path)
+    cache._stores.clear()  # as in another process
+    after = HashTeacher()
+    try:
+        given = embed_cached(after, [*texts, "more"], tmp_path)
+    except UserError as error:
+        assert damage == "a folder" or name == "teacher.json"
+        assert str(path) in str(error) and "\n" not in str(error)
+        return
+    np.testing.assert_array_equal(given, HashTeacher().embed([*texts, "more"]))
+    assert len(after.seen) > 1 or damage == "lengthened" or name == "teacher.json"
+    if name == "vectors.f32" and "flipped" in damage:
+        assert f"{path}: 1 vectors are not what was written" in caplog.text and len(after.seen) == 2
+    cache._stores.clear()
+    later = HashTeacher()
+    np.testing.assert_array_equal(embed_cached(later, texts, tmp_path), HashTeacher().embed(texts))
+    assert later.seen == []
 
 
 WORKER = """
 import sys, time
 from pathlib import Path
 from ecr_bench.teachers import cache
+from tests.helpers.damage import DAMAGES
 from tests.helpers.hash_teacher import HashTeacher
 
 plain = HashTeacher.embed
@@ -250,9 +277,9 @@ def worker(root: Path, delay: float) -> subprocess.Popen[str]:
 
 def test_a_kill_loses_at_most_one_chunk(tmp_path) -> None:
     process = worker(tmp_path, 0.3)
-    index = tmp_path / "embeddings" / cache_key(HashTeacher()) / "texts.sha256"
+    index = tmp_path / "embeddings" / cache_key(HashTeacher()) / "index"
     deadline = time.monotonic() + 60
-    while not (index.exists() and index.stat().st_size >= 20 * 32) and time.monotonic() < deadline:
+    while not (index.exists() and index.stat().st_size >= 20 * 36) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
