@@ -8,6 +8,7 @@ from collections.abc import Collection
 from rich.console import Console
 from rich.markup import escape
 
+from ecr_bench.errors import UserError
 from ecr_bench.forecast.forecast import Forecast, make_forecast, shapes_of
 from ecr_bench.forecast.hardware import Hardware
 from ecr_bench.forecast.kept import PlanKept, compared
@@ -92,7 +93,10 @@ class Outlook:
         took = time.monotonic() - self.started
         if not self.measured:
             return None
-        keep(self.profile.hardware, self.measured.values())
+        try:
+            keep(self.profile.hardware, self.measured.values())
+        except UserError as error:  # the run is sound without
+            console.print(escape(f"what its stages took is not kept for the next plan: {error}"), soft_wrap=True)
         made = compared(self.plan.experiment.name, self.forecast, self.measured, took)
         for line in made.lines():
             console.print(escape(line), highlight=False, soft_wrap=True)

@@ -60,6 +60,13 @@ def test_the_first_run_tells_the_second(tmp_path):
     assert nothing is None and "plan:" not in said
 
 
+def test_a_cache_that_cannot_be_written_costs_the_next_plan_and_no_run(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ECR_BENCH_CACHE", str(tmp_path / "file" / "cache"))
+    said, made = run(by_id(toy(tmp_path / "log", "a")), Store(tmp_path / "out"))
+    assert "not kept for the next plan: cannot write" in said and made is not None and len(made.stages) == 1
+
+
 def test_a_store_without_a_cache_tells_too_and_another_machine_does_not(tmp_path, monkeypatch):
     log, store = tmp_path / "log", Store(tmp_path / "out")
     stages = by_id(toy(log, "a"), toy(log, "b"))
