@@ -14,7 +14,6 @@ edited plugin is run again. What it raises later is traced back to its file (``b
 from __future__ import annotations
 
 import atexit
-import hashlib
 import importlib.util
 import inspect
 import re
@@ -22,22 +21,15 @@ import shutil
 import sys
 import tempfile
 import traceback
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from ecr_bench.errors import UserError
+from ecr_bench.plugin_files import GIVEN, PluginSource, module_name
 
 _files: set[str] = set()
 """Files of the plugins that were loaded."""
-_given: dict[str, str] = {}
-"""Those of them that were given as files, in their order -> name of the module."""
-
-
-def given_files() -> tuple[PluginSource, ...]:
-    """The plugins that were given as files: what another process must be told of."""
-    return tuple(PluginSource(path, module, Path(path).read_bytes()) for path, module in _given.items())
 
 
 def load_plugins(files: tuple[str, ...] = ()) -> None:
@@ -55,39 +47,21 @@ def load_plugins(files: tuple[str, ...] = ()) -> None:
         _load_file(Path(file))
 
 
-@dataclass(frozen=True)
-class PluginSource:
-    """The file of a plugin, to be loaded on another machine under the name it has here."""
-
-    path: str
-    """Where it lies here."""
-    module: str
-    source: bytes
-
-    @classmethod
-    def of(cls, file: str) -> PluginSource:
-        path = Path(file).resolve()
-        return cls(str(path), _module_name(path), path.read_bytes())
-
-    def load(self) -> None:
-        """Import it: the file itself where it lies here as well, else a copy in a folder of this process's own."""
-        path = Path(self.path)
-        if self.module not in sys.modules and (not path.is_file() or path.read_bytes() != self.source):
-            folder = Path(tempfile.mkdtemp(prefix="ecr-bench-plugin-"))
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            path = folder / path.name
-            path.write_bytes(self.source)
-        _load_file(path, self.module)
-
-
-def _module_name(path: Path) -> str:
-    return f"ecr_bench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+def load_source(source: PluginSource) -> None:
+    """Import a plugin: the file itself where it lies here as well, else a copy in a folder of this process's own."""
+    path = Path(source.path)
+    if source.module not in sys.modules and (not path.is_file() or path.read_bytes() != source.source):
+        folder = Path(tempfile.mkdtemp(prefix="ecr-bench-plugin-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        path = folder / path.name
+        path.write_bytes(source.source)
+    _load_file(path, source.module)
 
 
 def _load_file(path: Path, name: str = "") -> None:
     if not path.is_file():
         raise UserError(f"--plugin: no such file: {path}")
-    name = name or _module_name(path)
+    name = name or module_name(path)
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
@@ -106,7 +80,7 @@ def _load_file(path: Path, name: str = "") -> None:
     except UserError:
         del sys.modules[name]
         raise
-    _given[str(path.resolve())] = name
+    GIVEN[str(path.resolve())] = name
 
 
 def _reason(error: BaseException) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 
 from ecr_bench.io import cache_dir, fingerprint
 from ecr_bench.names import STORE
-from ecr_bench.plugins import PluginSource, load_plugins
+from ecr_bench.plugin_files import PluginSource
+from ecr_bench.plugins import load_plugins, load_source
 from ecr_bench.runner.pool import DEVICES
 from ecr_bench.runner.store import Store
 from ecr_bench.runner.worker import Failed, Job, Message, Told, do
@@ -107,7 +108,7 @@ class Surroundings:
             os.chdir(self.folder)
         load_plugins()
         for plugin in self.plugins:
-            plugin.load()
+            load_source(plugin)
 
 
 def at_work(around: Surroundings, data: bytes, threads: int, gpus: int, tell: Callable[[Told], None]) -> Message:

@@ -43,6 +43,12 @@ class Labelled:
         return chunked_loss(self.head, self.states, lambda output, at: terms(self.after(output), at))
 
 
+def measure_whole(model: PreTrainedModel) -> None:
+    """Find out now what ``labelled`` has to know of a model whose weights will be shared among devices later."""
+    if not plain():
+        after_head(model)
+
+
 def labelled(model: PreTrainedModel, batch: dict[str, torch.Tensor], states: torch.Tensor | None = None) -> Labelled:
     """The model's logits at the labelled positions, not computed yet where that can wait.
 

@@ -12,7 +12,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from transformers import PreTrainedModel
 
-from ecr_bench.fast.after_head import after_head
+from ecr_bench.fast.labelled import measure_whole
 from ecr_bench.methods.models import outer_layers
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def shard(module: CausalLMModule) -> None:
     mesh = module.device_mesh["data_parallel"]
     for model in list(module.modules()):
         if isinstance(model, PreTrainedModel) and model.get_output_embeddings() is not None:
-            after_head(model)  # measured while the model is whole
+            measure_whole(model)
     for layer in outer_layers(module):
         fully_shard(layer, mesh=mesh)
     fully_shard(module, mesh=mesh)

@@ -54,14 +54,14 @@ def _resume(start: Start, report: Report) -> Any:
     """The result of the first; None for the others, which end when training does."""
     import torch
 
-    from ecr_bench.plugins import load_plugins
+    from ecr_bench.plugins import load_plugins, load_source
     from ecr_bench.quiet import quiet_libraries
     from ecr_bench.stages.fitting import OthersDone
     from ecr_bench.stages.processes import Call, become_one
 
     load_plugins()
     for plugin in start.plugins:
-        plugin.load()
+        load_source(plugin)
     torch.set_num_threads(start.threads)
     quiet_libraries()
     become_one()

@@ -22,7 +22,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.stages.work import Report, ResultT, Work
 
 if TYPE_CHECKING:
-    from ecr_bench.plugins import PluginSource
+    from ecr_bench.plugin_files import PluginSource
 
 LOOK = 0.5
 """Seconds between two looks at whether the processes still run."""
@@ -109,7 +109,7 @@ def on_devices(
     """
     import torch
 
-    from ecr_bench.plugins import given_files
+    from ecr_bench.plugin_files import given_files
 
     with tempfile.TemporaryDirectory(prefix="ecr-bench-") as place:
         key = secrets.token_bytes(32)

@@ -14,7 +14,8 @@ from ecr_bench.engines import registry
 from ecr_bench.engines.ray_cluster import check_address
 from ecr_bench.engines.registry import ENGINES, Wanted, engine_of
 from ecr_bench.errors import UserError
-from ecr_bench.plugins import PluginSource, load_plugins
+from ecr_bench.plugin_files import PluginSource
+from ecr_bench.plugins import load_plugins, load_source
 from ecr_bench.runner import engine as engines
 from ecr_bench.runner import pool
 from ecr_bench.runner.engine import Resources
@@ -77,7 +78,7 @@ def test_a_plugin_travels_to_where_its_file_is_not(tmp_path, monkeypatch):
     packed = pickle.dumps(PluginSource.of(str(path)))
     path.write_text("raise RuntimeError('another file of that name')")
     monkeypatch.setattr(ENGINES, "entries", dict(ENGINES.entries))
-    pickle.loads(packed).load()
+    load_source(pickle.loads(packed))
     assert "far" in ENGINES and ENGINES.origins["far"] == PluginSource.of(str(path)).module
 
 

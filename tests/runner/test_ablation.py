@@ -215,7 +215,9 @@ def made_up_records(ablation: Ablation, accuracy: dict[str, float]) -> Made:
                     "task_name": "t", "grain": np.where(np.arange(400) < 200, "coarse", "fine"), "group": "unseen",
                     "lang": "ru", "target_lang": "ru", "item_id": [f"i{i}" for i in range(400)],
                     "cluster": [f"c{i}" for i in range(400)], "extra_tokens": 2,
-                    "loglikelihoods": [[0.0] * 4] * 400, "correct": noisy < accuracy[str(cell.arm)],
+                    "loglikelihoods": [[0.0] * 4] * 400, "choice_bytes": [[1] * 4] * 400, "gold": 0,
+                    "predicted": (noisy >= accuracy[str(cell.arm)]).astype(int),
+                    "correct": noisy < accuracy[str(cell.arm)],
                 }
             )
         )  # fmt: skip
