@@ -36,7 +36,7 @@ def run(options: Options) -> Iterator[Result]:
     rows = [
         row.model_copy(update={"arm": Arm(f"arm{i}", "1x"), "mean": i / count}) for i in range(count) for row in first
     ]
-    larger = replace(published, board=board.model_copy(update={"rows": rows}))
+    larger = replace(published, board=board.model_copy(update={"rows": rows, "scorings": []}))
     chrome = webdriver.ChromeOptions()
     chrome.binary_location = browser
     for argument in ("headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run"):

@@ -16,6 +16,7 @@ from ecr_bench.config import Experiment, load
 from ecr_bench.io import sha256
 from ecr_bench.runner.execute import execute
 from ecr_bench.runner.plan import Plan, make_plan
+from ecr_bench.runner.pool import Local
 from ecr_bench.runner.store import DONE, Store
 from ecr_bench.stages.work import Work
 from tests.helpers import planned
@@ -58,7 +59,7 @@ def compressed(tmp_path: Path) -> Experiment:
 
 def run(plan: Plan, store: Store) -> str:
     said = io.StringIO()
-    execute(plan.stages, store, Console(file=said, width=500), 1, whole=True).raise_first()
+    execute(plan.stages, store, Console(file=said, width=500), Local(1), whole=True).raise_first()
     return said.getvalue()
 
 
