@@ -34,7 +34,7 @@ def kinds() -> set[str]:
 
 
 def from_scratch(tmp_path: Path) -> Experiment:
-    return planned.experiment()
+    return planned.experiment().with_overrides({"scoring.unconditional": True})
 
 
 def compressed(tmp_path: Path) -> Experiment:
