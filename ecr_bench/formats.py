@@ -76,6 +76,32 @@ def extra(tokens: float) -> str:
     return f"+{tokens:.1f}".removesuffix(".0")
 
 
+def many(n: int, what: str) -> str:
+    """``1 stage``, ``2 stages``."""
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
 def seeds(n: int) -> str:
     """``1 seed``, ``2 seeds``."""
-    return f"{n} seed{'s' * (n != 1)}"
+    return many(n, "seed")
+
+
+def duration(seconds: float | None) -> str:
+    """``45 s``, ``12 min``, ``3.4 h``."""
+    if seconds is None:
+        return DASH
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def size(bytes: float | None) -> str:
+    """Bytes: ``812 MB``, ``3.1 GB``."""
+    if bytes is None:
+        return DASH
+    return f"{bytes / 1e6:.0f} MB" if bytes < 1e9 else f"{bytes / 1e9:.1f} GB"
+
+
+def off(expected: float, measured: float) -> str:
+    """``+9 %``: how far what was measured lies above what was expected."""
+    return f"{100 * (measured / expected - 1):+.0f} %"

@@ -111,6 +111,21 @@ class Surroundings:
             load_source(plugin)
 
 
+def now_and_then(tell: Callable[[Told], None], pause: float) -> Callable[[Told], None]:
+    """``tell`` for the first and the last word, and between them every ``pause`` seconds. What goes wrong with it is
+    nothing to the stage."""
+    last = 0.0
+
+    def say(told: Told) -> None:
+        nonlocal last
+        if told.done in (0, told.total) or time.monotonic() - last >= pause:
+            last = time.monotonic()
+            with contextlib.suppress(Exception):
+                tell(told)
+
+    return say
+
+
 def at_work(around: Surroundings, data: bytes, threads: int, gpus: int, tell: Callable[[Told], None]) -> Message:
     """Do a pickled job in this process, unless the store is not there."""
     os.environ.update(OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="false")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import pickle
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
-from ecr_bench.engines.elsewhere import Surroundings, at_work
+from ecr_bench.engines.elsewhere import Surroundings, at_work, now_and_then
 from ecr_bench.runner.engine import Died, Resources
 from ecr_bench.runner.worker import Failed, Job, Message, Told
 
@@ -34,16 +33,11 @@ class ProgressBoard:
 
 def perform_on_ray(around: Surroundings, data: bytes, threads: int, gpus: int, stage_id: str, board: Any) -> Message:
     """The task: a pickled job, done on whatever node it was sent to."""
-    last = 0.0
 
     def tell(told: Told) -> None:
-        nonlocal last
-        if told.done in (0, told.total) or time.monotonic() - last >= PAUSE:
-            last = time.monotonic()
-            with contextlib.suppress(Exception):  # the board may be lost with its node; the stage is not
-                board.tell.remote(stage_id, told)
+        board.tell.remote(stage_id, told)  # it may be lost with its node
 
-    return at_work(around, data, threads, gpus, tell)
+    return at_work(around, data, threads, gpus, now_and_then(tell, PAUSE))
 
 
 class Tasks:

@@ -44,10 +44,15 @@ ENGINES = Registry(
 def engine_of(name: str, wanted: Wanted) -> Engine:
     """The engine called ``name``. UserError for an unknown one, or one that cannot be had like this."""
     ENGINES.check(name)
-    if wanted.workers is not None and wanted.workers < 1:
-        raise UserError(f"--workers {wanted.workers}: must be 1 or more")
+    check_workers(wanted.workers)
     engine: Engine = ENGINES.get(name)(wanted)
     return engine
+
+
+def check_workers(workers: int | None) -> None:
+    """UserError for a number of workers that does no work."""
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: must be 1 or more")
 
 
 def need(package: str, remedy: str) -> None:

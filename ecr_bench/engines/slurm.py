@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ecr_bench.engines.elsewhere import Surroundings, at_work, marked
+from ecr_bench.engines.elsewhere import Surroundings, at_work, marked, now_and_then
 from ecr_bench.engines.registry import Wanted, need
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.io import read_json, write_json
@@ -69,16 +69,11 @@ class OnSlurm:
 
 def perform_as_job(around: Surroundings, data: bytes, threads: int, gpus: int, progress: Path) -> Message:
     """What a job does."""
-    last = 0.0
 
     def tell(told: Told) -> None:
-        nonlocal last
-        if told.done == told.total or time.monotonic() - last >= PAUSE:
-            last = time.monotonic()
-            with contextlib.suppress(OSError):
-                write_json(progress, [told.done, told.total])
+        write_json(progress, [told.done, told.total])
 
-    return at_work(around, data, threads, gpus, tell)
+    return at_work(around, data, threads, gpus, now_and_then(tell, PAUSE))
 
 
 @dataclass(eq=False)

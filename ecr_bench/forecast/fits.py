@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ecr_bench.errors import UserError
 from ecr_bench.forecast.forecast import Forecast, StageForecast, trains
-from ecr_bench.forecast.words import size
+from ecr_bench.formats import size
 from ecr_bench.runner.plan import Plan
 
 

@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import Any
 
 from ecr_bench.forecast.expected import Expected, expect
-from ecr_bench.forecast.profile import Profile
+from ecr_bench.forecast.profile import Profile, finished_identity
 from ecr_bench.forecast.schedule import Simulated, Workshop, longest_chain, simulate, with_costs
 from ecr_bench.forecast.shape import Shapes, code_key
-from ecr_bench.runner.store import DamagedStageError, Store
+from ecr_bench.runner.store import Store
 from ecr_bench.stages.identity import Identity
 from ecr_bench.stages.stage import Stage
 
@@ -116,12 +116,7 @@ def shapes_of(stages: Mapping[str, Stage[Any]], store: Store) -> Shapes:
     """Shapes of planned stages, whose inputs are planned too or finished."""
 
     def find(stage_id: str) -> Identity | None:
-        if stage_id in stages:
-            return stages[stage_id].identity
-        try:
-            return Identity(**store.record(stage_id)["spec"])
-        except (DamagedStageError, TypeError, KeyError):
-            return None
+        return stages[stage_id].identity if stage_id in stages else finished_identity(store, stage_id)
 
     return Shapes(find)
 

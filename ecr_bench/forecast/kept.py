@@ -10,7 +10,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.forecast.forecast import Forecast
 from ecr_bench.forecast.hardware import Hardware
 from ecr_bench.forecast.measurement import Measurement
-from ecr_bench.forecast.words import duration, many, off, size
+from ecr_bench.formats import duration, many, off, size
 from ecr_bench.io import read_json, write_json
 from ecr_bench.section import Section
 

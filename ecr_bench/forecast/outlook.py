@@ -15,16 +15,16 @@ from ecr_bench.forecast.kept import PlanKept, compared
 from ecr_bench.forecast.measurement import Measurement
 from ecr_bench.forecast.profile import Profile, keep, kept_profile, measured_in
 from ecr_bench.forecast.schedule import Workshop, simulate
-from ecr_bench.forecast.words import duration, many, size
+from ecr_bench.formats import duration, many, size
 from ecr_bench.runner.plan import Plan
+from ecr_bench.runner.pool import threads_of
 from ecr_bench.runner.store import Store
 from ecr_bench.teachers.base import usable_cores
 
 
 def workshop_of(workers: int) -> Workshop:
-    """As ``runner.execute`` uses this machine."""
-    cores = usable_cores()
-    return Workshop(workers, max(1, cores // workers), cores)
+    """As the local engine uses this machine."""
+    return Workshop(workers, threads_of(workers), usable_cores())
 
 
 def known_forecast(plan: Plan, store: Store, workshop: Workshop) -> Forecast:

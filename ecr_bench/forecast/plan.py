@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from ecr_bench.config import Experiment
 from ecr_bench.device import check_device
+from ecr_bench.engines.registry import check_workers
 from ecr_bench.errors import UserError
 from ecr_bench.forecast.fits import check_fits
 from ecr_bench.forecast.forecast import Forecast, make_forecast
@@ -48,8 +49,7 @@ class PlanRequest:
 
 def answer(asked: PlanRequest, console: Console) -> Forecast:
     """Measure what is not known (nowhere but here), and print table and answer. UserError for what cannot be."""
-    if asked.workers is not None and asked.workers < 1:
-        raise UserError(f"--workers {asked.workers}: must be 1 or more")
+    check_workers(asked.workers)
     profile = named_profile(asked.hardware)
     if profile is not None and asked.save_profile is not None:
         raise UserError(f"--save-profile: nothing is measured here with --hardware {asked.hardware}: leave one out")

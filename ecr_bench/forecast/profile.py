@@ -49,11 +49,11 @@ class Profile(Section):
 
     def with_(self, more: Iterable[Measurement]) -> Profile:
         """The same with more, the oldest left out where there are many alike."""
-        alike: dict[tuple[str, str, int, float], dict[str, Measurement]] = {}
+        alike: dict[tuple[str, str, int, float], dict[Measurement, None]] = {}
         for one in (*self.measurements, *more):
             key = (one.shape, one.code, one.threads, one.units)
-            alike.setdefault(key, {})[one.model_dump_json()] = one
-        kept = (sorted(found.values(), key=lambda one: one.date)[-KEPT:] for found in alike.values())
+            alike.setdefault(key, {})[one] = None
+        kept = (sorted(found, key=lambda one: one.date)[-KEPT:] for found in alike.values())
         last = sorted((one for found in kept for one in found), key=lambda one: one.date)[-MOST:]
         return self.model_copy(update={"measurements": tuple(last)})
 
@@ -112,14 +112,15 @@ def keep(hardware: Hardware, more: Iterable[Measurement]) -> Profile:
 def identities_in(store: Store) -> Shapes:
     """Shapes of finished stages."""
 
-    @functools.cache
-    def find(stage_id: str) -> Identity | None:
-        try:
-            return Identity(**store.record(stage_id)["spec"])
-        except (DamagedStageError, TypeError, KeyError):
-            return None
+    return Shapes(functools.cache(functools.partial(finished_identity, store)))
 
-    return Shapes(find)
+
+def finished_identity(store: Store, stage_id: str) -> Identity | None:
+    """What a finished stage was made from; None where it is damaged, or was written by a version too different."""
+    try:
+        return Identity(**store.record(stage_id)["spec"])
+    except (DamagedStageError, TypeError, KeyError):
+        return None
 
 
 def measured_in(

@@ -9,8 +9,7 @@ from typing import Any
 from ecr_bench.forecast.forecast import Forecast, StageForecast, trains
 from ecr_bench.forecast.kept import TRAINING
 from ecr_bench.forecast.outlook import line_of
-from ecr_bench.forecast.words import duration, many, size
-from ecr_bench.formats import DASH, count
+from ecr_bench.formats import DASH, count, duration, many, size
 from ecr_bench.runner.plan import Plan
 from ecr_bench.table import Table
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ecr_bench.arm import Arm
 from ecr_bench.errors import UserError, unknown
+from ecr_bench.formats import seeds
 from ecr_bench.results.arms import GROUPS, ordered_precisions
 from ecr_bench.results.schema import Diverged, Word
 from ecr_bench.statistics.paired import Comparison, compare_units
@@ -30,7 +31,7 @@ class Picked:
     seeds: tuple[int, ...]
 
     def __str__(self) -> str:
-        return f"{self.name} in {self.precision}, {len(self.seeds)} seed{'s' * (len(self.seeds) != 1)}"
+        return f"{self.name} in {self.precision}, {seeds(len(self.seeds))}"
 
 
 @dataclass(frozen=True)

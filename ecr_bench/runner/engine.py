@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ecr_bench.errors import UserError
+from ecr_bench.formats import many
 from ecr_bench.runner.store import Store
 from ecr_bench.runner.worker import Job, Message
 from ecr_bench.stages.stage import Stage
@@ -35,7 +36,7 @@ def check_gpus(stages: Collection[Stage[Any]], most: int, where: str) -> None:
     for stage in stages:
         if (asked := resources_of(stage).gpus) > most:
             raise UserError(
-                f"{stage.label}: takes {asked} GPU{'s' if asked > 1 else ''}, {where} has {most}: ask for fewer "
+                f"{stage.label}: takes {many(asked, 'GPU')}, {where} has {most}: ask for fewer "
                 "(devices.count of its size), or run it where there are as many (--engine, --address)"
             )
 

@@ -57,14 +57,18 @@ class Local:
         workers = self.here
         devices = visible_gpus() if any(resources_of(stage).gpus for stage in stages) else ()
         check_gpus(stages, len(devices), "this machine")
-        threads = max(1, usable_cores() // workers)
-        with Processes(min(workers, len(stages)), threads, self.plugins, devices) as processes:
+        with Processes(min(workers, len(stages)), threads_of(workers), self.plugins, devices) as processes:
             yield processes
 
 
 def default_workers() -> int:
     """One worker a GPU where there are any, else one per core up to eight."""
     return len(visible_gpus()) or max(1, min(8, usable_cores()))
+
+
+def threads_of(workers: int) -> int:
+    """Of torch in each of so many workers."""
+    return max(1, usable_cores() // workers)
 
 
 def visible_gpus() -> tuple[str, ...]:
@@ -97,11 +101,8 @@ class Processes:
         """An idle one ends by itself when its pipe closes, and puts away what it has; one at work is killed."""
         for worker in self._workers:
             worker.connection.close()
-        for worker in self._workers:
-            if not worker.stage_id:
-                worker.process.join(PATIENCE)
-            _end(worker.process)
-        self._workers = []
+        for worker in list(self._workers):
+            self._dismiss(worker)
 
     @property
     def running(self) -> set[str]:

@@ -7,7 +7,7 @@ import logging
 import os
 import zlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,13 +82,19 @@ class EmbeddingStore:
             if self.count:
                 self.memory = np.memmap(self.vectors, dtype="<f4", mode="r", shape=(self.count, self.dim))
 
-    def drop_damaged(self, digests: Iterable[bytes]) -> list[bytes]:
-        """Forget those whose vectors are not what was written, and give them; the next row of their text counts."""
+    def lacking(self, digests: Collection[bytes]) -> list[bytes]:
+        """Those without a vector, after a look at what others have added.
+
+        One that is not what was written is said, and forgotten: the next row of its text counts.
+        """
+        self.refresh()
         held = [digest for digest in digests if digest in self.rows]
         damaged = [digest for digest in held if _checksum(self.memory[self.rows[digest]]) != self._written(digest)]
         for digest in damaged:
             del self.rows[digest]
-        return damaged
+        if damaged:
+            log.warning(f"{self.vectors}: {len(damaged):,} vectors are not what was written; embedded again")
+        return [digest for digest in digests if digest not in self.rows]
 
     def _written(self, digest: bytes) -> int:
         return self.checksums[self.rows[digest]]
@@ -182,20 +188,14 @@ def embed_on_disk(
     store = _stores.setdefault((folder.absolute(), teacher.dim), EmbeddingStore(folder.absolute(), teacher.dim))
     digests = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
     distinct = dict(zip(digests, texts, strict=True))
-    store.refresh()
-    if damaged := store.drop_damaged(distinct):
-        log.warning(f"{store.vectors}: {len(damaged):,} vectors are not what was written; embedded again")
-    missing = [digest for digest in distinct if digest not in store.rows]
-    if missing:
+    if store.lacking(distinct):
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             # one writer at a time: a second process waits here and then finds the work done
             with store.lock:
                 store.prepare(teacher)
-                store.refresh()
-                store.drop_damaged(distinct)  # those that another process may have read before
-                missing = [digest for digest in distinct if digest not in store.rows]
-                _fill(teacher, store, {digest: distinct[digest] for digest in missing}, len(texts), on_progress)
+                missing = {digest: distinct[digest] for digest in store.lacking(distinct)}
+                _fill(teacher, store, missing, len(texts), on_progress)
     if on_progress is not None:
         on_progress(len(texts))
     vectors = StoredVectors(store, digests)

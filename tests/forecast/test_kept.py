@@ -8,7 +8,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.forecast.expected import Expected
 from ecr_bench.forecast.kept import FILE, compared, read_kept
 from ecr_bench.forecast.outlook import line_of
-from ecr_bench.forecast.words import duration, off, size
+from ecr_bench.formats import duration, off, size
 from tests.helpers.forecasts import forecast, kept, measurement, stages
 
 

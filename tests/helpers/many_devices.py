@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning.pytorch.callbacks import Callback
 from transformers import PreTrainedTokenizerBase
 
 from ecr_bench.config import (
@@ -36,6 +35,7 @@ from ecr_bench.sizes import Devices
 from ecr_bench.stages.checkpoints import SECONDS
 from ecr_bench.stages.fitting import OthersDone, Snapshots, fit
 from ecr_bench.types import Item
+from tests.helpers.killed import KillAt, Killed
 
 STEPS = 20
 SIZE = SizeConfig(hidden_size=32, layers=2, heads=2, intermediate_size=64, max_length=64)
@@ -88,19 +88,6 @@ OTHERS = [
     Case(Recipe.of("ecr", ["dropout"]), killed=6),
 ]
 CASES = [*MAIN, *OTHERS]
-
-
-class Killed(BaseException):
-    pass
-
-
-class KillAt(Callback):
-    def __init__(self, step: int):
-        self.step = step
-
-    def on_train_batch_end(self, trainer, *_):
-        if self.step and trainer.global_step == self.step:
-            raise Killed
 
 
 def words() -> tuple[list[str], PreTrainedTokenizerBase]:

@@ -105,7 +105,7 @@ def _made_again(plan: Plan, store: Store, stage_ids: list[str]) -> None:
     for path in hurt:
         DAMAGES["a byte flipped"](path)
     said = run(plan, store)
-    lost = [path for path in hurt if not re.search(rf"{re.escape(str(path))}: .*; set aside in", said)]
+    lost = [path for path in hurt if not re.search(rf"{re.escape(str(path))}(:\d+)?: .*; set aside in", said)]
     assert not lost, said
     for stage_id in stage_ids:
         assert contents(store, stage_id) == before[stage_id], stage_id

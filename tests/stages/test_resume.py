@@ -7,7 +7,6 @@ import shutil
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ecr_bench.config import PretrainConfig
@@ -18,25 +17,11 @@ from ecr_bench.methods.base import CausalLMModule
 from ecr_bench.methods.models import create_model
 from ecr_bench.stages.checkpoints import SECONDS, latest, seconds
 from ecr_bench.stages.fitting import Snapshots, fit
+from tests.helpers.killed import KillAt, Killed
 from tests.methods.test_refresh import make as make_refresh
 from tests.methods.test_refresh import refreshed
 
 STEPS = 13
-
-
-class Killed(BaseException):
-    pass
-
-
-class KillAt(Callback):
-    """Ends the process, as far as a test can, when a step is over or a validation begins."""
-
-    def __init__(self, step: int):
-        self.step = step
-
-    def on_train_batch_end(self, trainer, *_):
-        if trainer.global_step == self.step:
-            raise Killed
 
 
 def varied(index, row, generator):
