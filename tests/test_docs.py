@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 
 import pytest
@@ -22,6 +23,15 @@ def test_every_page_is_in_the_navigation() -> None:
     listed = {line.rpartition(": ")[2].strip() for line in text.splitlines() if line.endswith(".md")}
     pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
     assert listed == pages
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: path.stem)
+def test_links_between_pages_stay_on_the_site(page) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    local = [target for target in targets if not re.match(r"[a-z]+:", target)]
+    site = ROOT / "docs"
+    lost = [t for t in local if not (page.parent / t).exists() or not (page.parent / t).resolve().is_relative_to(site)]
+    assert not lost, f"{page.name}: the site has no such page (name files of the repository in backticks)"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "baselines").glob("*.yaml")), ids=lambda path: path.stem)
