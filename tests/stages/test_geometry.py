@@ -1,4 +1,4 @@
-"""The stage that measures finished cells: known answers on models made here, whole plans, STS, the file of measures."""
+"""The stage that measures finished cells: known answers on models made here, whole plans, the file of measures."""
 
 from __future__ import annotations
 
@@ -10,110 +10,27 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from ecr_bench.arm import Arm
-from ecr_bench.config import ControlTokensConfig, ProjectionConfig, load
+from ecr_bench.config import ProjectionConfig, load
 from ecr_bench.corpora.base import RawRow, from_rows
-from ecr_bench.data.parallel import parallel_rows
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.ecr.projection import fit_projection
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.geometry import open_encoder
-from ecr_bench.evaluation.records import write_records
-from ecr_bench.evaluation.sts import read_sts
-from ecr_bench.items.files import write_items
-from ecr_bench.methods.method import Ingredients
 from ecr_bench.methods.probe import Probe
-from ecr_bench.methods.recipe import Recipe
 from ecr_bench.metrics.files import FILE, read_measures, write_measures
 from ecr_bench.metrics.options import aligned_scores
 from ecr_bench.metrics.registry import METRICS
 from ecr_bench.metrics.suite import ParallelRows
 from ecr_bench.runner.plan import make_plan
-from ecr_bench.stages.geometry import GeometryInputs, GeometrySettings, GeometryStage
 from ecr_bench.stages.parallel import ParallelInputs, ParallelSettings, ParallelStage
 from ecr_bench.stages.teacher import TeacherSettings
-from ecr_bench.stages.unconditional import UnconditionalInputs, UnconditionalSettings, UnconditionalStage
-from ecr_bench.types import NOBODY, Item, Measure, Prompt
+from ecr_bench.types import NOBODY, Measure, Prompt
 from tests.conftest import WORDS
-
-LANGS = ["de", "en", "ru"]
-SETTINGS = GeometrySettings(layer=-1, precision="fp32", batch_tokens=2048, sts_path="", sts_pairs=50)
-
-
-def quiet(done: int, total: int) -> None:
-    pass
-
-
-@pytest.fixture(scope="module")
-def frame(sentences):
-    """Forty meanings in three languages, all held out; a 'translation' is the sentence and a language tag."""
-    rows = [
-        (f"{sentence} {lang}", lang, f"m{i}", WORDS[i % 4], f"{lang}{i}")
-        for i, sentence in enumerate(dict.fromkeys(sentences[:60]))
-        for lang in LANGS
-    ][: 40 * 3]
-    data = pd.DataFrame(rows, columns=["text", "lang", "meaning", "label", "id"])
-    return parallel_rows(data.assign(split="test", unit=data["meaning"], slots="{}"), 30)
-
-
-@pytest.fixture
-def inputs(tmp_path, frame, model, tokenizer):
-    """Folders as the other stages leave them, for a plain cell whose training changed nothing."""
-    folders = {name: tmp_path / name for name in ("parallel", "train", "base", "items", "score", "anchors", "out")}
-    for folder in folders.values():
-        folder.mkdir()
-    frame.to_parquet(folders["parallel"] / "rows.parquet")
-    teacher = torch.randn(len(frame), 6, generator=torch.Generator().manual_seed(0))
-    save_file({"vectors": teacher}, folders["parallel"] / "teacher.safetensors")
-    (folders["parallel"] / "languages.json").write_text(json.dumps(LANGS))
-    model.save_pretrained(folders["base"] / "model")
-    tokenizer.save_pretrained(folders["base"] / "model")
-    items = [item("intent", lang, meaning) for meaning in range(6) for lang in LANGS]
-    write_items(folders["items"] / "test", items)
-    write_records(folders["score"] / "records.parquet", records(items))
-    return folders
-
-
-def item(task: str, lang: str, meaning: int, choices=("a", "b", "c", "d")) -> Item:
-    name, cluster = f"{task}/{lang}/{meaning}", f"m{meaning}"
-    return Item(name, task, "coarse", cluster, lang, lang, "text", "intent:", tuple(choices), 0)
-
-
-def records(items: list[Item]) -> pd.DataFrame:
-    fixed = {"cell": "", "arm": "", "precision": "fp32", "seed": 0, "grain": "coarse", "group": "seen"}
-    rows = [
-        {
-            **fixed, "task": i.task, "task_name": f"ecr_{i.task}_{i.lang}", "lang": i.lang, "target_lang": i.lang,
-            "item_id": i.item_id, "cluster": i.cluster, "topic": i.topic, "control_tokens": [], "extra_tokens": 0,
-            "loglikelihoods": [-float(ord(choice)) for choice in i.choices], "choice_bytes": [1] * len(i.choices),
-            "gold": 0, "predicted": 0, "correct": True,
-        }
-        for i in items
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def save_cell(folder, method: str, model, tokenizer, anchors_and_projection, kind: str = "token-table") -> None:
-    """A cell of ``method`` as the train stage saves it, with fresh control tokens."""
-    anchors, projection = anchors_and_projection
-    control = ControlTokensConfig(count=2)
-    given = Ingredients(tokenizer, control, ("de", "en", "ru"), 8, 1, 32, anchors, projection, torch.zeros(5, 2).long())
-    conditioner = Recipe.of(method).conditioner(given)
-    if conditioner.tokens is not None:
-        conditioner.tokens.add_to(model, 0.5, 0)
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    conditioner.save(folder / "model" / "conditioner")
-
-
-def measured(inputs, **changed) -> dict[tuple[str, int | None, str], Measure]:
-    folders = GeometryInputs(**{role: folder for role, folder in inputs.items() if role != "out"})
-    GeometryStage.run(SETTINGS.model_copy(update=changed), folders, inputs["out"], quiet)
-    return {(m.metric, m.step, m.lang): m for m in read_measures(inputs["out"] / FILE)}
+from tests.helpers.measuring import LANGS, item, measured, no_progress, records, save_cell
 
 
 def test_a_cell_that_did_not_move_has_no_drift_and_every_measure_is_in_the_registry(
@@ -300,7 +217,7 @@ def test_the_parallel_rows_are_embedded_once_with_the_teacher(tmp_path, monkeypa
     from_rows(raw, config=config, source="here", licence="none").save(tmp_path / "corpus" / "corpus")
     (tmp_path / "out").mkdir()
     settings = ParallelSettings(per_language=5, teacher=TeacherSettings(name="bag"))
-    result = ParallelStage.run(settings, ParallelInputs(tmp_path / "corpus"), tmp_path / "out", quiet)
+    result = ParallelStage.run(settings, ParallelInputs(tmp_path / "corpus"), tmp_path / "out", no_progress)
     rows = pd.read_parquet(tmp_path / "out" / "rows.parquet")
     vectors = load_file(tmp_path / "out" / "teacher.safetensors")["vectors"]
     assert result.rows == len(rows) == len(vectors) == 2 * 5 * 2
@@ -355,117 +272,3 @@ def test_measures_survive_the_file_and_a_strange_file_is_one_line(tmp_path):
         (tmp_path / FILE).write_text(text)
         with pytest.raises(UserError, match=r"measures\.json: not a list of measures"):
             read_measures(tmp_path / FILE)
-
-
-# --- STS ------------------------------------------------------------------------------------------------
-
-
-PAIRS = [{"sentence1": f"the lamp {i}", "sentence2": f"a lamp {i % 3}", "score": float(i % 6)} for i in range(30)]
-
-
-def test_sts_from_a_folder_of_languages(tmp_path):
-    for lang in ("de", "xx"):
-        (tmp_path / lang).mkdir()
-        (tmp_path / lang / "test.jsonl").write_text("\n".join(json.dumps(row) for row in PAIRS) + "\n")
-    found = read_sts(str(tmp_path), ["en", "de"], 12)
-    assert len(found) == 12 and set(found["lang"]) == {"de"} and found["score"].dtype == float
-    pd.testing.assert_frame_equal(found, read_sts(str(tmp_path), ["de"], 12))
-
-
-def test_sts_from_data_sets_saved_to_disk(tmp_path):
-    DatasetDict({"de": Dataset.from_list(PAIRS), "fr": Dataset.from_list(PAIRS)}).save_to_disk(tmp_path / "splits")
-    rows = [{**row, "lang": lang} for lang in ("de", "ru") for row in PAIRS]
-    Dataset.from_list(rows).save_to_disk(tmp_path / "column")
-    assert sorted(set(read_sts(str(tmp_path / "splits"), ["de", "en"], 5)["lang"])) == ["de"]
-    assert read_sts(str(tmp_path / "column"), ["de", "ru"], 5)["lang"].value_counts().to_dict() == {"de": 5, "ru": 5}
-
-
-def test_sts_from_a_data_set_with_a_configuration_per_language(tmp_path):
-    """The layout of a repository on the hub, read by the same calls."""
-    for lang in ("de", "en"):
-        rows = [
-            {"sentence1": r["sentence1"], "sentence2": r["sentence2"], "similarity_score": r["score"]} for r in PAIRS
-        ]
-        (tmp_path / f"{lang}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    configs = "".join(
-        f"- config_name: {lang}\n  data_files:\n  - split: test\n    path: {lang}.jsonl\n" for lang in ("de", "en")
-    )
-    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
-    found = read_sts(str(tmp_path), ["de", "en", "ru"], 7)
-    assert found["lang"].value_counts().to_dict() == {"de": 7, "en": 7}
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{"sentence1": "a"}', "no 'sentence2'"),
-        ('{"sentence1": "a", "sentence2": "b", "score": "x"}', "must be a number"),
-        ("{", "test.jsonl:1: not JSON"),
-    ],
-)
-def test_sts_errors_name_file_and_line(tmp_path, line, message):
-    (tmp_path / "de").mkdir()
-    (tmp_path / "de" / "test.jsonl").write_text(line)
-    with pytest.raises(UserError, match=message):
-        read_sts(str(tmp_path), ["de"], 5)
-    with pytest.raises(UserError, match="no sentence pairs in ru"):
-        read_sts(str(tmp_path), ["ru"], 5)
-    with pytest.raises(UserError, match="cannot be loaded as a data set"):
-        read_sts(str(tmp_path / "nothing"), ["de"], 5)
-
-
-def test_similarity_is_measured_with_and_without_control_tokens(
-    inputs, model, tokenizer, anchors_and_projection, tmp_path
-):
-    save_cell(inputs["train"], "ecr", model, tokenizer, anchors_and_projection)
-    anchors_and_projection[1].save(inputs["anchors"] / "projection")
-    for lang in ("de", "en"):
-        (tmp_path / "sts" / lang).mkdir(parents=True)
-        (tmp_path / "sts" / lang / "test.jsonl").write_text("\n".join(json.dumps(row) for row in PAIRS))
-    found = measured(inputs, sts_path=str(tmp_path / "sts"), sts_pairs=30)
-    mean, de, en = (found["sts_spearman", None, lang] for lang in ("", "de", "en"))
-    assert mean.n == 60 and de.n == en.n == 30
-    assert mean.value == pytest.approx((de.value + en.value) / 2) and mean.null[1] < 0 < mean.null[2]
-    assert found["sts_spearman_plain", None, ""].value != mean.value
-
-
-def test_what_the_text_adds_to_an_option_decides(inputs, model, tokenizer, anchors_and_projection):
-    """Against the definition, with transformers' own forward: log P(option | text) - log P(option | null tokens)."""
-    save_cell(inputs["train"], "ecr", model, tokenizer, anchors_and_projection)
-    trained = AutoModelForCausalLM.from_pretrained(inputs["train"] / "model")
-    conditioner = Conditioner.load(inputs["train"] / "model" / "conditioner", tokenizer)
-    head = conditioner.encode([Prompt("", None)])[0].ids
-
-    def alone(option: str) -> float:
-        ids = tokenizer(f" {option}", add_special_tokens=False)["input_ids"]
-        with torch.no_grad():
-            logits = trained(torch.tensor([[*head, *ids]])).logits[0, len(head) - 1 : -1].log_softmax(-1)
-        return float(logits.gather(1, torch.tensor(ids)[:, None]).sum())
-
-    items = [item("intent", lang, k, (WORDS[k], f"{WORDS[k + 1]} {WORDS[k]}")) for k in range(6) for lang in LANGS]
-    write_items(inputs["items"] / "test", items)
-    right = [i % 4 != 0 for i in range(len(items))]  # the right option is the first, and the shorter
-    gains = [0.01 if yes else -0.01 for yes in right]
-    scored = records([replace(one, choices=("a", "b")) for one in items]).assign(group="unseen")
-    scored["loglikelihoods"] = [
-        [alone(one.choices[0]) + gain, alone(one.choices[1])] for one, gain in zip(items, gains, strict=True)
-    ]
-    assert all(first > second for first, second in scored["loglikelihoods"])  # the whole likelihood says nothing of it
-    write_records(inputs["score"] / "records.parquet", scored)
-    folders = UnconditionalInputs(inputs["train"], inputs["items"], inputs["score"])
-    told = UnconditionalStage.run(UnconditionalSettings(batch_tokens=2048), folders, inputs["out"], quiet)
-    assert told.options == len({choice for one in items for choice in one.choices})
-    found = {(m.metric, m.lang): m for m in read_measures(inputs["out"] / FILE)}
-    assert found["acc_mutual_info", ""].value == found["acc_mutual_info_coarse", ""].value
-    assert found["acc_mutual_info", ""].value == pytest.approx(sum(right) / len(right))
-    for lang in LANGS:
-        mine = [yes for yes, one in zip(right, items, strict=True) if one.lang == lang]
-        assert found["acc_mutual_info", lang].value == pytest.approx(sum(mine) / len(mine))
-    assert len(found) == 2 + len(LANGS)
-
-
-def test_options_without_their_text_are_a_stage_of_their_own_and_move_no_other():
-    off, on = (make_plan(load("quick").with_overrides({"scoring.unconditional": value})) for value in (False, True))
-    added = set(on.stages) - set(off.stages)
-    assert not set(off.stages) - set(on.stages) and {on.stages[one].kind for one in added} == {"unconditional"}
-    assert {cell.unconditional for cell in on.cells} == added and {cell.unconditional for cell in off.cells} == {None}
