@@ -43,7 +43,7 @@ from ecr_bench.results.collect import (
 )
 from ecr_bench.results.compare import OnBoard, differences, differences_between, unpaired
 from ecr_bench.results.eval_folder import EvalFolder
-from ecr_bench.results.files import read_manifest
+from ecr_bench.results.files import DATA, read_manifest
 from ecr_bench.results.timings import Timing
 from ecr_bench.run import Run
 from ecr_bench.runner.ablation import Ablation
@@ -144,9 +144,8 @@ def _publish(plan: Plan, store: Store, folder: Path, gaps: Sequence[Gap]) -> Run
     run = replace(run, timings=_timings_of(folder, run))
     claims = judge(run.name, run.facts, shipped_claims())
     run = replace(run, claims=claims, made_from=made_from, folder=folder)
-    run.write_data(folder)
-    write_tensorboard(folder / "tensorboard", plan, store, run)
-    draw(run, folder)
+    write_tensorboard(folder / "tensorboard", plan, store, run)  # the page has its curves
+    rewrite(run, folder)
     return run
 
 
@@ -226,19 +225,18 @@ def draw(run: Run, folder: Path) -> None:
 
 
 def rewrite(run: Run, folder: Path) -> None:
-    """Put a changed run in the place of the one that was published in ``folder``; its curves stay.
+    """Put a run in the place of the one that was published in ``folder``, if any; its curves stay.
 
     Everything is written and drawn beside it first: who is killed meanwhile leaves the old run as it was.
     """
     remove_parts(folder)
-    former = read_manifest(folder).published
     with tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=PART) as place:
         fresh = Path(place)
         run.write_data(fresh)
         draw(run, fresh)
         names = read_manifest(fresh).published
-        for name in set(former) - set(names):
-            (folder / name).unlink()
+        for name in {*DATA, *DRAWN} - set(names):  # of the run before
+            (folder / name).unlink(missing_ok=True)
         for name in reversed(names):  # run.json, which says that all are there, last
             (fresh / name).replace(folder / name)
 

@@ -17,6 +17,7 @@ from ecr_bench import __version__
 from ecr_bench.config import Experiment
 from ecr_bench.device import check_device, device
 from ecr_bench.errors import UserError
+from ecr_bench.formats import duration
 from ecr_bench.io import check_folder
 from ecr_bench.items.files import read_items
 from ecr_bench.publish import rewrite
@@ -116,7 +117,7 @@ def _announce(asked: Asked, order: Sequence[Turn], store: Store, console: Consol
     once = sum(turns.seconds_of(turn, asked.steps, store) for turn in order)
     first = sum(turns.seconds_of(turn, asked.steps, store) for turn in turns.to_warm_up(order))
     arms, cores = len({turn.subject.arm for turn in order}), usable_cores()
-    about = _in_words(first + asked.rounds * once)
+    about = duration(first + asked.rounds * once)
     lines = [
         f"{asked.rounds} rounds of {len(order)} turns ({arms} arms): about {about}, by what the stages took; a turn is "
         f"{asked.steps} steps of fine-tuning or all test items, in this one process"
@@ -125,10 +126,6 @@ def _announce(asked: Asked, order: Sequence[Turn], store: Store, console: Consol
         lines.append(f"other work keeps {load:.1f} of {cores} cores busy: rounds will differ, and intervals be wide")
     for line in lines:
         console.print(escape(line), highlight=False, soft_wrap=True)
-
-
-def _in_words(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _measure(asked: Asked, order: Sequence[Turn], store: Store, console: Console) -> list[Timing]:
