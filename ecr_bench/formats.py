@@ -96,10 +96,14 @@ def duration(seconds: float | None) -> str:
 
 
 def size(bytes: float | None) -> str:
-    """Bytes: ``812 MB``, ``3.1 GB``."""
+    """Bytes: ``65 kB``, ``1.52 MB``, ``812 MB``, ``3.1 GB``."""
     if bytes is None:
         return DASH
-    return f"{bytes / 1e6:.0f} MB" if bytes < 1e9 else f"{bytes / 1e9:.1f} GB"
+    if bytes < 1e6:
+        return f"{bytes / 1e3:.0f} kB"
+    if bytes < 1e9:
+        return f"{bytes / 1e6:.{2 if bytes < 1e7 else 0}f} MB"
+    return f"{bytes / 1e9:.1f} GB"
 
 
 def off(expected: float, measured: float) -> str:

@@ -21,7 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ecr_bench.arm import Arm
-from ecr_bench.formats import DASH, count, extra, number, percent, points, seeds, with_side
+from ecr_bench.formats import DASH, count, extra, number, percent, points, seeds, size, with_side
 from ecr_bench.io import write_text
 from ecr_bench.report import tables
 from ecr_bench.report.drawing import Drawing, icon, palette_css
@@ -315,18 +315,16 @@ def cost_sentence(run: Run) -> str:
 
 
 def _cost(row: BoardRow) -> str:
-    parts = [f"{count(row.parameters)} parameters" + _beside(row.side_parameters, "in projection and anchors")]
+    side = f" (+{count(row.side_parameters)} in projection and anchors)" if row.side_parameters else ""
+    parts = [f"{count(row.parameters)} parameters{side}"]
     if row.bytes is not None:
-        parts.append(f"{count(row.bytes)}B of weights" + _beside(row.side_bytes, "beside", "B"))
+        beside = f" (+{size(row.side_bytes)} beside)" if row.side_bytes else ""
+        parts.append(f"{size(row.bytes)} of weights{beside}")
     if row.extra_tokens_per_item:
         parts.append(f"{extra(row.extra_tokens_per_item)} tokens an item")
     if row.ms_per_item is not None:
         parts.append(f"{number(row.ms_per_item)} ms an item")
     return ", ".join([*parts, seeds(row.n_seeds)])
-
-
-def _beside(value: float | None, what: str, unit: str = "") -> str:
-    return f" (+{count(value)}{unit} {what})" if value else ""
 
 
 def _tally(report: ClaimsReport | None) -> list[tuple[str, int]]:

@@ -63,5 +63,12 @@ def test_durations(seconds, text):
 
 
 def test_sizes_and_differences():
-    assert (size(812e6), size(3.1e9), size(None)) == ("812 MB", "3.1 GB", "–")
+    assert [size(n) for n in (0, 65e3, 1.52e6, 812e6, 3.1e9, None)] == [
+        "0 kB",
+        "65 kB",
+        "1.52 MB",
+        "812 MB",
+        "3.1 GB",
+        "–",
+    ]
     assert (off(10, 11), off(10, 8)) == ("+10 %", "-20 %")

@@ -249,6 +249,20 @@ def test_what_is_printed_is_unfolded_but_for_raw_data_and_fits_the_paper(page: A
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
+def test_a_table_that_fits_the_paper_is_printed_as_a_table(page: Any) -> None:
+    """Though the window it is printed from is a phone's."""
+    folded = "return document.querySelector('#verdict details .scroll > table').classList.contains('folded')"
+    with window(page, 390):
+        page.refresh()
+        page.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+        page.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+        assert page.execute_script(folded)
+        page.execute_script("dispatchEvent(new Event('beforeprint'))")
+        assert not page.execute_script(folded)
+        page.execute_script("dispatchEvent(new Event('afterprint'))")
+        assert page.execute_script(folded)
+
+
 def test_a_folded_table_still_says_what_is_what(page: Any) -> None:
     with window(page, 390):
         page.refresh()

@@ -133,8 +133,15 @@
   addEventListener("beforeprint", () => {
     unfolded = [...document.querySelectorAll("details:not([open], .unprinted)")];
     unfolded.forEach((one) => { one.open = true; });
+    document.documentElement.classList.add("printing");
+    foldAll();
   });
-  addEventListener("afterprint", () => { unfolded.forEach((one) => { one.open = false; }); unfolded = []; });
+  addEventListener("afterprint", () => {
+    unfolded.forEach((one) => { one.open = false; });
+    unfolded = [];
+    document.documentElement.classList.remove("printing");
+    foldAll();
+  });
 
   document.documentElement.classList.add("live");
   // a browser may have kept what was chosen before the page was loaded again
