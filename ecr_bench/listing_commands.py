@@ -132,7 +132,7 @@ def data(
     """Build a corpus and print its data card: languages, splits, examples, duplicates, licence, translations.
 
     Args:
-        corpus: a registered corpus (intents, messages, files, hub).
+        corpus: one that `ecr-bench corpora` lists; `files` for a file of your own.
         rows: upper bound on the rows.
         languages: languages to load (default: all).
         set: options of the corpus, e.g. --set path=my.jsonl.
