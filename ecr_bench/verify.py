@@ -107,14 +107,14 @@ def _fault_of_measures(run: Run) -> str | None:
 def _fault_of_owners(run: Run, records: pd.DataFrame) -> str | None:
     """Cells of the records are those of cells.json that did not diverge, all of them."""
     costs = {(cell.cell, str(cell.arm), cell.seed, cell.precision): cell.diverged for cell in run.cells}
-    units = {tuple(unit) for unit in records[["cell", "arm", "seed", "precision"]].drop_duplicates().to_numpy()}
-    for unit in sorted(units - costs.keys()):
-        return f"{_named(*unit)} is not in {CELLS}"
-    for unit, diverged in costs.items():
-        if diverged and unit in units:
-            return f"{_named(*unit)} has answers, though it diverged ({CELLS})"
-        if not diverged and unit not in units:
-            return f"{_named(*unit)} has no answers, though it is in {CELLS} and did not diverge"
+    respondents = {tuple(one) for one in records[["cell", "arm", "seed", "precision"]].drop_duplicates().to_numpy()}
+    for respondent in sorted(respondents - costs.keys()):
+        return f"{_named(*respondent)} is not in {CELLS}"
+    for respondent, diverged in costs.items():
+        if diverged and respondent in respondents:
+            return f"{_named(*respondent)} has answers, though it diverged ({CELLS})"
+        if not diverged and respondent not in respondents:
+            return f"{_named(*respondent)} has no answers, though it is in {CELLS} and did not diverge"
     return None
 
 

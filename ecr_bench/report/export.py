@@ -162,15 +162,15 @@ def model_index(run: Run, name: str, precision: str | None = None, base_model: s
     board, records = run.board, run.records()
     run.pick(name)  # a wrong name is said here
     mine = records[(records["arm"] == name) | (records["cell"] == name)]
-    units = set(zip(mine["arm"], mine["precision"], mine["seed"], strict=True))
+    respondents = set(zip(mine["arm"], mine["precision"], mine["seed"], strict=True))
     for group in GROUPS:
         part = records[records["group"] == group]
         if part.empty:
             continue
         panel = build_panel(part)
-        chosen = [unit for unit in panel.units if tuple(unit) in units]
-        for at in dict.fromkeys(unit.precision for unit in chosen if precision in (None, unit.precision)):
-            rows = [panel.row_of[unit] for unit in chosen if unit.precision == at]
+        chosen = [one for one in panel.respondents if tuple(one) in respondents]
+        for at in dict.fromkeys(one.precision for one in chosen if precision in (None, one.precision)):
+            rows = [panel.row_of[one] for one in chosen if one.precision == at]
             for task in panel.tasks:
                 value = sum(panel.mean(row, task) for row in rows) / len(rows)
                 results.append(_result(board, group, task, at, value, len(rows), len(panel.item_rows(task))))

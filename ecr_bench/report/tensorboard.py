@@ -109,10 +109,10 @@ def cell_metrics(records: pd.DataFrame, cells: Sequence[CellCosts], measures: Se
         if part.empty:
             continue
         panel = build_panel(part)
-        for row, unit in enumerate(panel.units):
-            found = result.setdefault(labels[unit.arm, unit.precision, unit.seed], {})
+        for row, respondent in enumerate(panel.respondents):
+            found = result.setdefault(labels[respondent.arm, respondent.precision, respondent.seed], {})
             for task in ("all", *(grain for grain in GRAINS if grain in panel.tasks)):
-                found[_accuracy(group, task, unit.precision)] = panel.mean(row, task)
+                found[_accuracy(group, task, respondent.precision)] = panel.mean(row, task)
     for cell in reversed(cells):  # the first precision of a cell is written last, so it stays
         for name in FINAL:
             if (value := getattr(cell, name)) is not None:

@@ -60,7 +60,7 @@ def check_names(claim: Claim, facts: Facts, source: str) -> None:
         _among("metric", claim.metric, {ACCURACY, *COSTS, *METRICS, *(m.metric for m in facts.measures)})
         _among("task", claim.task, {*MEANS, *TASKS, *(task for panel in panels for task in panel.tasks)})
         for precision in (claim.precision, claim.precision_b or claim.precision):
-            run = {unit.precision for panel in panels for unit in panel.units}
+            run = {one.precision for panel in panels for one in panel.respondents}
             _among("precision", precision, {*get_args(Precision), *run})
         for key in claim.requires:
             _check_setting(facts.experiment, key)

@@ -12,7 +12,7 @@ from ecr_bench.errors import UserError, unknown
 from ecr_bench.formats import seeds
 from ecr_bench.results.arms import GROUPS, ordered_precisions
 from ecr_bench.results.schema import Diverged, Word
-from ecr_bench.statistics.paired import Comparison, compare_units
+from ecr_bench.statistics.paired import Comparison, compare_respondents
 from ecr_bench.statistics.panel import Panel, build_panel
 
 ITEM = ["task_name", "item_id"]
@@ -36,7 +36,7 @@ class Picked:
 
 @dataclass(frozen=True)
 class Difference:
-    """``a`` minus ``b`` on one task in one group of languages; accuracies from 0 to 1, not corrected for other tests."""
+    """``a`` minus ``b`` on one task in one group of languages; accuracies from 0 to 1, uncorrected for other tests."""
 
     group: str
     task: str
@@ -139,9 +139,9 @@ def _differences(records: pd.DataFrame, a: set[tuple[str, str, int]], b: set[tup
         if part.empty:
             continue
         panel = build_panel(part)
-        rows_a, rows_b = ([row for row, u in enumerate(panel.units) if tuple(u) in wanted] for wanted in (a, b))
+        rows_a, rows_b = ([row for row, u in enumerate(panel.respondents) if tuple(u) in wanted] for wanted in (a, b))
         for task in panel.tasks:
-            found = compare_units(panel, rows_a, rows_b, task)
+            found = compare_respondents(panel, rows_a, rows_b, task)
             result.append(Difference(group, task, _mean(panel, rows_a, task), _mean(panel, rows_b, task), found))
     return result
 

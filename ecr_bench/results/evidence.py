@@ -70,7 +70,7 @@ class Facts:
     @cached_property
     def reference(self) -> str:
         """The highest precision of the run."""
-        return ordered_precisions(unit.precision for panel in self.panels.values() for unit in panel.units)[0]
+        return ordered_precisions(one.precision for panel in self.panels.values() for one in panel.respondents)[0]
 
     def contrast(self, a: Side, b: Side, group: str, task: str) -> Contrast | None:
         """The board's own comparison of two arms, whichever way round; None where they do not meet there."""

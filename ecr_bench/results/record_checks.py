@@ -11,7 +11,7 @@ import pandas as pd
 from ecr_bench.arm import Arm
 from ecr_bench.results.arms import GROUPS
 
-UNIT = ["cell", "precision"]
+RESPONDENT = ["cell", "precision"]
 ITEM = ["task_name", "item_id"]
 OF_THE_ITEM = ["task", "grain", "group", "lang", "target_lang", "cluster", "topic", "gold", "options", "bytes"]
 """The same for an item whoever answers it."""
@@ -48,7 +48,9 @@ def _whole(table: pd.DataFrame) -> Iterator[str]:
 def _named(table: pd.DataFrame, arms: Mapping[str, Arm]) -> Iterator[str]:
     """Arms are known, groups exist, a cell is of one arm and seed."""
     yield from _wrong(table, ~table["arm"].isin(list(arms)), lambda r: f"arm {r['arm']!r} is not in the table of arms")
-    yield from _wrong(table, ~table["group"].isin(GROUPS), lambda r: f"group {r['group']!r} is none of {', '.join(GROUPS)}")
+    yield from _wrong(
+        table, ~table["group"].isin(GROUPS), lambda r: f"group {r['group']!r} is none of {', '.join(GROUPS)}"
+    )
     owners = table.groupby("cell")[["arm", "seed"]].nunique()
     for cell in owners.index[(owners > 1).any(axis=1)][:1]:
         yield f"cell {cell}: is of more than one arm or seed"
@@ -90,12 +92,12 @@ def _counted(table: pd.DataFrame, _: Mapping[str, Arm]) -> Iterator[str]:
 
 
 def _once(table: pd.DataFrame, _: Mapping[str, Arm]) -> Iterator[str]:
-    yield from _wrong(table, table.duplicated([*UNIT, *ITEM]), lambda r: "answered twice")
+    yield from _wrong(table, table.duplicated([*RESPONDENT, *ITEM]), lambda r: "answered twice")
 
 
 def _same_items(table: pd.DataFrame, _: Mapping[str, Arm]) -> Iterator[str]:
     """Every cell answers the same items, and they are the same questions."""
-    counts = table.groupby(UNIT, sort=False).size()
+    counts = table.groupby(RESPONDENT, sort=False).size()
     items = table.drop_duplicates(ITEM)
     for (cell, precision), count in counts[counts != len(items)][:1].items():
         mine = table[(table["cell"] == cell) & (table["precision"] == precision)]

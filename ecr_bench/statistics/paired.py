@@ -1,7 +1,7 @@
 """Accuracies and paired differences with intervals over items (clusters) and seeds; docs/statistics.md has it in full.
 
-Arms are linear combinations of units: an arm's accuracy is the mean of its seeds, a difference is one mean minus the
-other. The variance of such a value is put together from its parts, as for a two-way layout of clusters x seeds with
+Arms are linear combinations of respondents: an arm's accuracy is the mean of its seeds, a difference is one mean minus
+the other. The variance of such a value is put together from its parts, as for a two-way layout of clusters x seeds with
 both effects random (Searle, Casella & McCulloch 1992, *Variance Components*, ch. 4):
 
     var = V_items + kappa (net_a / S_a + net_b / S_b)
@@ -11,10 +11,10 @@ the variance of arm a's own means between its seeds, less the part that items al
 never below 0. Each arm's variance is its own: arms need not scatter alike. The interval reaches as far as the t
 intervals of items and of seeds together (``interval.Estimate``).
 
-kappa is 1 for arms that answer apart. Where units of one seed deviate alike item by item (one model in two precisions,
-ECR with no token against plain fine-tuning), their seed effects cancel in the difference as well: with rho the share
-of the items' part that cancels, kappa = min(1, 2 (1 - rho)), which is 0 for equal answers and falls from 1 only where
-more than half cancels.
+kappa is 1 for arms that answer apart. Where respondents of one seed deviate alike item by item (one model in two
+precisions, ECR with no token against plain fine-tuning), their seed effects cancel in the difference as well: with rho
+the share of the items' part that cancels, kappa = min(1, 2 (1 - rho)), which is 0 for equal answers and falls from 1
+only where more than half cancels.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Comparison(Estimate):
 
 
 class Term(NamedTuple):
-    """One arm of a linear combination: its factor, and its units as rows of the panel."""
+    """One arm of a linear combination: its factor, and its respondents as rows of the panel."""
 
     factor: float
     rows: Sequence[int]
@@ -62,7 +62,7 @@ class SeedVariance(NamedTuple):
 
 
 def seed_variance(panel: Panel, rows: Sequence[int], task: str) -> SeedVariance | None:
-    """Of the arm whose units are ``rows``; None for a single seed."""
+    """Of the arm whose respondents are ``rows``; None for a single seed."""
     n = len(rows)
     if n < 2:
         return None
@@ -77,8 +77,8 @@ def value_of(panel: Panel, terms: Sequence[Term], task: str) -> float:
 
 
 def weights_of(panel: Panel, terms: Sequence[Term]) -> np.ndarray:
-    """(U,) factor of each unit of the panel in the combination."""
-    weights = np.zeros(len(panel.units))
+    """(R,) factor of each respondent of the panel in the combination."""
+    weights = np.zeros(len(panel.respondents))
     for term in terms:
         weights[list(term.rows)] += term.factor / len(term.rows)
     return weights
@@ -132,7 +132,7 @@ def _seed_part(shares: Sequence[tuple[float, SeedVariance]]) -> list[VarianceCom
 
 def kappa_of(panel: Panel, a: Sequence[int], b: Sequence[int], task: str) -> float:
     """Share of the seed effects that is left in the difference of two arms."""
-    seed = [unit.seed for unit in panel.units]
+    seed = [one.seed for one in panel.respondents]
     same = np.equal.outer([seed[row] for row in a], [seed[row] for row in b])
     known = [found.items for rows in (a, b) if (found := seed_variance(panel, rows, task))]
     if not known or not same.any() or same.all():
@@ -165,11 +165,11 @@ def compare(panel: Panel, a: str, b: str, precision_a: str, precision_b: str, ta
 
     McNemar pairs seeds of the same number, or in order where the arms share none; it looks at raw items.
     """
-    return compare_units(panel, panel.rows(a, precision_a), panel.rows(b, precision_b), task)
+    return compare_respondents(panel, panel.rows(a, precision_a), panel.rows(b, precision_b), task)
 
 
-def compare_units(panel: Panel, rows_a: list[int], rows_b: list[int], task: str) -> Comparison:
-    """The same for two groups of units, each of one precision, given as rows of the panel."""
+def compare_respondents(panel: Panel, rows_a: list[int], rows_b: list[int], task: str) -> Comparison:
+    """The same for two groups of respondents, each of one precision, given as rows of the panel."""
     items = panel.item_rows(task)
     pairs = _seed_pairs(panel, rows_a, rows_b)
     by_seed = tuple(mcnemar(panel.correct[i, items], panel.correct[j, items]) for i, j in pairs)
@@ -189,6 +189,7 @@ def _difference(panel: Panel, rows_a: Sequence[int], rows_b: Sequence[int], task
 
 
 def _seed_pairs(panel: Panel, rows_a: list[int], rows_b: list[int]) -> list[tuple[int, int]]:
-    by_seed = {panel.units[row].seed: row for row in rows_b}
-    same = [(row, by_seed[panel.units[row].seed]) for row in rows_a if panel.units[row].seed in by_seed]
+    by_seed = {panel.respondents[row].seed: row for row in rows_b}
+    seeds_a = [panel.respondents[row].seed for row in rows_a]
+    same = [(row, by_seed[seed]) for row, seed in zip(rows_a, seeds_a, strict=True) if seed in by_seed]
     return same or list(zip(rows_a, rows_b, strict=False))

@@ -1,7 +1,7 @@
-"""Per-item records as one array of units x items, and the macro mean used everywhere on a board.
+"""Per-item records as one array of respondents x items, and the macro mean used everywhere on a board.
 
-A *unit* is one trained cell scored at one precision: (arm, precision, seed). An *arm* is a method at a size.
-All units of a panel answered the same items, so every difference is paired.
+A *respondent* is one trained cell scored at one precision: (arm, precision, seed). An *arm* is a method at a size.
+All respondents of a panel answered the same items, so every difference is paired.
 
 Macro mean: items -> mean over the items of a language (a language pair, where options are in another language)
 -> mean over languages within a task -> mean over tasks. A language or a task with more items does not weigh more.
@@ -24,7 +24,7 @@ GRAINS = ("coarse", "fine")
 REQUIRED = ("arm", "precision", "seed", "task", "task_name", "grain", "lang", "target_lang")
 
 
-class Unit(NamedTuple):
+class Respondent(NamedTuple):
     arm: str
     """Printed form of an arm: a key, never cut (arm.py)."""
     precision: str
@@ -35,23 +35,23 @@ class Unit(NamedTuple):
 class Panel:
     """Units x items of one group of languages.
 
-    ``correct``: (U, I) float32 of 0/1; ``items``: I rows with ``task, grain, stratum, lang, target_lang, cluster,
+    ``correct``: (R, I) float32 of 0/1; ``items``: I rows with ``task, grain, stratum, lang, target_lang, cluster,
     topic, chance``.
     """
 
-    units: list[Unit]
+    respondents: list[Respondent]
     correct: np.ndarray
     items: pd.DataFrame
     means: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Further means that can be asked for: name -> single tasks. May grow (``define``)."""
-    row_of: dict[Unit, int] = field(init=False)
+    row_of: dict[Respondent, int] = field(init=False)
     _influence: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _items: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _clusters: dict[str, int] = field(default_factory=dict, init=False, repr=False)
     _covariance: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.row_of = {unit: row for row, unit in enumerate(self.units)}
+        self.row_of = {respondent: row for row, respondent in enumerate(self.respondents)}
         grains = self.items.groupby("task", sort=True)["grain"].agg(["first", "nunique"])
         if mixed := list(grains.index[grains["nunique"] > 1]):
             raise UserError(f"records: task {mixed[0]!r} has items of both grains: a task is coarse or fine")
@@ -87,18 +87,18 @@ class Panel:
         return [(column[task], stratum, rows) for (task, stratum), rows in groups.items()]
 
     def _macro(self, per_stratum: list[np.ndarray]) -> np.ndarray:
-        """Mean over languages within each task: list of (U, ...) -> (U, F, ...)."""
+        """Mean over languages within each task: list of (R, ...) -> (R, F, ...)."""
         columns = np.array([column for column, _, _ in self.strata])
         stacked = np.stack(per_stratum, axis=1)
         return np.stack([stacked[:, columns == i].mean(axis=1) for i in range(len(self.single_tasks))], axis=1)
 
     @cached_property
     def task_means(self) -> np.ndarray:
-        """(U, F) accuracy by single task, mean over languages."""
+        """(R, F) accuracy by single task, mean over languages."""
         return self._macro([self.correct[:, rows].mean(axis=1, dtype=np.float64) for _, _, rows in self.strata])
 
     def mean(self, row: int, task: str) -> float:
-        """Macro accuracy of unit ``row`` on ``task``."""
+        """Macro accuracy of respondent ``row`` on ``task``."""
         return float(self.task_means[row, self.single_tasks_of(task)].mean())
 
     @cached_property
@@ -112,7 +112,7 @@ class Panel:
         """(F, U, K) what each cluster moves each ``task_means`` by; rows sum to 0."""
         codes, n_clusters = self._cluster_codes
         languages = np.bincount([column for column, _, _ in self.strata])
-        result = np.zeros((len(self.single_tasks), len(self.units), n_clusters))
+        result = np.zeros((len(self.single_tasks), len(self.respondents), n_clusters))
         for column, _, rows in self.strata:
             present, place = np.unique(codes[rows], return_inverse=True)
             deviations = self.correct[:, rows] - self.correct[:, rows].mean(axis=1, dtype=np.float64, keepdims=True)
@@ -121,17 +121,17 @@ class Panel:
         return result
 
     def influence(self, task: str) -> np.ndarray:
-        """(U, K) what each cluster moves ``mean(row, task)`` by, scaled to an unbiased variance.
+        """(R, K) what each cluster moves ``mean(row, task)`` by, scaled to an unbiased variance.
 
-        The cross products of its rows are the covariances of the units over clusters drawn anew, to first order what
-        a cluster bootstrap gives (linearisation: Binder 1983, Int. Stat. Rev. 51).
+        The cross products of its rows are the covariances of the respondents over clusters drawn anew, to first order
+        what a cluster bootstrap gives (linearisation: Binder 1983, Int. Stat. Rev. 51).
         """
         if task not in self._influence:
             self._influence[task] = self._influence_by_task[self.single_tasks_of(task)].mean(axis=0)
         return self._influence[task]
 
     def covariance(self, task: str) -> np.ndarray:
-        """(U, U) covariance of the units' means on ``task`` over clusters drawn anew."""
+        """(R, R) covariance of the respondents' means on ``task`` over clusters drawn anew."""
         if task not in self._covariance:
             influence = self.influence(task)
             self._covariance[task] = influence @ influence.T
@@ -156,20 +156,20 @@ class Panel:
         return float(by_task[0, self.single_tasks_of(task)].mean())
 
     def seeds(self, arm: str, precision: str) -> list[int]:
-        return sorted(unit.seed for unit in self.units if unit.arm == arm and unit.precision == precision)
+        return sorted(one.seed for one in self.respondents if (one.arm, one.precision) == (arm, precision))
 
     def rows(self, arm: str, precision: str) -> list[int]:
         """Rows of ``arm`` at ``precision`` in order of seed; UserError if there are none."""
-        rows = [self.row_of[Unit(arm, precision, seed)] for seed in self.seeds(arm, precision)]
+        rows = [self.row_of[Respondent(arm, precision, seed)] for seed in self.seeds(arm, precision)]
         if not rows:
-            raise unknown("arm", f"{arm} in {precision}", {f"{unit.arm} in {unit.precision}" for unit in self.units})
+            raise unknown("arm", f"{arm} in {precision}", {f"{one.arm} in {one.precision}" for one in self.respondents})
         return rows
 
     def has(self, arm: str, precision: str) -> bool:
-        return any(unit.arm == arm and unit.precision == precision for unit in self.units)
+        return any((one.arm, one.precision) == (arm, precision) for one in self.respondents)
 
     def by_language(self, row: int) -> dict[tuple[str, str], tuple[float, int]]:
-        """(single task, language of the text) -> (mean over its pairs, items) of one unit."""
+        """(single task, language of the text) -> (mean over its pairs, items) of one respondent."""
         languages = self.items["lang"].to_numpy()
         found: dict[tuple[str, str], list[tuple[float, int]]] = {}
         for column, _, rows in self.strata:
@@ -199,19 +199,19 @@ def build_panel(records: pd.DataFrame) -> Panel:
         raise UserError("records: no rows; score at least one cell")
     keys = pd.MultiIndex.from_frame(records[["task_name", "item_id"]])
     item_codes, item_keys = pd.factorize(keys, sort=True)
-    unit_keys = [Unit(arm, precision, int(seed)) for arm, precision, seed in _unit_columns(records)]
-    units = sorted(set(unit_keys))
-    row_of = {unit: row for row, unit in enumerate(units)}
-    rows = np.fromiter((row_of[unit] for unit in unit_keys), dtype=np.int64, count=len(unit_keys))
-    _check_complete(units, rows, item_codes, item_keys)
-    correct = np.zeros((len(units), len(item_keys)), dtype=np.float32)
+    respondent_of_row = [Respondent(arm, precision, int(seed)) for arm, precision, seed in _respondent_columns(records)]
+    respondents = sorted(set(respondent_of_row))
+    row_of = {respondent: row for row, respondent in enumerate(respondents)}
+    rows = np.fromiter((row_of[one] for one in respondent_of_row), dtype=np.int64, count=len(respondent_of_row))
+    _check_complete(respondents, rows, item_codes, item_keys)
+    correct = np.zeros((len(respondents), len(item_keys)), dtype=np.float32)
     correct[rows, item_codes] = records["correct"].to_numpy(dtype=np.float32)
     first = np.zeros(len(item_keys), dtype=np.int64)
     first[item_codes[::-1]] = np.arange(len(records))[::-1]
-    return Panel(units, correct, _items(records.iloc[first]))
+    return Panel(respondents, correct, _items(records.iloc[first]))
 
 
-def _unit_columns(records: pd.DataFrame) -> zip[tuple[str, str, int]]:
+def _respondent_columns(records: pd.DataFrame) -> zip[tuple[str, str, int]]:
     return zip(*(records[name].tolist() for name in ("arm", "precision", "seed")), strict=True)
 
 
@@ -225,14 +225,14 @@ def _items(rows: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def _check_complete(units: list[Unit], rows: np.ndarray, items: np.ndarray, keys: pd.MultiIndex) -> None:
-    counts = np.zeros((len(units), len(keys)), dtype=np.int32)
+def _check_complete(respondents: list[Respondent], rows: np.ndarray, items: np.ndarray, keys: pd.MultiIndex) -> None:
+    counts = np.zeros((len(respondents), len(keys)), dtype=np.int32)
     np.add.at(counts, (rows, items), 1)
     bad = np.argwhere(counts != 1)
     if len(bad):
         row, item = bad[0]
-        unit, problem = units[row], "twice" if counts[row, item] > 1 else "not at all"
+        respondent, problem = respondents[row], "twice" if counts[row, item] > 1 else "not at all"
         raise UserError(
-            f"records: {unit.arm} in {unit.precision}, seed {unit.seed}, answers item {keys[item][1]!r} of task "
-            f"{keys[item][0]!r} {problem}: every cell must answer the same items once"
+            f"records: {respondent.arm} in {respondent.precision}, seed {respondent.seed}, answers item "
+            f"{keys[item][1]!r} of task {keys[item][0]!r} {problem}: every cell must answer the same items once"
         )

@@ -25,7 +25,7 @@ FEWEST = 4
 
 
 def compare_wider(panel: Panel, rows_a: Sequence[int], rows_b: Sequence[int], task: str) -> list[Interval]:
-    """``paired.compare_units`` with limits for new languages and for new topics, in this order, where there are enough.
+    """``paired.compare_respondents`` with limits for new languages and for new topics, in this order, where enough.
 
     Each covers what the narrower interval covers as well.
     """
@@ -56,7 +56,7 @@ class Factor(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """What each of the I items of a task moves a combination of units by."""
+    """What each of the I items of a task moves a combination of respondents by."""
 
     within: np.ndarray
     """(I,) weight of the item times its deviation from the mean of its language within its task."""
@@ -84,7 +84,7 @@ class ItemFactors:
     """None where an item has none."""
 
     def moved(self, values: np.ndarray) -> Moved:
-        """``values``: (I,) the combination of the units' answers to each item."""
+        """``values``: (I,) the combination of the respondents' answers to each item."""
         of_stratum = (np.bincount(self.stratum, values) / np.bincount(self.stratum))[self.stratum]
         totals = np.bincount(self.task, self.weight * of_stratum) / np.bincount(self.task, self.weight)
         within = self.weight * self.scale * (values - of_stratum)

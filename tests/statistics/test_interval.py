@@ -18,7 +18,7 @@ from ecr_bench.results.ties import tied_with_best
 from ecr_bench.statistics.by_seed import exact_difference, mean_difference
 from ecr_bench.statistics.interval import Covers, VarianceComponent, estimate_from, never_seen, proportion, reach
 from ecr_bench.statistics.paired import Comparison, accuracy, compare, seed_variance
-from ecr_bench.statistics.panel import Panel, Unit
+from ecr_bench.statistics.panel import Panel, Respondent
 from tests.helpers.outside import ROOT
 from tests.helpers.simulated import within
 
@@ -186,7 +186,7 @@ def test_the_width_moves_smoothly_from_equal_answers_to_separate_ones() -> None:
         correct = panel.correct.copy()
         correct[2:] = correct[:2]
         correct[2:, order[:own]] = panel.correct[2:, order[:own]]
-        found = differ(Panel(panel.units, correct, panel.items))
+        found = differ(Panel(panel.respondents, correct, panel.items))
         halves.append((found.high - found.low) / 2)
     assert max(np.abs(np.diff(halves))) < 0.12 * max(halves)
     assert halves[0] < 0.2 * halves[-1]
@@ -213,7 +213,7 @@ def single(correct: list[np.ndarray]) -> Panel:
     items = pd.DataFrame(
         {"task": "intent", "grain": "coarse", "stratum": "de", "cluster": np.arange(n), "chance": 0.25}
     )
-    return Panel([Unit(f"0/{i}", "fp32", 0) for i in range(len(correct))], np.array(correct, np.float32), items)
+    return Panel([Respondent(f"0/{i}", "fp32", 0) for i in range(len(correct))], np.array(correct, np.float32), items)
 
 
 def test_more_disagreement_never_narrows_the_interval() -> None:
@@ -238,9 +238,13 @@ def test_accuracies_near_the_ends_are_as_exact_ones() -> None:
 def test_identical_arms_differ_by_nothing_within_what_no_cluster_showed() -> None:
     """ECR with no token against plain fine-tuning: the answers are the same ones, whatever other arms scatter."""
     panel = World(seed_sd=(0.3, 0.3)).panel(np.random.default_rng(4))
-    twin = [Unit("twin", unit.precision, unit.seed) for unit in panel.units if unit.arm == "0/1"]
+    twin = [
+        Respondent("twin", respondent.precision, respondent.seed)
+        for respondent in panel.respondents
+        if respondent.arm == "0/1"
+    ]
     correct = np.vstack([panel.correct, panel.correct[panel.rows("0/1", "fp32")]])
-    found = differ(Panel([*panel.units, *twin], correct, panel.items), "0/1", "twin")
+    found = differ(Panel([*panel.respondents, *twin], correct, panel.items), "0/1", "twin")
     bound = never_seen(found.n_clusters)
     assert found.value == 0 and found.p == 1 and (found.low, found.high) == pytest.approx((-bound, bound))
 
@@ -255,8 +259,8 @@ def test_an_arm_with_one_seed_covers_items_only_and_is_not_narrower_for_it() -> 
         found = differ(world.panel(rng))
         assert found.covers is Covers.ITEMS and found.n_seeds == 1
     panel = World(seed_sd=(0.4, 0.4), seeds=(3, 3)).panel(np.random.default_rng(7))
-    rows = [row for row, unit in enumerate(panel.units) if unit.arm == "0/0" or unit.seed == 0]
-    fewer = Panel([panel.units[row] for row in rows], panel.correct[rows], panel.items)
+    rows = [row for row, respondent in enumerate(panel.respondents) if respondent.arm == "0/0" or respondent.seed == 0]
+    fewer = Panel([panel.respondents[row] for row in rows], panel.correct[rows], panel.items)
     own = seed_variance(panel, panel.rows("0/0", "fp32"), "all")
     assert own is not None
     borrowed = next(part for part in differ(fewer).parts if part.df == own.df)
