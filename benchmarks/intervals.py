@@ -15,7 +15,7 @@ from scipy.stats import norm
 from ecr_bench.statistics.interval import ALPHA, Covers, VarianceComponent, estimate_from
 from ecr_bench.statistics.multiple import holm
 from ecr_bench.statistics.paired import Comparison, accuracy, compare
-from ecr_bench.statistics.panel import Panel, Unit
+from ecr_bench.statistics.panel import Panel, Respondent
 from ecr_bench.statistics.wider import compare_wider
 
 BATCH = 50
@@ -73,7 +73,7 @@ class World:
         units, rows = [], []
         for world in range(worlds):
             for name, correct in self._world(rng, items):
-                units.append(Unit(f"{world}/{name[0]}", "fp32", name[1]))
+                units.append(Respondent(f"{world}/{name[0]}", "fp32", name[1]))
                 rows.append(correct)
         return Panel(units, np.array(rows, dtype=np.float32), items)
 

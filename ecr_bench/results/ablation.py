@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from ecr_bench.arm import Arm, Role
-from ecr_bench.results.ablation_schema import AblationResult, PointDifference, Layout, Point, Spot
+from ecr_bench.results.ablation_schema import AblationResult, Layout, Point, PointDifference, Spot
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.contrasts import TASKS
 from ecr_bench.results.divergence import stability_of

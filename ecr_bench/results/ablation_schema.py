@@ -8,7 +8,7 @@ from typing import Any
 from ecr_bench.arm import Arm, NamedArm
 from ecr_bench.results.divergence import Stability
 from ecr_bench.results.equal_size import EqualSize
-from ecr_bench.results.schema import Record, Group
+from ecr_bench.results.schema import Group, Record
 from ecr_bench.runner.ablation import Ablation, Place
 
 

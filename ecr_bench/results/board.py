@@ -12,12 +12,12 @@ from ecr_bench.errors import UserError, unknown
 from ecr_bench.results.arms import GROUPS, aggregate_baselines, costs_of, ordered_precisions
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.contrasts import TASKS, build_contrasts
-from ecr_bench.results.roles import Cast
-from ecr_bench.results.schema import Board, Contrast, Diverged, LanguageRow, BoardRow, Group, ScoringRow
-from ecr_bench.results.scorings import scoring_rows
-from ecr_bench.results.verdict import build_verdict
 from ecr_bench.results.floors import define_means_above, floors_of
+from ecr_bench.results.roles import Cast
+from ecr_bench.results.schema import Board, BoardRow, Contrast, Diverged, Group, LanguageRow, ScoringRow
+from ecr_bench.results.scorings import scoring_rows
 from ecr_bench.results.ties import tied_with_best, told_apart
+from ecr_bench.results.verdict import build_verdict
 from ecr_bench.statistics.multiple import above_chance
 from ecr_bench.statistics.paired import accuracy
 from ecr_bench.statistics.panel import Panel, build_panel

@@ -10,7 +10,6 @@ from pydantic import Field
 from ecr_bench.arm import NamedArm
 from ecr_bench.results.schema import Count, Finite, Record
 
-
 StageId = Annotated[str, Field(pattern=r"^([a-z][a-z-]*/[0-9a-f]+)?$")]
 """``kind/key``: a folder of the store."""
 

@@ -23,8 +23,8 @@ EXACT_COSTS = ("parameters", "bytes")
 
 
 class ArmReference(Section):
-    """An arm by the part it plays, so that a claim holds for any run: ``{role: main, at: small}``; or, as plain text, as
-    the run prints it: ``ecr-1x``."""
+    """An arm by the part it plays, so that a claim holds for any run: ``{role: main, at: small}``; or, as plain text,
+    as the run prints it: ``ecr-1x``."""
 
     name: str | None = None
     """The arm's printed form; everything else is then empty."""

@@ -147,8 +147,8 @@ def divergence_note(cells: Sequence[CellCosts]) -> list[str]:
         return []
     listed = ", ".join(f"{cell} ({', '.join(precisions)})" for cell, precisions in names.items())
     return [
-        f"{len(names)} of {len({row.cell for row in cells})} cells diverged and are in no mean, rank, tie or comparison: "
-        f"{listed}. Means of their arms are over the other seeds."
+        f"{len(names)} of {len({row.cell for row in cells})} cells diverged and are in no mean, rank, tie or "
+        f"comparison: {listed}. Means of their arms are over the other seeds."
     ]
 
 
@@ -261,7 +261,9 @@ def collect_surface(plan: Plan, store: Store) -> Baselines:
     if len(_seen_sets(plan)) > 1:
         return {}
     by_task: Baselines = read_json(store.path(plan.cells[0].items) / "surface.json")
-    return {group: {task: by_group[group] for task, by_group in by_task.items() if group in by_group} for group in GROUPS}
+    return {
+        group: {task: by_group[group] for task, by_group in by_task.items() if group in by_group} for group in GROUPS
+    }
 
 
 def _corpus_folder(plan: Plan, store: Store) -> Path:

@@ -12,7 +12,6 @@ from ecr_bench.results.schema import Finite, Record
 from ecr_bench.statistics.paired import Term, estimate, value_of
 from ecr_bench.statistics.panel import Panel
 
-
 STEPS = 64
 """Sizes tried between two that were run."""
 

@@ -26,7 +26,8 @@ MEASURES, TIMINGS, ABLATION = "measures.json", "timings.json", "ablation.json"
 DATA = (RECORDS, CELLS, MEASURES, TIMINGS, BOARD, CLAIMS, ABLATION)
 """What a run is read from."""
 _OBEYED = re.compile(
-    r"(?<!\\)(?:\\\\)*\\(?:u00(?:0[0-8bce-f]|1[0-9a-f]|7f|[89][0-9a-f])|[bf])|[\x7f-\x9f\u202a-\u202e\u2066-\u2069]", re.I
+    r"(?<!\\)(?:\\\\)*\\(?:u00(?:0[0-8bce-f]|1[0-9a-f]|7f|[89][0-9a-f])|[bf])|[\x7f-\x9f\u202a-\u202e\u2066-\u2069]",
+    re.I,
 )
 """As JSON escapes them, or as they are."""
 Model = TypeVar("Model", bound=BaseModel)

@@ -33,7 +33,7 @@ from ecr_bench.results.files import (
 )
 from ecr_bench.results.rejudge import Json, floors_from, rejudged, rejudged_claims, untie_the_lonely
 from ecr_bench.results.roles import Cast
-from ecr_bench.results.schema import Board, Contrast, BoardRow
+from ecr_bench.results.schema import Board, BoardRow, Contrast
 from ecr_bench.results.timings import TIMES
 from ecr_bench.results.verdict import build_verdict
 
@@ -42,7 +42,7 @@ Known = Mapping[tuple[str, str], Arm]
 
 
 def migrate(folder: Path) -> list[str]:
-    """Rewrite the JSON files of a run, then ``run.json``; returns the files, none where it is in today's format already.
+    """Rewrite the JSON files of a run, then ``run.json``; returns the files, none where it is in today's format.
 
     UserError for a folder that holds no run or one of a later format, DamagedError where a file was changed.
     """
@@ -207,7 +207,9 @@ def _ablation(result: Json, known: Known) -> Json:
     for row in result["differences"]:
         row["reference"] = labels[row["reference"]]
     result["by_size"] = bool(result["equal_sizes"])
-    spots = {(p["series"], p["label"]): {key: p[key] for key in ("series", "label", "at", "arm")} for p in result["points"]}
+    spots = {
+        (p["series"], p["label"]): {key: p[key] for key in ("series", "label", "at", "arm")} for p in result["points"]
+    }
     result["places"] = list(spots.values())
     return result
 

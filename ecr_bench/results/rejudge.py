@@ -13,7 +13,7 @@ from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.contrasts import CONTROL, GAINS, LOW, MIXED, TASKS
 from ecr_bench.results.judgement import SMALLEST_EFFECT, Standing, Thresholds, judge_difference, word_of
 from ecr_bench.results.roles import attribute
-from ecr_bench.results.schema import Attribution, Contrast, BoardRow, Group
+from ecr_bench.results.schema import Attribution, BoardRow, Contrast, Group
 from ecr_bench.results.sentences import attribution_in_words, contrast_in_words
 from ecr_bench.statistics.multiple import holm
 
@@ -23,9 +23,7 @@ Json = dict[str, Any]
 def rejudged(contrasts: Sequence[Json], rows: Sequence[BoardRow], arms: Mapping[str, Arm]) -> list[Contrast]:
     """Contrasts as format 1 has them (arms by name) with today's words: corrected p-values stay, the p of the smallest
     effect is worked out from interval and degrees of freedom."""
-    standings = {
-        (r.arm, r.precision, r.group, r.task): Standing(r.arm, r.n_seeds, r.ci[0] <= r.chance) for r in rows
-    }
+    standings = {(r.arm, r.precision, r.group, r.task): Standing(r.arm, r.n_seeds, r.ci[0] <= r.chance) for r in rows}
     controls = _controls(contrasts, arms)
     smaller = _smaller(contrasts)
     return [
@@ -107,9 +105,7 @@ def _rejudge(result: Json, board: Mapping[Any, Contrast], times: Sequence[str]) 
     held = result.pop("as_good")
     sign = 1 if claim["direction"] == "higher" else -1
     better = [
-        name
-        for c in result["controls"]
-        if (name := c.pop("method")) and max(sign * c["low"], sign * c["high"]) < 0
+        name for c in result["controls"] if (name := c.pop("method")) and max(sign * c["low"], sign * c["high"]) < 0
     ]
     result |= {"better": better, "not_beaten": [name for name in held if name not in better], "on_board": False}
     if claim["metric"] in times and result["finding"]:

@@ -9,7 +9,7 @@ from ecr_bench.results.claim_schema import ACCURACY, COSTS, Claim, ClaimResult, 
 
 
 def covered(covers: Iterable[str]) -> str:
-    """What the intervals of a table cover, each once: ``items and seeds``, and ``or items`` where arms have one seed."""
+    """What the intervals of a table cover, once each: ``items and seeds``, ``or items`` where arms have one seed."""
     return " or ".join(sorted(set(covers), reverse=True))
 
 

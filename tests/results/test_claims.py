@@ -25,7 +25,6 @@ from ecr_bench.results.evidence import Side
 from ecr_bench.run import Run
 from ecr_bench.statistics.by_seed import mean_difference
 from ecr_bench.statistics.decision import decide
-from ecr_bench.statistics.multiple import holm
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import build_panel
 from ecr_bench.types import Measure
@@ -64,8 +63,12 @@ def made() -> Made:
         ({"ecr-1x": 0.75}, {"smallest_effect": 0.5}, "refuted", "smaller than the smallest of interest"),
         ({"ecr-1x": 0.5}, {}, "inconclusive", "holds both no effect and the smallest effect of interest, +1.0 points"),
         ({"ecr-1x": 0.2}, {"direction": "lower", "controls": []}, "supported", "p < .001"),
-        ({"ecr-1x": 0.5, "finetune-3x": 0.6, **dict.fromkeys(ALL_CONTROLS, 0.3)},
-         {"test": "non-inferiority", "smallest_effect": 0.2}, "supported", ""),
+        (
+            {"ecr-1x": 0.5, "finetune-3x": 0.6, **dict.fromkeys(ALL_CONTROLS, 0.3)},
+            {"test": "non-inferiority", "smallest_effect": 0.2},
+            "supported",
+            "",
+        ),
         ({"ecr-1x": 0.2}, {"test": "non-inferiority", "smallest_effect": 0.1}, "refuted", "exceeds the margin, −10.0"),
     ],
 )
@@ -101,7 +104,9 @@ def test_no_way_to_put_an_accuracy_of_ecr_has_another_word_than_the_board(
 
 
 @pytest.mark.parametrize("named", [[], ["constant"], ["random", "constant", "language"]], ids=str)
-def test_a_claim_that_leaves_anchor_controls_out_is_not_attributed(made: Made, tmp_path: Path, named: list[str]) -> None:
+def test_a_claim_that_leaves_anchor_controls_out_is_not_attributed(
+    made: Made, tmp_path: Path, named: list[str]
+) -> None:
     values = {"ecr-1x": [0.9, 0.93, 0.91], "finetune-1x": [0.5, 0.52, 0.53]}
     values |= {name: [0.4, 0.45, 0.41] for name in ALL_CONTROLS}
     shared = {"metric": "mexa", "b": "finetune-1x"}

@@ -33,7 +33,9 @@ def stored(root: Path, **results: dict[str, Any]) -> Store:
 
 def collected(store: Store) -> dict[str, CellCosts]:
     """Precision -> row, of one cell scored at two."""
-    cell = SimpleNamespace(label="ecr-1x-s0", arm=arm("ecr-1x"), seed=0, train="train/a", score="score/a", base="base/a")
+    cell = SimpleNamespace(
+        label="ecr-1x-s0", arm=arm("ecr-1x"), seed=0, train="train/a", score="score/a", base="base/a"
+    )
     settings = SimpleNamespace(precisions=("fp32", "int8"))
     plan: Any = SimpleNamespace(cells=[cell], stages={"score/a": SimpleNamespace(settings=settings)})
     return {row.precision: row for row in collect_cells(plan, store)}
@@ -57,7 +59,9 @@ def test_a_precision_that_diverged_keeps_what_it_cost(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("trained", [{"diverged": "its base model diverged"}, None])
-def test_a_model_that_was_not_scored_says_why_at_every_precision(tmp_path: Path, trained: dict[str, Any] | None) -> None:
+def test_a_model_that_was_not_scored_says_why_at_every_precision(
+    tmp_path: Path, trained: dict[str, Any] | None
+) -> None:
     own = TRAINED.model_copy(update={"diverged": "loss is not finite"}).model_dump(mode="json")
     store = stored(tmp_path, train=trained or own, score={"diverged": "inherited"})
     rows = collected(store)

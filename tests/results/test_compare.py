@@ -62,7 +62,11 @@ def test_the_boards_p_and_word_stand_beside(runs: tuple[Path, Made], b: str) -> 
 
 def test_nothing_of_a_board_where_the_two_do_not_meet(runs: tuple[Path, Made]) -> None:
     folder, _ = runs
-    for a, b in (("one:ecr-1x", "two:ecr-1x"), ("one:ecr-1x-0", "one:finetune-3x"), ("one:shuffled-1x", "one:finetune-3x")):
+    for a, b in (
+        ("one:ecr-1x", "two:ecr-1x"),
+        ("one:ecr-1x-0", "one:finetune-3x"),
+        ("one:shuffled-1x", "one:finetune-3x"),
+    ):
         assert "board" not in compare_references(f"{folder}/{a}", f"{folder}/{b}").columns
 
 

@@ -1,4 +1,4 @@
-"""A run folder that was damaged, put together by hand or comes from a stranger: one line, nothing outside is touched."""
+"""A run folder that was damaged, put together by hand or by a stranger: one line, nothing outside is touched."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ecr_bench import publish
 from ecr_bench.bundle.export import export
 from ecr_bench.cli import main
 from ecr_bench.errors import UserError
-from ecr_bench.io import fingerprint
 from ecr_bench.evaluation.records import read_records
+from ecr_bench.io import fingerprint
 from ecr_bench.publish import draw, judge_again, rewrite
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.results.eval_folder import EvalFolder, write_evaluation
@@ -66,7 +66,13 @@ def said_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[A
 
 def test_the_run_is_whole(whole: Path) -> None:
     assert len(verify(whole)) > 3
-    assert set(read_manifest(whole).files) >= {"board.json", "records.parquet", "claims.json", "report.html", "board.md"}
+    assert set(read_manifest(whole).files) >= {
+        "board.json",
+        "records.parquet",
+        "claims.json",
+        "report.html",
+        "board.md",
+    }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -111,7 +117,10 @@ def test_a_run_that_is_being_changed_is_whole_until_the_new_one_is(
     def killed(*given: Any) -> None:
         raise Killed
 
-    monkeypatch.setattr(*{"write_markdown": (publish, "to_markdown"), "write_page": (publish, "write_page"), "seal": (Run, "seal")}[at], killed)
+    monkeypatch.setattr(
+        *{"write_markdown": (publish, "to_markdown"), "write_page": (publish, "write_page"), "seal": (Run, "seal")}[at],
+        killed,
+    )
     with pytest.raises(Killed):
         judge_again(folder, None) if command == "claims" else rewrite(changed, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -161,7 +170,9 @@ def test_a_cell_whose_stage_lies_outside_of_the_store_is_not_exported(stage: str
     assert not (folder.parent / "bundle").exists()
 
 
-@pytest.mark.parametrize("arms", [[{}], [{"method": "x"}], [{"method": 1, "size": 2, "modifiers": 3, "settings": 4}], [[]], [None]])
+@pytest.mark.parametrize(
+    "arms", [[{}], [{"method": "x"}], [{"method": 1, "size": 2, "modifiers": 3, "settings": 4}], [[]], [None]]
+)
 def test_arms_that_are_none_are_one_line(arms: list[Any], folder: Path) -> None:
     reseal(folder, arms=arms)
     with pytest.raises(UserError) as caught:
@@ -194,7 +205,9 @@ def test_markup_in_a_run_is_shown_as_it_is(folder: Path, capsys: pytest.CaptureF
     raw = json.loads((folder / "board.json").read_text())
     raw["notes"] = [plain]
     raw["verdict"]["sentence"] = raw["verdict"]["question"] = plain
-    raw["verdict"]["by_task"] = {f"{task}{plain}" if task != "all" else task: v for task, v in raw["verdict"]["by_task"].items()}
+    raw["verdict"]["by_task"] = {
+        f"{task}{plain}" if task != "all" else task: v for task, v in raw["verdict"]["by_task"].items()
+    }
     (folder / "board.json").write_text(json.dumps(raw))
     reseal(folder)
     main(["board", "quick", "--out", str(folder.parent)])

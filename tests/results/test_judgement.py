@@ -16,10 +16,10 @@ from rich.console import Console
 
 from ecr_bench.arm import Arm, Role, by_name
 from ecr_bench.config import load
+from ecr_bench.formats import p_in_words
 from ecr_bench.report.export import to_markdown
 from ecr_bench.report.page import render_page
 from ecr_bench.report.terminal import print_run
-from ecr_bench.formats import p_in_words
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.results.contrasts import GAINS
