@@ -70,12 +70,12 @@ class World:
     def panel(self, rng: np.random.Generator, worlds: int = 1) -> Panel:
         """``worlds`` draws side by side; the arms of the w-th are called ``w/0``, ``w/1``, ..."""
         items = self.items(rng)
-        units, rows = [], []
+        respondents, rows = [], []
         for world in range(worlds):
             for name, correct in self._world(rng, items):
-                units.append(Respondent(f"{world}/{name[0]}", "fp32", name[1]))
+                respondents.append(Respondent(f"{world}/{name[0]}", "fp32", name[1]))
                 rows.append(correct)
-        return Panel(units, np.array(rows, dtype=np.float32), items)
+        return Panel(respondents, np.array(rows, dtype=np.float32), items)
 
     def _world(self, rng: np.random.Generator, items: pd.DataFrame) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
         cluster = items["cluster"].to_numpy()

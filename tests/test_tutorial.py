@@ -50,6 +50,7 @@ def test_it_ends_with_the_verdict_it_promises(followed):
     [
         ("read_a_run", "runs/lamps"),
         ("use_a_bundle", "lamp-bundle"),
+        ("measure_in_a_loop", "lamp-bundle"),
         ("train_with_lightning", "lamp-bundle"),
         ("score_a_bundle", "lamp-bundle ITEMS ecr_label_fr"),
     ],
