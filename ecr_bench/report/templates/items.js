@@ -45,7 +45,7 @@
       const filled = element("i");
       filled.style.width = (100 * share[i]).toFixed(1) + "%";
       bar.append(filled);
-      line.append(element("span", "", option), bar, element("span", "n", found.scores[i].toFixed(1).replace("-", "\u2212")));
+      line.append(element("span", "", option), bar, element("span", "n", found.scores[i].toFixed(2).replace("-", "\u2212")));
       list.append(line);
     });
     box.append(list, tokens(found));
