@@ -33,12 +33,13 @@ def user_path(given: str) -> Path:
 
 def read_bytes(path: Path) -> bytes:
     """UserError where there is no such file, or it is a folder, no file, larger than memory, or cannot be read."""
+    limit = memory_limit()  # which reads files of the system: one that is missing there is not this one
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode) and not path.is_dir():
             raise UserError(f"{path}: is a device or a pipe; give a file")
-        if state.st_size > memory_limit():
-            size, room = state.st_size / 2**30, memory_limit() / 2**30
+        if state.st_size > limit:
+            size, room = state.st_size / 2**30, limit / 2**30
             raise UserError(f"{path}: {size:,.1f} GiB, more than the {room:,.1f} GiB of memory here")
         return path.read_bytes()
     except MemoryError:
