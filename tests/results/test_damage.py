@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +23,7 @@ from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.results.eval_folder import EvalFolder, write_evaluation
 from ecr_bench.results.files import RUN, DamagedError, read_manifest, sha256
 from ecr_bench.run import Run
+from ecr_bench.runner.store import Store
 from ecr_bench.verify import verify
 from tests.helpers.damage import DAMAGES, damaged, link_out
 from tests.helpers.world import make, measured, run_of
@@ -107,12 +109,20 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("at", ["write_markdown", "write_page", "seal"])
-@pytest.mark.parametrize("command", ["claims", "time"])
+@pytest.mark.parametrize("command", ["claims", "time", "run"])
 def test_a_run_that_is_being_changed_is_whole_until_the_new_one_is(
     command: str, at: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     changed = replace(Run.load(folder), claims=None, made_from="later")
+    collected = replace(changed, own_records=changed.records(), folder=None)
+    for name, value in (("collect_run", collected), ("what_a_run_is_made_from", "later"), ("write_tensorboard", None)):
+        monkeypatch.setattr(publish, name, lambda *given, value=value: value)
+    commands: dict[str, Callable[[], object]] = {
+        "claims": lambda: judge_again(folder, None),
+        "time": lambda: rewrite(changed, folder),
+        "run": lambda: publish.publish(cast(Any, None), Store(folder.parent), folder),
+    }
 
     def killed(*given: Any) -> None:
         raise Killed
@@ -122,7 +132,7 @@ def test_a_run_that_is_being_changed_is_whole_until_the_new_one_is(
         killed,
     )
     with pytest.raises(Killed):
-        judge_again(folder, None) if command == "claims" else rewrite(changed, folder)
+        commands[command]()
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     monkeypatch.undo()
     rewrite(changed, folder)
