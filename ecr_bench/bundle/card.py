@@ -36,6 +36,7 @@ def model_card(run: Run, meta: Meta, cost: CellCosts, items: str) -> str:
             for r in rows
         ),),
         f"unseen: languages without labelled training rows; seen: {', '.join(meta.seen_languages)}",
+        words=2,
     )  # fmt: skip
     origin = f"Fine-tuned from {code(meta.base_model)}; its licence applies. " if meta.base_model else ""
     sizes = with_side(cost.parameters, cost.side_parameters)
