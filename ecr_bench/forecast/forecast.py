@@ -65,7 +65,9 @@ class Forecast:
         """As ``memory``, without stages whose peak is one of a GPU."""
         on_gpu = self.profile.hardware.gpu is not None
         devices = {stage_id: one.stage.identity.device for stage_id, one in self.to_run.items()}
-        return {stage_id: peak for stage_id, peak in self.memory.items() if not (on_gpu and devices[stage_id] == "cuda")}
+        return {
+            stage_id: peak for stage_id, peak in self.memory.items() if not (on_gpu and devices[stage_id] == "cuda")
+        }
 
     @cached_property
     def simulated(self) -> Simulated | None:

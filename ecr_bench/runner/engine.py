@@ -14,7 +14,6 @@ from ecr_bench.runner.store import Store
 from ecr_bench.runner.worker import Job, Message
 from ecr_bench.stages.stage import Stage
 
-
 MEMORY_MARGIN = 1.25
 """What a stage is given of memory over the peak that was measured: where it takes more it may be ended."""
 
