@@ -116,7 +116,8 @@ def finish(experiment: Experiment, how: Execution) -> tuple[Run, list[Gap]]:
         check_fits(forecast, plan)
         outlook.begin(console)
     left = outlook.left if outlook else None
-    failures = execute(forecast.costed, store, console, how.engine, most=how.max_disk, left=left)
+    peaks = forecast.main_memory
+    failures = execute(forecast.costed, store, console, how.engine, most=how.max_disk, left=left, peaks=peaks)
     against = outlook.end(console) if outlook else None
     made, gaps = without_failed(plan, failures)
     run = publish(made, store, folder, gaps)

@@ -6,6 +6,7 @@ import re
 import shlex
 
 from ecr_bench.bundle.files import Meta
+from ecr_bench.bundle.licence import identifier, sentence
 from ecr_bench.formats import percent, with_side
 from ecr_bench.report.export import model_index
 from ecr_bench.results.cells import CellCosts
@@ -38,14 +39,13 @@ def model_card(run: Run, meta: Meta, cost: CellCosts, items: str) -> str:
         f"unseen: languages without labelled training rows; seen: {', '.join(meta.seen_languages)}",
         words=2,
     )  # fmt: skip
-    origin = f"Fine-tuned from {code(meta.base_model)}; its licence applies. " if meta.base_model else ""
     sizes = with_side(cost.parameters, cost.side_parameters)
-    return f"""{model_index(run, meta.cell, meta.precision, hub)}
+    return f"""{model_index(run, meta.cell, meta.precision, hub, identifier(meta.base_model))}
 # {escape_markdown(meta.cell)}, {meta.precision}
 
 Arm {code(meta.arm)} of the ecr-bench run {code(meta.run)} (seed {meta.seed}).
-{origin}{sizes} parameters (model, and projection with anchors after the plus); {cost.extra_tokens} control tokens
-a prompt. No teacher is needed.
+{sentence(meta.base_model)}{sizes} parameters
+(model, and projection with anchors after the plus); {cost.extra_tokens} control tokens a prompt. No teacher is needed.
 
 {to_markdown(table)}
 

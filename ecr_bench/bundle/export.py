@@ -10,6 +10,7 @@ from pathlib import Path
 from ecr_bench import __version__
 from ecr_bench.bundle.card import model_card
 from ecr_bench.bundle.files import META, Meta, write_meta
+from ecr_bench.bundle.licence import write_licence
 from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.device import device
 from ecr_bench.errors import UserError
@@ -42,6 +43,7 @@ def export(out: Path, run: str, cell: str, folder: Path, precision: str | None =
     meta = _meta(finished.board, row)
     with atomic_dir(folder) as temporary:
         _write_model(source, temporary, row.precision)
+        write_licence(meta.base_model, temporary)
         card = model_card(finished, meta, row, _items(store, row, folder))
         (temporary / "README.md").write_text(card, encoding="utf-8")
         write_meta(temporary, meta)

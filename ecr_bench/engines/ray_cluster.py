@@ -63,7 +63,8 @@ class OnRay:
             cpus = sum(node.cpus for node in nodes)
             workers = self.wanted.workers or int(cpus)
             threads = max(1, int(min(cpus // workers, max(node.cpus for node in nodes))))
-            tasks = Tasks(around, min(workers, len(stages)), threads)
+            memory = max(node.memory for node in nodes)
+            tasks = Tasks(around, min(workers, len(stages)), threads, memory)
             try:
                 yield tasks
             finally:
@@ -76,6 +77,8 @@ class _Node:
     host: str
     cpus: float
     gpus: float
+    memory: int
+    """Bytes that Ray gives away there."""
 
 
 def _nodes() -> list[_Node]:
@@ -87,7 +90,8 @@ def _nodes() -> list[_Node]:
         resources = node["Resources"]
         if node["Alive"] and resources.get("CPU", 0) >= 1:
             host = node.get("NodeManagerHostname") or node["NodeManagerAddress"]
-            found.append(_Node(node["NodeID"], host, resources["CPU"], resources.get("GPU", 0)))
+            memory = int(resources.get("memory", 0))
+            found.append(_Node(node["NodeID"], host, resources["CPU"], resources.get("GPU", 0), memory))
     if not found:
         raise UserError("--engine ray: no node of the cluster has a core to work with: start one with ray start")
     return found

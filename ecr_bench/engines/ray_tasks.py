@@ -41,13 +41,17 @@ def perform_on_ray(around: Surroundings, data: bytes, threads: int, gpus: int, s
 
 
 class Tasks:
-    """``engine.Workers``: up to ``size`` tasks, each with ``threads`` of torch; the cluster finds their place."""
+    """``engine.Workers``: up to ``size`` tasks, each with ``threads`` of torch; the cluster finds their place.
 
-    def __init__(self, around: Surroundings, size: int, threads: int):
+    ``most``: bytes of memory that the largest node offers. What would take more is given all of it, and not left to
+    wait for a node that never comes.
+    """
+
+    def __init__(self, around: Surroundings, size: int, threads: int, most: int):
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as At
 
-        self._around, self._size, self._threads = around, size, threads
+        self._around, self._size, self._threads, self._most = around, size, threads, most
         self._task = ray.remote(perform_on_ray)
         beside = At(ray.get_runtime_context().get_node_id(), soft=True)
         board: Any = ray.remote(ProgressBoard)
@@ -66,7 +70,8 @@ class Tasks:
     def submit(self, job: Job, resources: Resources) -> None:
         stage_id = job.planned.stage_id
         threads = max(self._threads, resources.cpus)
-        asked = {"num_cpus": threads, "num_gpus": resources.gpus, "memory": resources.memory or None}
+        memory = min(resources.memory, self._most) or None
+        asked = {"num_cpus": threads, "num_gpus": resources.gpus, "memory": memory}
         task = self._task.options(**asked, max_retries=0, name=job.stage.label)
         ref = task.remote(self._around, pickle.dumps(job), threads, resources.gpus, stage_id, self._board)
         self._running[ref] = stage_id

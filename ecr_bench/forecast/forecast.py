@@ -60,6 +60,15 @@ class Forecast:
         """Peak of each stage that something is known of, bytes."""
         return {stage_id: one.expected.memory for stage_id, one in self.to_run.items() if one.expected.memory}
 
+    @property
+    def main_memory(self) -> dict[str, int]:
+        """As ``memory``, without stages whose peak is one of a GPU."""
+        on_gpu = self.profile.hardware.gpu is not None
+        devices = {stage_id: one.stage.identity.device for stage_id, one in self.to_run.items()}
+        return {
+            stage_id: peak for stage_id, peak in self.memory.items() if not (on_gpu and devices[stage_id] == "cuda")
+        }
+
     @cached_property
     def simulated(self) -> Simulated | None:
         """None where the seconds of a stage are unknown."""

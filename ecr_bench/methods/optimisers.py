@@ -51,8 +51,14 @@ class MuonAdamW(torch.optim.Optimizer):
             [{"params": matrices}], lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
         )
         super().__init__([p for group in groups for p in group["params"]] + matrices, {})
-        # the very same dictionaries, so that a learning-rate schedule on this object moves both
         self.param_groups = self.adamw.param_groups + self.muon.param_groups
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """The very same groups and states to both: a schedule, a checkpoint and FSDP2 know only this object."""
+        count = len(self.adamw.param_groups)
+        self.adamw.param_groups, self.muon.param_groups = self.param_groups[:count], self.param_groups[count:]
+        self.adamw.state = self.muon.state = self.state
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -64,13 +70,9 @@ class MuonAdamW(torch.optim.Optimizer):
         self.muon.step()
         return loss
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"adamw": self.adamw.state_dict(), "muon": self.muon.state_dict()}
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.adamw.load_state_dict(state_dict["adamw"])
-        self.muon.load_state_dict(state_dict["muon"])
-        self.param_groups = self.adamw.param_groups + self.muon.param_groups
+        super().load_state_dict(state_dict)
+        self._hand_on()
 
 
 def create_optimiser(module: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:

@@ -23,6 +23,8 @@ class Packaged:
     """Tied weights counted once."""
     licence: str
     """What whoever uses the weights must know, in a sentence."""
+    card_licence: str
+    """Its name in the front matter of model cards."""
 
     @property
     def package(self) -> str:
@@ -51,6 +53,7 @@ MODELS = {
         parameters=268_098_176,
         licence="Gemma Terms of Use (ai.google.dev/gemma/terms): the weights, and what is made of them, are passed on "
         "under these terms only",
+        card_licence="gemma",
     ),
     "smollm2-135m": Packaged(
         parts=(
@@ -64,6 +67,7 @@ MODELS = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         parameters=134_515_008,
         licence="Apache-2.0",
+        card_licence="apache-2.0",
     ),
 }
 

@@ -155,9 +155,11 @@ def rows_table(board: Board) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def model_index(run: Run, name: str, precision: str | None = None, base_model: str | None = None) -> str:
+def model_index(
+    run: Run, name: str, precision: str | None = None, base_model: str | None = None, licence: str | None = None
+) -> str:
     """Model-card metadata of a cell (or the mean over the seeds of an arm): every task and group, at every precision
-    or at one."""
+    or at one. ``licence``: by the name that model cards have for it."""
     results: list[EvalResult] = []
     board, records = run.board, run.records()
     run.pick(name)  # a wrong name is said here
@@ -178,6 +180,7 @@ def model_index(run: Run, name: str, precision: str | None = None, base_model: s
         model_name=f"{board.name}-{name}",
         eval_results=results,
         base_model=base_model,
+        license=licence,
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["ecr-bench"],

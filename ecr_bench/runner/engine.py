@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from ecr_bench.formats import many
 from ecr_bench.runner.store import Store
 from ecr_bench.runner.worker import Job, Message
 from ecr_bench.stages.stage import Stage
+
+MEMORY_MARGIN = 1.25
+"""What a stage is given of memory over the peak that was measured: where it takes more it may be ended."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +29,15 @@ class Resources:
     """Bytes of main memory; 0: not known."""
 
 
-def resources_of(stage: Stage[Any]) -> Resources:
-    """What it computes on together: GPUs for a stage that uses any, else a core for each process."""
+def resources_of(stage: Stage[Any], peak: int = 0) -> Resources:
+    """What it computes on together: GPUs for a stage that uses any, else a core for each process.
+
+    Args:
+        peak: bytes of main memory that such a stage took when it was measured; 0: not known.
+    """
     count = stage.work.devices(stage.settings)
-    return Resources(cpus=count, gpus=count if stage.identity.device == "cuda" else 0)
+    gpus = count if stage.identity.device == "cuda" else 0
+    return Resources(cpus=count, gpus=gpus, memory=math.ceil(peak * MEMORY_MARGIN))
 
 
 def check_gpus(stages: Collection[Stage[Any]], most: int, where: str) -> None:

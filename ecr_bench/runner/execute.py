@@ -20,7 +20,7 @@ from ecr_bench.divergence import DivergedError
 from ecr_bench.errors import UserError
 from ecr_bench.runner.clean import keep_below
 from ecr_bench.runner.display import Display
-from ecr_bench.runner.engine import Died, Engine, Workers, resources_of
+from ecr_bench.runner.engine import Died, Engine, Resources, Workers, resources_of
 from ecr_bench.runner.failures import Failures
 from ecr_bench.runner.store import Store
 from ecr_bench.runner.worker import Busy, Finished, Job, Message, Told
@@ -61,6 +61,7 @@ def execute(
     whole: bool = False,
     most: int | None = None,
     left: Left | None = None,
+    peaks: Mapping[str, int] | None = None,
 ) -> Failures:
     """Run what is not done yet, and what is damaged anew.
 
@@ -68,6 +69,7 @@ def execute(
         whole: look at every byte of what is done.
         most: bytes that the store may hold.
         left: says after each stage how much time is left.
+        peaks: bytes of main memory that a stage will take, by id, where it is known.
 
     A stage that fails ends neither the run nor the others: what rests on it is left out, and the answer says why.
     UserError where nothing could be written any more, or code changed under the run.
@@ -84,7 +86,7 @@ def execute(
     display = Display(console, dict(stages), len(stages) - len(missing))
     try:
         with display.progress, engine.open(list(missing.values()), store) as workers:
-            _Schedule(stages, missing, store, workers, display, failures, most, left).run()
+            _Schedule(stages, missing, store, workers, display, failures, most, left, peaks or {}).run()
     finally:
         store.sweep()  # what workers that died had half made is nobody's
     return failures
@@ -122,9 +124,10 @@ class _Schedule:
         failures: Failures,
         most: int | None,
         left: Left | None,
+        peaks: Mapping[str, int],
     ):
         self.store, self.workers, self.display, self.failures = store, workers, display, failures
-        self.most, self.left = most, left
+        self.most, self.left, self.peaks = most, left, peaks
         self.missing = missing
         """Not done and not given up."""
         self.elsewhere: dict[str, float] = {}
@@ -159,7 +162,7 @@ class _Schedule:
             return
         for stage_id in self.by_urgency:
             if self._ready(stage_id):
-                if not self.workers.fits(resources_of(self.missing[stage_id])):
+                if not self.workers.fits(self._resources(stage_id)):
                     return  # nothing less urgent goes first, or what takes much would wait for ever
                 self._submit(stage_id)
 
@@ -179,7 +182,10 @@ class _Schedule:
         if self.most is not None:
             keep_below(self.store, self.most)
         stage = self.missing[stage_id]
-        self.workers.submit(Job(stage, stage.identity, self.store), resources_of(stage))
+        self.workers.submit(Job(stage, stage.identity, self.store), self._resources(stage_id))
+
+    def _resources(self, stage_id: str) -> Resources:
+        return resources_of(self.missing[stage_id], self.peaks.get(stage_id, 0))
 
     def _hear(self, stage_id: str, message: Message | Died) -> None:
         if isinstance(message, Told):

@@ -148,7 +148,7 @@ def fit(
     track = Track(report, optimiser.steps)
     validate_every = max(1, optimiser.steps // VALIDATIONS)
     last: list[Callback] = []
-    if kept is not None and module.resumable and devices.strategy != "fsdp2":
+    if kept is not None and module.resumable:
         last = [Checkpoints(kept, (validate_every, LOGGED), module.keep)]
     with warnings.catch_warnings(), ranks.together() if devices.count > 1 else nullcontext():
         warnings.simplefilter("ignore")
@@ -199,7 +199,10 @@ def _spread(devices: Devices) -> dict[str, Any]:
     if devices.strategy == "ddp":
         # buffers never change in training; the data module gives each its rows
         return {"strategy": DDPStrategy(broadcast_buffers=False), "use_distributed_sampler": False}
-    made = ModelParallelStrategy(data_parallel_size=devices.count, tensor_parallel_size=1)
+    # a checkpoint is one file, as of one device
+    made = ModelParallelStrategy(
+        data_parallel_size=devices.count, tensor_parallel_size=1, save_distributed_checkpoint=False
+    )
     return {"strategy": made, "use_distributed_sampler": False}
 
 

@@ -22,6 +22,8 @@ from ecr_bench.cli import main
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.precision.quantised import same_everywhere
+from ecr_bench.report.export import model_index
+from ecr_bench.run import Run
 from tests.helpers.tiny_models import run_here
 
 CELLS = "cells=[{method: finetune, sizes: [1x, 3x]}, {method: ecr}, {method: ecr, with: [lora]}"
@@ -188,6 +190,8 @@ def test_the_cards_front_matter_is_what_the_hub_reads(run, tmp_path):
     export(out, "paper-qwen", "ecr-1x-s0", tmp_path / "b", "int8")
     data = ModelCard.load(tmp_path / "b" / "README.md").data
     assert data.pipeline_tag == "text-generation" and "ecr-bench" in data.tags and data.base_model is None
+    named = ModelCard(model_index(Run.load(out / "paper-qwen"), "ecr-1x-s0", "int8", licence="gemma")).data
+    assert (data.license, named.license) == (None, "gemma")
     found = expected(out, "ecr-1x-s0", "int8").reset_index()
     unseen = found[found["group"] == "unseen"]
     by_task = unseen.groupby(["task", "lang"])["correct"].mean().groupby("task").mean()

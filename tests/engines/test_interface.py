@@ -28,9 +28,9 @@ from tests.helpers.fake_engine import AtOnce, Fake
 from tests.helpers.toy_stages import by_id, started, toy
 
 
-def run(stages, folder, engine):
+def run(stages, folder, engine, **options):
     said = io.StringIO()
-    return execute(by_id(*stages), Store(folder), Console(file=said, width=300), engine), said.getvalue()
+    return execute(by_id(*stages), Store(folder), Console(file=said, width=300), engine, **options), said.getvalue()
 
 
 @pytest.mark.parametrize(("times", "starts"), [(1, 2), (2, 2)])
@@ -57,6 +57,14 @@ def test_no_more_is_submitted_than_fits(tmp_path):
     workers = AtOnce(size=2)
     run([toy(tmp_path / "log", f"{number}") for number in range(5)], tmp_path, Fake(workers))
     assert workers.most == 2 and len(workers.submitted) == 5
+
+
+def test_an_engine_is_told_what_a_stage_takes_of_memory_where_that_was_measured(tmp_path):
+    workers = AtOnce()
+    known, unknown = toy(tmp_path / "log", "known"), toy(tmp_path / "log", "unknown")
+    run([known, unknown], tmp_path, Fake(workers), peaks={known.id: 1001})
+    asked = dict(zip(workers.submitted, workers.asked, strict=True))
+    assert (asked["known"].memory, asked["unknown"].memory) == (1252, 0)  # a quarter more than its peak
 
 
 def test_an_engine_comes_from_a_plugin_too(tmp_path, monkeypatch):

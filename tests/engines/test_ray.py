@@ -84,10 +84,10 @@ def tasks(label: str = "") -> list[psutil.Process]:
     return found
 
 
-def run(stages, folder, address, **wanted):
+def run(stages, folder, address, peaks=None, **wanted):
     said = io.StringIO()
     engine = engine_of("ray", Wanted(address=address, **wanted))
-    return execute(by_id(*stages), Store(folder), Console(file=said, width=300), engine), said.getvalue()
+    return execute(by_id(*stages), Store(folder), Console(file=said, width=300), engine, peaks=peaks), said.getvalue()
 
 
 def test_a_stage_that_fails_takes_only_what_rests_on_it_along(tmp_path, cluster, second):
@@ -95,7 +95,8 @@ def test_a_stage_that_fails_takes_only_what_rests_on_it_along(tmp_path, cluster,
     bad, refused = toy(log, "bad", "raise"), toy(log, "refused", "refuse")
     dies, once, good = toy(log, "dies", "die"), toy(log, "once", "die once"), toy(log, "good", seconds=0.2)
     behind, after = toy(log, "behind", first=dies), toy(log, "after", first=good)
-    failures, said = run([bad, refused, dies, once, good, behind, after], tmp_path, cluster.address)
+    peaks = {good.id: 10**6, after.id: 10**18}  # more than any node has: it gets the largest, and is not left waiting
+    failures, said = run([bad, refused, dies, once, good, behind, after], tmp_path, cluster.address, peaks)
     lost = "its process was ended, or its node was lost"
     assert {failures.stages[i].label: failure.reason for i, failure in failures.of.items()} == {
         "bad": "RuntimeError: no such luck at all",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from ecr_bench.config import load
 from ecr_bench.errors import UserError
@@ -67,3 +68,12 @@ def test_stages_that_fit_alone_and_not_at_once(plan):
 def test_on_a_gpu_its_memory_holds_what_computes_there(plan):
     # nothing of this plan computes on a GPU here
     check_fits(forecast_of(plan, {"train finetune-3x seed 0": 9 * GB}, gpu="made up"), plan)
+
+
+def test_an_engine_is_told_of_main_memory_and_not_of_a_gpus(plan, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    planned = make_plan(load("tiny"))
+    told = forecast_of(planned, {}, gpu="made up").main_memory
+    computes = {stage.id for stage in planned.stages.values() if stage.identity.device == "cuda"}
+    assert computes and told == dict.fromkeys(planned.stages.keys() - computes, 1)
+    assert forecast_of(plan, {}).main_memory == dict.fromkeys(plan.stages, 1)

@@ -20,6 +20,8 @@ class AtOnce:
     with_node: bool = False
     """Whether its machine goes along."""
     submitted: list[str] = field(default_factory=list)
+    asked: list[Resources] = field(default_factory=list)
+    """What each of ``submitted`` takes."""
     most: int = 0
     _said: list[tuple[str, Message | Died]] = field(default_factory=list)
 
@@ -34,6 +36,7 @@ class AtOnce:
         label, stage_id = job.stage.label, job.planned.stage_id
         assert stage_id not in self.running and self.fits(resources)
         self.submitted.append(label)
+        self.asked.append(resources)
         if self.dies.get(label, 0):
             self.dies[label] -= 1
             self._said.append((stage_id, Died("its process was lost", self.with_node)))

@@ -32,7 +32,7 @@ from ecr_bench.methods.method import Ingredients, Training
 from ecr_bench.methods.models import create_model, fit_to_machine
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.sizes import Devices
-from ecr_bench.stages.checkpoints import SECONDS
+from ecr_bench.stages.checkpoints import SECONDS, latest
 from ecr_bench.stages.fitting import OthersDone, Snapshots, fit
 from ecr_bench.types import Item
 from tests.helpers.killed import KillAt, Killed
@@ -86,6 +86,8 @@ OTHERS = [
     Case(PLAIN, clip=0.05, accumulate=2, strategy="fsdp2"),
     Case(PLAIN, "adamw", clip=0.05, accumulate=2),
     Case(Recipe.of("ecr", ["dropout"]), killed=6),
+    Case(Recipe.of("ecr", ["dropout"]), strategy="fsdp2", killed=6),
+    Case(PLAIN, "adamw", "fsdp2", killed=6),
 ]
 CASES = [*MAIN, *OTHERS]
 
@@ -176,6 +178,7 @@ def on_all(out: Path) -> None:
                 try:
                     train(case, out, folder, devices, kill=True)
                 except Killed:
+                    assert rank != "0" or latest(folder / "kept") is not None
                     print(case.name, "killed", flush=True)
             train(case, out, folder, devices)
         except OthersDone:
