@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ecr_bench.errors import UserError
 from ecr_bench.reading import parse_json, read_text
+from ecr_bench.system import owned
 
 PART = ".part"
 """Ends the name of what is being written and has not taken its own name yet."""
+_MADE = 60.0
+"""Seconds after which a writer owns what it has made, unless it is dead."""
 OF_THE_PLACE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR,
     errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
@@ -106,17 +111,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside ``path``; it takes the name only if the block succeeds and all is on disk."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         os.close(handle)
         temporary = Path(name)
-        try:
-            yield temporary
-            temporary.chmod(0o644)
-            sync(temporary)
-            temporary.replace(path)
-            sync(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with owned(temporary):
+            try:
+                yield temporary
+                temporary.chmod(0o644)
+                sync(temporary)
+                temporary.replace(path)
+                sync(path.parent)
+            finally:
+                temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -128,22 +135,24 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART))
-        try:
-            yield temporary
-            temporary.chmod(0o755)
-            sync_tree(temporary)
-            while True:
-                try:
-                    temporary.replace(path)
-                    break
-                except OSError as error:  # on POSIX a folder takes the place of an empty one only
-                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES) or not path.is_dir():
-                        raise
-                    _remove(path)
-            sync(path.parent)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with owned(temporary):
+            try:
+                yield temporary
+                temporary.chmod(0o755)
+                sync_tree(temporary)
+                while True:
+                    try:
+                        temporary.replace(path)
+                        break
+                    except OSError as error:  # on POSIX a folder takes the place of an empty one only
+                        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES) or not path.is_dir():
+                            raise
+                        _remove(path)
+                sync(path.parent)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _remove(path: Path) -> None:
@@ -180,10 +189,22 @@ def sync_tree(folder: Path) -> None:
 def remove_parts(folder: Path) -> None:
     """Delete what writers that were killed left in ``folder``; call it where no other can be writing there."""
     for part in folder.glob(f".*{PART}"):
-        if part.is_dir() and not part.is_symlink():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
+        _delete(part)
+
+
+def _sweep(path: Path) -> None:
+    """Delete what writers of ``path`` that were killed left beside it."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*{PART}"):
+        with contextlib.suppress(OSError), owned(part) as nobodys:
+            if nobodys and time.time() - part.stat().st_mtime > _MADE:
+                _delete(part)
+
+
+def _delete(part: Path) -> None:
+    if part.is_dir() and not part.is_symlink():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        part.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:

@@ -14,12 +14,11 @@ edited plugin is run again. What it raises later is traced back to its file (``b
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib.util
 import inspect
 import re
-import shutil
 import sys
-import tempfile
 import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any
 
 from ecr_bench.errors import UserError
 from ecr_bench.plugin_files import GIVEN, PluginSource, module_name
+from ecr_bench.scratch import scratch
 
 _files: set[str] = set()
 """Files of the plugins that were loaded."""
@@ -51,9 +51,9 @@ def load_source(source: PluginSource) -> None:
     """Import a plugin: the file itself where it lies here as well, else a copy in a folder of this process's own."""
     path = Path(source.path)
     if source.module not in sys.modules and (not path.is_file() or path.read_bytes() != source.source):
-        folder = Path(tempfile.mkdtemp(prefix="ecr-bench-plugin-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        path = folder / path.name
+        until_the_end = contextlib.ExitStack()
+        path = until_the_end.enter_context(scratch()) / path.name
+        atexit.register(until_the_end.close)
         path.write_bytes(source.source)
     _load_file(path, source.module)
 

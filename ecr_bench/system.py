@@ -1,4 +1,5 @@
-"""What differs between operating systems, in one place: memory of a process and of the machine, in bytes.
+"""What differs between operating systems, in one place: memory of a process and of the machine, in bytes; who owns a
+file.
 
 Modules that only POSIX has are imported here alone; where one is missing, psutil or nothing takes its place.
 """
@@ -7,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 if sys.platform == "win32":
-    resource = None
+    fcntl = resource = None
 else:
+    import fcntl
     import resource
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -69,3 +73,22 @@ def memory_free() -> int:
         cached = next(line for line in (CGROUP / "memory.stat").read_text().splitlines() if line.startswith("file "))
         found.append(limit - used + int(cached.split()[1]))
     return min(*found, memory_limit())
+
+
+@contextlib.contextmanager
+def owned(path: Path) -> Iterator[bool]:
+    """Own a file or folder inside; the system ends that with the process, however it ends.
+
+    False where another process owns it, and where the system or the file system has no such locks (Windows).
+    """
+    handle, got = None, False
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            got = True
+    try:
+        yield got
+    finally:
+        if handle is not None:
+            os.close(handle)

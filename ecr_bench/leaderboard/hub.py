@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from ecr_bench.errors import UserError
+from ecr_bench.io import atomic_dir
 from ecr_bench.names import run_name
 from ecr_bench.results.files import RUN, read_manifest
 from ecr_bench.verify import verify
 
 KIND = "dataset"
+PULLED = ".pulled"
+"""Folder of what the hub sent, of which only what is published and sound is kept."""
 
 
 def push(folder: Path, repository: str, dry_run: bool) -> list[str]:
@@ -51,23 +53,21 @@ def pull(repository: str, name: str, to: Path, revision: str | None = None) -> l
     folder = to / name
     if folder.exists():
         raise UserError(f"{folder}: is there already")
-    to.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=to, prefix=".pull-") as temporary:
+    with atomic_dir(folder) as place:
+        pulled = place / PULLED
         _asked(
             lambda: snapshot_download(
-                repository, repo_type=KIND, revision=revision, allow_patterns=[f"{name}/*"], local_dir=temporary
+                repository, repo_type=KIND, revision=revision, allow_patterns=[f"{name}/*"], local_dir=str(pulled)
             ),
             f"{repository}/{name}",
         )
-        fetched = Path(temporary, name)
+        fetched = pulled / name
         if not (fetched / RUN).is_file():
             raise UserError(f"{repository}: holds no run {name!r}")
         lines = verify(fetched)
-        published = read_manifest(fetched).published
-        for path in fetched.iterdir():
-            if path.name not in published:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        fetched.replace(folder)
+        for published in read_manifest(fetched).published:
+            (fetched / published).replace(place / published)
+        shutil.rmtree(pulled)
     return [*lines, f"fetched to {folder}"]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from ecr_bench import scratch
 from ecr_bench.divergence import DivergedError
 from ecr_bench.errors import UserError
 from ecr_bench.runner.clean import keep_below
@@ -75,6 +76,7 @@ def execute(
     UserError where nothing could be written any more, or code changed under the run.
     """
     store.sweep()
+    scratch.sweep()
     store.exchange(stages)
     missing = _missing(stages, store, console, whole)
     console.print(f"{len(stages)} stages: {len(stages) - len(missing)} cached, {len(missing)} to run")
@@ -88,6 +90,7 @@ def execute(
         with display.progress, engine.open(list(missing.values()), store) as workers:
             _Schedule(stages, missing, store, workers, display, failures, most, left, peaks or {}).run()
     finally:
+        scratch.sweep()
         store.sweep()  # what workers that died had half made is nobody's
     return failures
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ecr_bench.errors import UserError
+from ecr_bench.scratch import scratch
 from ecr_bench.stages.fitting import REPORTED, VALIDATIONS
 from ecr_bench.stages.score import ScoreInputs, ScoreSettings, ScoreStage
 from ecr_bench.stages.train import TrainInputs, TrainSettings, TrainStage
@@ -40,8 +39,8 @@ def seconds_a_step(settings: TrainSettings, inputs: TrainInputs, steps: int, rep
     """
     clock = _Clock(WARM_UP, WARM_UP + steps, report)
     pooling = settings.pooling and settings.pooling.model_copy(update={"snapshots": 0})
-    with tempfile.TemporaryDirectory(prefix="ecr-bench-") as folder, contextlib.suppress(_Enough):
-        TrainStage.run(settings.model_copy(update={"pooling": pooling}), inputs, Path(folder), clock)
+    with scratch() as folder, contextlib.suppress(_Enough):
+        TrainStage.run(settings.model_copy(update={"pooling": pooling}), inputs, folder, clock)
     gc.collect()
     return (clock.at[clock.last] - clock.at[clock.first]) / steps
 
@@ -53,8 +52,8 @@ def ms_an_item(settings: ScoreSettings, inputs: ScoreInputs, precision: str, rep
     """
     report(0, 0)
     only = settings.model_copy(update={"precisions": (precision,)})
-    with tempfile.TemporaryDirectory(prefix="ecr-bench-") as folder:
-        scored = ScoreStage.run(only, inputs, Path(folder), lambda done, total: None)
+    with scratch() as folder:
+        scored = ScoreStage.run(only, inputs, folder, lambda done, total: None)
     gc.collect()
     return scored.precisions[precision].ms_per_item
 

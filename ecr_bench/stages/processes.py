@@ -11,7 +11,6 @@ import queue
 import secrets
 import subprocess
 import sys
-import tempfile
 import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Listener
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecr_bench.errors import UserError
+from ecr_bench.scratch import scratch
 from ecr_bench.stages.work import Report, ResultT, Work
 
 if TYPE_CHECKING:
@@ -111,18 +111,18 @@ def on_devices(
 
     from ecr_bench.plugin_files import given_files
 
-    with tempfile.TemporaryDirectory(prefix="ecr-bench-") as place:
+    with scratch() as place:
         key = secrets.token_bytes(32)
-        listener = Listener(authkey=key)
+        listener = Listener(None if os.name == "nt" else str(place / "socket"), authkey=key)
         call = pickle.dumps(Call(work, settings, inputs, folder, kept))
         threads = max(1, torch.get_num_threads() // count)
-        start = Path(place) / "start"
+        start = place / "start"
         start.write_bytes(pickle.dumps(Start(given_files(), threads, listener.address, key, call)))
         start.chmod(0o600)
         messages: queue.Queue[Any] = queue.Queue()
         threading.Thread(target=_listen, args=(listener, count, messages), daemon=True).start()
-        with (Path(place) / "output").open("w+b") as output:
-            process = _start(count, start, threads, output)
+        with (place / "output").open("w+b") as output:
+            process = _start(count, start, threads, output, place / "logs")
             try:
                 return _follow(process, messages, report, Path(output.name))
             finally:
@@ -130,7 +130,7 @@ def on_devices(
                 listener.close()
 
 
-def _start(count: int, start: Path, threads: int, output: Any) -> subprocess.Popen[bytes]:
+def _start(count: int, start: Path, threads: int, output: Any, logs: Path) -> subprocess.Popen[bytes]:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     environment = {
         **os.environ,
@@ -138,6 +138,7 @@ def _start(count: int, start: Path, threads: int, output: Any) -> subprocess.Pop
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "PYTHONSAFEPATH": "1",  # nothing of the working directory is imported
     }
+    torchrun += ["--log-dir", str(logs)]
     command = [*torchrun, "-m", "ecr_bench.stages.process", str(start)]
     # a session of their own: Ctrl-C is the run's to handle
     return subprocess.Popen(
