@@ -55,7 +55,8 @@ def sweep() -> None:
 
 def _ours(folder: Path) -> bool:
     state = folder.lstat()
-    return folder.is_dir() and not folder.is_symlink() and (os.name == "nt" or state.st_uid == os.getuid())
+    mine = state.st_uid == os.getuid() if os.name != "nt" else True
+    return mine and folder.is_dir() and not folder.is_symlink()
 
 
 def _unowned(folder: Path) -> bool:
