@@ -9,6 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import random
+import signal
 
 import pytest
 import torch
@@ -16,6 +17,9 @@ import torch
 from ecr_bench.config import AnchorsConfig, ProjectionConfig, SizeConfig, TokenizerConfig
 from ecr_bench.data.tokenizer import train_tokenizer
 from ecr_bench.methods.models import create_model
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job hands that on to what tests start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WORDS = ["lamp", "kitchen", "door", "red", "blue", "open", "close", "warm", "cold", "seven", "nine", "garden"]
 WORDS += ["turn", "on", "off", "please", "now", "küche", "свет", "电灯"]
