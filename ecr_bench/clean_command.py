@@ -13,6 +13,8 @@ def clean(out: Path = Path("runs"), free: bool = False, caches: bool = False) ->
         free: delete what is shown of the store.
         caches: delete this user's caches as well; the next run computes them again.
     """
+    import os
+
     from rich.console import Console
 
     from ecr_bench.errors import UserError
@@ -22,6 +24,9 @@ def clean(out: Path = Path("runs"), free: bool = False, caches: bool = False) ->
 
     if caches and not free:
         raise UserError("--caches: says what else to delete; give --free as well")
+    there = next((path for path in (out, *out.parents) if os.path.lexists(path)), Path())
+    if not there.is_dir():  # a file, or a link that leads nowhere
+        raise UserError(f"--out {out}: {there} is not a folder")
     store = Store(out)
     found, cached = cleaning.remains(store), cleaning.caches()
     shown = [*found, *cached]

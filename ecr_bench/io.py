@@ -22,6 +22,8 @@ from ecr_bench.system import owned
 
 PART = ".part"
 """Ends the name of what is being written and has not taken its own name yet."""
+DEEPEST_FOLDER = 400
+"""Levels of a path, all of which the standard library can make at once."""
 _MADE = 60.0
 """Seconds after which a writer owns what it has made, unless it is dead."""
 OF_THE_PLACE = (
@@ -89,6 +91,8 @@ def check_folder(folder: Path, option: str) -> None:
         raise UserError(f"{option} {folder}: must be a folder, not a URL (run and ablate take one as --store)")
     made: list[Path] = []
     try:
+        if len(folder.parts) > DEEPEST_FOLDER:
+            raise ValueError(f"more than {DEEPEST_FOLDER} folders deep")
         for part in reversed([folder, *folder.parents]):
             if not part.exists():
                 part.mkdir()

@@ -182,6 +182,14 @@ def test_an_archive_of_the_same_run_is_the_same_file(folders, tmp_path):
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
+@pytest.mark.parametrize("place", ["a.zip/x", "a\0b/x", "a/" * 1500], ids=["file", "nul", "deep"])
+def test_an_archive_in_an_impossible_place_is_one_line(folders, tmp_path, place):
+    (tmp_path / "a.zip").touch()
+    with pytest.raises(UserError, match=r"--to .*: cannot write there"):
+        submit(folders[1], tmp_path / place)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_the_published_example_is_what_its_records_say_and_its_commands_are_commands(monkeypatch):
     monkeypatch.chdir(ROOT)
     folder = ROOT / "results" / "leaderboard"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ecr_bench.errors import UserError
-from ecr_bench.io import atomic_path, disk_errors
+from ecr_bench.io import atomic_path, check_folder, disk_errors
 from ecr_bench.names import file_inside, repeated
 from ecr_bench.results.files import read_manifest
 from ecr_bench.scratch import scratch
@@ -29,6 +29,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 def submit(folder: Path, to: Path) -> list[str]:
     """Verify a run and write its published files to the archive ``to``; says what was checked and written."""
+    check_folder(to.parent, "--to")
     lines = verify(folder)
     names = read_manifest(folder).published
     with atomic_path(to) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -218,6 +218,10 @@ def test_clean_frees_what_no_run_uses(tmp_path, capsys):
     assert store.done("toy/used") and not store.path("toy/unused").exists()
     assert (store.workplace("toy/next").kept / "file").exists()
     assert "--caches: says what else to delete" in fails(capsys, "clean", "--caches")
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    for odd in (tmp_path / "file", tmp_path / "file" / "runs", tmp_path / "loop"):
+        assert "is not a folder" in fails(capsys, "clean", "--out", str(odd))
 
 
 def test_no_stage_is_freed_where_a_run_of_an_older_version_may_use_it(tmp_path, capsys):
