@@ -92,6 +92,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[Turn]:
 # --- what is measured ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_time_is_measured_by_the_stages_own_code_and_judged(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

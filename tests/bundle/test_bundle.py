@@ -26,6 +26,8 @@ from ecr_bench.report.export import model_index
 from ecr_bench.run import Run
 from tests.helpers.tiny_models import run_here
 
+pytestmark = pytest.mark.slow
+
 CELLS = "cells=[{method: finetune, sizes: [1x, 3x]}, {method: ecr}, {method: ecr, with: [lora]}"
 CELLS += ", {method: ecr, with: [{lora: {base: nf4}}]}"
 CELLS += ", {method: codes-only}, {method: soft-cue}, {method: oracle}, {method: teacher-probe}]"

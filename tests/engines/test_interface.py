@@ -25,6 +25,7 @@ from ecr_bench.runner.store import Store
 from ecr_bench.runner.worker import Finished, Job
 from tests.helpers.commands import fails
 from tests.helpers.fake_engine import AtOnce, Fake
+from tests.helpers.forked import fork_workers
 from tests.helpers.toy_stages import by_id, started, toy
 
 
@@ -162,7 +163,7 @@ def test_what_answers_and_is_no_ray_is_found_out(monkeypatch, answer):
 @pytest.fixture
 def gpus(monkeypatch):
     """Two, which do not exist; workers are forked."""
-    monkeypatch.setattr(pool, "START", "fork")
+    fork_workers(monkeypatch)
     monkeypatch.setenv(pool.DEVICES, "5,7")
     monkeypatch.setattr(pool, "visible_gpus", lambda: ("5", "7"))
 
@@ -234,7 +235,7 @@ def test_more_gpus_than_there_are_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_cancelled_stage_is_heard_of_no_more(tmp_path, monkeypatch):
-    monkeypatch.setattr(pool, "START", "fork")
+    fork_workers(monkeypatch)
     long = toy(tmp_path / "log", "long", seconds=60)
     with Processes(1, 1, ()) as processes:
         processes.submit(job(long, tmp_path), Resources())

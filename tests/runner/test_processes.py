@@ -15,11 +15,11 @@ import pytest
 from rich.console import Console
 
 from ecr_bench.errors import UserError
-from ecr_bench.runner import pool
 from ecr_bench.runner.execute import execute
 from ecr_bench.runner.failures import StageError
 from ecr_bench.runner.pool import Local
 from ecr_bench.runner.store import Store
+from tests.helpers.forked import fork_workers
 from tests.helpers.outside import ROOT
 from tests.helpers.toy_stages import by_id, started, toy, workers
 
@@ -126,7 +126,7 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path):
 @pytest.fixture
 def forked(monkeypatch):
     """Workers at once; that fresh ones do as well is what the tests with signals show."""
-    monkeypatch.setattr(pool, "START", "fork")
+    fork_workers(monkeypatch)
 
 
 def run(stages, tmp_path, workers=2):
@@ -179,6 +179,7 @@ def test_a_full_disk_ends_the_run_at_once(tmp_path, forked):
     assert not list(Store(tmp_path).workplaces())
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_folder_share_the_work(tmp_path):
     log = tmp_path / "log"
     names = [f"stage{i}" for i in range(8)]

@@ -13,7 +13,6 @@ from rich.console import Console
 from ecr_bench.cli import main
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, atomic_path, read_json, remove_parts
-from ecr_bench.runner import pool
 from ecr_bench.runner import store as stores
 from ecr_bench.runner.clean import bytes_of, free, keep_below, remains, size_of
 from ecr_bench.runner.execute import execute
@@ -22,6 +21,7 @@ from ecr_bench.runner.pool import Local
 from ecr_bench.runner.store import DONE, DamagedStageError, Store
 from ecr_bench.runner.workplace import BusyError
 from tests.helpers.commands import fails
+from tests.helpers.forked import fork_workers
 from tests.helpers.toy_stages import by_id, started, toy
 
 
@@ -87,7 +87,7 @@ def test_a_stage_of_another_format_is_refused_by_name(tmp_path, found):
 
 @pytest.fixture(autouse=True)
 def forked(monkeypatch):
-    monkeypatch.setattr(pool, "START", "fork")
+    fork_workers(monkeypatch)
 
 
 def run(store, stages, **options):

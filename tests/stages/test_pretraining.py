@@ -150,6 +150,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [*OWN, "codes-only"])
 def test_fine_tuning_goes_on_with_the_rows_pretraining_left(done, method):
     base, trained = weights(done.base(f"{method}-1x-s0")), weights(done.trained(f"{method}-1x-s0"))
@@ -158,6 +159,7 @@ def test_fine_tuning_goes_on_with_the_rows_pretraining_left(done, method):
         torch.testing.assert_close(trained[name], tensor, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", OWN)
 def test_pretraining_moves_the_rows_of_control_tokens(done, method):
     folder = done.base(f"{method}-1x-s0")
@@ -172,6 +174,7 @@ def test_pretraining_moves_the_rows_of_control_tokens(done, method):
     assert result.training.steps == 4 and result.cut == 0 and result.texts > 0
 
 
+@pytest.mark.slow
 def test_every_base_reads_the_same_texts(done):
     """m more tokens in each row, and nothing else."""
     rows = done.plan.experiment.pretrain.steps * done.plan.experiment.pretrain.batch_size
@@ -183,6 +186,7 @@ def test_every_base_reads_the_same_texts(done):
         assert not (done.base(f"{method}-1x-s0") / "conditioner").exists()
 
 
+@pytest.mark.slow
 def test_the_map_of_a_soft_cue_is_learned_in_pretraining_and_goes_on(done):
     base, trained = (f("soft-cue-1x-s0") / "conditioner" for f in (done.base, done.trained))
     before, after = load_file(base / MAP)["weight"], load_file(trained / MAP)["weight"]
@@ -190,6 +194,7 @@ def test_the_map_of_a_soft_cue_is_learned_in_pretraining_and_goes_on(done):
     torch.testing.assert_close(before, after, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", RIVALS)
 def test_a_rival_pretrains_otherwise_than_the_plain_model_and_is_as_large(done, method):
     ours, plain = weights(done.base(f"{method}-1x-s0")), weights(done.base("finetune-1x-s0"))
