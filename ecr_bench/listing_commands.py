@@ -150,7 +150,8 @@ def data(
     load_plugins(tuple(plugin or ()))
     if teacher:
         TEACHERS.check(teacher)
-    given = {"name": corpus, "rows": rows, "languages": languages or [], "options": parse_set(set or [])}
+    options = parse_set(set or [], "corpus.options")
+    given = {"name": corpus, "rows": rows, "languages": languages or [], "options": options}
     built, console = build(checked(CorpusConfig, given, "data")), Console()
     print_card(built, console)
     if teacher or not built.card.aligned:

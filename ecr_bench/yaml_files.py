@@ -84,13 +84,17 @@ def locate(name_or_file: str) -> Path:
     return shipped("baselines") / f"{name_or_file}.yaml"
 
 
-def parse_set(pairs: list[str]) -> dict[str, Any]:
-    """Turn ``key=value`` strings into a mapping, values read as YAML; a key may be set once."""
+def parse_set(pairs: list[str], within: str = "") -> dict[str, Any]:
+    """Turn ``key=value`` strings into a mapping, values read as YAML; a key may be set once.
+
+    ``within``: the setting whose keys these are. They may be written as in an experiment, with its name in front.
+    """
     result: dict[str, Any] = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise UserError(f"--set {pair!r}: write key=value, for example finetune.steps=100")
+        key = key.removeprefix(f"{within}.")
         if key in result:
             raise UserError(f"--set {key}: is there twice")
         result[key] = parse_yaml(value, f"--set {key}")

@@ -34,6 +34,8 @@ from tests.helpers.commands import fails
         (["run"], ["experiment"]),
         (["fly"], ["fly", "run"]),
         (["data", "foo"], ["corpus", "foo", "intents"]),
+        (["data", "files", "--set", "corpus.options.path=no.csv"], ["no.csv"]),  # as an experiment writes it
+        (["clean", "--out", "a\0b"], ["NUL"]),
         (["data", "intents", "--languages", "en", "xx"], ["xx", "en"]),
         (["data", "files", "--set", "path=nowhere.jsonl"], ["nowhere.jsonl"]),
         (["board", "never-ran"], ["never-ran", "ecr-bench run"]),

@@ -44,9 +44,9 @@ def bitext(
     TEACHERS.check(teacher)
     if pairs < FEWEST:
         raise UserError(f"--pairs {pairs}: must be {FEWEST} or more")
-    options = {"path": file, **parse_set(columns or [])}
+    options = {"path": file, **parse_set(columns or [], "corpus.options")}
     corpus = build(checked(CorpusConfig, {"name": "files", "rows": 10**7, "options": options}, "bitext"))
-    encode = by_bundle(bundle, layer) if bundle else by_teacher(teacher, parse_set(set or []))
+    encode = by_bundle(bundle, layer) if bundle else by_teacher(teacher, parse_set(set or [], "teacher.options"))
     lines = []
     for found in retrieve(corpus, encode, pairs):
         low, high = percent(found.interval.low), percent(found.interval.high)
