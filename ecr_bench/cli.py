@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -369,26 +369,32 @@ def main(arguments: list[str] | None = None) -> None:
     and for tasks of an evaluation that failed, 130 for Ctrl-C, 143 for SIGTERM.
     """
     lossless_streams()
-    with handled(kill_all):
+    with handled(kill_all) as asked:
         try:
             _check_characters(sys.argv[1:] if arguments is None else arguments)
             chosen = command_parser(COMMANDS).parse_args(arguments)
             options = chosen[chosen.command].as_dict()
             with speaking(*(options.pop(name) for name in FOR_ALL)):
                 _call(chosen.command, options)
-        except UserError as error:
-            print(f"ecr-bench: error: {error}", file=sys.stderr)
-            raise SystemExit(error.exit_code) from None
-        except KeyboardInterrupt as error:
-            print(line_of(error), file=sys.stderr)
-            raise SystemExit(exit_code(error)) from None
-        except Exception as error:
-            from ecr_bench.plugins import blame
+        except (Exception, KeyboardInterrupt) as error:
+            _end(asked[0] if asked else error)
 
-            if (blamed := blame(error) or of_the_system(error)) is None:
-                raise
-            print(f"ecr-bench: error: {blamed}", file=sys.stderr)
-            raise SystemExit(2) from None
+
+def _end(error: Exception | KeyboardInterrupt) -> NoReturn:
+    """One line and the exit code for what ended a command; an error of our own is raised again."""
+    if isinstance(error, KeyboardInterrupt):
+        print(line_of(error), file=sys.stderr)
+        raise SystemExit(exit_code(error)) from None
+    from ecr_bench.plugins import blame
+
+    if isinstance(error, UserError):
+        said, code = str(error), error.exit_code
+    elif (blamed := blame(error) or of_the_system(error)) is not None:
+        said, code = str(blamed), 2
+    else:
+        raise error
+    print(f"ecr-bench: error: {said}", file=sys.stderr)
+    raise SystemExit(code) from None
 
 
 if __name__ == "__main__":

@@ -28,18 +28,22 @@ def line_of(error: KeyboardInterrupt) -> str:
 
 
 @contextlib.contextmanager
-def handled(kill: Callable[[], None]) -> Iterator[None]:
+def handled(kill: Callable[[], None]) -> Iterator[list[KeyboardInterrupt]]:
     """Inside, the first signal raises KeyboardInterrupt or Stopped in the main thread, which cleans up; another one
-    ends the process at once, after ``kill`` has ended the processes it started."""
+    ends the process at once, after ``kill`` has ended the processes it started.
+
+    Gives a list of what was raised. Where it holds something, any error that arrives is that: a library in whose
+    callback the signal came hands on an error of its own, as pydantic does.
+    """
+    asked: list[KeyboardInterrupt] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
-    asked: list[int] = []
 
     def stop(number: int, _: Any) -> None:
         error = KeyboardInterrupt() if number == signal.SIGINT else Stopped()
         if not asked:
-            asked.append(number)
+            asked.append(error)
             raise error
         kill()
         os.write(2, f"{line_of(error)}\n".encode())
@@ -51,7 +55,7 @@ def handled(kill: Callable[[], None]) -> Iterator[None]:
     for name in before:
         signal.signal(name, stop)
     try:
-        yield
+        yield asked
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
