@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_type_hints
 
 import docstring_parser
@@ -68,3 +68,10 @@ class _Parser(ArgumentParser):
         if found := re.search(r'Parser key "(\w+)".*?(int|float|Path).*(?:Given|Got) value: (.*)', text):
             text = f"--{found[1].replace('_', '-')} {found[3]}: must be of type {found[2]}"
         raise UserError(f"{text} (see ecr-bench --help)")
+
+
+def check_characters(arguments: Sequence[str]) -> None:
+    """Of who calls from Python: no system hands on a NUL, and no path holds one."""
+    for argument in arguments:
+        if "\0" in argument:
+            raise UserError(f"{argument!r:.80}: an argument cannot hold the character NUL")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
 
-from ecr_bench.arguments import FOR_ALL, command_parser
+from ecr_bench.arguments import FOR_ALL, check_characters, command_parser
 from ecr_bench.bitext.commands import bitext
 from ecr_bench.browse.commands import items
 from ecr_bench.bundle.commands import gguf
@@ -357,13 +357,6 @@ def _call(command: str, options: dict[str, Any]) -> None:
         raise
 
 
-def _check_characters(arguments: Sequence[str]) -> None:
-    """Of who calls from Python: no system hands on a NUL, and no path holds one."""
-    for argument in arguments:
-        if "\0" in argument:
-            raise UserError(f"{argument!r:.80}: an argument cannot hold the character NUL")
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: exit code 2 and one line for bad input, 3 for a published file that was changed, for cells of a run
     and for tasks of an evaluation that failed, 130 for Ctrl-C, 143 for SIGTERM.
@@ -371,7 +364,7 @@ def main(arguments: list[str] | None = None) -> None:
     lossless_streams()
     with handled(kill_all) as asked:
         try:
-            _check_characters(sys.argv[1:] if arguments is None else arguments)
+            check_characters(sys.argv[1:] if arguments is None else arguments)
             chosen = command_parser(COMMANDS).parse_args(arguments)
             options = chosen[chosen.command].as_dict()
             with speaking(*(options.pop(name) for name in FOR_ALL)):

@@ -14,6 +14,8 @@ from ecr_bench.results.files import check_files, read_manifest
 from ecr_bench.run import Run
 from tests.helpers.tiny_models import run_here
 
+pytestmark = pytest.mark.slow
+
 CELLS = "cells=[{method: finetune, sizes: [1x, 3x]}, {method: ecr}, {method: random}]"
 
 

@@ -136,6 +136,7 @@ def test_time_is_measured_by_the_stages_own_code_and_judged(
     assert any("timings.json" in line for line in verify(here / "runs" / "timed"))
 
 
+@pytest.mark.slow
 def test_timings_are_part_of_the_run_and_stay_with_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken(monkeypatch)
     folder = here / "runs" / "timed"
@@ -155,6 +156,7 @@ def test_timings_are_part_of_the_run_and_stay_with_it(here: Path, monkeypatch: p
         verify(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["identity", "fingerprints"])
 def test_timings_of_another_experiment_or_of_other_stages_are_dropped(
     here: Path, key: str, monkeypatch: pytest.MonkeyPatch
@@ -170,6 +172,7 @@ def test_timings_of_another_experiment_or_of_other_stages_are_dropped(
     assert not (folder / "timings.json").exists()
 
 
+@pytest.mark.slow
 def test_a_later_session_takes_the_place_of_an_earlier_one(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken(monkeypatch)
     main(command(here, "--rounds", "4"))
@@ -185,6 +188,7 @@ def test_a_later_session_takes_the_place_of_an_earlier_one(here: Path, monkeypat
 # --- in which order -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_diverged_has_no_turn_and_all_others_take_theirs_in_every_round(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +219,7 @@ def test_rounds_are_interleaved_and_nobody_always_goes_first(arms: int, kinds: t
 # --- what is refused ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -246,6 +251,7 @@ def test_bad_input_is_one_line_before_anything_is_timed(
     assert not turns and (kept / "runs" / "timed" / "run.json").read_bytes() == run
 
 
+@pytest.mark.slow
 def test_a_run_of_other_items_or_without_records_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     turns, folder = taken(monkeypatch), here / "runs" / "timed"
     asked = Asked(load(str(here / "timed.yaml")), here / "runs", rounds=3, steps=10)
@@ -262,6 +268,7 @@ def test_a_run_of_other_items_or_without_records_is_refused(here: Path, monkeypa
     assert not turns
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("whole", "fits"), [(4, False), (83, False), (84, True)])
 def test_steps_are_timed_before_the_first_validation(kept: Path, whole: int, fits: bool) -> None:
     plan = planned(kept)
@@ -274,6 +281,7 @@ def test_steps_are_timed_before_the_first_validation(kept: Path, whole: int, fit
     return None
 
 
+@pytest.mark.slow
 def test_an_interrupted_session_writes_nothing(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -293,6 +301,7 @@ def test_an_interrupted_session_writes_nothing(
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.slow
 def test_rows_that_no_session_gives_are_found(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken(monkeypatch)
     folder = here / "runs" / "timed"

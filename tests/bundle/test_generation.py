@@ -12,6 +12,8 @@ from ecr_bench.errors import UserError
 from ecr_bench.types import Prompt
 from tests.helpers.tiny_models import run_here
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["alarmde3 lampde1", "lampen2", "alarmen0 alarmde3 lampde1 doorde2 lampen2"]
 CELLS = "cells=[{method: finetune}, {method: finetune, sizes: [3x]}, {method: ecr}, {method: soft-cue}]"
 

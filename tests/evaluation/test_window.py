@@ -342,6 +342,7 @@ def longest_input(item: Item, conditioner: Conditioner) -> int:
     return len(context.ids) + max(len(ids) for _, ids in options) - 1
 
 
+@pytest.mark.slow
 def test_a_run_counts_the_prompts_it_cut(tmp_path: Path) -> None:
     run, plan, store = finished(tmp_path, 28)
     (note,) = [note for note in run.board.notes if "were cut" in note]

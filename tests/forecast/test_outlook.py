@@ -43,6 +43,7 @@ def run(stages, store: Store) -> tuple[str, PlanKept | None]:
     return output.getvalue(), made
 
 
+@pytest.mark.slow
 def test_the_first_run_tells_the_second(tmp_path):
     log = tmp_path / "log"
     stages = by_id(first := toy(log, "a", seconds=0.3), toy(log, "b", seconds=0.3, first=first))

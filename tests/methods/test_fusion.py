@@ -106,6 +106,7 @@ def cell(plan, label):
     return next(cell for cell in plan.cells if cell.label == label)
 
 
+@pytest.mark.slow
 def test_records_hold_the_pooled_scores(done):
     plan, store, _ = done
     mine, plain, probe = (
@@ -124,6 +125,7 @@ def test_records_hold_the_pooled_scores(done):
     assert not mine["correct"].equals(plain["correct"])
 
 
+@pytest.mark.slow
 def test_what_lies_beside_counts_once(done):
     plan, store, _ = done
     trained = {c.label: store.result(c.train) for c in plan.cells}
@@ -135,6 +137,7 @@ def test_what_lies_beside_counts_once(done):
     assert beside > projection  # with the anchors, the projection once
 
 
+@pytest.mark.slow
 def test_other_precisions_are_pooled_too(done):
     plan, store, _ = done
     train, items = (store.path(getattr(cell(plan, "ecr+fusion-1x-s0"), role)) for role in ("train", "items"))
@@ -145,6 +148,7 @@ def test_other_precisions_are_pooled_too(done):
     assert load_tokenizer(train / "model")
 
 
+@pytest.mark.slow
 def test_no_bundle_pretends_to_hold_the_probe(done, tmp_path):
     with pytest.raises(UserError, match="scored together with a probe"):
         export(done[2], "tiny", "ecr+fusion-1x-s0", tmp_path / "bundle")

@@ -93,6 +93,7 @@ def train(
     return load_file(out / "trace.safetensors")["loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_without_dropout_only_the_arithmetic_of_adapters_tells_arms_apart(kind, folders, tokenizer, tmp_path):
     ways: dict[str, Any] = {
@@ -112,6 +113,7 @@ def test_without_dropout_only_the_arithmetic_of_adapters_tells_arms_apart(kind, 
                 assert losses[0].item() == pytest.approx(found["loaded in eval mode"][0].item(), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_the_models_own_dropout_is_on_where_it_is_asked_for(kind, folders, tokenizer, tmp_path):
     def losses(name: str, **how: Any) -> torch.Tensor:

@@ -83,6 +83,7 @@ def reasons(run: Run) -> dict[str, str]:
     return {row.cell: row.reason for row in run.board.diverged}
 
 
+@pytest.mark.slow
 def test_each_cell_that_diverged_says_why_and_the_others_are_sound(done: Done) -> None:
     found = reasons(done.run)
     labels = list(dict.fromkeys(row.cell for row in done.run.cells))
@@ -103,6 +104,7 @@ def test_each_cell_that_diverged_says_why_and_the_others_are_sound(done: Done) -
     assert len(done.run.board.diverged) == 2 * (len(GROUPS) - 3) + 1
 
 
+@pytest.mark.slow
 def test_it_has_no_accuracy_rank_or_contrast(done: Done) -> None:
     board = done.run.board
     lost, sound = {row.arm for row in board.diverged}, {row.arm for row in board.rows}
@@ -113,6 +115,7 @@ def test_it_has_no_accuracy_rank_or_contrast(done: Done) -> None:
     assert all(0 <= row.mean <= 1 for row in board.rows)
 
 
+@pytest.mark.slow
 def test_every_way_to_see_the_board_says_so(done: Done) -> None:
     folder, label = done.out / "diverging", next(iter(reasons(done.run)))
     screen = io.StringIO()
@@ -123,10 +126,12 @@ def test_every_way_to_see_the_board_says_so(done: Done) -> None:
     assert any(note.startswith("6 of 8 cells diverged") for note in done.run.board.notes)
 
 
+@pytest.mark.slow
 def test_the_board_follows_from_the_records_all_the_same(done: Done) -> None:
     assert any("board.json: every number follows" in line for line in verify(done.out / "diverging"))
 
 
+@pytest.mark.slow
 def test_geometry_has_no_value_of_it_but_how_it_trained(done: Done) -> None:
     trained = next(label for label, reason in reasons(done.run).items() if "diverged (" not in reason)
     mine = {m.metric: m.value for m in done.run.measures if m.cell == trained}
@@ -135,6 +140,7 @@ def test_geometry_has_no_value_of_it_but_how_it_trained(done: Done) -> None:
     assert {"cka_base", "isoscore"} <= {m.metric for m in done.run.measures if m.cell == "ecr-1x-s0" and m.value}
 
 
+@pytest.mark.slow
 def test_export_and_compare_refuse_it_in_one_line(done: Done, tmp_path: Path, capsys: Any) -> None:
     label = next(iter(reasons(done.run)))
     with pytest.raises(UserError, match=r"diverged in fp32 \(.*are not finite\); export one that has scores"):
@@ -147,6 +153,7 @@ def test_export_and_compare_refuse_it_in_one_line(done: Done, tmp_path: Path, ca
     assert stop.value.code == 2 and error.count("\n") == 1 and f"{label} in" in error and "diverged" in error
 
 
+@pytest.mark.slow
 def test_a_claim_about_it_is_not_tested_and_says_why(done: Done, tmp_path: Path, capsys: Any) -> None:
     lost = next(row.arm for row in done.run.board.diverged)
     claims = tmp_path / "claims.yaml"
@@ -159,6 +166,7 @@ def test_a_claim_about_it_is_not_tested_and_says_why(done: Done, tmp_path: Path,
     assert "diverged in fp32" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_a_run_of_nothing_else_is_one_line(done: Done) -> None:
     settings = {"teacher.name": "bag", "teacher.rows": 200, "precisions": ["fp32", "int8"], "scoring.items": 3}
     experiment = load("tiny").with_overrides({**settings, "cells": [GROUPS[2]], "name": "nothing"})
@@ -308,6 +316,7 @@ def test_what_is_inherited_names_whose_it_is() -> None:
     assert inherited({"logits": {KEY: "the teacher diverged (x)"}}) == "the teacher diverged (x)"
 
 
+@pytest.mark.slow
 def test_the_model_saved_by_a_diverged_cell_is_still_there(done: Done) -> None:
     row = next(row for row in done.run.cells if row.cell in reasons(done.run) and "(" not in row.diverged)
     model = AutoModelForCausalLM.from_pretrained(done.store.path(row.stage) / "model")

@@ -86,6 +86,7 @@ class Running:
         return self.process.returncode, said.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "code", "line"),
     [
@@ -104,6 +105,7 @@ def test_a_signal_is_one_line_and_leaves_nothing(tmp_path, sent, code, line, eve
     assert not list(Store(running.out).workplaces())
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_is_one_line_too(tmp_path):
     running = Running(tmp_path)
     for _ in range(2):

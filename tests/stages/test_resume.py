@@ -70,6 +70,7 @@ def same(one, other, here, there):
     assert curves(here) == curves(there)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimiser", ["adamw", "muon"])
 def test_killed_after_any_step(tmp_path, monkeypatch, size, tokenizer, sentences, optimiser):
     def made():
