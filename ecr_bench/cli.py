@@ -378,16 +378,14 @@ def _end(error: Exception | KeyboardInterrupt) -> NoReturn:
     if isinstance(error, KeyboardInterrupt):
         print(line_of(error), file=sys.stderr)
         raise SystemExit(exit_code(error)) from None
-    from ecr_bench.plugins import blame
+    if not isinstance(error, UserError):
+        from ecr_bench.plugins import blame
 
-    if isinstance(error, UserError):
-        said, code = str(error), error.exit_code
-    elif (blamed := blame(error) or of_the_system(error)) is not None:
-        said, code = str(blamed), 2
-    else:
-        raise error
-    print(f"ecr-bench: error: {said}", file=sys.stderr)
-    raise SystemExit(code) from None
+        if (blamed := blame(error) or of_the_system(error)) is None:
+            raise error
+        error = blamed
+    print(f"ecr-bench: error: {error}", file=sys.stderr)
+    raise SystemExit(error.exit_code) from None
 
 
 if __name__ == "__main__":

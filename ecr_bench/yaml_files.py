@@ -94,7 +94,8 @@ def parse_set(pairs: list[str], within: str = "") -> dict[str, Any]:
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise UserError(f"--set {pair!r}: write key=value, for example finetune.steps=100")
-        key = key.removeprefix(f"{within}.")
+        if within:
+            key = key.removeprefix(f"{within}.")
         if key in result:
             raise UserError(f"--set {key}: is there twice")
         result[key] = parse_yaml(value, f"--set {key}")

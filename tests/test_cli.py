@@ -35,6 +35,7 @@ from tests.helpers.commands import fails
         (["fly"], ["fly", "run"]),
         (["data", "foo"], ["corpus", "foo", "intents"]),
         (["data", "files", "--set", "corpus.options.path=no.csv"], ["no.csv"]),  # as an experiment writes it
+        (["run", "tiny", "--set", ".finetune.steps=1"], [".finetune.steps"]),
         (["clean", "--out", "a\0b"], ["NUL"]),
         (["data", "intents", "--languages", "en", "xx"], ["xx", "en"]),
         (["data", "files", "--set", "path=nowhere.jsonl"], ["nowhere.jsonl"]),

@@ -33,7 +33,7 @@ class Respondent(NamedTuple):
 
 @dataclass(eq=False)
 class Panel:
-    """Units x items of one group of languages.
+    """Respondents x items of one group of languages.
 
     ``correct``: (R, I) float32 of 0/1; ``items``: I rows with ``task, grain, stratum, lang, target_lang, cluster,
     topic, chance``.
@@ -109,7 +109,7 @@ class Panel:
 
     @cached_property
     def _influence_by_task(self) -> np.ndarray:
-        """(F, U, K) what each cluster moves each ``task_means`` by; rows sum to 0."""
+        """(F, R, K) what each cluster moves each ``task_means`` by; rows sum to 0."""
         codes, n_clusters = self._cluster_codes
         languages = np.bincount([column for column, _, _ in self.strata])
         result = np.zeros((len(self.single_tasks), len(self.respondents), n_clusters))

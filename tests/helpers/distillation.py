@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from ecr_bench.config import ControlTokensConfig
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from ecr_bench.config import ControlTokensConfig, SizeConfig
 from ecr_bench.data.cutting import cut_texts
 from ecr_bench.data.encode import encode_items, encode_texts
 from ecr_bench.data.module import ExamplesDataModule, Mixture
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.methods.method import Ingredients, Training
+from ecr_bench.methods.models import create_model
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.types import Item
+
+LARGER = SizeConfig(hidden_size=48, layers=1, heads=2, intermediate_size=64, max_length=64)
+
+
+def save_larger_model(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """A model to distil from, with its tokenizer."""
+    teacher = create_model(LARGER, tokenizer, seed=3)
+    with torch.no_grad():  # a fresh model says next to nothing
+        teacher.get_input_embeddings().weight.mul_(20)
+    teacher.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def distilled(method: str = "finetune", **options) -> Recipe:

@@ -35,11 +35,11 @@ from ecr_bench.sizes import Devices
 from ecr_bench.stages.checkpoints import SECONDS, latest
 from ecr_bench.stages.fitting import OthersDone, Snapshots, fit
 from ecr_bench.types import Item
+from tests.helpers.distillation import save_larger_model
 from tests.helpers.killed import KillAt, Killed
 
 STEPS = 20
 SIZE = SizeConfig(hidden_size=32, layers=2, heads=2, intermediate_size=64, max_length=64)
-LARGER = SizeConfig(hidden_size=48, layers=1, heads=2, intermediate_size=64, max_length=64)
 WORDS = ["lamp", "kitchen", "door", "red", "blue", "open", "close", "warm", "cold", "seven", "nine", "garden", "küche"]
 
 
@@ -102,11 +102,7 @@ def words() -> tuple[list[str], PreTrainedTokenizerBase]:
 def save_larger(out: Path) -> None:
     """The model that is distilled; transformers saves none where it is not the first of several processes."""
     _, tokenizer = words()
-    teacher = create_model(LARGER, tokenizer, 3)
-    with torch.no_grad():  # a fresh model says next to nothing
-        teacher.get_input_embeddings().weight.mul_(20)
-    teacher.save_pretrained(out / "larger" / "model")
-    tokenizer.save_pretrained(out / "larger" / "model")
+    save_larger_model(out / "larger" / "model", tokenizer)
 
 
 def train(case: Case, out: Path, folder: Path, devices: Devices, kill: bool = False) -> None:
