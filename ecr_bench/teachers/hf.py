@@ -42,7 +42,7 @@ class HFTeacher:
         prefix: str = ""
         """Put before each text, for example ``query: `` for E5."""
         batch_size: int = Field(default=64, ge=1, le=1_000_000)
-        """Texts per forward pass. Changes speed only."""
+        """Texts per forward pass. Changes speed, and the last bits of a vector."""
         max_length: int = Field(default=128, ge=2, le=1_048_576)
         """Tokens per text, special tokens included; the rest is cut."""
         dtype: Literal["float32", "bfloat16"] = "float32"
@@ -61,7 +61,7 @@ class HFTeacher:
         text_config = config.get_text_config()
         resolve_layer(self._layer, text_config.num_hidden_layers)
         self.dim = int(text_config.hidden_size)
-        identity = options.model_dump(exclude={"model", "revision", "batch_size"})
+        identity = options.model_dump(exclude={"model", "revision"})
         self.source = model_counts(options.model, options.revision, f"teacher {self.name!r}")
         made_from = {"name": self.name, "bos": bos, "weights": self.source, **identity}
         self.fingerprint = f"{self.name}-{fingerprint(made_from)}"
@@ -136,7 +136,7 @@ class CheckpointTeacher:
         """Hidden state to pool, as in transformers' ``hidden_states``: 0 embeddings, -1 last. ``retrieval``: the one at
         which translations find each other best in training text."""
         batch_size: int = Field(default=64, ge=1, le=1_000_000)
-        """Texts per forward pass. Changes speed only."""
+        """Texts per forward pass. Changes speed, and the last bits of a vector."""
         max_length: int = Field(default=128, ge=2, le=1_048_576)
         """Tokens per text; the rest is cut."""
 
