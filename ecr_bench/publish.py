@@ -39,6 +39,7 @@ from ecr_bench.results.collect import (
     collect_records,
     collect_surface,
     divergence_note,
+    edge_note,
     undecided_note,
 )
 from ecr_bench.results.compare import OnBoard, differences, differences_between, unpaired
@@ -202,6 +203,7 @@ def collect_run(plan: Plan, store: Store, gaps: Sequence[Gap] = ()) -> Run:
             *note_of(gaps),
             *collect_notes(plan, store),
             *divergence_note(cells),
+            *edge_note(cells),
             *mixed_note(cells),
             *undecided_note(records),
         ],

@@ -17,8 +17,10 @@ from ecr_bench.ecr.projection import Projection, load_projection, project
 from ecr_bench.io import atomic_dir, write_json
 from ecr_bench.types import Item
 
-PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5)
-"""Ridge strengths that are tried; the validation items choose."""
+PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+"""Ridge strengths that are tried; the validation items choose, and on the corpora here never the first or the last."""
+STEPS = 400
+"""Of L-BFGS at most: it converges under each of them, so that rounding of the input does not show in the result."""
 FILE = "probe.safetensors"
 
 
@@ -109,8 +111,8 @@ def fit_probe(
 ) -> tuple[Probe, dict[str, Any]]:
     """Fit one classifier per task by ridge-penalised cross-entropy over an item's options (L-BFGS).
 
-    Returns the probe and, by task, the chosen ``penalty``, ``train_loss`` and ``val_loss`` (nats per item;
-    without validation items of a task, the training loss chooses).
+    Returns the probe and, by task, the chosen ``penalty``, whether it is ``at_edge`` of those tried, ``train_loss`` and
+    ``val_loss`` (nats per item; without validation items of a task, the training loss chooses).
     """
     texts = list(dict.fromkeys(item.text for item in training))
     probe = Probe(tokenizer, projection, _basis(_project(tokenizer, projection, texts)), {})
@@ -126,7 +128,8 @@ def fit_probe(
             losses = [float(cross_entropy(part.scores(weights), part.gold)) for part in (judge, train)]
             fits.append((losses[0], losses[1], penalty, weights))
         val_loss, train_loss, penalty, probe.weights[task] = min(fits, key=lambda fit: fit[0])
-        stats[task] = {"penalty": penalty, "train_loss": train_loss, "val_loss": val_loss}
+        at_edge = penalty in (PENALTIES[0], PENALTIES[-1])
+        stats[task] = {"penalty": penalty, "at_edge": at_edge, "train_loss": train_loss, "val_loss": val_loss}
     return probe, stats
 
 
@@ -150,7 +153,7 @@ def _fit(data: Embedded, penalty: float, start: torch.Tensor) -> torch.Tensor:
     """Minimise cross-entropy + penalty ||weights - cosine||²; the start only saves steps (the problem is convex)."""
     prior = _cosine(data.texts.shape[1])
     weights = start.clone().requires_grad_(True)
-    solver = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
+    solver = torch.optim.LBFGS([weights], max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         solver.zero_grad()

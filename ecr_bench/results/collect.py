@@ -152,6 +152,20 @@ def divergence_note(cells: Sequence[CellCosts]) -> list[str]:
     ]
 
 
+def edge_note(cells: Sequence[CellCosts]) -> list[str]:
+    """Of probes whose ridge is the strongest or the weakest that was tried, by arm."""
+    found: dict[Arm, dict[str, None]] = {}
+    for row in cells:
+        for task, fit in (row.probe or {}).items():
+            if fit.get("at_edge"):
+                found.setdefault(row.arm, {})[task] = None
+    return [
+        f"The probe of {arm} took the strongest or the weakest ridge that was tried ({', '.join(tasks)}): "
+        "with another it might do better."
+        for arm, tasks in found.items()
+    ]
+
+
 def undecided_note(records: pd.DataFrame) -> list[str]:
     """Of how many answers the order of the options decided, by arm."""
     found = undecided(records).groupby(records["arm"], sort=True).agg(["sum", "count"])

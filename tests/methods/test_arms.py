@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 
@@ -22,7 +23,7 @@ from ecr_bench.evaluation.lm import EcrLM
 from ecr_bench.evaluation.probe import ProbeLM
 from ecr_bench.methods.base import cross_entropy
 from ecr_bench.methods.method import Ingredients, Training
-from ecr_bench.methods.probe import Probe, fit_probe
+from ecr_bench.methods.probe import PENALTIES, Probe, fit_probe
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.types import Item, Prompt
@@ -208,10 +209,24 @@ def test_probe_learns_what_the_projection_knows(given, sentences):
     right = [np.argmax(probe.log_probabilities("slot", i.text, i.choices)) == i.gold for i in test[10:]]
     assert np.mean(right) > 0.9
     assert stats["slot"]["val_loss"] < math.log(4) / 2
+    assert stats["slot"]["at_edge"] == (stats["slot"]["penalty"] in (PENALTIES[0], PENALTIES[-1]))
     mixed = [dataclasses.replace(i, gold=(i.gold + int(i.cluster)) % 4) for i in train]
     blind, _ = fit_probe(given.tokenizer, given.projection, mixed, mixed)
     right = [np.argmax(blind.log_probabilities("slot", i.text, i.choices)) == i.gold for i in test[10:]]
     assert np.mean(right) < 0.6
+
+
+def test_rounding_of_the_projection_does_not_show_in_the_probe(given, sentences):
+    """L-BFGS has converged under each ridge: the last bits of a teacher's vector change no digit that counts."""
+    items = make_items(sentences)
+    train, test = items[: len(items) // 2], items[len(items) // 2 :]
+    plain, _ = fit_probe(given.tokenizer, given.projection, train, test[:10])
+    other = copy.deepcopy(given.projection)
+    noise = torch.randn(other.table.shape, generator=torch.Generator().manual_seed(0))
+    other.table = other.table * (1 + 1e-6 * noise)
+    nudged, _ = fit_probe(given.tokenizer, other, train, test[:10])
+    values = [[p.log_probabilities("slot", i.text, i.choices) for i in test] for p in (plain, nudged)]
+    assert np.allclose(values[0], values[1], atol=1e-3)
 
 
 def test_probe_scores_through_lm_eval_and_after_saving(given, sentences, tmp_path):

@@ -14,7 +14,7 @@ from ecr_bench.data.joint import encode_questions
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.evaluation.records import undecided
 from ecr_bench.fast.scorer import Request, loglikelihoods
-from ecr_bench.results.collect import undecided_note
+from ecr_bench.results.collect import edge_note, undecided_note
 from ecr_bench.types import Item
 from tests.helpers.tokenizer_kinds import tokenizer_of
 from tests.helpers.world import LEVELS, make
@@ -36,6 +36,14 @@ def test_the_note_counts_by_arm_and_is_not_there_without_any() -> None:
         records.at[row, "loglikelihoods"] = [-1.0] * 4
     (note,) = undecided_note(records)
     assert f"ecr-1x in 7 of {(records['arm'] == 'ecr-1x').sum()}" in note and "finetune" not in note
+
+
+def test_a_probe_whose_ridge_is_at_an_end_of_its_grid_is_named() -> None:
+    cell = make(LEVELS, items=5).cells[0]
+    fits = {"intent": {"penalty": 1e-7, "at_edge": True}, "slot": {"penalty": 1e-6, "at_edge": False}}
+    assert edge_note([cell]) == [] == edge_note([cell.model_copy(update={"probe": {"intent": {"penalty": 1e-5}}})])
+    (note,) = edge_note([cell.model_copy(update={"probe": fits})] * 2)
+    assert str(cell.arm) in note and "(intent)" in note
 
 
 def test_options_in_a_script_that_a_tokenizer_does_not_know_are_undecided() -> None:
