@@ -21,8 +21,9 @@ def plan(
     Args:
         experiment: a name from baselines/ (quick, ablation-absent) or a YAML file, as given to run or ablate.
         out: the folder that run will get; finished stages in it cost nothing.
-        hardware: auto (this machine, by short stages that run now), cpu (the same without its GPU), or FILE.json, a
-            profile that --save-profile has written on another machine.
+        hardware: auto (this machine, by short stages that run now), cpu (the same without its GPU), reference (two
+            cores, on which quick was measured), or FILE.json, a profile that --save-profile has written on another
+            machine.
         workers: processes side by side, as run will get it.
         set: overrides, e.g. --set finetune.steps=100 (write it again for more).
         save_profile: file for what was measured here, for --hardware elsewhere.

@@ -14,6 +14,7 @@ from ecr_bench.forecast.hardware import Hardware
 from ecr_bench.forecast.kept import PlanKept, compared
 from ecr_bench.forecast.measurement import Measurement
 from ecr_bench.forecast.profile import Profile, keep, kept_profile, measured_in
+from ecr_bench.forecast.reference import Borrowed, borrow
 from ecr_bench.forecast.schedule import Workshop, simulate
 from ecr_bench.formats import duration, many, size
 from ecr_bench.runner.plan import Plan
@@ -39,12 +40,16 @@ def known_forecast(plan: Plan, store: Store, workshop: Workshop) -> Forecast:
     return forecast
 
 
-def line_of(forecast: Forecast) -> str:
+def line_of(forecast: Forecast, borrowed: Borrowed | None = None) -> str:
     """One line for a person: stages to run, wall time, memory; or what is unknown of them."""
     count, workers = len(forecast.to_run), many(forecast.workshop.workers, "worker")
     if not count:
         return "plan: nothing to run"
     said = f"plan: {many(count, 'stage')} to run"
+    if borrowed is not None:
+        seconds = simulate(forecast.stages, {**borrowed.seconds, **forecast.seconds}, forecast.workshop).seconds
+        pace = f"at the pace of {borrowed.hardware}: none is known here yet"
+        return f"{said}, about {duration(seconds)} with {workers} {pace}"
     if unknown := len(forecast.unknown):
         known = sum(forecast.seconds.values())
         rest = f"; the other {count - unknown} are {duration(known)} of work" if known else ""
@@ -62,6 +67,7 @@ class Outlook:
     def __init__(self, plan: Plan, store: Store, forecast: Forecast):
         self.plan, self.store, self.forecast = plan, store, forecast
         self.shapes = shapes_of(plan.stages, store)
+        self.borrowed = borrow(forecast, store, self.shapes)
         self.profile: Profile = forecast.profile
         self.measured: dict[str, Measurement] = {}
         self.started = time.monotonic()
@@ -69,7 +75,7 @@ class Outlook:
     def begin(self, console: Console) -> None:
         self.started = time.monotonic()
         if self.forecast.to_run:
-            console.print(escape(line_of(self.forecast)), highlight=False, soft_wrap=True)
+            console.print(escape(line_of(self.forecast, self.borrowed)), highlight=False, soft_wrap=True)
 
     def left(self, stage_id: str, missing: Collection[str]) -> str:
         """What to show after a stage was made, while ``missing`` are not: the time that is left, in words."""
@@ -79,7 +85,8 @@ class Outlook:
         if not missing:
             return ""
         now = make_forecast(self.plan.stages, self.store, self.profile, self.forecast.workshop, self.shapes)
-        seconds = {stage: took for stage, took in now.seconds.items() if stage in missing}
+        known = (self.borrowed.at_pace_of(self.measured) if self.borrowed else {}) | now.seconds
+        seconds = {stage: took for stage, took in known.items() if stage in missing}
         about = duration(simulate(self.plan.stages, seconds, self.forecast.workshop).seconds) if seconds else ""
         unknown = len(set(missing) - set(seconds))
         if not unknown:

@@ -22,7 +22,7 @@ from ecr_bench.section import Section
 from ecr_bench.stages.identity import Identity
 
 FORMAT = 1
-AUTO, CPU = "auto", "cpu"
+AUTO, CPU, REFERENCE = "auto", "cpu", "reference"
 KEPT = 5
 """Measurements of one shape, code, number of threads and units: the last ones."""
 MOST = 5_000
@@ -72,15 +72,27 @@ def read_profile(path: Path) -> Profile:
     return profile
 
 
+@functools.cache
+def reference_profile() -> Profile:
+    """What the stages of ``quick`` took on one machine, shipped with the package.
+
+    Written by ``ecr-bench plan quick --out EMPTY --save-profile ecr_bench/forecast/reference.json`` after a run of it
+    on a machine that did nothing else.
+    """
+    return read_profile(Path(__file__).with_name("reference.json"))
+
+
 def named_profile(name: str) -> Profile | None:
     """The profile of ``--hardware``; None for ``auto`` and ``cpu``, which are measured here. UserError for anything
     that nothing was measured on."""
     if name in (AUTO, CPU):
         return None
+    if name == REFERENCE:
+        return reference_profile()
     if not name.endswith(".json"):
         raise UserError(
-            f"--hardware {name}: nothing is measured for it here: allowed are {AUTO}, {CPU}, or a profile FILE.json "
-            "that --save-profile has written on such a machine"
+            f"--hardware {name}: nothing is measured for it here: allowed are {AUTO}, {CPU}, {REFERENCE} "
+            f"({reference_profile().hardware}), or a profile FILE.json that --save-profile has written there"
         )
     return read_profile(Path(name))
 

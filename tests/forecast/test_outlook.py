@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -12,7 +13,7 @@ from ecr_bench.forecast.forecast import make_forecast, trains
 from ecr_bench.forecast.hardware import Hardware
 from ecr_bench.forecast.kept import PlanKept
 from ecr_bench.forecast.measurement import measurement_of
-from ecr_bench.forecast.outlook import Outlook, known_forecast, workshop_of
+from ecr_bench.forecast.outlook import Outlook, known_forecast, line_of, workshop_of
 from ecr_bench.forecast.probe import FEW, Probes, ProbeStage, to_probe
 from ecr_bench.forecast.profile import Profile, identities_in, keep, kept_profile
 from ecr_bench.forecast.shape import code_key
@@ -108,6 +109,29 @@ def test_probes_are_small_and_one_of_each_shape(tmp_path):
     shapes = {one.shape for one in forecast.to_run.values()}
     small = make_forecast(probes.stages, store, Profile(hardware=MACHINE), TWO)
     assert shapes <= {one.shape for one in small.to_run.values()}
+
+
+def test_on_a_new_machine_quick_says_how_long_it_takes(tmp_path):
+    """By the reference that comes with the package, which knows each stage of it; then at the pace of what is done."""
+    plan, store = make_plan(load("quick")), Store(tmp_path)
+    blank = make_forecast(plan.stages, store, Profile(hardware=MACHINE), TWO)
+    outlook = Outlook(plan, store, blank)
+    borrowed = outlook.borrowed
+    assert borrowed is not None and set(borrowed.seconds) == set(plan.stages)
+    said = line_of(blank, borrowed)
+    assert re.search(r"^plan: \d+ stages to run, about \d+ min with 2 workers at the pace of .*, 2 cores: none", said)
+    first, *others = plan.stages
+    assert re.fullmatch(r"about \d+ min left", outlook.left(first, others))
+    slow = {first: measurement(shape="x", seconds=3 * borrowed.seconds[first])}
+    assert borrowed.at_pace_of(slow)[others[0]] == pytest.approx(3 * borrowed.seconds[others[0]])
+    assert borrowed.at_pace_of({}) == dict(borrowed.seconds)
+
+
+def test_what_the_reference_does_not_know_stays_unknown(tmp_path):
+    plan, store = make_plan(load("quick").with_overrides({"sizes.1x.hidden_size": 96})), Store(tmp_path)
+    blank = make_forecast(plan.stages, store, Profile(hardware=MACHINE), TWO)
+    assert Outlook(plan, store, blank).borrowed is None
+    assert "unknown on this machine: the first stages will tell" in line_of(blank, None)
 
 
 def test_what_is_known_with_this_code_is_not_probed(tmp_path):
