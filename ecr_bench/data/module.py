@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ecr_bench import ranks
 from ecr_bench.data.encode import Example
-from ecr_bench.data.packed import lengths_of
+from ecr_bench.data.packed import lengths_of, tokens_of
 
 Variation = Callable[[int, Example, np.random.Generator], Example]
 """(row index, row, generator) -> the row as this draw of it is seen; for dropout of inputs in training."""
@@ -161,8 +161,17 @@ class ExamplesDataModule(L.LightningDataModule):
         self.validation = validation
         self.pad_id, self.batch_size = pad_id, batch_size
         self.seed, self.variation, self.validation_variation = seed, variation, validation_variation
-        labelled = len(mixture.labelled)
-        self.batches = plan_batches(lengths_of(self.rows), labelled, mixture.text_share, batch_size, steps, seed)
+        self.labelled, self.text_share = len(mixture.labelled), mixture.text_share
+        self.batches = self._planned(steps)
+
+    def _planned(self, steps: int) -> list[list[int]]:
+        lengths = lengths_of(self.rows)
+        return plan_batches(lengths, self.labelled, self.text_share, self.batch_size, steps, self.seed)
+
+    def heaviest(self, steps: int) -> list[int]:
+        """Of a training of ``steps`` steps, the batch of the most tokens: row indices."""
+        tokens = tokens_of(self.rows)
+        return max(self._planned(steps), key=lambda batch: int(tokens[batch].sum()))
 
     def _collate(self, rows: Sequence[tuple[int, Example]]) -> dict[str, torch.Tensor]:
         """Adds ``rows`` (B,) int64, each row's place in its data, for losses that know more about it.

@@ -40,8 +40,11 @@ FEW: Mapping[str, tuple[int, ...]] = {
 class ProbeStage(Stage[Any]):
     """A stage whose training is watched."""
 
+    stands_for: int | None = None
+    """Steps of the planned one, where it has more."""
+
     def run(self, inputs: Mapping[str, Path], folder: Path, report: Report, kept: Path | None = None) -> Any:
-        with watching(folder):
+        with watching(folder, self.stands_for):
             return super().run(inputs, folder, report, kept)
 
 
@@ -63,8 +66,13 @@ class Probes:
     def _probe(self, stage: Stage[Any], settings: Section) -> str:
         """Id of a planned stage with these settings, its inputs small as well."""
         inputs = {role: self._input(stage_id) for role, stage_id in stage.inputs.items()}
-        kind = ProbeStage if stage.kind in ("base", "train") else Stage
-        small = kind(stage.work, f"probe: {stage.label}", settings, inputs, stage.cost)
+        given = stage.work, f"probe: {stage.label}", settings, inputs, stage.cost
+        if stage.kind not in ("base", "train"):
+            return self._added(Stage(*given))
+        shorter = settings != stage.settings  # as long as it is, a run may find it done
+        return self._added(ProbeStage(*given, _units(stage.settings, GROWS_WITH[stage.kind]) if shorter else None))
+
+    def _added(self, small: Stage[Any]) -> str:
         return self.stages.setdefault(small.id, small).id
 
     def _input(self, stage_id: str) -> str:

@@ -38,13 +38,23 @@ class Watched(Section):
 
 
 class Watch(Callback):
-    """Clock and counter; the first of the callbacks, so that what others do between steps is in no step."""
+    """Clock and counter; the first of the callbacks, so that what others do between steps is in no step.
 
-    def __init__(self) -> None:
+    ``stands_for``: steps of the training that is looked into. Its heaviest batch is then the first, which no clock
+    counts, so that the peak of memory is that of the whole.
+    """
+
+    def __init__(self, stands_for: int | None = None) -> None:
+        self.stands_for = stands_for
         self.started: list[float] = []
         self.ended: list[float] = []
         self.counter: FlopCounterMode | None = None
         self.flops: int | None = None
+
+    def setup(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if self.stands_for is not None:
+            data.batches[0] = data.heaviest(self.stands_for)
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.global_step + 1 == COUNTED:
@@ -72,9 +82,12 @@ class Watch(Callback):
 
 
 @contextmanager
-def watching(folder: Path) -> Iterator[None]:
-    """Inside, the training of this process is watched; ``folder`` then gets ``watched.json``, where anything was."""
-    watch = Watch()
+def watching(folder: Path, stands_for: int | None = None) -> Iterator[None]:
+    """Inside, the training of this process is watched; ``folder`` then gets ``watched.json``, where anything was.
+
+    ``stands_for``: see ``Watch``; without it training is as it would be unwatched.
+    """
+    watch = Watch(stands_for)
     fitting.WATCHING.append(watch)
     try:
         yield

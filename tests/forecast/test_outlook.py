@@ -101,6 +101,9 @@ def test_probes_are_small_and_one_of_each_shape(tmp_path):
         for name in ("finetune", "pretrain")
         if hasattr(stage.settings, name)
     }
+    for stage in trainings:
+        wanted = {"base": plan.experiment.pretrain.steps, "train": plan.experiment.finetune.steps}[stage.kind]
+        assert stage.stands_for == wanted
     assert steps == set(FEW["train"]) and {stage.kind for stage in trainings} == {"base", "train"}
     assert all(needed in probes.stages for stage in probes.stages.values() for needed in stage.inputs.values())
     kept = {stage.kind for stage_id, stage in probes.stages.items() if stage_id in plan.stages}

@@ -73,6 +73,20 @@ def test_watching_ends_and_leaves_training_as_it_is(model, tmp_path):
         torch.testing.assert_close(made[0][name], made[1][name], rtol=1e-3, atol=1e-4)
 
 
+def test_a_short_look_sees_the_heaviest_batch_of_the_whole_training(model, tmp_path):
+    rows = [Example([1, *range(3, 3 + length)], 1, length) for length in [4] * 400 + [60] * BATCH]
+    whole, few = 101, 3
+    data = ExamplesDataModule(Mixture(rows, [], 0.0), [], 0, BATCH, few, 0)
+    heavy = max(ExamplesDataModule(Mixture(rows, [], 0.0), [], 0, BATCH, whole, 0).batches, key=lambda batch: sum(
+        len(rows[row].ids) for row in batch
+    ))  # fmt: skip
+    assert heavy not in data.batches and max(len(rows[row].ids) for batch in data.batches for row in batch) < 60
+    settings = FinetuneConfig(steps=few, batch_size=BATCH, optimiser="adamw", text_share=0.0)
+    with watching(tmp_path, whole):
+        fitting.fit(CausalLMModule(model, settings), data, settings, 0, tmp_path, lambda done, total: None)
+    assert data.batches[0] == heavy and len(data.batches) == few
+
+
 def test_work_that_trains_nothing_leaves_no_file(tmp_path):
     with watching(tmp_path):
         pass
