@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import stat
 from collections.abc import Iterator, Sequence
@@ -116,12 +117,12 @@ def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
     raw = read_bytes(path)
     if raw.startswith(tuple(mark for marks in _OTHER_MARKS.values() for mark in marks)):
         decode(raw, str(path))
-    for number, line in enumerate(raw.split(b"\n"), 1):
+    for number, line in enumerate(io.BytesIO(raw), 1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
         try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            text = line.removesuffix(b"\n").decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise UserError(f"{where}: not UTF-8 (byte {error.start} of the line)") from None
         yield where, parse_json(text, path, number)

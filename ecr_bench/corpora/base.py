@@ -4,46 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ecr_bench.corpora.decide import Decided, assign, cap, without_duplicates
+from ecr_bench.corpora.rows import SPLITS, RawRow, normalise
+from ecr_bench.corpora.spool import CHUNK, Spool
 from ecr_bench.errors import UserError
-from ecr_bench.io import atomic_dir, read_json
+from ecr_bench.io import atomic_dir, disk_errors, read_json
+from ecr_bench.scratch import scratch
 from ecr_bench.sections import CorpusConfig
-from ecr_bench.types import CORPUS_COLUMNS, Split
+from ecr_bench.types import CORPUS_COLUMNS
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from datasets import Dataset
 
-ROWS, CHUNK = "rows.arrow", 65_536
-"""File of the rows, uncompressed, so that it can be mapped into memory; rows of one record batch."""
-SPLITS: tuple[str, ...] = get_args(Split)
-TEST_SHARE, VALIDATION_SHARE = 0.15, 0.05
-LEAST_TEST, LEAST_VALIDATION = 3, 10
-"""Units of a stratum from which on one is drawn for the test, and one for validation."""
-_PRIORITY = {"test": 0, "validation": 1, "train": 2}
-
-
-class RawRow(NamedTuple):
-    """One sentence as a plugin yields it; ``split`` empty means 'draw it from the unit'."""
-
-    text: str
-    lang: str
-    meaning: str
-    label: str
-    unit: str
-    slots: str = "{}"
-    split: str = ""
+ROWS = "rows.arrow"
+"""File of the rows, uncompressed, so that it can be mapped into memory."""
 
 
 @dataclass(frozen=True)
@@ -132,23 +116,6 @@ class Corpus:
         return Corpus(Dataset(table), CorpusCard(**raw))
 
 
-class _ToSpace(dict[int, int]):
-    """Translation table, filled on demand, that maps every punctuation, separator and control character to a space."""
-
-    def __missing__(self, code: int) -> int:
-        category = unicodedata.category(chr(code))
-        self[code] = 32 if category[0] in "PZ" or category == "Cc" else code
-        return self[code]
-
-
-_TO_SPACE = _ToSpace()
-
-
-def normalise(text: str) -> str:
-    """The form duplicates are compared in: NFKC, case-folded, punctuation and white space collapsed."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().translate(_TO_SPACE).split())
-
-
 class Deduplicator:
     """Decides row by row whether a text is new.
 
@@ -175,125 +142,13 @@ class Deduplicator:
         return True
 
 
-def draw_splits(strata: Mapping[str, str], seed: int, kinds: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Draw a split for each unit: 80/5/15 train/validation/test inside each stratum.
-
-    ``strata`` maps unit -> stratum. A stratum of at least ``LEAST_TEST`` units has a test unit, one of at least
-    ``LEAST_VALIDATION`` a validation unit; smaller ones are all training. ``kinds`` (unit -> kind) spreads the test
-    units over the kinds of a stratum, in an order of kinds that is the same for all strata, a kind's only unit last.
-    The draw depends on the names and the seed, not on the order of the units.
-    """
-    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for unit, stratum in strata.items():
-        groups[stratum][kinds[unit] if kinds else ""].append(unit)
-    result: dict[str, str] = {}
-    for by_kind in groups.values():
-        ranked: list[tuple[int, bytes, str]] = []
-        for kind, units in by_kind.items():
-            units.sort(key=lambda unit: _digest(f"{seed}/unit/{unit}"))
-            last = len(strata) if len(units) == 1 and kinds else 0
-            ranked += [(index + last, _digest(f"{seed}/kind/{kind}"), unit) for index, unit in enumerate(units)]
-        test = max(1, round(TEST_SHARE * len(ranked))) if len(ranked) >= LEAST_TEST else 0
-        validation = max(1, round(VALIDATION_SHARE * len(ranked))) if len(ranked) >= LEAST_VALIDATION else 0
-        for index, (_, _, unit) in enumerate(sorted(ranked)):
-            result[unit] = "test" if index < test else "validation" if index < test + validation else "train"
-    return result
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=8).digest()
-
-
-def water_fill(capacity: Mapping[str, int], total: int) -> dict[str, int]:
-    """Share ``total`` evenly; who has less gives all it has and the others share the rest."""
-    quota: dict[str, int] = {}
-    left = total
-    ordered = sorted(capacity, key=lambda key: (capacity[key], key))
-    for index, key in enumerate(ordered):
-        quota[key] = min(capacity[key], math.ceil(left / (len(ordered) - index)))
-        left -= quota[key]
-    return quota
-
-
-def cap_rows(rows: Iterable[RawRow], total: int, seed: int) -> list[RawRow]:
-    """At most ``total`` rows, languages evenly; they keep the same meanings, so that rows stay aligned."""
-    by_lang: dict[str, list[RawRow]] = defaultdict(list)
-    for row in rows:
-        by_lang[row.lang].append(row)
-    quota = water_fill({lang: len(group) for lang, group in by_lang.items()}, total)
-
-    def rank(row: RawRow) -> tuple[bytes, str]:
-        return _digest(f"{seed}/meaning/{row.meaning}"), row.text
-
-    kept: list[RawRow] = []
-    for lang, group in by_lang.items():
-        kept += group if quota[lang] == len(group) else sorted(group, key=rank)[: quota[lang]]
-    return kept
-
-
-def deduplicate(rows: list[RawRow]) -> tuple[list[RawRow], Deduplicator]:
-    """Drop normalised duplicates of rows that have their split; a text shared by splits stays in test."""
-    filter_ = Deduplicator()
-    ordered = sorted(rows, key=lambda row: _PRIORITY[row.split])
-    return [row for row in ordered if filter_.add(row.text, row.lang, row.split)], filter_
-
-
-def assign_splits(rows: Iterable[RawRow], seed: int) -> list[RawRow]:
-    """Give rows without a split that of their unit, or one drawn for it; units of one language are drawn together.
-
-    UserError when rows of one unit name different splits: the unit would be in training and in test.
-    """
-    rows = list(rows)
-    given: dict[str, str] = {}
-    for row in rows:
-        if row.split and given.setdefault(row.unit, row.split) != row.split:
-            both = f"{given[row.unit]} and {row.split}"
-            raise UserError(f"unit {row.unit!r} has rows in {both}: all rows of a unit must be in one split")
-    rows = [row if row.split else row._replace(split=given.get(row.unit, "")) for row in rows]
-    strata: dict[str, str] = {}
-    for row in rows:
-        if not row.split and strata.setdefault(row.unit, row.lang) != row.lang:
-            strata[row.unit] = ""
-    drawn = draw_splits(strata, seed)
-    return [row if row.split else row._replace(split=drawn[row.unit]) for row in rows]
-
-
 def finish(rows: list[RawRow], dropped: Deduplicator, *, config: CorpusConfig, source: str, licence: str) -> Corpus:
-    """Number the rows and make the dataset and its card."""
-    languages: dict[str, dict[str, int]] = {}
-    for row in rows:
-        languages.setdefault(row.lang, dict.fromkeys(SPLITS, 0))[row.split] += 1
-    data: dict[str, list[str]] = {
-        "id": [f"{config.name}-{index:07d}" for index in range(len(rows))],
-        **{name: [getattr(row, name) for row in rows] for name in CORPUS_COLUMNS if name != "id"},
-    }
-    table = pa.table({name: pa.array(data[name], pa.string()) for name in CORPUS_COLUMNS})
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update("\x1f".join(row).encode() + b"\x1e")
-    card = CorpusCard(
-        name=config.name,
-        source=source,
-        licence=licence,
-        rows=len(rows),
-        languages=dict(sorted(languages.items())),
-        labels=len(set(data["label"])),
-        meanings=len(set(data["meaning"])),
-        aligned=_aligned(rows),
-        duplicates_dropped=dropped.within,
-        cross_split_duplicates_dropped=dropped.across,
-        fingerprint=digest.hexdigest()[:16],
-    )
-    from datasets import Dataset
-
-    return Corpus(Dataset(table), card)
-
-
-def _aligned(rows: list[RawRow]) -> int:
-    languages: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        languages[row.meaning].add(row.lang)
-    return sum(len(languages[row.meaning]) > 1 for row in rows)
+    """Make the corpus of rows that have their splits and are in their order."""
+    with scratch() as folder:
+        spool = Spool(rows, folder, config.seed)
+        splits = np.array([SPLITS.index(row.split) for row in rows], dtype=np.int64)
+        kept = Decided(np.arange(spool.count), dropped.within, dropped.across)
+        return _made(spool, kept, splits, folder, config=config, source=source, licence=licence)
 
 
 def from_rows(
@@ -301,11 +156,63 @@ def from_rows(
 ) -> Corpus:
     """The usual path of a plugin: split by unit, drop duplicates, cap at ``config.rows``, make the corpus.
 
-    ``already_dropped`` adds the repeats the plugin itself left out to the card's count.
+    ``rows`` are read once and lie on disk from then on: of each some hundred bytes are in memory. ``already_dropped``
+    adds the repeats the plugin itself left out to the card's count.
     """
-    kept, dropped = deduplicate(assign_splits(rows, config.seed))
-    dropped.within += already_dropped
-    return finish(cap_rows(kept, config.rows, config.seed), dropped, config=config, source=source, licence=licence)
+    with scratch() as folder:
+        spool = Spool(rows, folder, config.seed)
+        splits = assign(spool)
+        found = without_duplicates(spool, splits)
+        kept = Decided(cap(spool, found.rows, config.rows), found.within + already_dropped, found.across)
+        return _made(spool, kept, splits, folder, config=config, source=source, licence=licence)
+
+
+def _made(
+    spool: Spool, kept: Decided, splits: np.ndarray, folder: Path, *, config: CorpusConfig, source: str, licence: str
+) -> Corpus:
+    """Number the rows, write them to ``folder``, and map them into memory, where they stay without the folder."""
+    digest, path, names = hashlib.sha256(), folder / ROWS, np.array(SPLITS, dtype=object)
+    schema = pa.schema([(name, pa.string()) for name in CORPUS_COLUMNS])
+    with disk_errors(folder), pa.ipc.new_stream(str(path), schema) as stream:
+        for start in range(0, len(kept.rows), CHUNK):
+            which = kept.rows[start : start + CHUNK]
+            data = spool.rows(which).to_pydict() | {"split": names[splits[which]].tolist()}
+            data["id"] = [f"{config.name}-{start + index:07d}" for index in range(len(which))]
+            stream.write_table(pa.table({name: pa.array(data[name], pa.string()) for name in CORPUS_COLUMNS}))
+            for row in zip(*(data[name] for name in RawRow._fields), strict=True):
+                digest.update("\x1f".join(row).encode() + b"\x1e")
+    meanings, langs = spool.meanings[kept.rows], spool.lang.array[kept.rows]
+    card = CorpusCard(
+        name=config.name,
+        source=source,
+        licence=licence,
+        rows=len(kept.rows),
+        languages=_counts(spool.lang.values, langs, splits[kept.rows]),
+        labels=len(np.unique(spool.labels[kept.rows])),
+        meanings=len(np.unique(meanings)),
+        aligned=_aligned(meanings, langs),
+        duplicates_dropped=kept.within,
+        cross_split_duplicates_dropped=kept.across,
+        fingerprint=digest.hexdigest()[:16],
+    )
+    from datasets import Dataset
+
+    return Corpus(Dataset(pa.ipc.open_stream(pa.memory_map(str(path))).read_all()), card)
+
+
+def _counts(names: list[str], langs: np.ndarray, splits: np.ndarray) -> dict[str, dict[str, int]]:
+    """Language -> split -> rows."""
+    counts = np.zeros((len(names), len(SPLITS)), dtype=np.int64)
+    np.add.at(counts, (langs, splits), 1)
+    found = {name: dict(zip(SPLITS, map(int, row), strict=True)) for name, row in zip(names, counts, strict=True)}
+    return {name: found[name] for name in sorted(found) if any(found[name].values())}
+
+
+def _aligned(meanings: np.ndarray, langs: np.ndarray) -> int:
+    """Rows whose meaning a row of another language has as well."""
+    pairs = np.unique(np.stack([meanings, langs.astype(np.int64)]), axis=1)
+    several, counts = np.unique(pairs[0], return_counts=True)
+    return int(np.isin(meanings, several[counts > 1]).sum())
 
 
 def chosen_languages(config: CorpusConfig, allowed: Iterable[str]) -> tuple[str, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ecr_bench.corpora.base import SPLITS, RawRow
+from ecr_bench.corpora.rows import SPLITS, RawRow
 from ecr_bench.errors import UserError
 from ecr_bench.names import language_code, listed, visible
 from ecr_bench.section import Section
@@ -63,15 +63,15 @@ class Columns:
             names.pop("lang", None)
         return Columns(names, language)
 
-    def rows(self, records: Iterable[tuple[str, Mapping[str, Any]]], source: str) -> list[RawRow]:
-        """Rows of ``records``, pairs of (where, mapping).
+    def rows(self, records: Iterable[tuple[str, Mapping[str, Any]]], source: str) -> Iterator[RawRow]:
+        """Rows of ``records``, pairs of (where, mapping), one after another.
 
         Without a meaning a row stands alone; without a unit its meaning is its unit, so that translations
         of one another share a split. Records without text are left out; UserError if that empties a
         language, and for a value that is no text or no split.
         """
-        result: list[RawRow] = []
         languages: set[str] = set()
+        spoken: set[str] = set()
         for number, (where, record) in enumerate(records, 1):
             values = {role: self._value(record, role, where) for role in ROLES}
             if not values["lang"]:
@@ -85,13 +85,12 @@ class Columns:
             meaning = values["meaning"] or f"row-{number}"
             if values["text"]:
                 unit = values["unit"] or meaning
-                row = RawRow(values["text"], values["lang"], meaning, values["label"], unit, split=values["split"])
-                result.append(row)
+                spoken.add(values["lang"])
+                yield RawRow(values["text"], values["lang"], meaning, values["label"], unit, split=values["split"])
         if not languages:
             raise UserError(f"{source}: no rows; give at least one with text and language")
-        if silent := sorted(languages - {row.lang for row in result}):
+        if silent := sorted(languages - spoken):
             raise UserError(f"{source}: language {silent[0]!r} has no text; every language needs at least one")
-        return result
 
     def _value(self, record: Mapping[str, Any], role: str, where: str) -> str:
         if role == "lang" and self.language:

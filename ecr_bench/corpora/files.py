@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pydantic import Field
 
 from ecr_bench.corpora.base import Corpus, from_rows
 from ecr_bench.corpora.columns import ColumnOptions, Columns
+from ecr_bench.corpora.rows import RawRow
 from ecr_bench.errors import UserError
 from ecr_bench.names import listed, repeated
 from ecr_bench.reading import json_lines, read_bytes, read_text, user_path
@@ -39,7 +40,7 @@ def build(config: CorpusConfig, options: FileOptions) -> Corpus:
     if path.suffix.lower() not in READERS:
         raise UserError(f"{path}: unknown ending {path.suffix!r}: allowed are {', '.join(sorted(READERS))}")
     read = READERS[path.suffix.lower()]
-    # read twice, so that only rows are held and no records
+    # read twice, so that no record is held
     present: dict[str, None] = {}
     count = 0
     for _, record in read(path):
@@ -48,13 +49,20 @@ def build(config: CorpusConfig, options: FileOptions) -> Corpus:
     if not count:
         raise UserError(f"{path}: empty; give at least one row")
     columns = Columns.choose(options, present, str(path))
-    rows = columns.rows(read(path), str(path))
-    found = {row.lang for row in rows}
-    for lang in config.languages:
+    rows = _wanted(columns.rows(read(path), str(path)), config.languages, path)
+    return from_rows(rows, config=config, source=str(path), licence="the user's own")
+
+
+def _wanted(rows: Iterable[RawRow], languages: Sequence[str], path: Path) -> Iterator[RawRow]:
+    """Those in ``languages``, or all; UserError at the end for one that none was in."""
+    found: set[str] = set()
+    for row in rows:
+        found.add(row.lang)
+        if not languages or row.lang in languages:
+            yield row
+    for lang in languages:
         if lang not in found:
             raise UserError(f"corpus.languages: {path} has no text in {lang!r}: allowed are {', '.join(sorted(found))}")
-    rows = [row for row in rows if not config.languages or row.lang in config.languages]
-    return from_rows(rows, config=config, source=str(path), licence="the user's own")
 
 
 def _jsonl(path: Path) -> Iterator[RawRecord]:

@@ -9,8 +9,9 @@ from typing import Any
 from datasets import ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
 from pydantic import Field
 
-from ecr_bench.corpora.base import SPLITS, Corpus, from_rows
+from ecr_bench.corpora.base import Corpus, from_rows
 from ecr_bench.corpora.columns import ColumnOptions, Columns
+from ecr_bench.corpora.rows import SPLITS, RawRow
 from ecr_bench.errors import UserError
 from ecr_bench.hub import commit_of
 from ecr_bench.options import read_options
@@ -37,21 +38,24 @@ def build(config: CorpusConfig, options: HubOptions) -> Corpus:
     Splits called train, validation and test are kept as ours; anything else is drawn anew. Raises UserError
     for a data set that cannot be found or reached, a missing column and a language without text.
     """
-    path = options.path
     parts = _parts(options)
-    rows = []
+    rows = (row for row in _rows(parts, options) if not config.languages or row.lang in config.languages)
+    licences = {part.info.license for part in parts.values() if part.info.license}
+    source = options.path
+    return from_rows(rows, config=config, source=source, licence=", ".join(sorted(licences)) or "see its data card")
+
+
+def _rows(parts: dict[str, Dataset], options: HubOptions) -> Iterator[RawRow]:
+    """Of all parts; without a meaning of its own a row is named after its part as well."""
+    path = options.path
     for name, part in parts.items():
         columns = Columns.choose(options, part.column_names, f"{path} [{name}]")
         own = name if len(parts) > 1 and name in SPLITS and "split" not in columns.names else ""
-        rows += [
-            row._replace(meaning=f"{name}/{row.meaning}", unit=f"{name}/{row.unit}", split=row.split or own)
-            if row.meaning.startswith("row-")
-            else row._replace(split=row.split or own)
-            for row in columns.rows(_records(part, f"{path} [{name}]"), f"{path} [{name}]")
-        ]
-    rows = [row for row in rows if not config.languages or row.lang in config.languages]
-    licences = {part.info.license for part in parts.values() if part.info.license}
-    return from_rows(rows, config=config, source=path, licence=", ".join(sorted(licences)) or "see its data card")
+        for row in columns.rows(_records(part, f"{path} [{name}]"), f"{path} [{name}]"):
+            row = row._replace(split=row.split or own)
+            if row.meaning.startswith("row-"):
+                row = row._replace(meaning=f"{name}/{row.meaning}", unit=f"{name}/{row.unit}")
+            yield row
 
 
 def options_identity(config: CorpusConfig) -> dict[str, Any]:

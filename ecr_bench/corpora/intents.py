@@ -21,8 +21,10 @@ from importlib import metadata, resources
 from typing import Any
 
 from ecr_bench.corpora import words
-from ecr_bench.corpora.base import Corpus, Deduplicator, RawRow, chosen_languages, draw_splits, finish
+from ecr_bench.corpora.base import Corpus, Deduplicator, chosen_languages, finish
+from ecr_bench.corpora.draw import draw_splits
 from ecr_bench.corpora.grammar import Conflict, Draw, Grammar, Words, Writer, tidy
+from ecr_bench.corpora.rows import RawRow
 from ecr_bench.errors import UserError
 from ecr_bench.sections import CorpusConfig
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import Field
 
-from ecr_bench.corpora.base import RawRow, chosen_languages
+from ecr_bench.corpora.base import chosen_languages
+from ecr_bench.corpora.rows import RawRow
 from ecr_bench.errors import UserError
 from ecr_bench.names import language_code
 from ecr_bench.reading import json_lines, user_path

@@ -17,7 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecr_bench.corpora.base import Corpus, RawRow, chosen_languages, from_rows, normalise
+from ecr_bench.corpora.base import Corpus, chosen_languages, from_rows
+from ecr_bench.corpora.rows import RawRow, normalise
 from ecr_bench.corpora.wheel import Wheel
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_path, cache_dir, fingerprint

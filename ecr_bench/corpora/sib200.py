@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ecr_bench.corpora.base import Corpus, RawRow, from_rows
+from ecr_bench.corpora.base import Corpus, from_rows
 from ecr_bench.corpora.language_folders import TEXT, FolderOptions, read_languages
+from ecr_bench.corpora.rows import RawRow
 from ecr_bench.sections import CorpusConfig
 
 FILES = {"train": "train", "dev": "validation", "test": "test"}

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ecr_bench.corpora.base import Corpus, RawRow, from_rows
+from ecr_bench.corpora.base import Corpus, from_rows
 from ecr_bench.corpora.language_folders import TEXT, WHOLE, FolderOptions, read_languages
+from ecr_bench.corpora.rows import RawRow
 from ecr_bench.errors import UserError
 from ecr_bench.sections import CorpusConfig
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ecr_bench.corpora.base import LEAST_TEST, LEAST_VALIDATION, VALIDATION_SHARE
+from ecr_bench.corpora.draw import LEAST_TEST, LEAST_VALIDATION, VALIDATION_SHARE
 from ecr_bench.errors import UserError
 from ecr_bench.items.pairs import pairs as language_pairs
 from ecr_bench.items.registry import build_items

@@ -11,21 +11,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from ecr_bench.config import CorpusConfig
-from ecr_bench.corpora.base import (
-    Corpus,
-    RawRow,
-    assign_splits,
-    cap_rows,
-    deduplicate,
-    draw_splits,
-    from_rows,
-    normalise,
-    water_fill,
-)
+from ecr_bench.corpora.base import Corpus, from_rows
 from ecr_bench.corpora.card import print_card
+from ecr_bench.corpora.draw import draw_splits, water_fill
 from ecr_bench.corpora.registry import CORPORA, build
+from ecr_bench.corpora.rows import RawRow, normalise
 from ecr_bench.errors import UserError
 from ecr_bench.types import CORPUS_COLUMNS
+from tests.helpers.plain_corpus import assign_splits, cap_rows, deduplicate
 
 
 def _rows(count: int, langs: tuple[str, ...] = ("en", "de")) -> list[RawRow]:

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecr_bench.config import CorpusConfig
-from ecr_bench.corpora.base import SPLITS
 from ecr_bench.corpora.registry import build
+from ecr_bench.corpora.rows import SPLITS
 from ecr_bench.errors import UserError
 from ecr_bench.names import language_code
 

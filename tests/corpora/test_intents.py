@@ -10,10 +10,11 @@ import pytest
 
 from ecr_bench.config import CorpusConfig
 from ecr_bench.corpora import words
-from ecr_bench.corpora.base import Corpus, normalise
+from ecr_bench.corpora.base import Corpus
 from ecr_bench.corpora.grammar import Conflict, Draw, Grammar, number_pool, tidy
 from ecr_bench.corpora.intents import LANGUAGES, load_templates, split_templates
 from ecr_bench.corpora.registry import build
+from ecr_bench.corpora.rows import normalise
 
 ROWS = 4800
 
