@@ -57,11 +57,12 @@ def number(value: float | None, digits: int | None = None) -> str:
 
 
 def count(value: float | None) -> str:
-    """``2970000`` -> ``2.97M``, ``8000`` -> ``8.0k``: parameters, tokens, bytes."""
+    """``360000`` -> ``0.36M``, ``2970000`` -> ``2.97M``, ``106000000`` -> ``106M``, ``8000`` -> ``8.0k``: parameters,
+    tokens, bytes."""
     if value is None:
         return DASH
-    for unit, size in (("G", 1e9), ("M", 1e6)):
-        if value >= size / 10:
+    for unit, size, least in (("G", 1e9, 1e9), ("M", 1e6, 1e5)):
+        if value >= least:
             return f"{value / size:.2f}{unit}" if value < 10 * size else f"{value / size:.0f}{unit}"
     return f"{value / 1e3:.1f}k" if value >= 1e3 else f"{value:.0f}"
 
