@@ -156,8 +156,8 @@ def from_rows(
 ) -> Corpus:
     """The usual path of a plugin: split by unit, drop duplicates, cap at ``config.rows``, make the corpus.
 
-    ``rows`` are read once and lie on disk from then on: of each some hundred bytes are in memory. ``already_dropped``
-    adds the repeats the plugin itself left out to the card's count.
+    ``rows`` are read once and lie on disk from then on; some hundred bytes of each are held to decide by.
+    ``already_dropped`` adds the repeats the plugin itself left out to the card's count.
     """
     with scratch() as folder:
         spool = Spool(rows, folder, config.seed)
