@@ -181,14 +181,14 @@ def _made(
             stream.write_table(pa.table({name: pa.array(data[name], pa.string()) for name in CORPUS_COLUMNS}))
             for row in zip(*(data[name] for name in RawRow._fields), strict=True):
                 digest.update("\x1f".join(row).encode() + b"\x1e")
-    meanings, langs = spool.meanings[kept.rows], spool.lang.array[kept.rows]
+    meanings, langs = spool.meanings.array[kept.rows], spool.lang.array[kept.rows]
     card = CorpusCard(
         name=config.name,
         source=source,
         licence=licence,
         rows=len(kept.rows),
         languages=_counts(spool.lang.values, langs, splits[kept.rows]),
-        labels=len(np.unique(spool.labels[kept.rows])),
+        labels=len(np.unique(spool.labels.array[kept.rows])),
         meanings=len(np.unique(meanings)),
         aligned=_aligned(meanings, langs),
         duplicates_dropped=kept.within,

@@ -34,7 +34,7 @@ def assign(spool: Spool) -> np.ndarray:
     Units of one language are drawn together. UserError when rows of one unit name different splits: the unit would be
     in training and in test.
     """
-    named, units = spool.split.array, spool.units
+    named, units = spool.split.array, spool.units.array
     places = np.array([SPLITS.index(name) if name else -1 for name in spool.split.values], dtype=np.int64)
     splits = places[named] if spool.count else np.empty(0, dtype=np.int64)
     given = np.full(int(units.max(initial=-1)) + 1, -1, dtype=np.int64)
@@ -67,7 +67,7 @@ def without_duplicates(spool: Spool, splits: np.ndarray) -> Decided:
     """Rows whose text is new, by split in the order of ``PRIORITY``; in a split each language may have a text once."""
     priority = np.array([PRIORITY.index(name) for name in SPLITS])
     order = np.argsort(priority[splits], kind="stable")
-    texts = spool.texts[order]
+    texts = spool.texts.array[order]
     _, first, text = np.unique(texts, return_index=True, return_inverse=True)
     own = splits[order] == splits[order][first[text]]
     here = np.flatnonzero(own)
@@ -92,15 +92,15 @@ def cap(spool: Spool, rows: np.ndarray, total: int) -> np.ndarray:
 
 def _by_meaning(spool: Spool, rows: np.ndarray, most: int) -> np.ndarray:
     """The first of them by the rank of their meaning, then by their text."""
-    ranks = spool.meaning_ranks[rows]
-    order = np.argsort(ranks, kind="stable")
     if not most:
         return rows[:0]
+    ranks = spool.meaning_ranks[rows]
+    order = np.argsort(ranks, kind="stable")
     order = order[: int(np.searchsorted(ranks[order], ranks[order[most - 1]], side="right"))]
     rows, ranks = rows[order], ranks[order]
-    ends = [0, *(np.flatnonzero(ranks[1:] != ranks[:-1]) + 1), len(rows)]
-    sorted_rows, start = [np.empty(0, dtype=np.int64)], 0
-    for end in ends[1:]:  # some whole meanings at a time, so that no more texts are in memory
+    ends = [*(np.flatnonzero(ranks[1:] != ranks[:-1]) + 1), len(rows)]
+    sorted_rows, start = [], 0
+    for end in ends:  # some whole meanings at a time, so that no more texts are in memory
         if end - start >= CHUNK or end == len(rows):
             part = slice(start, end)
             texts = spool.column("text", rows[part])

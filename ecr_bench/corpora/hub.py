@@ -41,8 +41,8 @@ def build(config: CorpusConfig, options: HubOptions) -> Corpus:
     parts = _parts(options)
     rows = (row for row in _rows(parts, options) if not config.languages or row.lang in config.languages)
     licences = {part.info.license for part in parts.values() if part.info.license}
-    source = options.path
-    return from_rows(rows, config=config, source=source, licence=", ".join(sorted(licences)) or "see its data card")
+    licence = ", ".join(sorted(licences)) or "see its data card"
+    return from_rows(rows, config=config, source=options.path, licence=licence)
 
 
 def _rows(parts: dict[str, Dataset], options: HubOptions) -> Iterator[RawRow]:

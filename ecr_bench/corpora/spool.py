@@ -40,13 +40,34 @@ class Names:
         return np.frombuffer(self.of_row, dtype=np.int32)
 
 
+class Digests:
+    """What stands for the texts of a column, in the order they came."""
+
+    def __init__(self) -> None:
+        self.of_row = bytearray()
+
+    def add(self, text: str) -> None:
+        self.of_row += hashlib.blake2b(text.encode(), digest_size=WIDE).digest()
+
+    @property
+    def array(self) -> np.ndarray:
+        """(N,) int64: a number for each different text."""
+        halves = np.frombuffer(self.of_row, dtype=">u8").reshape(-1, 2)
+        order = np.lexsort((halves[:, 1], halves[:, 0]))
+        ordered = halves[order]
+        new = np.any(ordered[1:] != ordered[:-1], axis=1)
+        numbers = np.empty(len(halves), dtype=np.int64)
+        numbers[order] = np.concatenate([[0], np.cumsum(new)]) if len(halves) else []
+        return numbers
+
+
 class Spool:
     """Rows in ``folder``, in the order they came; ``lang`` and ``split`` of each, and digests of the rest."""
 
     def __init__(self, rows: Iterable[RawRow], folder: Path, seed: int):
         self.path, self.count = folder / "spool.arrow", 0
         self.lang, self.split = Names(), Names()
-        self._texts, self._units, self._meanings, self._labels = (bytearray() for _ in range(4))
+        self.texts, self.units, self.meanings, self.labels = (Digests() for _ in range(4))
         self._unit_ranks, self._meaning_ranks = bytearray(), bytearray()
         with pa.ipc.new_file(str(self.path), SCHEMA) as stream:
             for part in _parts(rows):  # what reading them raises is none of the disk's errors here
@@ -61,30 +82,12 @@ class Spool:
         self.count += 1
         self.lang.add(row.lang)
         self.split.add(row.split)
-        for kept, text in (
-            (self._texts, normalise(row.text)), (self._units, row.unit),
-            (self._meanings, row.meaning), (self._labels, row.label),
-        ):  # fmt: skip
-            kept += hashlib.blake2b(text.encode(), digest_size=WIDE).digest()
+        self.texts.add(normalise(row.text))
+        self.units.add(row.unit)
+        self.meanings.add(row.meaning)
+        self.labels.add(row.label)
         self._unit_ranks += digest(f"{seed}/unit/{row.unit}")
         self._meaning_ranks += digest(f"{seed}/meaning/{row.meaning}")
-
-    @property
-    def texts(self) -> np.ndarray:
-        """(N,) int64: equal where two texts are the same after ``normalise``."""
-        return _numbers(self._texts)
-
-    @property
-    def units(self) -> np.ndarray:
-        return _numbers(self._units)
-
-    @property
-    def meanings(self) -> np.ndarray:
-        return _numbers(self._meanings)
-
-    @property
-    def labels(self) -> np.ndarray:
-        return _numbers(self._labels)
 
     @property
     def unit_ranks(self) -> np.ndarray:
@@ -120,14 +123,3 @@ def _parts(rows: Iterable[RawRow]) -> Iterator[list[RawRow]]:
             part = []
     if part:
         yield part
-
-
-def _numbers(digests: bytearray) -> np.ndarray:
-    """(N,) int64: a number for each different digest."""
-    halves = np.frombuffer(digests, dtype=">u8").reshape(-1, 2)
-    order = np.lexsort((halves[:, 1], halves[:, 0]))
-    ordered = halves[order]
-    new = np.any(ordered[1:] != ordered[:-1], axis=1)
-    numbers = np.empty(len(halves), dtype=np.int64)
-    numbers[order] = np.concatenate([[0], np.cumsum(new)]) if len(halves) else []
-    return numbers

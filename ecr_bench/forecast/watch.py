@@ -52,8 +52,8 @@ class Watch(Callback):
         self.flops: int | None = None
 
     def setup(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]
         if self.stands_for is not None:
+            data = trainer.datamodule  # type: ignore[attr-defined]
             data.batches[0] = data.heaviest(self.stands_for)
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
