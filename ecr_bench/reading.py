@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import codecs
-import io
 import json
+import re
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ecr_bench.errors import UserError
 from ecr_bench.names import repeated
@@ -32,19 +33,16 @@ def user_path(given: str) -> Path:
     return path
 
 
-def read_bytes(path: Path) -> bytes:
-    """UserError where there is no such file, or it is a folder, no file, larger than memory, or cannot be read."""
-    limit = memory_limit()  # which reads files of the system: one that is missing there is not this one
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to read from; UserError where it is none or cannot be read."""
     try:
-        state = path.stat()
-        if not stat.S_ISREG(state.st_mode) and not path.is_dir():
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
             raise UserError(f"{path}: is a device or a pipe; give a file")
-        if state.st_size > limit:
-            size, room = state.st_size / 2**30, limit / 2**30
-            raise UserError(f"{path}: {size:,.1f} GiB, more than the {room:,.1f} GiB of memory here")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except MemoryError:
-        raise UserError(f"{path}: memory does not hold its {state.st_size / 2**30:,.1f} GiB") from None
+        raise UserError(f"{path}: memory does not hold its {path.stat().st_size / 2**30:,.1f} GiB") from None
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
     except IsADirectoryError:
@@ -53,18 +51,45 @@ def read_bytes(path: Path) -> bytes:
         raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def decode(raw: bytes, where: str) -> str:
-    """``raw`` as UTF-8 without its byte order mark; UserError names ``where``, the line and what it seems to be."""
+def read_bytes(path: Path) -> bytes:
+    """All of a file; UserError as of ``opened``, and where it is larger than memory."""
+    limit = memory_limit()  # which reads files of the system: one that is missing there is not this one
+    with opened(path) as file:
+        if (size := path.stat().st_size) > limit:
+            raise UserError(f"{path}: {size / 2**30:,.1f} GiB, more than the {limit / 2**30:,.1f} GiB of memory here")
+        return file.read()
+
+
+def byte_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, each with the line feed that ends it, one at a time; UserError as of ``opened``."""
+    with opened(path) as file:
+        yield from file
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """The lines of a text file, each with its ending (also a carriage return alone), one at a time.
+
+    UserError as of ``byte_lines`` and ``decode``.
+    """
+    for number, raw in enumerate(byte_lines(path), 1):
+        yield from filter(None, re.split(r"(?<=\r)(?!\n)", decode(raw, str(path), number)))
+
+
+def decode(raw: bytes, where: str, first: int = 1) -> str:
+    """``raw`` as UTF-8 without its byte order mark; UserError names ``where``, the line and what it seems to be.
+
+    ``first``: number of its first line; what does not begin a file has no such mark.
+    """
     for name, marks in _OTHER_MARKS.items():
-        if raw.startswith(marks):
+        if first == 1 and raw.startswith(marks):
             raise UserError(f"{where}: not UTF-8 (it looks like {name}); save it as UTF-8")
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig" if first == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
+        line = raw.count(b"\n", 0, error.start) + first
         raise UserError(f"{where}:{line}: not UTF-8 (byte 0x{raw[error.start]:02x}); save it as UTF-8") from None
     if (at := text.find("\0")) >= 0:
-        line = text.count("\n", 0, at) + 1
+        line = text.count("\n", 0, at) + first
         raise UserError(f"{where}:{line}: holds a NUL character; it is no text file, or not UTF-8")
     return text
 
@@ -114,10 +139,9 @@ def _no_constant(name: str) -> Any:
 
 def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
     """(``FILE:LINE``, value) of each line that is not blank; UserError names the line that is not JSON in UTF-8."""
-    raw = read_bytes(path)
-    if raw.startswith(tuple(mark for marks in _OTHER_MARKS.values() for mark in marks)):
-        decode(raw, str(path))
-    for number, line in enumerate(io.BytesIO(raw), 1):
+    for number, line in enumerate(byte_lines(path), 1):
+        if number == 1 and line.startswith(tuple(mark for marks in _OTHER_MARKS.values() for mark in marks)):
+            decode(line, str(path))
         if not line.strip():
             continue
         where = f"{path}:{number}"

@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ecr_bench.corpora import parts
 from ecr_bench.corpora.decide import Decided, assign, cap, without_duplicates
 from ecr_bench.corpora.rows import SPLITS, RawRow, normalise
-from ecr_bench.corpora.spool import CHUNK, Spool
+from ecr_bench.corpora.spool import Spool
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, disk_errors, read_json
 from ecr_bench.scratch import scratch
@@ -79,20 +80,15 @@ class Corpus:
 
     def at(self, rows: Sequence[int] | np.ndarray, *columns: str) -> pd.DataFrame:
         """Some columns of some rows, by their place in the corpus and in the order asked for."""
-        wanted = pa.array(rows, pa.int64())
-        table = self.table.select(list(columns))
-        if len(wanted):  # taking from many chunks puts them together first: from no more than it must
-            ends = pc.min_max(wanted)
-            low, high = ends["min"].as_py(), ends["max"].as_py()
-            table, wanted = table.slice(low, high - low + 1), pc.subtract(wanted, low)
-        return table.take(wanted).to_pandas()
+        found, back = parts.gather(self.table.select(list(columns)), np.asarray(rows, dtype=np.int64))
+        return found.to_pandas().take(back).reset_index(drop=True)
 
     def save(self, folder: Path) -> None:
         """Write ``rows.arrow`` and ``card.json`` into ``folder``, atomically, replacing what was there."""
         with atomic_dir(folder) as temporary:
             table = self.table
             with pa.ipc.new_stream(str(temporary / ROWS), table.schema) as stream:
-                stream.write_table(table, max_chunksize=CHUNK)
+                stream.write_table(table, max_chunksize=parts.ROWS)
             text = json.dumps(asdict(self.card), ensure_ascii=False, indent=2)
             (temporary / "card.json").write_text(text + "\n", encoding="utf-8")
 
@@ -113,7 +109,10 @@ class Corpus:
             raise UserError(f"{path}: does not match its card.json; build the corpus again")
         from datasets import Dataset
 
-        return Corpus(Dataset(table), CorpusCard(**raw))
+        if not isinstance(raw["fingerprint"], str):
+            raise UserError(f"{folder / 'card.json'}: fingerprint must be text; build the corpus again")
+        # datasets would make a fingerprint of its own by copying all rows
+        return Corpus(Dataset(table, fingerprint=raw["fingerprint"]), CorpusCard(**raw))
 
 
 class Deduplicator:
@@ -174,10 +173,10 @@ def _made(
     digest, path, names = hashlib.sha256(), folder / ROWS, np.array(SPLITS, dtype=object)
     schema = pa.schema([(name, pa.string()) for name in CORPUS_COLUMNS])
     with disk_errors(folder), pa.ipc.new_stream(str(path), schema) as stream:
-        for start in range(0, len(kept.rows), CHUNK):
-            which = kept.rows[start : start + CHUNK]
+        for part in parts.cut(spool.lengths[kept.rows]):
+            which = kept.rows[part]
             data = spool.rows(which).to_pydict() | {"split": names[splits[which]].tolist()}
-            data["id"] = [f"{config.name}-{start + index:07d}" for index in range(len(which))]
+            data["id"] = [f"{config.name}-{index:07d}" for index in range(part.start, part.stop)]
             stream.write_table(pa.table({name: pa.array(data[name], pa.string()) for name in CORPUS_COLUMNS}))
             for row in zip(*(data[name] for name in RawRow._fields), strict=True):
                 digest.update("\x1f".join(row).encode() + b"\x1e")
@@ -197,7 +196,8 @@ def _made(
     )
     from datasets import Dataset
 
-    return Corpus(Dataset(pa.ipc.open_stream(pa.memory_map(str(path))).read_all()), card)
+    table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+    return Corpus(Dataset(table, fingerprint=card.fingerprint), card)
 
 
 def _counts(names: list[str], langs: np.ndarray, splits: np.ndarray) -> dict[str, dict[str, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
@@ -43,13 +44,11 @@ def print_card(corpus: Corpus, console: Console) -> None:
 
 def _print_examples(corpus: Corpus, console: Console) -> None:
     console.print(Text("examples:", "bold"))
-    columns = corpus.dataset.select_columns(["lang", "text", "label", "slots"]).to_dict()
-    by_lang: dict[str, list[int]] = {}
-    for index, lang in enumerate(columns["lang"]):
-        by_lang.setdefault(lang, []).append(index)
-    for lang in list(by_lang)[:EXAMPLE_LANGUAGES]:
-        indices = by_lang[lang]
-        for index in indices[:: max(1, len(indices) // EXAMPLES)][:EXAMPLES]:
-            slots = ", ".join(f"{key}={value}" for key, value in json.loads(columns["slots"][index]).items())
-            kind = " ".join(part for part in (columns["label"][index], f"({slots})" if slots else "") if part)
-            console.print(Text.assemble(f"  {lang}  {visible(columns['text'][index])}", (f"  {visible(kind)}", "dim")))
+    langs = corpus.table["lang"].combine_chunks().dictionary_encode()
+    for code, lang in enumerate(langs.dictionary.to_pylist()[:EXAMPLE_LANGUAGES]):
+        places = np.flatnonzero(langs.indices.to_numpy() == code)
+        chosen = places[:: max(1, len(places) // EXAMPLES)][:EXAMPLES]
+        for text, label, kept in corpus.at(chosen, "text", "label", "slots").itertuples(index=False):
+            slots = ", ".join(f"{key}={value}" for key, value in json.loads(kept).items())
+            kind = " ".join(part for part in (label, f"({slots})" if slots else "") if part)
+            console.print(Text.assemble(f"  {lang}  {visible(text)}", (f"  {visible(kind)}", "dim")))

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ecr_bench.corpora import parts
 from ecr_bench.corpora.draw import splits_of_stratum, water_fill
 from ecr_bench.corpora.rows import SPLITS
-from ecr_bench.corpora.spool import CHUNK, Spool
+from ecr_bench.corpora.spool import Spool
 from ecr_bench.errors import UserError
 
 PRIORITY = ("test", "validation", "train")
@@ -98,13 +99,12 @@ def _by_meaning(spool: Spool, rows: np.ndarray, most: int) -> np.ndarray:
     order = np.argsort(ranks, kind="stable")
     order = order[: int(np.searchsorted(ranks[order], ranks[order[most - 1]], side="right"))]
     rows, ranks = rows[order], ranks[order]
-    ends = [*(np.flatnonzero(ranks[1:] != ranks[:-1]) + 1), len(rows)]
-    sorted_rows, start = [], 0
-    for end in ends:  # some whole meanings at a time, so that no more texts are in memory
-        if end - start >= CHUNK or end == len(rows):
-            part = slice(start, end)
-            texts = spool.column("text", rows[part])
-            keys = sorted(range(end - start), key=lambda at: (ranks[part][at], texts[at]))
-            sorted_rows.append(rows[part][keys])
-            start = end
+    first = np.r_[0, np.flatnonzero(ranks[1:] != ranks[:-1]) + 1]  # of each meaning
+    lengths = np.add.reduceat(spool.lengths[rows], first)
+    bounds, sorted_rows = np.r_[first, len(rows)], []
+    for some in parts.cut(lengths):  # whole meanings, so that no more texts are in memory
+        part = slice(bounds[some.start], bounds[some.stop])
+        texts = spool.column("text", rows[part])
+        keys = sorted(range(len(texts)), key=lambda at: (ranks[part][at], texts[at]))
+        sorted_rows.append(rows[part][keys])
     return np.concatenate(sorted_rows)[:most]

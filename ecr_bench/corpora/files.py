@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,12 @@ from ecr_bench.corpora.columns import ColumnOptions, Columns
 from ecr_bench.corpora.rows import RawRow
 from ecr_bench.errors import UserError
 from ecr_bench.names import listed, repeated
-from ecr_bench.reading import json_lines, read_bytes, read_text, user_path
+from ecr_bench.reading import json_lines, opened, text_lines, user_path
 from ecr_bench.sections import CorpusConfig
 
 RawRecord = tuple[str, dict[str, Any]]
+PARQUET_ROWS = 4096
+"""That are in memory at a time."""
 
 
 class FileOptions(ColumnOptions):
@@ -73,7 +74,7 @@ def _jsonl(path: Path) -> Iterator[RawRecord]:
 
 
 def _csv(path: Path) -> Iterator[RawRecord]:
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    reader = csv.DictReader(text_lines(path), strict=True)
     try:
         _check_header(path, reader.fieldnames or [])
         for record in reader:
@@ -87,11 +88,13 @@ def _csv(path: Path) -> Iterator[RawRecord]:
 
 
 def _parquet(path: Path) -> Iterator[RawRecord]:
+    with opened(path):
+        pass  # Arrow says less of what cannot be opened
     try:
-        file = pq.ParquetFile(io.BytesIO(read_bytes(path)))
+        file = pq.ParquetFile(pa.OSFile(str(path)))
         _check_header(path, file.schema_arrow.names)
         number = 0
-        for batch in file.iter_batches():
+        for batch in file.iter_batches(PARQUET_ROWS):
             for record in batch.to_pylist():
                 number += 1
                 yield f"{path}:row {number}", record

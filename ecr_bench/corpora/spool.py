@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ecr_bench.corpora import parts
 from ecr_bench.corpora.rows import RawRow, digest, normalise
+from ecr_bench.errors import UserError
 from ecr_bench.io import disk_errors
 
-CHUNK = 65_536
-"""Rows of one record batch."""
+LONGEST = 2**29
+"""Characters of one text at most: Arrow holds 2 GiB of them, four bytes each at worst."""
 WIDE = 16
 """Bytes of a digest that stands for a text: two of a hundred million collide once in 10^22 corpora."""
 SCHEMA = pa.schema([(name, pa.string()) for name in RawRow._fields])
@@ -68,7 +70,7 @@ class Spool:
         self.path, self.count = folder / "spool.arrow", 0
         self.lang, self.split = Names(), Names()
         self.texts, self.units, self.meanings, self.labels = (Digests() for _ in range(4))
-        self._unit_ranks, self._meaning_ranks = bytearray(), bytearray()
+        self._unit_ranks, self._meaning_ranks, self._lengths = bytearray(), bytearray(), array("q")
         with pa.ipc.new_file(str(self.path), SCHEMA) as stream:
             for part in _parts(rows):  # what reading them raises is none of the disk's errors here
                 columns = zip(*part, strict=True)
@@ -76,7 +78,7 @@ class Spool:
                     stream.write_batch(pa.record_batch([pa.array(c, pa.string()) for c in columns], schema=SCHEMA))
                 for row in part:
                     self._note(row, seed)
-        self.batches = pa.ipc.open_file(pa.memory_map(str(self.path)))
+        self.table = pa.ipc.open_file(pa.memory_map(str(self.path))).read_all()
 
     def _note(self, row: RawRow, seed: int) -> None:
         self.count += 1
@@ -88,6 +90,7 @@ class Spool:
         self.labels.add(row.label)
         self._unit_ranks += digest(f"{seed}/unit/{row.unit}")
         self._meaning_ranks += digest(f"{seed}/meaning/{row.meaning}")
+        self._lengths.append(_length(row))
 
     @property
     def unit_ranks(self) -> np.ndarray:
@@ -98,17 +101,15 @@ class Spool:
     def meaning_ranks(self) -> np.ndarray:
         return np.frombuffer(self._meaning_ranks, dtype=">u8")
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """(N,) int64: characters of each row."""
+        return np.frombuffer(self._lengths, dtype=np.int64)
+
     def rows(self, which: np.ndarray) -> pa.Table:
         """Some rows in the order asked for; no more than these are in memory."""
-        order = np.argsort(which, kind="stable")
-        ordered = np.asarray(which)[order]
-        parts = []
-        for batch in np.unique(ordered // CHUNK):
-            low, high = np.searchsorted(ordered, [batch * CHUNK, (batch + 1) * CHUNK])
-            parts.append(self.batches.get_batch(int(batch)).take(pa.array(ordered[low:high] - batch * CHUNK)))
-        back = np.empty(len(order), dtype=np.int64)
-        back[order] = np.arange(len(order))
-        return pa.Table.from_batches(parts, SCHEMA).combine_chunks().take(pa.array(back))
+        found, back = parts.gather(self.table, which)
+        return found.combine_chunks().take(pa.array(back))
 
     def column(self, name: str, which: Sequence[int] | np.ndarray) -> list[str]:
         return self.rows(np.asarray(which, dtype=np.int64)).column(name).to_pylist()
@@ -116,10 +117,19 @@ class Spool:
 
 def _parts(rows: Iterable[RawRow]) -> Iterator[list[RawRow]]:
     part: list[RawRow] = []
+    held = 0
     for row in rows:
-        part.append(row)
-        if len(part) == CHUNK:
+        if part and (len(part) == parts.ROWS or held + _length(row) > parts.CHARACTERS):
             yield part
-            part = []
+            part, held = [], 0
+        part.append(row)
+        held += _length(row)
     if part:
         yield part
+
+
+def _length(row: RawRow) -> int:
+    """Characters; UserError for more than a cell can hold."""
+    if (most := max(map(len, row))) > LONGEST:
+        raise UserError(f"a text of {most:,} characters ({row.text[:40]!r}...): {LONGEST:,} are allowed")
+    return sum(map(len, row))
