@@ -20,6 +20,8 @@ class Expected:
     seconds: float | None = None
     memory: int | None = None
     """Peak in bytes."""
+    least: bool = False
+    """Whether that is a lower bound: of a shorter stage, in main memory, where batches of many lengths leave holes."""
     disk: int | None = None
     """Bytes it will write."""
     parameters: int | None = None
@@ -33,21 +35,24 @@ class Expected:
         return self.seconds is not None
 
 
-def expect(measurements: Sequence[Measurement], units: float, code: str) -> Expected:
+def expect(measurements: Sequence[Measurement], units: float, code: str, on_gpu: bool = False) -> Expected:
     """Of a stage with so many ``units``, from measurements of its shape, hardware and threads.
 
     Those of its code count, or where there are none those of any; of these the ones whose units are nearest.
+    ``on_gpu``: its peak is what it allocates there, which is that of its heaviest batch however long it runs.
     """
     own = [one for one in measurements if one.code == code]
     chosen = own or list(measurements)
     if not chosen:
         return Expected()
+    nearest = _nearest(chosen, units)
     counted = [one.flops_per_unit for one in measurements if one.flops_per_unit is not None]
     parameters = [one.parameters for one in chosen if one.parameters is not None]
     return Expected(
         seconds=_seconds(chosen, units),
-        memory=max((one.memory for one in _nearest(chosen, units) if one.memory), default=None),
-        disk=_disk(_nearest(chosen, units)[-1], units),
+        memory=max((one.memory for one in nearest if one.memory), default=None),
+        least=not on_gpu and nearest[0].units < units,
+        disk=_disk(nearest[-1], units),
         parameters=parameters[0] if parameters else None,
         flops=units * statistics.fmean(counted) if counted else None,
         same_code=bool(own),

@@ -61,6 +61,11 @@ class Forecast:
         return {stage_id: one.expected.memory for stage_id, one in self.to_run.items() if one.expected.memory}
 
     @property
+    def least(self) -> bool:
+        """Whether ``memory`` of any stage is a lower bound."""
+        return any(one.expected.memory and one.expected.least for one in self.to_run.values())
+
+    @property
     def main_memory(self) -> dict[str, int]:
         """As ``memory``, without stages whose peak is one of a GPU."""
         on_gpu = self.profile.hardware.gpu is not None
@@ -140,5 +145,7 @@ def make_forecast(
             continue
         shape, units = shapes.of(stage.identity), shapes.units(stage.identity)
         found = profile.of(shape, workshop.threads)
-        to_run[stage_id] = StageForecast(stage, shape, units, expect(found, units, code_key(stage.identity)))
+        on_gpu = profile.hardware.gpu is not None and stage.identity.device == "cuda"
+        expected = expect(found, units, code_key(stage.identity), on_gpu)
+        to_run[stage_id] = StageForecast(stage, shape, units, expected)
     return Forecast(stages, to_run, workshop, profile)

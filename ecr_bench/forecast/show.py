@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ecr_bench.forecast.expected import Expected
 from ecr_bench.forecast.forecast import Forecast, StageForecast, trains
 from ecr_bench.forecast.kept import TRAINING
 from ecr_bench.forecast.outlook import line_of
@@ -48,16 +49,21 @@ def stage_table(plan: Plan, forecast: Forecast) -> Table:
                 _flops(expected.flops) if trains(group.first.stage) else "",
                 count(group.first.extra_tokens) if group.first.extra_tokens else "",
                 duration(expected.seconds),
-                size(expected.memory),
+                _peak(expected),
                 size(expected.disk),
             )
         )
     heads = ("stage", "params", "steps", "FLOPs", "control tokens", "time", "peak memory", "disk")
     caption = (
         "each stage; FLOPs: all steps, counted in one (matrix products, attention, Muon) plus AdamW by formula; "
-        "control tokens: extra tokens that training reads; memory of the GPU where there is one, else of the process"
+        "control tokens: extra tokens that training reads; memory of the GPU where there is one, else of the process, "
+        "which takes more (≥) the longer it runs"
     )
     return Table.of(f"{plan.experiment.name}: stages to run", heads, lines, caption)
+
+
+def _peak(expected: Expected) -> str:
+    return ("≥ " if expected.least and expected.memory else "") + size(expected.memory)
 
 
 def _flops(value: float | None) -> str:
@@ -98,6 +104,7 @@ def to_json(plan: Plan, forecast: Forecast) -> dict[str, Any]:
         "seconds": simulated.seconds if simulated else None,
         "critical_path_seconds": forecast.critical_path,
         "peak_memory": simulated.memory if simulated else None,
+        "peak_memory_is_least": forecast.least,
         "disk": forecast.disk,
         "flops": forecast.flops,
         "extra_tokens": forecast.extra_tokens,
@@ -117,5 +124,6 @@ def _group_json(group: Alike) -> dict[str, Any]:
         "extra_tokens": one.extra_tokens,
         "seconds": expected.seconds,
         "peak_memory": expected.memory,
+        "peak_memory_is_least": expected.least,
         "disk": expected.disk,
     }

@@ -30,6 +30,13 @@ def test_the_nearest_amount_counts_for_memory():
     assert expect([probed, whole], 100, "c").memory == 8
 
 
+def test_a_peak_of_fewer_steps_is_the_least_it_takes_in_main_memory():
+    probed, whole = measurement(units=12, seconds=3, memory=5), measurement(units=90, seconds=9, memory=8)
+    assert expect([probed], 100, "c").least and expect([whole], 100, "c").least
+    assert not expect([probed], 100, "c", on_gpu=True).least
+    assert not expect([probed, whole], 90, "c").least and not expect([], 90, "c").least
+
+
 def test_two_amounts_without_steps_make_a_line_and_one_makes_none():
     small, large = (measurement(kind="anchors", units=units, seconds=2 + units / 100) for units in (500, 2000))
     assert expect([small, large], 10_000, "c").seconds == pytest.approx(102)

@@ -47,6 +47,8 @@ def test_the_line_of_a_plan(tmp_path):
     assert line_of(known) == (
         "plan: 2 stages to run, about 5 min with 2 workers (critical path 5 min), 2.0 GB of memory at most"
     )
+    probed = forecast(made, [Expected(seconds=100.0, memory=10**9, least=True), Expected(seconds=200.0, memory=1)])
+    assert line_of(probed).endswith(", 1.0 GB of memory or more")
     half = forecast(made, [Expected(seconds=100.0), Expected()])
     assert line_of(half) == (
         "plan: 2 stages to run, 1 of them unknown on this machine: the first stages will tell; the other 1 are 2 min "
