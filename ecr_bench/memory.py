@@ -6,7 +6,14 @@ import gc
 
 import torch
 
-from ecr_bench.system import memory_free, memory_limit, peak_resident, reset_peak_resident, return_freed_memory
+from ecr_bench.system import (
+    memory_free,
+    memory_limit,
+    peak_resident,
+    reset_peak_resident,
+    resident,
+    return_freed_memory,
+)
 
 _highest = 0
 """Peak of the parts of a piece of work that are over."""
@@ -41,6 +48,32 @@ def begin_whole() -> None:
 def peak_of_whole() -> int:
     """Bytes: the highest peak since ``begin_whole``, those of its parts included."""
     return max(_highest, peak_memory())
+
+
+class Holes:
+    """What a repeated piece of work has freed goes back to the system once the process holds half as much again as a
+    piece needs.
+
+    Blocks of many sizes that come and go leave holes between them, which glibc keeps: a training whose batches differ
+    in length would take twice the memory of its largest step, and more the longer it runs. Pages that were given back
+    cost time when they are wanted again, so that it is not done for less.
+    """
+
+    ALLOWED = 1.5
+    """Times the most that was held after a piece that began without holes."""
+
+    def __init__(self) -> None:
+        self._needed = 0
+        self._closed = True
+        """Whether the piece that ends now began without holes."""
+
+    def after_piece(self) -> None:
+        held = resident()
+        if self._closed:
+            self._needed = max(self._needed, held)
+        self._closed = held > self.ALLOWED * self._needed
+        if self._closed:
+            return_freed_memory()
 
 
 def free_memory() -> int:

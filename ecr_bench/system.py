@@ -33,6 +33,11 @@ def return_freed_memory() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
+def resident() -> int:
+    """Resident size of this process in bytes."""
+    return int(psutil.Process().memory_info().rss)
+
+
 def reset_peak_resident() -> None:
     """Start counting ``peak_resident`` anew where the system can (Linux); elsewhere it is that of the whole process."""
     if sys.platform == "linux":

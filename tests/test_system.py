@@ -103,6 +103,36 @@ def test_here_memory_is_in_bytes() -> None:
     assert system.peak_resident() > len(block)
 
 
+def test_what_is_held_beyond_half_of_what_is_needed_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that frees nothing by itself: each piece of work leaves holes of a third of what it needs."""
+    held, given_back, peaks = 100.0, [], []
+
+    def trim() -> None:
+        nonlocal held
+        held = 100.0
+        given_back.append(len(peaks))
+
+    monkeypatch.setattr(memory, "resident", lambda: int(held))
+    monkeypatch.setattr(memory, "return_freed_memory", trim)
+    holes = memory.Holes()
+    for needed in (50, 60, 40, 80, 60, 20, 80, 70, 50, 60) * 20:
+        held = max(held + needed / 3, 100 + needed)
+        peaks.append(held)
+        holes.after_piece()
+    assert max(peaks) <= 180 * holes.ALLOWED + 80 / 3
+    assert 0 < len(given_back) <= len(peaks) / 5
+
+
+def test_memory_is_not_given_back_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs time: not where what is held only follows what is needed."""
+    needs = iter([100, 140, 149, 120, 149])
+    monkeypatch.setattr(memory, "resident", lambda: next(needs))
+    monkeypatch.setattr(memory, "return_freed_memory", lambda: pytest.fail("given back"))
+    holes = memory.Holes()
+    for _ in range(5):
+        holes.after_piece()
+
+
 USED = SimpleNamespace(ru_maxrss=123_456)
 
 

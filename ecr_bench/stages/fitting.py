@@ -19,7 +19,7 @@ from ecr_bench import ranks
 from ecr_bench.data.module import ExamplesDataModule
 from ecr_bench.data.packed import tokens_of
 from ecr_bench.divergence import after_training
-from ecr_bench.memory import peak_memory, reset_peak_memory
+from ecr_bench.memory import Holes, peak_memory, reset_peak_memory
 from ecr_bench.methods.base import CausalLMModule
 from ecr_bench.sections import OptimiserConfig
 from ecr_bench.sizes import Devices
@@ -58,6 +58,7 @@ class Track(Callback):
         self.before = 0.0
         """Seconds of earlier tries, up to the checkpoint that this one goes on from."""
         self.peak = 0
+        self.holes = Holes()
 
     @property
     def seconds(self) -> float:
@@ -71,6 +72,7 @@ class Track(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         self.losses.append(trainer.callback_metrics["train/loss"])
         self.norms.append(trainer.callback_metrics["train/grad_norm"])
+        self.holes.after_piece()
         if trainer.global_step % REPORTED == 0:
             self.report(trainer.global_step, self.steps)
 
