@@ -72,7 +72,9 @@ def text_lines(path: Path) -> Iterator[str]:
     UserError as of ``byte_lines`` and ``decode``.
     """
     for number, raw in enumerate(byte_lines(path), 1):
-        yield from filter(None, re.split(r"(?<=\r)(?!\n)", decode(raw, str(path), number)))
+        line = decode(raw, str(path), number)
+        several = line.find("\r", 0, -2 if line.endswith("\r\n") else -1) >= 0
+        yield from filter(None, re.split(r"(?<=\r)(?!\n)", line) if several else (line,))
 
 
 def decode(raw: bytes, where: str, first: int = 1) -> str:

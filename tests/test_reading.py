@@ -64,11 +64,26 @@ def test_a_files_records_are_not_held(tmp_path: Path, ending: str) -> None:
         text = header + "".join(line.format(**r) if line else json.dumps(r) + "\n" for r in records)
         path.write_text(text, encoding="utf-8")
     del records
+    before, arrow = pa.total_allocated_bytes(), 0  # which Python does not trace
     tracemalloc.start()
     try:
-        count = sum(1 for _ in READERS[ending](path))
+        count = 0
+        for _ in READERS[ending](path):
+            count += 1
+            arrow = max(arrow, pa.total_allocated_bytes() - before)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert count == 20_000 and path.stat().st_size > 2e7
-    assert peak < 1e7  # of more than twenty
+    assert peak < 1e7 and arrow < 1e7  # of more than twenty
+
+
+def test_a_parquet_file_that_memory_does_not_hold_is_not_called_damaged(tmp_path: Path, monkeypatch) -> None:
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+
+    def full(*_: object, **__: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 1 failed")
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", full)
+    with pytest.raises(UserError, match="memory does not hold"):
+        list(READERS[".parquet"](tmp_path / "a.parquet"))

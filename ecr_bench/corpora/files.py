@@ -20,8 +20,8 @@ from ecr_bench.reading import json_lines, opened, text_lines, user_path
 from ecr_bench.sections import CorpusConfig
 
 RawRecord = tuple[str, dict[str, Any]]
-PARQUET_ROWS = 4096
-"""That are in memory at a time."""
+PARQUET_ROWS, PARQUET_BYTES = 4096, 2**20
+"""Rows, and bytes of each column as they lie in the file, that are in memory at a time."""
 
 
 class FileOptions(ColumnOptions):
@@ -91,13 +91,16 @@ def _parquet(path: Path) -> Iterator[RawRecord]:
     with opened(path):
         pass  # Arrow says less of what cannot be opened
     try:
-        file = pq.ParquetFile(pa.OSFile(str(path)))
+        # both, or Arrow reads whole columns of a row group ahead
+        file = pq.ParquetFile(pa.OSFile(str(path)), buffer_size=PARQUET_BYTES, pre_buffer=False)
         _check_header(path, file.schema_arrow.names)
         number = 0
         for batch in file.iter_batches(PARQUET_ROWS):
             for record in batch.to_pylist():
                 number += 1
                 yield f"{path}:row {number}", record
+    except MemoryError as error:  # one of Arrow's is an ArrowException as well
+        raise UserError(f"{path}: memory does not hold {PARQUET_ROWS} of its rows") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # Arrow reports damage as any of these
         raise UserError(f"{path}: not a Parquet file, or a damaged one") from error
 

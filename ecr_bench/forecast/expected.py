@@ -11,6 +11,8 @@ from ecr_bench.forecast.measurement import Measurement
 
 RECORDS = ("score", "items")
 """Kinds of stage whose files are a line for each unit."""
+HEAVIEST_FIRST = ("base", "train")
+"""Kinds whose probes begin with the heaviest batch."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Expected:
     memory: int | None = None
     """Peak in bytes."""
     least: bool = False
-    """Whether that is a lower bound: of a shorter stage, in main memory, where batches of many lengths leave holes."""
+    """Whether that is a lower bound, of a shorter stage."""
     disk: int | None = None
     """Bytes it will write."""
     parameters: int | None = None
@@ -39,19 +41,21 @@ def expect(measurements: Sequence[Measurement], units: float, code: str, on_gpu:
     """Of a stage with so many ``units``, from measurements of its shape, hardware and threads.
 
     Those of its code count, or where there are none those of any; of these the ones whose units are nearest.
-    ``on_gpu``: its peak is what it allocates there, which is that of its heaviest batch however long it runs.
+    ``on_gpu``: its peak is what it allocates there, which for a training is that of its heaviest batch, however long it
+    is. In main memory batches of many lengths leave holes.
     """
     own = [one for one in measurements if one.code == code]
     chosen = own or list(measurements)
     if not chosen:
         return Expected()
     nearest = _nearest(chosen, units)
+    largest = max((one for one in nearest if one.memory), key=lambda one: (one.memory, one.units), default=None)
     counted = [one.flops_per_unit for one in measurements if one.flops_per_unit is not None]
     parameters = [one.parameters for one in chosen if one.parameters is not None]
     return Expected(
         seconds=_seconds(chosen, units),
-        memory=max((one.memory for one in nearest if one.memory), default=None),
-        least=not on_gpu and nearest[0].units < units,
+        memory=largest.memory if largest else None,
+        least=largest is not None and largest.units < units and not (on_gpu and largest.kind in HEAVIEST_FIRST),
         disk=_disk(nearest[-1], units),
         parameters=parameters[0] if parameters else None,
         flops=units * statistics.fmean(counted) if counted else None,

@@ -29,6 +29,8 @@ class StageCompared(Section):
     """Null where nothing was known before."""
     seconds: float
     expected_memory: int | None
+    expected_least: bool = False
+    """Whether that is a lower bound."""
     memory: int | None
     """Peak in bytes."""
 
@@ -72,7 +74,8 @@ class PlanKept(Section):
         if known_peaks:
             expected = max(one.expected_memory or 0 for one in known_peaks)
             measured = max(one.memory or 0 for one in known_peaks)
-            parts.append(f"largest peak memory {size(expected)} expected, {size(measured)} measured")
+            more = " or more" if any(one.expected_least for one in known_peaks) else ""
+            parts.append(f"largest peak memory {size(expected)}{more} expected, {size(measured)} measured")
         return [whole, "plan: " + "; ".join(parts)] if parts else [whole]
 
     def write(self, folder: Path) -> None:
@@ -102,6 +105,7 @@ def compared(name: str, forecast: Forecast, measured: dict[str, Measurement], se
             expected_seconds=one.expected.seconds,
             seconds=found.seconds,
             expected_memory=one.expected.memory,
+            expected_least=one.expected.least,
             memory=found.memory,
         )
         for stage_id, one in forecast.to_run.items()

@@ -56,8 +56,7 @@ def line_of(forecast: Forecast, borrowed: Borrowed | None = None) -> str:
         return f"{said}, {unknown} of them unknown on this machine: the first stages will tell{rest}"
     simulated = forecast.simulated
     assert simulated is not None
-    least = "or more" if forecast.least else "at most"
-    memory = f", {size(simulated.memory)} of memory {least}" if simulated.memory else ""
+    memory = f", {size(simulated.memory)} of memory{' or more' if forecast.least else ''}" if simulated.memory else ""
     path = f"critical path {duration(forecast.critical_path)}"
     return f"{said}, about {duration(simulated.seconds)} with {workers} ({path}){memory}"
 

@@ -104,7 +104,7 @@ def to_json(plan: Plan, forecast: Forecast) -> dict[str, Any]:
         "seconds": simulated.seconds if simulated else None,
         "critical_path_seconds": forecast.critical_path,
         "peak_memory": simulated.memory if simulated else None,
-        "peak_memory_is_least": forecast.least,
+        "peak_memory_is_least": forecast.least if simulated else None,
         "disk": forecast.disk,
         "flops": forecast.flops,
         "extra_tokens": forecast.extra_tokens,

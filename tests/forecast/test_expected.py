@@ -35,6 +35,16 @@ def test_a_peak_of_fewer_steps_is_the_least_it_takes_in_main_memory():
     assert expect([probed], 100, "c").least and expect([whole], 100, "c").least
     assert not expect([probed], 100, "c", on_gpu=True).least
     assert not expect([probed, whole], 90, "c").least and not expect([], 90, "c").least
+    assert expect([measurement(kind="score", units=12, seconds=3, memory=5)], 100, "c", on_gpu=True).least
+    assert not expect([measurement(units=12, seconds=3, memory=None)], 100, "c").least
+
+
+@pytest.mark.parametrize(("shorter", "longer", "least"), [(5, 8, False), (9, 8, True), (8, 8, False)])
+def test_of_two_that_are_as_near_the_one_with_the_larger_peak_counts(shorter, longer, least):
+    found = [measurement(units=50, seconds=3, memory=shorter), measurement(units=200, seconds=9, memory=longer)]
+    for order in (found, found[::-1]):
+        expected = expect(order, 100, "c")
+        assert (expected.memory, expected.least) == (max(shorter, longer), least)
 
 
 def test_two_amounts_without_steps_make_a_line_and_one_makes_none():

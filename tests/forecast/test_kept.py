@@ -45,7 +45,7 @@ def test_the_line_of_a_plan(tmp_path):
     made = stages(tmp_path / "log", [[], [0]])
     known = forecast(made, [Expected(seconds=100.0, memory=10**9), Expected(seconds=200.0, memory=2 * 10**9)])
     assert line_of(known) == (
-        "plan: 2 stages to run, about 5 min with 2 workers (critical path 5 min), 2.0 GB of memory at most"
+        "plan: 2 stages to run, about 5 min with 2 workers (critical path 5 min), 2.0 GB of memory"
     )
     probed = forecast(made, [Expected(seconds=100.0, memory=10**9, least=True), Expected(seconds=200.0, memory=1)])
     assert line_of(probed).endswith(", 1.0 GB of memory or more")
