@@ -11,7 +11,8 @@ from pathlib import Path
 
 from benchmarks.harness import Options, Result
 from ecr_bench.errors import UserError
-from ecr_bench.forecast.kept import FILE, TRAINING, PlanKept, read_kept
+from ecr_bench.forecast.expected import TRAINING
+from ecr_bench.forecast.kept import FILE, PlanKept, read_kept
 
 STAGE, WHOLE, MEMORY = 1.25, 1.2, 1.1
 """Most that a training stage, a whole run and a peak of memory may be off by."""

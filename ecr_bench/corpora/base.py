@@ -93,6 +93,14 @@ class Corpus:
             (temporary / "card.json").write_text(text + "\n", encoding="utf-8")
 
     @staticmethod
+    def of(table: pa.Table, card: CorpusCard) -> Corpus:
+        """Of the rows of ``table``, not copied."""
+        from datasets import Dataset
+
+        # without a fingerprint, datasets would make one of its own by copying all rows
+        return Corpus(Dataset(table, fingerprint=card.fingerprint), card)
+
+    @staticmethod
     def load(folder: Path) -> Corpus:
         """Read what ``save`` wrote; UserError when a file is missing or is not a corpus."""
         raw = read_json(folder / "card.json")
@@ -101,18 +109,15 @@ class Corpus:
             raise UserError(f"{folder / 'card.json'}: not a corpus card; allowed keys are {', '.join(sorted(keys))}")
         path = folder / ROWS
         try:
-            table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+            table = _mapped(path)
             table.validate(full=True)
         except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"{path}: not a readable Arrow file; build the corpus again") from error
         if tuple(table.column_names) != CORPUS_COLUMNS or table.num_rows != raw["rows"]:
             raise UserError(f"{path}: does not match its card.json; build the corpus again")
-        from datasets import Dataset
-
         if not isinstance(raw["fingerprint"], str):
             raise UserError(f"{folder / 'card.json'}: fingerprint must be text; build the corpus again")
-        # datasets would make a fingerprint of its own by copying all rows
-        return Corpus(Dataset(table, fingerprint=raw["fingerprint"]), CorpusCard(**raw))
+        return Corpus.of(table, CorpusCard(**raw))
 
 
 class Deduplicator:
@@ -194,10 +199,11 @@ def _made(
         cross_split_duplicates_dropped=kept.across,
         fingerprint=digest.hexdigest()[:16],
     )
-    from datasets import Dataset
+    return Corpus.of(_mapped(path), card)
 
-    table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-    return Corpus(Dataset(table, fingerprint=card.fingerprint), card)
+
+def _mapped(path: Path) -> pa.Table:
+    return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
 
 
 def _counts(names: list[str], langs: np.ndarray, splits: np.ndarray) -> dict[str, dict[str, int]]:

@@ -11,8 +11,8 @@ from ecr_bench.forecast.measurement import Measurement
 
 RECORDS = ("score", "items")
 """Kinds of stage whose files are a line for each unit."""
-HEAVIEST_FIRST = ("base", "train")
-"""Kinds whose probes begin with the heaviest batch."""
+TRAINING = ("base", "train")
+"""Kinds of stage that train step by step; their probes begin with the heaviest batch."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def expect(measurements: Sequence[Measurement], units: float, code: str, on_gpu:
     return Expected(
         seconds=_seconds(chosen, units),
         memory=largest.memory if largest else None,
-        least=largest is not None and largest.units < units and not (on_gpu and largest.kind in HEAVIEST_FIRST),
+        least=largest is not None and largest.units < units and not (on_gpu and largest.kind in TRAINING),
         disk=_disk(nearest[-1], units),
         parameters=parameters[0] if parameters else None,
         flops=units * statistics.fmean(counted) if counted else None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ecr_bench.forecast.expected import Expected, expect
+from ecr_bench.forecast.expected import TRAINING, Expected, expect
 from ecr_bench.forecast.profile import Profile, finished_identity
 from ecr_bench.forecast.schedule import Simulated, Workshop, longest_chain, simulate, with_costs
 from ecr_bench.forecast.shape import Shapes, code_key
@@ -68,11 +68,8 @@ class Forecast:
     @property
     def main_memory(self) -> dict[str, int]:
         """As ``memory``, without stages whose peak is one of a GPU."""
-        on_gpu = self.profile.hardware.gpu is not None
-        devices = {stage_id: one.stage.identity.device for stage_id, one in self.to_run.items()}
-        return {
-            stage_id: peak for stage_id, peak in self.memory.items() if not (on_gpu and devices[stage_id] == "cuda")
-        }
+        stages = {stage_id: one.stage for stage_id, one in self.to_run.items()}
+        return {stage_id: peak for stage_id, peak in self.memory.items() if not _on_gpu(stages[stage_id], self.profile)}
 
     @cached_property
     def simulated(self) -> Simulated | None:
@@ -96,7 +93,7 @@ class Forecast:
     @property
     def flops(self) -> float | None:
         """Of all training; None where one was not counted."""
-        found = [one.expected.flops for one in self.to_run.values() if one.stage.kind in ("base", "train")]
+        found = [one.expected.flops for one in self.to_run.values() if one.stage.kind in TRAINING]
         trained = [one.stage for one in self.to_run.values() if trains(one.stage)]
         known = [flops for flops in found if flops is not None]
         return sum(known) if len(known) >= len(trained) else None
@@ -145,7 +142,11 @@ def make_forecast(
             continue
         shape, units = shapes.of(stage.identity), shapes.units(stage.identity)
         found = profile.of(shape, workshop.threads)
-        on_gpu = profile.hardware.gpu is not None and stage.identity.device == "cuda"
-        expected = expect(found, units, code_key(stage.identity), on_gpu)
+        expected = expect(found, units, code_key(stage.identity), _on_gpu(stage, profile))
         to_run[stage_id] = StageForecast(stage, shape, units, expected)
     return Forecast(stages, to_run, workshop, profile)
+
+
+def _on_gpu(stage: Stage[Any], profile: Profile) -> bool:
+    """Whether its peak of memory is one of a GPU."""
+    return profile.hardware.gpu is not None and stage.identity.device == "cuda"

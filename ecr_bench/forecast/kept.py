@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ecr_bench.errors import UserError
+from ecr_bench.forecast.expected import TRAINING
 from ecr_bench.forecast.forecast import Forecast
 from ecr_bench.forecast.hardware import Hardware
 from ecr_bench.forecast.measurement import Measurement
@@ -16,7 +17,6 @@ from ecr_bench.section import Section
 
 FILE = "plan.json"
 FORMAT = 1
-TRAINING = ("base", "train")
 
 
 class StageCompared(Section):

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
+from ecr_bench.forecast.expected import TRAINING
 from ecr_bench.forecast.forecast import Forecast, StageForecast, trains
 from ecr_bench.forecast.profile import Profile, keep, measured_in
 from ecr_bench.forecast.shape import GROWS_WITH, code_key
@@ -67,7 +68,7 @@ class Probes:
         """Id of a planned stage with these settings, its inputs small as well."""
         inputs = {role: self._input(stage_id) for role, stage_id in stage.inputs.items()}
         given = stage.work, f"probe: {stage.label}", settings, inputs, stage.cost
-        if stage.kind not in ("base", "train"):
+        if stage.kind not in TRAINING:
             return self._added(Stage(*given))
         shorter = settings != stage.settings  # as long as it is, a run may find it done
         return self._added(ProbeStage(*given, _units(stage.settings, GROWS_WITH[stage.kind]) if shorter else None))

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ecr_bench.forecast.expected import Expected
+from ecr_bench.forecast.expected import TRAINING, Expected
 from ecr_bench.forecast.forecast import Forecast, StageForecast, trains
-from ecr_bench.forecast.kept import TRAINING
 from ecr_bench.forecast.outlook import line_of
 from ecr_bench.formats import DASH, count, duration, many, size
 from ecr_bench.runner.plan import Plan
