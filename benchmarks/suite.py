@@ -17,9 +17,11 @@ from benchmarks.table import Printer, Report, circumstances
 from ecr_bench.quiet import quiet_libraries
 
 NAMES = (
-    "scoring", "public", "conditioner", "loop", "steps", "pretraining", "losses", "distillation", "compiled",
-    "pieces", "threads", "anchors", "seeds", "page", "growth", "corpus", "forecast",
+    "scoring", "public", "weights", "conditioner", "loop", "pruned", "steps", "pretraining", "losses", "distillation",
+    "compiled", "pieces", "threads", "anchors", "seeds", "page", "growth", "corpus", "forecast",
 )  # fmt: skip
+ON_DATA = ("public", "weights")
+"""Benchmarks on public test sets, which ``--data`` names."""
 
 
 def run_suite(
@@ -27,14 +29,14 @@ def run_suite(
 ) -> int:
     """Measure, print and write; the exit code is 1 when a benchmark failed (a ratio that is not reached is none)."""
     console, report = Console(), Report(out)
-    names = only or [name for name in NAMES if name != "forecast" and (name != "public" or data is not None)]
+    names = only or [name for name in NAMES if name != "forecast" and (name not in ON_DATA or data is not None)]
     how = {"threads": threads, "device": device, "small": small}
     chosen = [name for name in names if not (resume and _done(report, name, how))]
     where = circumstances(**how)
     machine = f"{where['machine']['cpu']}, {where['machine']['cores']} cores, {threads} thread(s)"
     console.print(f"{machine}, load {where['load average'][0]}", highlight=False)
     if not only and data is None:
-        console.print("public: not measured, it needs --data", markup=False)
+        console.print(f"{', '.join(ON_DATA)}: not measured, --data is needed", markup=False)
     printer, failed = Printer(console), False
     for name in chosen:
         started = time.perf_counter()

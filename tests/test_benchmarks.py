@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import forecast
 from benchmarks.harness import Options, Result, compared
-from benchmarks.suite import NAMES, run_suite
+from benchmarks.suite import NAMES, ON_DATA, run_suite
 from benchmarks.table import Report, cells, circumstances
 from ecr_bench.errors import UserError
 from tests.helpers.forecasts import kept
@@ -20,7 +20,7 @@ from tests.helpers.public_sets import write_set
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_each_runs_small_and_compares_like_with_like(name, tmp_path):
-    if name == "public":
+    if name in ON_DATA:
         for task in ("xcopa", "sib200"):
             write_set(tmp_path, task)
     if name == "forecast":

@@ -1,9 +1,9 @@
 """Requests -> packed rows -> padded batches (numpy only, no model).
 
-All continuations of one context share one row: the context once, then a prefix tree of the
-continuations. A token attends to its ancestors only, and its position is its depth, so every
-continuation sees exactly what it would see alone (tree attention, as in SpecInfer, arXiv 2305.09781,
-section 4.2).
+A row is a prefix tree: a context that several continuations share stands in it once, and so does what different
+contexts have in common (solved examples, a sentence with one word exchanged). A token attends to its ancestors only,
+and its position is its depth, so every continuation sees exactly what it would see alone (tree attention, as in
+SpecInfer, arXiv 2305.09781, section 4.2).
 """
 
 from __future__ import annotations
@@ -27,22 +27,26 @@ class Request(NamedTuple):
 
 @dataclass(slots=True)
 class PackedRow:
-    """One context with some of its continuations.
+    """A prefix tree of requests: contexts and continuations alike share what they begin with.
 
     ``tokens[i]`` has parent ``parents[i]`` (-1 for the first) and position ``depths[i]``. Edge ``e`` says
     that token ``edge_tokens[e]`` is predicted at ``slots[edge_slots[e]]``; the path of a request is the
     edges of its continuation.
     """
 
-    tokens: list[int]
-    parents: list[int]
-    depths: list[int]
-    context_length: int
+    tokens: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
     slots: list[int] = field(default_factory=list)
     edge_slots: list[int] = field(default_factory=list)
     edge_tokens: list[int] = field(default_factory=list)
     requests: list[int] = field(default_factory=list)
     paths: list[list[int]] = field(default_factory=list)
+
+    @property
+    def chain(self) -> int:
+        """Tokens from the first on whose parent is their left neighbour."""
+        return next((i for i, parent in enumerate(self.parents) if parent != i - 1), len(self.tokens))
 
 
 @dataclass(slots=True)
@@ -56,8 +60,8 @@ class Batch:
     ids: Ints
     parents: Ints
     depths: Ints
-    context_length: int
-    """Shortest context: up to here all rows are plain causal."""
+    chain: int
+    """Up to here all rows are plain causal."""
     branched: bool
     """Whether any token's parent is not its left neighbour."""
     slots: Ints
@@ -97,63 +101,82 @@ def windows(requests: Sequence[Request], max_length: int) -> list[Request]:
 
 
 def pack(requests: Sequence[Request]) -> list[PackedRow]:
-    """Group ``requests``, which fit the model's window, by context into rows."""
-    groups: dict[tuple[int, ...], list[tuple[int, tuple[int, ...]]]] = {}
-    for index, (context, continuation) in enumerate(requests):
-        groups.setdefault(context, []).append((index, continuation))
-    return [row for context, group in groups.items() for row in _rows(context, group)]
+    """Put ``requests``, which fit the model's window, into rows with those that they share a context or a beginning."""
+    rows: list[PackedRow] = []
+    tree, last = _Tree(), None
+    for index in sorted(range(len(requests)), key=lambda i: (requests[i].context, requests[i].continuation)):
+        request = requests[index]
+        inputs = [*request.context, *request.continuation[:-1]]
+        if last is None or not tree.takes(inputs, same_context=request.context == last.context):
+            tree = _Tree(_room(request))
+            rows.append(tree.row)
+        tree.add(index, request, inputs)
+        last = request
+    return rows
 
 
-def _rows(context: tuple[int, ...], group: list[tuple[int, tuple[int, ...]]]) -> Iterator[PackedRow]:
-    # packing saves the context but every token attends over the whole row; past a few context lengths
+def _room(first: Request) -> int:
+    # packing saves what is shared but every token attends over the whole row; past a few context lengths
     # (or 128 tokens, for the one-token contexts of whole-sentence tasks) a second row is cheaper
-    room = max(4 * len(context), 128)
-    while group:
-        row = PackedRow(list(context), list(range(-1, len(context) - 1)), list(range(len(context))), len(context))
-        edges: dict[tuple[int, int], int] = {}
-        nodes: dict[int, int] = {}
-        slot_of: dict[int, int] = {}
-        taken = 0
-        for index, continuation in group:
-            if taken and len(row.tokens) - len(context) + len(continuation) > room:
-                break
-            row.requests.append(index)
-            row.paths.append(_insert(row, continuation, edges, nodes, slot_of))
-            taken += 1
-        yield row
-        group = group[taken:]
+    length = len(first.context)
+    return length + max(4 * length, 128)
 
 
-def _insert(
-    row: PackedRow,
-    continuation: tuple[int, ...],
-    edges: dict[tuple[int, int], int],
-    nodes: dict[int, int],
-    slot_of: dict[int, int],
-) -> list[int]:
-    """Add a continuation to the row's prefix tree; returns its edges."""
-    path = []
-    position = row.context_length - 1
-    last = len(continuation) - 1
-    for step, token in enumerate(continuation):
-        edge = edges.get((position, token))
-        if edge is None:
-            edge = edges[position, token] = len(row.edge_tokens)
-            if position not in slot_of:
-                slot_of[position] = len(row.slots)
-                row.slots.append(position)
-            row.edge_slots.append(slot_of[position])
-            row.edge_tokens.append(token)
-        path.append(edge)
-        if step < last:
-            node = nodes.get(edge)
+class _Tree:
+    """A row that grows by requests, up to ``room`` tokens."""
+
+    def __init__(self, room: int = 0) -> None:
+        self.row, self.room = PackedRow(), room
+        self.nodes: dict[tuple[int, int], int] = {}
+        """Token of the row that continues another, by (its parent, its id)."""
+        self.edges: dict[tuple[int, int], int] = {}
+        """Edge of the row by (token it is predicted at, id)."""
+        self.slot_of: dict[int, int] = {}
+
+    def takes(self, inputs: Sequence[int], same_context: bool) -> bool:
+        """Whether a request with these inputs belongs here: half of them, or its context, stand here already."""
+        new = len(inputs) - self._shared(inputs)
+        return (same_context or 2 * new <= len(inputs)) and len(self.row.tokens) + new <= self.room
+
+    def _shared(self, inputs: Sequence[int]) -> int:
+        position = -1
+        for count, token in enumerate(inputs):
+            node = self.nodes.get((position, token))
             if node is None:
-                node = nodes[edge] = len(row.tokens)
-                row.tokens.append(token)
-                row.parents.append(position)
-                row.depths.append(row.depths[position] + 1)
+                return count
             position = node
-    return path
+        return len(inputs)
+
+    def add(self, index: int, request: Request, inputs: Sequence[int]) -> None:
+        context, continuation = request
+        position, path = -1, []
+        for step, token in enumerate([*inputs, continuation[-1]]):
+            if step >= len(context):
+                path.append(self._edge(position, token))
+            if step < len(inputs):
+                position = self._node(position, token)
+        self.row.requests.append(index)
+        self.row.paths.append(path)
+
+    def _node(self, parent: int, token: int) -> int:
+        row = self.row
+        if (parent, token) not in self.nodes:
+            self.nodes[parent, token] = len(row.tokens)
+            row.tokens.append(token)
+            row.parents.append(parent)
+            row.depths.append(row.depths[parent] + 1 if parent >= 0 else 0)
+        return self.nodes[parent, token]
+
+    def _edge(self, position: int, token: int) -> int:
+        row = self.row
+        if (position, token) not in self.edges:
+            self.edges[position, token] = len(row.edge_tokens)
+            if position not in self.slot_of:
+                self.slot_of[position] = len(row.slots)
+                row.slots.append(position)
+            row.edge_slots.append(self.slot_of[position])
+            row.edge_tokens.append(token)
+        return self.edges[position, token]
 
 
 def batches(rows: Sequence[PackedRow], batch_tokens: int, pad_id: int) -> Iterator[Batch]:
@@ -186,7 +209,7 @@ def collate(rows: Sequence[PackedRow], pad_id: int) -> Batch:
         size = len(row.tokens)
         ids[index, :size] = row.tokens
         depths[index, :size] = row.depths
-        parents[index, row.context_length : size] = row.parents[row.context_length :]
+        parents[index, :size] = row.parents
         edge_slots += [len(slots) + slot for slot in row.edge_slots]
         slots += [index * length + slot for slot in row.slots]
         edge_tokens += row.edge_tokens
@@ -202,7 +225,7 @@ def collate(rows: Sequence[PackedRow], pad_id: int) -> Batch:
         ids=ids,
         parents=parents,
         depths=depths,
-        context_length=min(row.context_length for row in rows),
+        chain=min(row.chain for row in rows),
         branched=bool((parents != chain - 1).any()),
         slots=np.asarray(slots),
         edge_slots=np.asarray(edge_slots)[order],
@@ -217,7 +240,7 @@ def ancestors(batch: Batch) -> NDArray[np.bool_]:
     """(B, L, L) bool: may token i attend to token j? True for i's ancestors and i itself."""
     count, length = batch.ids.shape
     allowed = np.zeros((count, length, length), dtype=np.bool_)
-    head = batch.context_length
+    head = batch.chain
     allowed[:, :head, :head] = np.tri(head, dtype=np.bool_)
     rows = np.arange(count)
     for i in range(head, length):

@@ -1,7 +1,7 @@
 """Log-likelihoods of many continuations under one causal LM, quickly and independent of batching.
 
-Each distinct context is computed once and its continuations share a row (``packing``); the output head
-runs only where a continuation is predicted. Results equal lm-eval's HFLM (tests/fast/test_scorer.py).
+What requests begin with alike is computed once (``packing``); the output head runs only where a continuation is
+predicted. Results equal lm-eval's HFLM (tests/fast/test_scorer.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from ecr_bench.fast.head import Head, Scores
+from ecr_bench.fast.head import ELEMENTS, Head, Scores
 from ecr_bench.fast.packing import Batch, PackedRow, Request, ancestors, batches, collate, pack, windows
 from ecr_bench.fast.switch import plain
 
@@ -58,54 +58,70 @@ def loglikelihoods(
         batch_tokens: upper bound on padded tokens per forward. Changes speed, not scores.
         on_progress: called with the number of requests finished since the last call.
 
-    A model that does not honour a 4-D attention mask (found by scoring one row of each kind in full sequences
-    too: the shortest, or the longest where the configuration hints at local attention; once for a model) is scored on
-    full sequences instead, and a warning says so once.
+    A model that does not honour a 4-D attention mask (found by scoring a row of each kind in full sequences too: a few
+    tokens, or a row as it is where attention is or may be local; once for a model) is scored on full sequences
+    instead, and a warning says so once.
     """
     scores: list[tuple[float, bool]] = [(math.nan, False)] * len(requests)
     requests = windows(requests, max_length)
     if plain():
-        values, greedy = full_sequences(model, requests, pad_id, batch_tokens)
-        if on_progress is not None:
-            on_progress(len(requests))
-        return list(zip(values.tolist(), greedy.tolist(), strict=True))
+        return _scores(full_sequences(model, requests, pad_id, batch_tokens, on_progress))
     rows = pack(requests)
     packed = _Packed(model)
-    for batch in batches(rows, batch_tokens, pad_id):
-        if packed.trusted(batch, rows, requests, pad_id):
-            edges = packed.edges(batch)
-            values = np.add.reduceat(edges[0][batch.paths], batch.path_starts)
-            greedy = np.logical_and.reduceat(edges[1][batch.paths], batch.path_starts)
-        else:
-            values, greedy = full_sequences(model, [requests[i] for i in batch.requests], pad_id, batch_tokens)
-        for index, value, is_greedy in zip(batch.requests.tolist(), values.tolist(), greedy.tolist(), strict=True):
-            scores[index] = (value, is_greedy)
+    unpacked: list[int] = []
+    for batch in batches(rows, packed.tokens(batch_tokens), pad_id):
+        if not packed.trusted(batch, rows, requests, pad_id):
+            unpacked += batch.requests.tolist()
+            continue
+        edges = packed.edges(batch)
+        values = np.add.reduceat(edges[0][batch.paths], batch.path_starts)
+        greedy = np.logical_and.reduceat(edges[1][batch.paths], batch.path_starts)
+        for index, score in zip(batch.requests.tolist(), _scores((values, greedy)), strict=True):
+            scores[index] = score
         if on_progress is not None:
             on_progress(len(batch.requests))
+    # together, so that those of like length share a batch
+    found = full_sequences(model, [requests[i] for i in unpacked], pad_id, packed.tokens(batch_tokens), on_progress)
+    for index, score in zip(unpacked, _scores(found), strict=True):
+        scores[index] = score
     return scores
 
 
-def full_sequences(model: PreTrainedModel, requests: Sequence[Request], pad_id: int, batch_tokens: int) -> Scores:
-    """Score the obvious way: each request a full right-padded sequence. The reference.
+def _scores(found: Scores) -> list[tuple[float, bool]]:
+    return list(zip(found[0].tolist(), found[1].tolist(), strict=True))
+
+
+def full_sequences(
+    model: PreTrainedModel,
+    requests: Sequence[Request],
+    pad_id: int,
+    batch_tokens: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> Scores:
+    """Score the obvious way: each request a full right-padded sequence, equal ones once. The reference.
 
     Logits of all positions from the first that counts in any row of a batch, where the model can leave out others.
     """
     trims = "logits_to_keep" in inspect.signature(model.forward).parameters
     values, greedy = np.zeros(len(requests)), np.zeros(len(requests), dtype=np.bool_)
-    order = sorted(range(len(requests)), key=lambda i: -sum(map(len, requests[i])))
+    # options of one token are read off one sequence
+    sharing: dict[tuple[int, ...], list[int]] = {}
+    for index, (context, continuation) in enumerate(requests):
+        sharing.setdefault((context + continuation)[:-1], []).append(index)
+    order = sorted(sharing, key=lambda tokens: -len(tokens))
     batch_tokens = min(batch_tokens, LOGITS // model.config.get_text_config().vocab_size)
     start = 0
     while start < len(order):
-        length = sum(map(len, requests[order[start]])) - 1
+        length = len(order[start])
         chunk = order[start : start + max(1, batch_tokens // length)]
         ids = np.full((len(chunk), length), pad_id, dtype=np.int64)
-        for row, index in enumerate(chunk):
-            tokens = (requests[index].context + requests[index].continuation)[:-1]
+        for row, tokens in enumerate(chunk):
             ids[row, : len(tokens)] = tokens
-        keep = max(length - len(requests[index].context) + 1 for index in chunk) if trims else length
+        mine = [(row, index) for row, tokens in enumerate(chunk) for index in sharing[tokens]]
+        keep = max(length - len(requests[index].context) + 1 for _, index in mine) if trims else length
         kept = {"logits_to_keep": keep} if trims else {}
         logits = model(input_ids=torch.from_numpy(ids).to(model.device), use_cache=False, **kept).logits
-        for row, index in enumerate(chunk):
+        for row, index in mine:
             context, continuation = requests[index]
             target = torch.tensor(continuation, device=logits.device)
             # a wrapper may put tokens of its own before the prompt (peft's prompt tuning)
@@ -114,6 +130,8 @@ def full_sequences(model: PreTrainedModel, requests: Sequence[Request], pad_id: 
             chosen = own.gather(1, target[:, None])[:, 0] - own.logsumexp(-1)
             values[index] = float(chosen.double().sum())
             greedy[index] = bool((own.argmax(-1) == target).all())
+        if on_progress is not None:
+            on_progress(len(mine))
         start += len(chunk)
     return values, greedy
 
@@ -127,6 +145,20 @@ class _Checked(NamedTuple):
 
 BatchForm = tuple[bool, bool]
 """Of a batch: whether any row is branched, and whether any is longer than a sliding window."""
+
+
+def few(row: PackedRow) -> list[Request]:
+    """Three continuations of a few of its tokens, or one where ``row`` has no branch: shows what the whole row would.
+
+    A position counted in the row, or a look at what is no ancestor, moves their scores as those of longer ones.
+    """
+    one, *others = dict.fromkeys([*row.tokens, *row.edge_tokens])
+    other = next(iter(others), one)
+    context = tuple(row.tokens[: min(4, row.chain)])
+    alone = Request(context, (one, other, one))
+    if row.chain == len(row.tokens):
+        return [alone]
+    return [alone, Request(context, (other, one, other)), Request(context, (one, one, other))]
 
 
 class _Packed:
@@ -158,6 +190,17 @@ class _Packed:
         known: dict[Any, dict[BatchForm, _Checked]] = vars(model).setdefault("packed_rows_checked", {})
         return known.setdefault(state, {})
 
+    def tokens(self, most: int) -> int:
+        """Padded tokens of a batch, ``most`` or fewer: as many as keep a layer's output in the CPU's cache.
+
+        Quantised weights are made dense again for every batch, so that larger ones pay.
+        """
+        if self.model.device.type != "cpu" or getattr(self.model, "is_quantized", False):
+            return most
+        body = getattr(self.model, self.model.base_model_prefix, self.model)
+        widest = max((len(m.weight) for m in body.modules() if isinstance(m, torch.nn.Linear)), default=1)
+        return min(most, max(1, ELEMENTS // widest))
+
     def trusted(self, batch: Batch, rows: Sequence[PackedRow], requests: Sequence[Request], pad_id: int) -> bool:
         """Whether packed and plain scoring agree on one row of this kind of batch."""
         kind = (batch.branched, self._windowed(batch))
@@ -166,8 +209,10 @@ class _Packed:
         if known is None or (self.local and known.agrees and known.tokens < batch.ids.shape[1]):
             mine = set(batch.requests.tolist())
             row = min((r for r in rows if r.requests[0] in mine), key=lambda r: self._sample_order(r, *kind))
-            sample = collate([row], pad_id)
-            agrees = self._agrees(sample, [requests[i] for i in row.requests], pad_id)
+            own = [requests[i] for i in row.requests]
+            if not (self.local or self._windowed(batch)):
+                own = few(row)
+            agrees = self._agrees(own, pad_id)
             known = self.verdicts[kind] = _Checked(agrees, batch.ids.shape[1])
         return known.agrees
 
@@ -176,7 +221,9 @@ class _Packed:
         is_windowed = self.window is not None and max(row.depths) >= self.window
         return (is_branched != branched, is_windowed != windowed, -len(row.tokens) if self.local else len(row.tokens))
 
-    def _agrees(self, batch: Batch, requests: Sequence[Request], pad_id: int) -> bool:
+    def _agrees(self, requests: Sequence[Request], pad_id: int) -> bool:
+        batch = collate(pack(requests), pad_id)
+        requests = [requests[i] for i in batch.requests]
         reference, _ = full_sequences(self.whole, requests, pad_id, CHECKED)
         exact = self.model.dtype == torch.float32 and not getattr(self.model, "is_quantized", False)
         try:

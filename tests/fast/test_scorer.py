@@ -84,6 +84,8 @@ def draw(seed: int, contexts: int = 12) -> list[Request]:
     requests += [Request(tokens(60, 60), tokens(1, 6)) for _ in range(2)]
     shared = tokens(WINDOW - 2, WINDOW - 2)
     requests += [Request(shared, tokens(1, 1)), Request(shared, tokens(9, 9)), Request((4,), tokens(WINDOW, WINDOW))]
+    stem = tokens(12, 12)  # contexts that differ behind what they share, as where one word of a sentence is exchanged
+    requests += [Request(stem + tokens(1, 5), tokens(1, 4)) for _ in range(4)] + [Request(stem[:9], stem[9:])]
     rng.shuffle(requests)
     return requests
 
@@ -115,19 +117,23 @@ def test_equals_scoring_one_request_at_a_time(kind: str, caplog: pytest.LogCaptu
     assert len([r for r in caplog.records if r.name == scorer.__name__]) == (kind in UNPACKABLE)
 
 
-def passes(model: PreTrainedModel, requests: list[Request]) -> int:
-    """Forward passes that scoring takes, of the body."""
-    seen: list[int] = []
+def shapes(model: PreTrainedModel, requests: list[Request]) -> list[tuple[int, int]]:
+    """Rows and length of the forward passes that scoring takes, of the body."""
+    seen: list[tuple[int, int]] = []
     forward = type(model.base_model).forward
 
-    def counted(self: Any, *args: Any, **named: Any) -> Any:
-        seen.append(1)
-        return forward(self, *args, **named)
+    def counted(self: Any, input_ids: torch.Tensor, *args: Any, **named: Any) -> Any:
+        seen.append((len(input_ids), input_ids.shape[1]))
+        return forward(self, input_ids, *args, **named)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(model.base_model), "forward", counted)
         loglikelihoods(model, requests, pad_id=0, max_length=WINDOW)
-    return len(seen)
+    return seen
+
+
+def passes(model: PreTrainedModel, requests: list[Request]) -> int:
+    return len(shapes(model, requests))
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
@@ -138,6 +144,30 @@ def test_what_was_found_of_a_model_is_not_asked_again(kind: str) -> None:
     model.base_model.layers[0].register_forward_hook(lambda layer, given, output: output)
     assert passes(model, requests) > 1  # it is another model now
     assert passes(build(kind), requests) == first
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "bloom"])
+def test_looking_whether_packed_rows_hold_takes_a_few_tokens(kind: str) -> None:
+    model, context = build(kind), tuple(range(3, 33))
+    requests = [Request(context[i:], (6 + i, 7, 8, 9)) for i in range(4)] + [Request(context, (40, 41, 42))]
+    first, again = ([rows * length for rows, length in shapes(model, requests)] for _ in range(2))
+    assert 0 < sum(first) - sum(again) < 60 < min(again)
+
+
+def test_options_of_one_token_are_read_off_one_sequence_where_rows_cannot_be_packed() -> None:
+    model, context = build("bloom"), tuple(range(3, 33))
+    requests = [Request(context, (token,)) for token in range(40, 44)]
+    close(loglikelihoods(model, requests, pad_id=0, max_length=WINDOW), one_by_one(model, requests))
+    assert shapes(model, requests) == [(1, len(context))]
+
+
+def test_a_batch_is_no_larger_than_the_cache_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rng = build("llama"), random.Random(0)
+    requests = [Request(tuple(rng.randrange(3, VOCAB) for _ in range(20)), (5,)) for _ in range(12)]
+    whole = loglikelihoods(model, requests, pad_id=0, max_length=WINDOW)
+    monkeypatch.setattr(scorer, "ELEMENTS", 80 * LLAMA_LIKE["intermediate_size"])
+    assert shapes(model, requests) == [(4, 20)] * 3
+    close(loglikelihoods(model, requests, pad_id=0, max_length=WINDOW), whole)
 
 
 def test_what_held_for_short_rows_is_asked_again_for_longer_ones_where_attention_may_be_local() -> None:
@@ -241,6 +271,15 @@ def test_contexts_are_computed_once_and_prefixes_shared() -> None:
     assert row.tokens == [3, 4, 5, 6, 7]
     assert row.depths == [0, 1, 2, 3, 4]
     assert len(row.edge_tokens) == 5  # 6, 7, 8, 9, 10
+
+
+def test_contexts_that_begin_alike_share_a_row() -> None:
+    stem = tuple(range(10, 22))
+    alike = [Request((*stem, 3), (5, 6)), Request((*stem, 4), (5, 6)), Request(stem, (3,))]
+    other = Request((10, 11, 50, 51, 52, 53), (5, 6))  # too little in common: every token would attend over both
+    rows = pack([*alike, other])
+    assert sorted(sorted(row.requests) for row in rows) == [[0, 1, 2], [3]]
+    assert sorted(len(row.tokens) for row in rows) == [7, len(stem) + 4]
 
 
 def test_a_token_attends_to_its_ancestors_only() -> None:

@@ -1,0 +1,150 @@
+"""Scoring with real pretrained weights: ours against stock lm-eval HFLM, same requests and token budget.
+
+    python -m benchmarks --only weights --data DIR
+
+DIR as for ``public``. XCOPA and SIB-200 have lm-eval's own prompts; the other three have prompts of the form of a
+benchmark that DIR does not hold, made of its sentences: a passage with four lettered answers (Belebele), one sentence
+with a phrase exchanged (XWinograd), and all text in the options (XNLI). BLOOM, which cannot be packed, has random
+weights: what it shows is time alone. Timed is ``loglikelihood`` as lm-eval calls it, on a model that has been scored
+before and on one that has not ("first call": with the check that packed rows hold for it).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig, BloomForCausalLM
+
+from benchmarks.harness import Options, Result, compared, interleaved, milliseconds, ratios
+from benchmarks.public import requests_of, texts
+from benchmarks.scoring import LOGITS, Score, build
+from ecr_bench.config import TokenizerConfig
+from ecr_bench.data.tokenizer import train_tokenizer
+from ecr_bench.errors import UserError
+from ecr_bench.evaluation.lm import EcrLM
+from ecr_bench.methods.packaged import local_source
+
+WINDOW = 1024
+TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 5.0}
+"""Nats between ours and stock: the window of real weights is long and float32 rounds (``public`` measures against
+float64); bfloat16 keeps three digits, and its differences are printed."""
+NEED = {"xcopa": 1.5, "sib200": 1.5, "belebele": 3.0}
+"""What a task must reach in float32; any other must not be slower."""
+
+
+def language(root: Path, task: str) -> str:
+    """Italian or German where the folder has them, which the tokenizers measured here do not cut into letters."""
+    found = sorted(path.name for path in (root / task).iterdir() if path.is_dir())
+    return next((name for name in ("it", "de") if name in found), found[0])
+
+
+def rows(root: Path, task: str) -> list[dict[str, Any]]:
+    file = root / task / language(root, task) / "test.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def instances(task: str, items: list[list[tuple[str, str]]]) -> list[Instance]:
+    """Each item a list of (context, continuation)."""
+    return [
+        Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=option, metadata=(task, number, 1))
+        for number, pairs in enumerate(items)
+        for option, pair in enumerate(pairs)
+    ]
+
+
+def passages(root: Path, items: int) -> list[list[tuple[str, str]]]:
+    rng, sentences = random.Random(0), [row["text"] for row in rows(root, "sib200")]
+    found = []
+    for _ in range(items):
+        passage, question, *answers = " ".join(rng.choices(sentences, k=4)), *rng.choices(sentences, k=5)
+        lines = [f"P: {passage}", f"Q: {question}", *(f"{a}: {b[:60]}" for a, b in zip("ABCD", answers, strict=True))]
+        found.append([("\n".join([*lines, "Answer:"]), f" {letter}") for letter in "ABCD"])
+    return found
+
+
+def exchanged(root: Path, items: int) -> list[list[tuple[str, str]]]:
+    return [
+        [(f"{row['premise']} {' '.join(row[key].split()[:2])}", f" {row['choice1']}") for key in ("choice1", "choice2")]
+        for row in rows(root, "xcopa")[:items]
+    ]
+
+
+def in_options(root: Path, items: int) -> list[list[tuple[str, str]]]:
+    return [
+        [("", f"{row['premise']}, right? {word}, {row['choice1']}") for word in ("Yes", "Also", "No")]
+        for row in rows(root, "xcopa")[:items]
+    ]
+
+
+TEXTS = {"belebele": passages, "xwinograd": exchanged, "xnli": in_options}
+
+
+def requests(task: str, root: Path, options: Options) -> list[Instance]:
+    if task in TEXTS:
+        return instances(task, TEXTS[task](root, options.pick(4 if task == "belebele" else 12, 2)))
+    return requests_of(f"{task}_{language(root, task)}", root, options.pick(12, 2))
+
+
+def measure(name: str, task: str, asked: list[Instance], model: Any, tokenizer: Any, options: Options) -> Result:
+    budget = min(8192, LOGITS // (4 * model.config.vocab_size))
+    longest = max(len(ids) for ids in tokenizer(["".join(request.args) for request in asked])["input_ids"])
+    stock = HFLM(pretrained=model, tokenizer=tokenizer, max_length=WINDOW, batch_size=max(1, budget // longest))
+    ours = EcrLM(model, tokenizer=tokenizer, max_length=WINDOW, batch_tokens=budget)
+
+    def scored(lm: HFLM) -> Callable[[], Score]:
+        return lambda: lm.loglikelihood(asked, disable_tqdm=True)
+
+    def first() -> Score:
+        vars(model).pop("packed_rows_checked", None)
+        return scored(ours)()
+
+    apart = max(abs(a - b) for (a, _), (b, _) in zip(scored(ours)(), scored(stock)(), strict=True))
+    works = {"HFLM": scored(stock), "ours": scored(ours), "first call": first}
+    times = interleaved(works, options.pick(3, 1), options.device)
+    again = ratios(times, "HFLM", "ours")
+    return compared(
+        f"{name}, {task}: first call",
+        "lm-eval HFLM",
+        ratios(times, "HFLM", "first call"),
+        need=NEED.get(task, 1.0) if model.dtype == torch.float32 and "BLOOM" not in name else 1.0,
+        wrong="" if apart <= TOLERANCE[model.dtype] else f"scores differ by {apart:.1e} nats",
+        beside={
+            "later calls": f"{sorted(again)[len(again) // 2]:.2f}x",
+            **milliseconds(times, len({request.doc_id for request in asked})),
+            "max diff": f"{apart:.1e}",
+        },
+    )
+
+
+def models(root: Path, options: Options) -> Iterator[tuple[str, Any, Any]]:
+    """Names, models and their tokenizers; small: a Llama and a BLOOM of a few weights, and nothing is fetched."""
+    if options.small:
+        tokenizer: Any = train_tokenizer(texts(root), TokenizerConfig(vocab_size=400))
+        yield "Llama, random weights, fp32", build(len(tokenizer), "cpu", torch.float32, WINDOW), tokenizer
+    for package in () if options.small else ("smollm2-135m", "gemma3-270m"):
+        source = local_source(f"package:{package}")
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        for dtype in (torch.float32, torch.bfloat16):
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype).eval()
+            yield f"{package}, {'fp32' if dtype == torch.float32 else 'bf16'}", model, tokenizer
+    torch.manual_seed(0)
+    config = BloomConfig(
+        vocab_size=len(tokenizer), hidden_size=options.pick(512, 32), n_layer=options.pick(12, 1), n_head=8
+    )
+    yield "BLOOM, random weights, fp32", BloomForCausalLM(config).eval(), tokenizer
+
+
+def run(options: Options) -> Iterator[Result]:
+    if options.data is None:
+        raise UserError("no test sets: give their folder, --data DIR (docs/public-tasks.md)")
+    root = Path(options.data)
+    for name, model, tokenizer in models(root, options):
+        for task in ("xcopa", "sib200", *TEXTS):
+            yield measure(name, task, requests(task, root, options), model, tokenizer, options)
