@@ -190,11 +190,11 @@ def _ratio(sizes, name: str) -> int:
 
 def test_the_matched_size_stores_as_many_numbers_as_ecr():
     """Model, rows of the control tokens, projection (idf, table and basis, as ``TokenTable`` counts them), anchors."""
-    exp = load("long")
+    exp = load("rivals")
     vocabulary, rank, k, dim = exp.tokenizer.vocab_size, exp.projection.options["rank"], exp.anchors.k, 512
     beside = vocabulary + vocabulary * rank + rank * dim + k * dim
-    stored = parameters("long", "1x") + (k + 1) * exp.sizes["1x"].hidden_size + beside
-    assert parameters("long", "matched") == pytest.approx(stored, rel=0.01)
+    stored = parameters("rivals", "1x") + (k + 1) * exp.sizes["1x"].hidden_size + beside
+    assert parameters("rivals", "matched") == pytest.approx(stored, rel=0.01)
 
 
 def commands() -> list[str]:

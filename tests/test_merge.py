@@ -77,6 +77,39 @@ def test_seeds_of_two_runs_are_pooled_as_if_one_run_had_made_them(folders, tmp_p
     assert verify(tmp_path / "board" / "intents")
 
 
+def test_a_board_of_one_can_be_given_a_name_that_names_a_folder(folders, tmp_path):
+    merge(folders[1:], tmp_path / "board", apart=False, name="long")
+    assert Run.load(tmp_path / "board" / "long").name == "long"
+    with pytest.raises(UserError, match=r"--name \.\./x: "):
+        merge(folders[1:], tmp_path / "other", apart=False, name="../x")
+    other = part("other", tmp_path / "other-items", lambda r: r["lang"] != "it")
+    with pytest.raises(UserError, match="--name long: these runs answered 2 sets of items"):
+        merge([folders[1], other], tmp_path / "other", apart=False, name="long")
+    assert not (tmp_path / "other").exists()
+
+
+def test_runs_that_differ_in_their_cells_alone_are_one_experiment(folders, tmp_path):
+    """Then the page says how each arm is run again; where anything else differs there is nothing to run."""
+    some = {"method": "ecr", "with": [], "options": {}, "set": {}, "sizes": ["3x"], "seeds": [0]}
+    for name, section, key, value, one in (
+        ("cells", "options", "ecr-like", {"a": 1}, True),
+        ("settings", "finetune", "steps", 7, False),
+    ):
+        rival = part(name, tmp_path / name, lambda r: r["arm"].startswith("ecr"), [(section, key, value)])
+        run = Run.load(rival)
+        run.board.provenance["experiment"]["cells"] = [some]
+        run.write(rival)
+        merge([folders[1], rival], tmp_path / f"board-{name}", apart=not one)
+        experiment = Run.load(tmp_path / f"board-{name}" / "intents").experiment
+        assert (some in experiment.get("cells", ())) == one
+        assert len(experiment.get("cells", ())) > 1 or not one
+        assert experiment.get("options", {}).get("ecr-like") == ({"a": 1} if one else None)
+    (spikes,) = (
+        r for r in Run.load(tmp_path / "board-settings" / "intents").claims.results if r.claim.id == "spikes-less"
+    )
+    assert "its runs differ in finetune, and it needs finetune.clip" in spikes.sentence
+
+
 def test_the_first_page_ranks_with_ties_and_says_where_runs_come_from(folders, tmp_path):
     merge(folders[1:], tmp_path / "board", apart=False)
     entries = json.loads((tmp_path / "board" / DATA).read_text())

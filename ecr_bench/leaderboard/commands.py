@@ -6,17 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def merge(runs: list[str], out: Path = Path("leaderboard"), apart: bool = False) -> None:
+def merge(runs: list[str], out: Path = Path("leaderboard"), apart: bool = False, name: str | None = None) -> None:
     """Make one leaderboard of runs of several people, seeds and machines; each is verified first.
 
     Args:
         runs: folders of finished runs, or archives written by submit.
         out: a new folder for the leaderboard.
         apart: keep the arms of each run apart instead of pooling those of one name over seeds.
+        name: of the board, where all runs answered the same items; default that of their corpus.
     """
     from ecr_bench.leaderboard.merge import merge as merge_runs
 
-    for line in merge_runs([Path(run) for run in runs], out, apart):
+    for line in merge_runs([Path(run) for run in runs], out, apart, name):
         print(line)
     print(f"{out}: index.html, leaderboard.md")
 

@@ -19,14 +19,16 @@ from ecr_bench.run import Run
 from ecr_bench.verify import verify
 
 
-def merge(sources: Sequence[Path], out: Path, apart: bool) -> list[str]:
+def merge(sources: Sequence[Path], out: Path, apart: bool, name: str | None = None) -> list[str]:
     """Write a leaderboard of ``sources`` (run folders or archives of ``submit``) to ``out``; says what it holds.
 
     Every run is verified first. Runs that answered the same questions share a board, in a folder named after their
-    corpus (a run that is alone keeps its name); arms of one name are pooled over seeds there, or kept apart.
+    corpus (a run that is alone keeps its name), or ``name`` where there is one board; arms of one name are pooled over
+    seeds there, or kept apart.
 
     Raises:
-        UserError: two runs of one name, or an arm whose settings differ between runs that pool it.
+        UserError: two runs of one name, an arm whose settings differ between runs that pool it, or a ``name`` that
+            cannot be given.
         DamagedError: a run whose numbers do not follow from its records.
     """
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
@@ -36,7 +38,8 @@ def merge(sources: Sequence[Path], out: Path, apart: bool) -> list[str]:
         parts = [_checked(folder, apart) for folder in folders]
         if (twice := repeated([part.name for part in parts])) is not None:
             raise UserError(f"two runs are called {twice!r}: their experiments must have names of their own")
-        boards = {name: pooled(name, items, chosen) for name, items, chosen in _by_questions(parts)}
+        groups = _named(name, list(_by_questions(parts)))
+        boards = {called: pooled(called, items, chosen) for called, items, chosen in groups}
         with atomic_dir(out) as temporary:
             for name, board in boards.items():
                 (temporary / name).mkdir()
@@ -53,9 +56,24 @@ def _checked(folder: Path, apart: bool) -> Contribution:
     return contribution(run.name, run, apart)
 
 
-def _by_questions(parts: Sequence[Contribution]) -> Iterator[tuple[str, str, list[Contribution]]]:
-    """Name of a board, hash of its items and the runs that have them. It is called after their corpus, or after the one
-    run that has them."""
+Together = tuple[str, str, list[Contribution]]
+"""Name of a board, hash of its items and the runs that have them."""
+
+
+def _named(name: str | None, groups: list[Together]) -> list[Together]:
+    """``groups`` with the ``name`` for the only one."""
+    if name is None:
+        return groups
+    if len(groups) > 1:
+        raise UserError(f"--name {name}: these runs answered {len(groups)} sets of items, which makes so many boards")
+    try:
+        return [(run_name(name), *groups[0][1:])]
+    except ValueError as error:
+        raise UserError(f"--name {name}: {error}") from None
+
+
+def _by_questions(parts: Sequence[Contribution]) -> Iterator[Together]:
+    """Runs by the items they answered. A board is called after their corpus, or after the one run that has them."""
     groups: dict[str, list[Contribution]] = {}
     for part in parts:
         groups.setdefault(hash_of(part.records), []).append(part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -16,6 +16,8 @@ from ecr_bench.results.board import build_board, own_baselines
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.run import Run
 
+OF_ARMS = ("name", "cells", "options", "tuned")
+"""Parts of an experiment that say nothing of an arm they do not name."""
 FROM = "run"
 """Setting by which an arm that is kept apart says which run it is of."""
 
@@ -118,18 +120,35 @@ def _provenance(parts: Sequence[Contribution], items: str) -> dict[str, Any]:
     return {
         "items": items,
         "runs": {part.name: {key: part.run.provenance.get(key) for key in keys} for part in parts},
-        "experiment": _in_common([part.run.experiment for part in parts]),
+        "experiment": _joint([part.run.experiment for part in parts]),
     }
 
 
-def _in_common(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Settings that all runs share, without their grids: a board of many is no experiment that could be run."""
-    first = experiments[0]
-    return {
+def _joint(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The first experiment with the cells of all, where they differ in nothing but what is of single arms; else the
+    settings that all share, without a grid: a board of these is no experiment that could be run."""
+    first, *others = experiments
+    common = {
         key: value
         for key, value in first.items()
-        if key not in ("name", "cells") and all(other.get(key) == value for other in experiments[1:])
+        if key not in ("name", "cells") and all(other.get(key) == value for other in others)
     }
+    options: dict[str, Any] = {}
+    for one in experiments:
+        options = {**one.get("options", {}), **options}
+    whole = all(set(one) <= {*common, *OF_ARMS} and one.get("cells") for one in experiments)
+    if not whole or any(options[name] != value for one in experiments for name, value in one.get("options", {}).items()):
+        return common
+    lists = {key: _distinct(entry for one in experiments for entry in one.get(key, ())) for key in ("cells", "tuned")}
+    return {**common, "name": first["name"], "options": options, **lists}
+
+
+def _distinct(entries: Iterable[Any]) -> list[Any]:
+    found: list[Any] = []
+    for entry in entries:
+        if entry not in found:
+            found.append(entry)
+    return found
 
 
 def _their_notes(parts: Sequence[Contribution]) -> list[str]:

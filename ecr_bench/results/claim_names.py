@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any, get_args
 
 from ecr_bench.arm import Arm, Role, with_bare_forms
-from ecr_bench.config import Precision
+from ecr_bench.config import Experiment, Precision
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.registry import METHODS, recipe_names, role_of
@@ -91,14 +91,25 @@ def _check_controls(claim: Claim, facts: Facts) -> None:
 
 
 def setting(experiment: Mapping[str, Any], dotted: str) -> Any:
-    """The value of a dotted key; None where there is none."""
+    """The value of a dotted key; None where there is none. NotTestedError where a board of several runs does not share
+    the section it lies in."""
+    if _not_shared(experiment, dotted):
+        raise NotTestedError(f"its runs differ in {dotted.partition('.')[0]}, and it needs {dotted}")
     node: Any = experiment
     for step in dotted.split("."):
         node = node.get(step) if isinstance(node, Mapping) else None
     return node
 
 
+def _not_shared(experiment: Mapping[str, Any], dotted: str) -> bool:
+    """Whether every experiment has the section and this one, which several runs have in common, has not."""
+    section = dotted.partition(".")[0]
+    return bool(experiment) and section not in experiment and section in Experiment.model_fields
+
+
 def _check_setting(experiment: Mapping[str, Any], dotted: str) -> None:
+    if _not_shared(experiment, dotted):
+        return
     for step, node in _walk(experiment, dotted) if experiment else ():
         if not isinstance(node, Mapping) or step not in node:
             allowed = ", ".join(sorted(node)) if isinstance(node, Mapping) else "none (it is a value)"
