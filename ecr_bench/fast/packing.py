@@ -116,10 +116,10 @@ def pack(requests: Sequence[Request]) -> list[PackedRow]:
 
 
 def _room(first: Request) -> int:
-    # packing saves what is shared but every token attends over the whole row; past a few context lengths
-    # (or 128 tokens, for the one-token contexts of whole-sentence tasks) a second row is cheaper
+    # packing saves what is shared but every token attends over the whole row; past a few context lengths (or 128
+    # tokens, for the one-token contexts of whole-sentence tasks) or a thousand tokens a second row is cheaper
     length = len(first.context)
-    return length + max(4 * length, 128)
+    return length + max(min(4 * length, 1024), 128)
 
 
 class _Tree:

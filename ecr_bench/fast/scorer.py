@@ -147,13 +147,14 @@ BatchForm = tuple[bool, bool]
 """Of a batch: whether any row is branched, and whether any is longer than a sliding window."""
 
 
-def few(row: PackedRow) -> list[Request]:
+def few(row: PackedRow, vocabulary: int) -> list[Request]:
     """Three continuations of a few of its tokens, or one where ``row`` has no branch: shows what the whole row would.
 
-    A position counted in the row, or a look at what is no ancestor, moves their scores as those of longer ones.
+    A position counted in the row, or a look at what is no ancestor, moves their scores as those of longer ones. What is
+    predicted is one of ``vocabulary`` ids; a context may have others (``ecr.soft``).
     """
-    one, *others = dict.fromkeys([*row.tokens, *row.edge_tokens])
-    other = next(iter(others), one)
+    one = row.edge_tokens[0]
+    other = (one + 1) % vocabulary
     context = tuple(row.tokens[: min(4, row.chain)])
     alone = Request(context, (one, other, one))
     if row.chain == len(row.tokens):
@@ -211,7 +212,7 @@ class _Packed:
             row = min((r for r in rows if r.requests[0] in mine), key=lambda r: self._sample_order(r, *kind))
             own = [requests[i] for i in row.requests]
             if not (self.local or self._windowed(batch)):
-                own = few(row)
+                own = few(row, self.config.vocab_size)
             agrees = self._agrees(own, pad_id)
             known = self.verdicts[kind] = _Checked(agrees, batch.ids.shape[1])
         return known.agrees

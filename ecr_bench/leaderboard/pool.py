@@ -137,7 +137,9 @@ def _joint(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for one in experiments:
         options = {**one.get("options", {}), **options}
     whole = all(set(one) <= {*common, *OF_ARMS} and one.get("cells") for one in experiments)
-    if not whole or any(options[name] != value for one in experiments for name, value in one.get("options", {}).items()):
+    if not whole or any(
+        options[name] != value for one in experiments for name, value in one.get("options", {}).items()
+    ):
         return common
     lists = {key: _distinct(entry for one in experiments for entry in one.get(key, ())) for key in ("cells", "tuned")}
     return {**common, "name": first["name"], "options": options, **lists}

@@ -154,6 +154,19 @@ def test_looking_whether_packed_rows_hold_takes_a_few_tokens(kind: str) -> None:
     assert 0 < sum(first) - sum(again) < 60 < min(again)
 
 
+def test_a_context_may_have_ids_beyond_the_vocabulary_and_options_the_same_tokens() -> None:
+    """Soft tokens have such ids; and a row may branch in its contexts alone."""
+    model = build("llama")
+    table = torch.nn.Embedding.from_pretrained(torch.randn(VOCAB + 5, LLAMA_LIKE["hidden_size"]))
+    model.set_input_embeddings(table)
+    context = (1, VOCAB, VOCAB + 1, VOCAB + 2, 7, 8, 9)
+    requests = [Request((*context, last), (5,)) for last in (10, 11)] + [Request(context, (5, 5))]
+    close(loglikelihoods(model, requests, pad_id=0, max_length=WINDOW), one_by_one(model, requests))
+    bloom = build("bloom")  # cannot be packed, which the only token that is predicted must show
+    same = [Request((3, 4, 5, 6, last), (5,)) for last in (10, 11)]
+    close(loglikelihoods(bloom, same, pad_id=0, max_length=WINDOW), one_by_one(bloom, same))
+
+
 def test_options_of_one_token_are_read_off_one_sequence_where_rows_cannot_be_packed() -> None:
     model, context = build("bloom"), tuple(range(3, 33))
     requests = [Request(context, (token,)) for token in range(40, 44)]
