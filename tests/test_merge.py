@@ -88,6 +88,21 @@ def test_a_board_of_one_can_be_given_a_name_that_names_a_folder(folders, tmp_pat
     assert not (tmp_path / "other").exists()
 
 
+def test_costs_of_different_machines_stand_not_side_by_side(folders, tmp_path):
+    """Where an older version did not keep what a stage ran on, the run alone says it."""
+    elsewhere = part("elsewhere", tmp_path / "elsewhere", lambda r: r["seed"] == 1)
+    run = Run.load(elsewhere)
+    run.board.provenance["machine"]["cpu"] = "another"
+    cells = [cell.model_copy(update={"trained_on": "", "scored_on": ""}) for cell in run.cells]
+    replace(run, cells=cells).write(elsewhere)
+    for other, there in ((folders[2], True), (elsewhere, False)):
+        merge([folders[1], other], tmp_path / str(there), apart=False)
+        merged = Run.load(tmp_path / str(there) / "intents")
+        assert {cell.ms_per_item is not None for cell in merged.cells} == {there}
+        assert any("on different hardware" in note for note in merged.board.notes) is not there
+        assert all(cell.parameters for cell in merged.cells)
+
+
 def test_runs_that_differ_in_their_cells_alone_are_one_experiment(folders, tmp_path):
     """Then the page says how each arm is run again; where anything else differs there is nothing to run."""
     some = {"method": "ecr", "with": [], "options": {}, "set": {}, "sizes": ["3x"], "seeds": [0]}

@@ -13,6 +13,7 @@ from ecr_bench.arm import by_name
 from ecr_bench.errors import UserError
 from ecr_bench.leaderboard.conflicts import conflict, environments
 from ecr_bench.results.board import build_board, own_baselines
+from ecr_bench.results.cells import PROPERTY_OF, CellCosts, comparable, mixed_note
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.run import Run
 
@@ -59,16 +60,28 @@ def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
     kept, notes = _without_repeats(parts)
     arms = {key: arm for part in parts for key, arm in part.run.arms.items()}
     records = pd.concat([part.records for part in kept], ignore_index=True)
-    cells = [cell for part in kept for cell in part.run.cells]
+    made = [cell for part in kept for cell in _with_hardware(part)]
+    cells = comparable(made)
     labels = {cell.cell for cell in cells}
     told = {part.name: part.run.provenance for part in parts}
+    differ = [f"environments differ in {line}" for line in environments(told)]
     board = build_board(
         name, records, arms, cells, own_baselines(parts[0].run.board), _provenance(parts, items),
-        [*(f"environments differ in {line}" for line in environments(told)), *notes, *_their_notes(parts)],
+        [*differ, *mixed_note(made), *notes, *_their_notes(parts)],
     )  # fmt: skip
     measures = [m for part in kept for m in part.run.measures if m.cell in labels]
     run = Run(name, arms, board, cells, measures, own_records=records)
     return replace(run, claims=judge(name, run.facts, shipped_claims()))
+
+
+def _with_hardware(part: Contribution) -> list[CellCosts]:
+    """Its cells; where an older version did not keep the hardware of a stage it is that of the run."""
+    machine = part.run.provenance.get("machine") or {}
+    known = {place: machine.get("gpu") or machine.get("cpu") or "" for place in PROPERTY_OF}
+    return [
+        cell.model_copy(update={place: name for place, name in known.items() if not getattr(cell, place)})
+        for cell in part.run.cells
+    ]
 
 
 def _check_settings(one: Contribution, other: Contribution) -> None:
