@@ -18,7 +18,7 @@ from ecr_bench.report.measure_tables import ablation_tables
 from ecr_bench.report.plots import DotRow, Level, Mark, Scale, dots, scatter
 from ecr_bench.results.ablation_schema import AblationResult, Point
 from ecr_bench.results.arms import ordered_precisions
-from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, UPPER
+from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, RIVAL, UPPER
 from ecr_bench.results.schema import Board, BoardRow, Contrast, LanguageRow
 from ecr_bench.run import Run
 
@@ -92,13 +92,13 @@ def _group_contrasts(board: Board, group: str, families: Sequence[str]) -> list[
 
 @figure("differences")
 def differences(run: Run) -> Drawing:
-    """The small ECR arm minus the plain larger one, and minus each control, on unseen languages."""
+    """The small ECR arm minus the plain larger one, each rival of its size and each control, on unseen languages."""
     board = run.board
     small, large = board.verdict.small, board.verdict.large
     precision = tables.reference_precision(board)
     chosen = [
         c
-        for family in (HEADLINE, CONTROL, UPPER)
+        for family in (HEADLINE, RIVAL, CONTROL, UPPER)
         for c in _group_contrasts(board, "unseen", [family])
         if c.a == small and c.precision == c.precision_b == precision and (c.b == large or family != HEADLINE)
     ]
@@ -110,7 +110,8 @@ def differences(run: Run) -> Drawing:
     panels = _difference_panels(chosen, lambda mine: [row(c, i == 1) for i, c in enumerate(mine)], small)
     caption = (
         f"{small} minus each arm on the left, unseen languages, {precision}: points of accuracy with 95 % intervals. "
-        "Blue: the question. Grey: controls, which ECR must beat for a gain to be its own, and the upper bound. "
+        "Blue: the question. Grey: rivals of its size, controls, which ECR must beat for a gain to be its own, and the "
+        "upper bound. "
         "Hollow: no difference is shown."
     )
     return Drawing("Differences", panels, caption, (), (tables.contrast_table(chosen, f"{small} minus other arms"),))

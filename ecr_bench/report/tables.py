@@ -22,13 +22,13 @@ from ecr_bench.formats import (
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
 from ecr_bench.results.compare import Difference, OnBoard
-from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, SAME, SCALE, TASKS, UPPER, ordered_means
+from ecr_bench.results.contrasts import CONTROL, HEADLINE, LOW, MIXED, RIVAL, SAME, SCALE, TASKS, UPPER, ordered_means
 from ecr_bench.results.schema import Board, BoardRow, Contrast, LanguageRow
 from ecr_bench.results.words import amount, arms, correction, covered, with_unit
 from ecr_bench.table import NOTHING, Line, Table
 
 LEADING = (Role.MAIN, Role.PLAIN)
-FAMILIES = (HEADLINE, SAME, SCALE, LOW, MIXED)
+FAMILIES = (HEADLINE, SAME, RIVAL, SCALE, LOW, MIXED)
 """Questions that are no control, as they are listed."""
 NO_INTERVAL = " " * 6
 """Keeps a number in line with those that have an interval behind them."""
@@ -207,17 +207,20 @@ def across_precisions(board: Board) -> Table:
 
 
 def controls_table(board: Board, group: str, precision: str) -> Table:
-    """ECR minus each control, and minus the upper bound."""
+    """ECR minus each control, the upper bound and each rival of its size."""
     chosen = [c for c in board.contrasts if c.group == group and c.precision == c.precision_b == precision]
     columns = tasks(board)
     sections = []
-    for family in (CONTROL, UPPER):
+    for family in (CONTROL, UPPER, RIVAL):
         found = {(c.name, c.task): c for c in chosen if c.family == family}
         names = dict.fromkeys(name for name, _ in found)
         sections.append(tuple((n, *(_difference(found.get((n, t))) for t in columns)) for n in names))
-    caption = "points with 95 % interval; an interval that reaches 0 means ECR is not shown to beat that control"
+    caption = "points with 95 % interval; an interval that reaches 0 means ECR is not shown to beat that arm"
     return Table(
-        f"ECR minus its controls, {group} languages, {precision}", ("pair", *columns), tuple(sections), caption
+        f"ECR minus its controls and rivals, {group} languages, {precision}",
+        ("pair", *columns),
+        tuple(sections),
+        caption,
     )
 
 

@@ -22,8 +22,9 @@ TASKS = ("coarse", "fine", "all")
 
 HEADLINE, SAME, SCALE = "headline", "same size", "scale"
 LOW, MIXED = "low precision", "low against full precision"
+RIVAL = "rivals"
 CONTROL, UPPER = "controls", "upper bound"
-GAINS = (HEADLINE, SAME, LOW, MIXED)
+GAINS = (HEADLINE, SAME, RIVAL, LOW, MIXED)
 """Families whose first arm is the main one, so that its controls say what a gain is due to."""
 Wider = dict[str, tuple[float, float]]
 """What an interval generalises to beyond new sentences -> its limits."""
@@ -102,6 +103,7 @@ def _at(cast: Cast, precision: str, reference: str) -> Iterator[Pair]:
     for size in cast.sizes:
         if main := cast.first(Role.MAIN, size):
             yield from (Pair(SAME, main, plain, *both) for plain in cast.play(Role.PLAIN, size))
+            yield from (Pair(RIVAL, main, rival, *both) for rival in cast.rivals(main))
             yield from (Pair(CONTROL, main, control, *both) for control in cast.controls(size))
             yield from (Pair(UPPER, main, bound, *both) for bound in cast.play(Role.UPPER_BOUND, size))
 

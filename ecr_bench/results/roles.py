@@ -46,6 +46,14 @@ class Cast:
         """Anchor controls, then model controls."""
         return [*self.play(Role.ANCHOR_CONTROL, size), *self.play(Role.MODEL_CONTROL, size)]
 
+    def rivals(self, main: Arm) -> list[Arm]:
+        """What else would be done with its size, with whatever modifiers: contenders that are no form of ``main``."""
+        return [
+            arm
+            for arm in self.arms
+            if arm.role is Role.CONTENDER and arm.size == main.size and arm.method != main.method
+        ]
+
     @property
     def sizes(self) -> list[str]:
         """From small to large by parameters, then those without a count."""

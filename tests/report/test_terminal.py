@@ -68,7 +68,12 @@ def test_a_question_that_was_not_tested_is_said_so() -> None:
 def test_markdown_leads_with_the_verdict(run: Run) -> None:
     text = to_markdown(run)
     assert text.index("## Does ecr-1x") < text.index("## Unseen languages, fp32") < text.index("## Seen languages")
-    for heading in ("Precision, unseen", "ECR minus its controls", "Accuracy by language", "Surface baselines"):
+    for heading in (
+        "Precision, unseen",
+        "ECR minus its controls and rivals",
+        "Accuracy by language",
+        "Surface baselines",
+    ):
         assert f"## {heading}" in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert "| ja (unseen) |" in text and "a note" in text and '"commit": "abc"' in text

@@ -15,6 +15,7 @@ from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.roles import Cast
 from ecr_bench.results.schema import Board
 from ecr_bench.run import Run
+from ecr_bench.statistics.multiple import holm
 from tests.helpers.world import ALL_CONTROLS, LEVELS, Made, arm, board_of, make, run_of
 
 
@@ -51,6 +52,25 @@ def test_contrasts_find_the_known_differences(board: Board) -> None:
     control = found["ecr-1x - shuffled-1x", "unseen", "coarse", "fp32", "fp32"]
     assert control.family == "controls" and control.p_holm == control.p
     assert not any("random" in c.name for c in board.contrasts)
+
+
+def test_rivals_of_its_size_are_a_question_of_their_own_that_changes_no_other() -> None:
+    rivals = {"soft-cue-1x": 0.97, "finetune+distill-1x": 0.4}
+    others = {"soft-cue-3x": 0.6, "ecr+lora-1x": 0.7}  # of another size, and a form of ECR itself
+    with_rivals = make(LEVELS | rivals | others, precisions=("fp32",))
+    found = [c for c in board_of(with_rivals).contrasts if c.family == "rivals"]
+    assert {c.name for c in found} == {f"ecr-1x - {name}" for name in rivals}
+    differences = {str(c.b): c.difference for c in found if (c.group, c.task) == ("unseen", "all")}
+    assert differences == pytest.approx({"soft-cue-1x": -0.22, "finetune+distill-1x": 0.35}, abs=0.06)
+    unseen = [c for c in found if c.group == "unseen"]
+    assert len(unseen) == 6  # coarse, fine and all of two rivals, under one correction
+    assert [c.p_holm for c in unseen] == pytest.approx(holm([c.p for c in unseen]))
+    without = board_of(with_rivals.without(*rivals)).contrasts
+    kept = [c for c in board_of(with_rivals).contrasts if c.family != "rivals"]
+    assert [(c.name, c.group, c.task, c.verdict) for c in kept] == [
+        (c.name, c.group, c.task, c.verdict) for c in without
+    ]
+    assert [c.p_holm for c in kept] == pytest.approx([c.p_holm for c in without])
 
 
 def test_supported_but_controls_missing(board: Board) -> None:
