@@ -29,6 +29,8 @@ FIGURES = Registry("figure")
 MOST_ARMS = 24
 """Arms drawn in one dot plot; the leaderboard has all."""
 MOST_LINES_BY_LANGUAGE = 4
+MOST_NAMED = 12
+"""Arms that a caption names."""
 COSTS = (("bytes", "weights with projection and anchors, MB", "MB"), ("time", "ms per item", "ms"))
 """What accuracy is drawn against: name, axis, unit."""
 
@@ -58,12 +60,18 @@ def figure_of(run: Run, name: str, columns: int = 3) -> Figure:
 
 
 def arm_styles(board: Board) -> Styles:
-    """Arm -> colour 1..6, ECR first, then the plain models from large to small; all other arms are grey (0)."""
+    """Arm -> colour 1..6, ECR first, then plain models from large to small, then the others from the best down; what is
+    left is grey (0)."""
+    group, precision = tables.groups(board)[0], tables.reference_precision(board)
+    best = {
+        row.arm: row.mean for row in board.rows if (row.group, row.precision, row.task) == (group, precision, "all")
+    }
     sizes = {row.arm.size: row.parameters or 0 for row in board.rows if row.arm.role is Role.PLAIN}
 
-    def order(arm: Arm) -> tuple[int, int, str]:
+    def order(arm: Arm) -> tuple[int, int, float, str]:
         rank = tables.LEADING.index(arm.role) if arm.role in tables.LEADING else len(tables.LEADING)
-        return rank, -sizes.get(arm.size, 0), arm.name
+        known = arm.role in tables.LEADING
+        return rank, -sizes.get(arm.size, 0) if known else 0, -best.get(arm, 0.0), arm.name
 
     ranked = sorted({row.arm for row in board.rows if row.arm.role.competes}, key=order)
     return {arm: i + 1 if i < COLOURS else 0 for i, arm in enumerate(ranked)}
@@ -278,6 +286,8 @@ def precision(run: Run) -> Drawing:
     arms = dict.fromkeys(r.arm for r in rows)
     keys = (*(Key(str(a), styles[a]) for a in arms), *(Key(p, 0, i) for i, p in enumerate(order)))
     caption = "Accuracy in % on unseen languages with 95 % intervals. Up and to the left is better."
+    if left := [str(arm) for arm, style in styles.items() if not style]:
+        caption += f" In the table alone: {', '.join(left[:MOST_NAMED])}{', …' if len(left) > MOST_NAMED else ''}."
     return Drawing(
         "Accuracy against bytes and time", tuple(panels), caption, keys, (tables.precision_table(board, group),)
     )

@@ -14,12 +14,12 @@ from matplotlib.lines import Line2D
 
 from ecr_bench.errors import UserError
 from ecr_bench.report.drawing import PALETTE, Drawing, Key, Plot, icon, palette_css, save
-from ecr_bench.report.figures import FIGURES, drawing_of, figure, figure_of
+from ecr_bench.report.figures import FIGURES, arm_styles, drawing_of, figure, figure_of
 from ecr_bench.report.page import render_page
 from ecr_bench.report.plots import Curve, DotRow, Level, Mark, Scale, curves, dots, scatter
 from ecr_bench.run import Run
 from tests.helpers.page_sample import EVIL, sample_run
-from tests.helpers.world import make, run_of
+from tests.helpers.world import LEVELS, make, run_of
 
 DRAWN = (
     "differences", "controls", "precision-differences", "accuracy", "languages", "precision", "ablation", "measures",
@@ -187,3 +187,14 @@ def test_a_figure_of_ones_own_is_one_function(run: Run) -> None:
         assert "Mine" in render_page(replace(run, measures=[], claims=None))
     finally:
         del FIGURES.entries["mine"], FIGURES.help["mine"]
+
+
+def test_colours_go_to_the_best_of_the_other_arms_and_a_caption_names_the_rest() -> None:
+    levels = LEVELS | {"embedding-distillation-1x": 0.35, "soft-cue-1x": 0.9, "teacher-init-1x": 0.5}
+    levels |= {"finetune+distill-1x": 0.6, "ecr-3x": 0.7}
+    run = run_of(make(levels))
+    styles = {str(arm): style for arm, style in arm_styles(run.board).items()}
+    assert {name for name, style in styles.items() if not style} == {"teacher-init-1x", "embedding-distillation-1x"}
+    assert styles["soft-cue-1x"] < styles["finetune+distill-1x"] == 6
+    drawing = FIGURES.get("precision")(run)
+    assert drawing.caption.endswith("In the table alone: teacher-init-1x, embedding-distillation-1x.")
