@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, Gemma3TextConfig, PreTrainedModel
 
 from benchmarks.harness import Options, Result
-from benchmarks.loop import Subject, compare
+from benchmarks.loop import WINDOW, Subject, compare
 from benchmarks.models import PAD
 from ecr_bench.methods.layer_choice import even
 from ecr_bench.methods.packaged import local_source
@@ -43,4 +43,4 @@ def run(options: Options) -> Iterator[Result]:
     config = shape(options)
     for dtype in ("fp32", "bf16"):
         subject = Subject(f"pruned Gemma 3 270M, {dtype}", partial(fresh, config), dtype)
-        yield from compare(subject, options.pick(8, 3), options.pick(2, 1))
+        yield from compare(subject, options.pick(WINDOW, 3), options.pick(2, 1))

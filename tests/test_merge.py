@@ -12,16 +12,18 @@ import pytest
 
 from ecr_bench.arguments import command_parser
 from ecr_bench.cli import COMMANDS
-from ecr_bench.config import load
+from ecr_bench.config import Experiment, load
 from ecr_bench.errors import UserError
 from ecr_bench.leaderboard.archive import submit
 from ecr_bench.leaderboard.index import DATA, PAGE, TEXT, entries
 from ecr_bench.leaderboard.merge import merge
+from ecr_bench.leaderboard.pool import joint_experiment
 from ecr_bench.results.board import build_board
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.results.contrasts import TASKS
 from ecr_bench.results.files import DamagedError
 from ecr_bench.run import Run
+from ecr_bench.runner.plan import make_plan
 from ecr_bench.verify import verify
 from tests.helpers.outside import ROOT
 
@@ -105,7 +107,7 @@ def test_costs_of_different_machines_stand_not_side_by_side(folders, tmp_path):
 
 def test_runs_that_differ_in_their_cells_alone_are_one_experiment(folders, tmp_path):
     """Then the page says how each arm is run again; where anything else differs there is nothing to run."""
-    some = {"method": "ecr", "with": [], "options": {}, "set": {}, "sizes": ["3x"], "seeds": [0]}
+    some = {"method": "ecr-like", "with": [], "options": {}, "set": {}, "sizes": ["3x"], "seeds": [0]}
     for name, section, key, value, one in (
         ("cells", "options", "ecr-like", {"a": 1}, True),
         ("settings", "finetune", "steps", 7, False),
@@ -123,6 +125,25 @@ def test_runs_that_differ_in_their_cells_alone_are_one_experiment(folders, tmp_p
         r for r in Run.load(tmp_path / "board-settings" / "intents").claims.results if r.claim.id == "spikes-less"
     )
     assert "its runs differ in finetune, and it needs finetune.clip" in spikes.sentence
+
+
+def test_long_and_its_rivals_are_one_experiment_that_can_be_planned():
+    long, rivals = (load(name).model_dump(mode="json") for name in ("long", "rivals"))
+    joint = Experiment.model_validate(joint_experiment([long, rivals]))
+    both = {cell.label for name in ("long", "rivals") for cell in make_plan(load(name)).cells}
+    planned = [cell.label for cell in make_plan(joint).cells]
+    assert set(planned) == both and len(planned) == len(both) == 60 + 30  # ecr with seed 0 is in both
+    assert joint.sizes["matched"] == load("rivals").sizes["matched"]
+    stages = {stage for name in ("long", "rivals") for stage in make_plan(load(name)).stages}
+    assert set(make_plan(joint).stages) == stages
+
+
+def test_options_are_of_the_runs_that_use_them():
+    long, rivals = (load(name).model_dump(mode="json") for name in ("long", "rivals"))
+    rivals["options"]["random"] = {"seed": 7}  # no cell of it is in rivals
+    assert "random" not in joint_experiment([long, rivals])["options"]
+    rivals["options"]["ecr"] = {"x": 1}  # ecr is in both, and in long without
+    assert "cells" not in joint_experiment([long, rivals])
 
 
 def test_the_first_page_ranks_with_ties_and_says_where_runs_come_from(folders, tmp_path):

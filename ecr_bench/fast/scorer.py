@@ -148,18 +148,19 @@ BatchForm = tuple[bool, bool]
 
 
 def few(row: PackedRow, vocabulary: int) -> list[Request]:
-    """Three continuations of a few of its tokens, or one where ``row`` has no branch: shows what the whole row would.
+    """A long continuation of a few of its tokens and two short ones behind it, or one where ``row`` has no branch.
 
-    A position counted in the row, or a look at what is no ancestor, moves their scores as those of longer ones. What is
-    predicted is one of ``vocabulary`` ids; a context may have others (``ecr.soft``).
+    They stand far from their depth and behind what is no ancestor, so that a model that counts places or looks at
+    everything gives them other scores. What is predicted is one of ``vocabulary`` ids; a context may have others
+    (``ecr.soft``).
     """
     one = row.edge_tokens[0]
     other = (one + 1) % vocabulary
     context = tuple(row.tokens[: min(4, row.chain)])
-    alone = Request(context, (one, other, one))
     if row.chain == len(row.tokens):
-        return [alone]
-    return [alone, Request(context, (other, one, other)), Request(context, (one, one, other))]
+        return [Request(context, (one, other, one))]
+    long = Request(context, (one, other) * 8)
+    return [long, Request(context, (other, one, other)), Request(context, (other, other, one))]
 
 
 class _Packed:
@@ -199,8 +200,9 @@ class _Packed:
         if self.model.device.type != "cpu" or getattr(self.model, "is_quantized", False):
             return most
         body = getattr(self.model, self.model.base_model_prefix, self.model)
-        widest = max((len(m.weight) for m in body.modules() if isinstance(m, torch.nn.Linear)), default=1)
-        return min(most, max(1, ELEMENTS // widest))
+        layers = (module for module in body.modules() if not isinstance(module, torch.nn.Embedding))
+        matrices = (p for layer in layers for p in layer.parameters(recurse=False) if p.dim() > 1)
+        return min(most, max(1, ELEMENTS // max((max(p.shape) for p in matrices), default=1)))
 
     def trusted(self, batch: Batch, rows: Sequence[PackedRow], requests: Sequence[Request], pad_id: int) -> bool:
         """Whether packed and plain scoring agree on one row of this kind of batch."""
@@ -250,10 +252,14 @@ class _Packed:
         """Log-probability (E,) float64 and 'is the argmax' (E,) bool of each edge of ``batch``."""
         device = self.model.device
         inputs: dict[str, object] = {"input_ids": torch.from_numpy(batch.ids).to(device), "use_cache": False}
+        body = getattr(self.model, self.model.base_model_prefix)
         if batch.branched:
+            # what swallows every keyword (MPT) would go on counting places, which rounding in bfloat16 may hide
+            if "position_ids" not in inspect.signature(body.forward).parameters:
+                raise TypeError("its body takes no position_ids")
             inputs["position_ids"] = torch.from_numpy(batch.depths).to(device)
             inputs["attention_mask"] = self._mask(batch)
-        hidden = getattr(self.model, self.model.base_model_prefix)(**inputs)[0]
+        hidden = body(**inputs)[0]
         hidden = hidden.reshape(-1, hidden.shape[-1])[torch.from_numpy(batch.slots).to(hidden.device)]
         return Head(self.model).score(hidden, batch.edge_slots, batch.edge_tokens)
 

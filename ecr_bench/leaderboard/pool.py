@@ -17,7 +17,7 @@ from ecr_bench.results.cells import PROPERTY_OF, CellCosts, comparable, mixed_no
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.run import Run
 
-OF_ARMS = ("name", "cells", "options", "tuned")
+OF_ARMS = ("name", "cells", "sizes", "options")
 """Parts of an experiment that say nothing of an arm they do not name."""
 FROM = "run"
 """Setting by which an arm that is kept apart says which run it is of."""
@@ -77,7 +77,8 @@ def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
 def _with_hardware(part: Contribution) -> list[CellCosts]:
     """Its cells; where an older version did not keep the hardware of a stage it is that of the run."""
     machine = part.run.provenance.get("machine") or {}
-    known = {place: machine.get("gpu") or machine.get("cpu") or "" for place in PROPERTY_OF}
+    name = machine.get("gpu") or machine.get("cpu") or f"what {part.name} ran on, which is not known"
+    known = dict.fromkeys(PROPERTY_OF, name)
     return [
         cell.model_copy(update={place: name for place, name in known.items() if not getattr(cell, place)})
         for cell in part.run.cells
@@ -133,11 +134,11 @@ def _provenance(parts: Sequence[Contribution], items: str) -> dict[str, Any]:
     return {
         "items": items,
         "runs": {part.name: {key: part.run.provenance.get(key) for key in keys} for part in parts},
-        "experiment": _joint([part.run.experiment for part in parts]),
+        "experiment": joint_experiment([part.run.experiment for part in parts]),
     }
 
 
-def _joint(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def joint_experiment(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The first experiment with the cells of all, where they differ in nothing but what is of single arms; else the
     settings that all share, without a grid: a board of these is no experiment that could be run."""
     first, *others = experiments
@@ -146,24 +147,43 @@ def _joint(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for key, value in first.items()
         if key not in ("name", "cells") and all(other.get(key) == value for other in others)
     }
-    options: dict[str, Any] = {}
-    for one in experiments:
-        options = {**one.get("options", {}), **options}
-    whole = all(set(one) <= {*common, *OF_ARMS} and one.get("cells") for one in experiments)
-    if not whole or any(
-        options[name] != value for one in experiments for name, value in one.get("options", {}).items()
-    ):
+    alike = all(set(one) <= {*common, *OF_ARMS} and one.get("cells") for one in experiments)
+    sizes, options = _united([one.get("sizes", {}) for one in experiments]), _united(map(_options_used, experiments))
+    if not alike or sizes is None or options is None:
         return common
-    lists = {key: _distinct(entry for one in experiments for entry in one.get(key, ())) for key in ("cells", "tuned")}
-    return {**common, "name": first["name"], "options": options, **lists}
+    used = {name: value for name, value in options.items() if value is not None}
+    return {**common, "name": first["name"], "sizes": sizes, "options": used, "cells": _cells(experiments)}
 
 
-def _distinct(entries: Iterable[Any]) -> list[Any]:
-    found: list[Any] = []
-    for entry in entries:
-        if entry not in found:
-            found.append(entry)
+def _united(parts: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """The entries of all; None where two have other values for a name."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        if any(found[name] != value for name, value in part.items() if name in found):
+            return None
+        found |= part
     return found
+
+
+def _options_used(experiment: dict[str, Any]) -> dict[str, Any]:
+    """Options of the methods and modifiers that its cells name; None of one that has none."""
+    owners = [owner for spec in experiment.get("cells", ()) for owner in (spec["method"], *spec.get("with", ()))]
+    names = [name for owner in owners for name in ([owner] if isinstance(owner, str) else owner)]
+    return {name: experiment.get("options", {}).get(name) for name in names}
+
+
+def _cells(experiments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The grids of all as one, with each cell once."""
+    seen: list[tuple[dict[str, Any], str, int]] = []
+    grids: list[dict[str, Any]] = []
+    for spec in (spec for one in experiments for spec in one["cells"]):
+        rest = {key: value for key, value in spec.items() if key not in ("sizes", "seeds")}
+        for size in spec["sizes"]:
+            seeds = [seed for seed in spec["seeds"] if (rest, size, seed) not in seen]
+            seen += [(rest, size, seed) for seed in seeds]
+            if seeds:
+                grids.append({**rest, "sizes": [size], "seeds": seeds})
+    return grids
 
 
 def _their_notes(parts: Sequence[Contribution]) -> list[str]:
