@@ -91,7 +91,11 @@ def _measure(model: PreTrainedModel) -> tuple[AfterHead | None, str]:
 
     def logits_at(size: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Output of the layer, at most ``size``, and the logits the model makes of it."""
-        with _body_gives(model, body):
+        with _gives(model, model.base_model, body):
+            if not (head._forward_hooks or head._forward_pre_hooks):  # a product with a large vocabulary, saved
+                scaled = output * (size / top)
+                with _gives(model, head, scaled):
+                    return scaled, model(input_ids=ids, use_cache=False).logits
             again = _passed(model, head, ids, size / top)
         assert again is not None
         return again[1] * (size / top), again[2]
@@ -109,20 +113,19 @@ def _measure(model: PreTrainedModel) -> tuple[AfterHead | None, str]:
 
 
 @contextlib.contextmanager
-def _body_gives(model: PreTrainedModel, output: Any) -> Iterator[None]:
-    """Inside, the body of ``model`` is not run: it gives a copy of ``output``, what it gave before."""
-    body: Any = model.base_model
-    if body is model:
+def _gives(model: PreTrainedModel, module: Any, output: Any) -> Iterator[None]:
+    """Inside, ``module``, a part of ``model``, is not run: it gives a copy of ``output``, what it gave before."""
+    if module is model:
         yield
         return
-    own = vars(body).get("forward")  # wrappers put theirs there
-    body.forward = lambda *_, **__: copy.copy(output)
+    own = vars(module).get("forward")  # wrappers put theirs there
+    module.forward = lambda *_, **__: copy.copy(output)
     try:
         yield
     finally:
-        del body.forward
+        del module.forward
         if own is not None:
-            body.forward = own
+            module.forward = own
 
 
 def _slope(given: torch.Tensor, found: torch.Tensor) -> float:
