@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ FLOOR = 1e-2
 ONCE = ("packed_rows_checked", "measured_after_head")
 """What a model keeps of its first call."""
 NEED = {"xcopa": 1.5, "sib200": 1.5, "belebele": 3.0}
-"""What a task must reach in float32; any other must not be slower."""
+"""What a task must reach with pretrained weights."""
 
 
 def language(root: Path, task: str) -> str:
@@ -104,10 +105,20 @@ def shortfall(mine: Distance, theirs: Distance) -> str:
     return ""
 
 
-def measure(
-    name: str, task: str, asked: list[Instance], model: Any, tokenizer: Any, exact: dict[str, Score], options: Options
-) -> Result:
-    """``exact``: stock's scores in float32 by task; filled where ``model`` is in float32."""
+@dataclass(frozen=True)
+class Subject:
+    """A model that is scored, in one or more types."""
+
+    name: str
+    tokenizer: Any
+    need: Mapping[str, float] = field(default_factory=dict)
+    """Task -> ratio that must be reached in float32; any other must not be slower."""
+    exact: dict[str, Score] = field(default_factory=dict)
+    """Stock's scores in float32 by task; filled when it is measured in float32."""
+
+
+def measure(task: str, asked: list[Instance], subject: Subject, model: Any, options: Options) -> Result:
+    tokenizer, in_full = subject.tokenizer, model.dtype == torch.float32
     budget = min(8192, LOGITS // (4 * model.config.vocab_size))
     longest = max(len(ids) for ids in tokenizer(["".join(request.args) for request in asked])["input_ids"])
     stock = HFLM(pretrained=model, tokenizer=tokenizer, max_length=WINDOW, batch_size=max(1, budget // longest))
@@ -122,17 +133,17 @@ def measure(
         return scored(ours)()
 
     theirs = scored(stock)()
-    if model.dtype == torch.float32:
-        exact[task] = theirs
-    off = Distance.of(scored(ours)(), exact[task]), Distance.of(theirs, exact[task])
+    if in_full:
+        subject.exact[task] = theirs
+    off = Distance.of(scored(ours)(), subject.exact[task]), Distance.of(theirs, subject.exact[task])
     works = {"HFLM": scored(stock), "ours": scored(ours), "first call": first}
     times = interleaved(works, options.pick(3, 1), options.device)
     again = ratios(times, "HFLM", "ours")
     return compared(
-        f"{name}, {task}: first call",
+        f"{subject.name}, {'fp32' if in_full else 'bf16'}, {task}: first call",
         "lm-eval HFLM",
         ratios(times, "HFLM", "first call"),
-        need=NEED.get(task, 1.0) if model.dtype == torch.float32 and "BLOOM" not in name else 1.0,
+        need=subject.need.get(task, 1.0) if in_full else 1.0,
         wrong=shortfall(*off),
         beside={
             "later calls": f"{sorted(again)[len(again) // 2]:.2f}x",
@@ -143,30 +154,28 @@ def measure(
     )
 
 
-def models(root: Path, options: Options) -> Iterator[tuple[str, Any, Any]]:
-    """Names, models and their tokenizers; small: a Llama and a BLOOM of a few weights, and nothing is fetched."""
+def models(root: Path, options: Options) -> Iterator[tuple[Subject, Any]]:
+    """Subjects with a model of each type; small: a Llama and a BLOOM of a few weights, and nothing is fetched."""
     if options.small:
         tokenizer: Any = train_tokenizer(texts(root), TokenizerConfig(vocab_size=400))
-        yield "Llama, random weights, fp32", build(len(tokenizer), "cpu", torch.float32, WINDOW), tokenizer
+        yield Subject("Llama, random weights", tokenizer), build(len(tokenizer), "cpu", torch.float32, WINDOW)
     for package in () if options.small else ("smollm2-135m", "gemma3-270m"):
         source = local_source(f"package:{package}")
         tokenizer = AutoTokenizer.from_pretrained(source)
+        subject = Subject(package, tokenizer, NEED)
         for dtype in (torch.float32, torch.bfloat16):
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype).eval()
-            yield f"{package}, {'fp32' if dtype == torch.float32 else 'bf16'}", model, tokenizer
+            yield subject, AutoModelForCausalLM.from_pretrained(source, dtype=dtype).eval()
     torch.manual_seed(0)
     config = BloomConfig(
         vocab_size=len(tokenizer), hidden_size=options.pick(512, 32), n_layer=options.pick(12, 1), n_head=8
     )
-    yield "BLOOM, random weights, fp32", BloomForCausalLM(config).eval(), tokenizer
+    yield Subject("BLOOM, random weights", tokenizer), BloomForCausalLM(config).eval()
 
 
 def run(options: Options) -> Iterator[Result]:
     if options.data is None:
         raise UserError("no test sets: give their folder, --data DIR (docs/public-tasks.md)")
     root = Path(options.data)
-    exact: dict[str, dict[str, Score]] = {}
-    for name, model, tokenizer in models(root, options):
-        known = exact.setdefault(name.partition(",")[0], {})
+    for subject, model in models(root, options):
         for task in ("xcopa", "sib200", *TEXTS):
-            yield measure(name, task, requests(task, root, options), model, tokenizer, known, options)
+            yield measure(task, requests(task, root, options), subject, model, options)

@@ -48,6 +48,11 @@ class PackedRow:
         """Tokens from the first on whose parent is their left neighbour."""
         return next((i for i, parent in enumerate(self.parents) if parent != i - 1), len(self.tokens))
 
+    @property
+    def branched(self) -> bool:
+        """Whether any token's parent is not its left neighbour."""
+        return self.chain < len(self.tokens)
+
 
 @dataclass(slots=True)
 class Batch:

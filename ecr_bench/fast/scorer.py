@@ -68,8 +68,9 @@ def loglikelihoods(
         return _scores(full_sequences(model, requests, pad_id, batch_tokens, on_progress))
     rows = pack(requests)
     packed = _Packed(model)
+    batch_tokens = packed.tokens(batch_tokens)
     unpacked: list[int] = []
-    for batch in batches(rows, packed.tokens(batch_tokens), pad_id):
+    for batch in batches(rows, batch_tokens, pad_id):
         if not packed.trusted(batch, rows, requests, pad_id):
             unpacked += batch.requests.tolist()
             continue
@@ -81,7 +82,7 @@ def loglikelihoods(
         if on_progress is not None:
             on_progress(len(batch.requests))
     # together, so that those of like length share a batch
-    found = full_sequences(model, [requests[i] for i in unpacked], pad_id, packed.tokens(batch_tokens), on_progress)
+    found = full_sequences(model, [requests[i] for i in unpacked], pad_id, batch_tokens, on_progress)
     for index, score in zip(unpacked, _scores(found), strict=True):
         scores[index] = score
     return scores
@@ -157,7 +158,7 @@ def few(row: PackedRow, vocabulary: int) -> list[Request]:
     one = row.edge_tokens[0]
     other = (one + 1) % vocabulary
     context = tuple(row.tokens[: min(4, row.chain)])
-    if row.chain == len(row.tokens):
+    if not row.branched:
         return [Request(context, (one, other, one))]
     long = Request(context, (one, other) * 8)
     return [long, Request(context, (other, one, other)), Request(context, (other, other, one))]
@@ -220,9 +221,8 @@ class _Packed:
         return known.agrees
 
     def _sample_order(self, row: PackedRow, branched: bool, windowed: bool) -> tuple[bool, bool, int]:
-        is_branched = any(parent != i - 1 for i, parent in enumerate(row.parents))
         is_windowed = self.window is not None and max(row.depths) >= self.window
-        return (is_branched != branched, is_windowed != windowed, -len(row.tokens) if self.local else len(row.tokens))
+        return (row.branched != branched, is_windowed != windowed, -len(row.tokens) if self.local else len(row.tokens))
 
     def _agrees(self, requests: Sequence[Request], pad_id: int) -> bool:
         batch = collate(pack(requests), pad_id)

@@ -69,9 +69,10 @@ def arm_styles(board: Board) -> Styles:
     sizes = {row.arm.size: row.parameters or 0 for row in board.rows if row.arm.role is Role.PLAIN}
 
     def order(arm: Arm) -> tuple[int, int, float, str]:
-        rank = tables.LEADING.index(arm.role) if arm.role in tables.LEADING else len(tables.LEADING)
-        known = arm.role in tables.LEADING
-        return rank, -sizes.get(arm.size, 0) if known else 0, -best.get(arm, 0.0), arm.name
+        mean = -best.get(arm, 0.0)
+        if arm.role not in tables.LEADING:
+            return len(tables.LEADING), 0, mean, arm.name
+        return tables.LEADING.index(arm.role), -sizes.get(arm.size, 0), mean, arm.name
 
     ranked = sorted({row.arm for row in board.rows if row.arm.role.competes}, key=order)
     return {arm: i + 1 if i < COLOURS else 0 for i, arm in enumerate(ranked)}
