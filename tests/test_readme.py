@@ -1,4 +1,4 @@
-"""README and results/README.md say what the published files say."""
+"""README says what the published files say."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.registry import METHODS
 from ecr_bench.report.drawing import save
 from ecr_bench.run import Run
-from ecr_bench.verify import verify
 from tests.helpers.outside import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
 QUOTED = ("compressed", "compressed-own", "distill", "long", "quick")
 """The runs whose numbers README quotes."""
 NUMBER = re.compile(r"[+−]\d+\.\d|\b\d+\.\d(?= against| %)")
@@ -47,17 +45,6 @@ def test_the_method_of_ones_own_is_one() -> None:
         assert Recipe.of("few-codes", (), {"few-codes": {"distinct": 2}}).method.options.distinct == 2
     finally:
         METHODS.entries.pop("few-codes", None)
-
-
-def test_every_published_folder_is_listed_and_every_listed_one_is_there() -> None:
-    folders = {path.name for path in (ROOT / "results").iterdir() if path.is_dir()}
-    assert folders == set(re.findall(r"^\| \[([\w-]+)\]", RESULTS, re.M))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(path.parent.name for path in (ROOT / "results").glob("*/run.json")))
-def test_every_published_run_follows_from_its_records(name) -> None:
-    assert len(verify(ROOT / "results" / name)) > 3
 
 
 def test_links_lead_somewhere() -> None:

@@ -9,6 +9,8 @@ from ecr_bench.results.judgement import SMALLEST_EFFECT, Judged
 from ecr_bench.results.schema import Attribution, Contrast
 from ecr_bench.statistics.interval import ALPHA
 
+NO_POWER = "this run has too few seeds to detect even the largest difference reliably"
+
 
 def contrast_in_words(c: Contrast, judged: Judged) -> str:
     """One sentence with estimate, intervals, corrected p and minimum detectable difference."""
@@ -34,7 +36,14 @@ def contrast_in_words(c: Contrast, judged: Judged) -> str:
 def _numbers(c: Contrast) -> str:
     beyond = ", ".join(f"for {covers} {interval(ends)}" for covers, ends in c.wider.items())
     limits = f"95 % interval {interval(c.ci)}" + (f" ({beyond})" if beyond else "")
-    return f"{limits}, {p_in_words(c.p_holm)}; this run can detect differences from {100 * c.mdd:.1f} points"
+    return f"{limits}, {p_in_words(c.p_holm)}; {power_in_words(c.mdd)}"
+
+
+def power_in_words(mdd: float) -> str:
+    """From which difference of accuracies (0..1) on a run finds it in four of five cases, if from any."""
+    if mdd >= 1:
+        return NO_POWER
+    return f"this run can detect differences from {100 * mdd:.1f} points"
 
 
 def attribution_in_words(found: Attribution, tests: Mapping[str, tuple[float, float, float]]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ecr_bench.formats import MINUS, p_in_words, percent, points
 from ecr_bench.results.claim_schema import ACCURACY, COSTS, Claim, ClaimResult, ClaimsReport, ControlFinding, Finding
+from ecr_bench.results.sentences import NO_POWER
 
 
 def covered(covers: Iterable[str]) -> str:
@@ -55,11 +56,10 @@ def result_in_words(result: ClaimResult, found: Finding, p_holm: float) -> str:
     if found.covers == "nothing":
         return f"{text}, a count without error."
     ends = f"{amount(claim, found.low)} to {with_unit(claim, found.high)}"
-    detectable = with_unit(claim, found.mdd).removeprefix("+")
-    return (
-        f"{text}, 95 % interval {ends} over {found.covers}, {p_in_words(p_holm)} after correction; "
-        f"this run can detect {detectable}."
-    )
+    power = f"this run can detect {with_unit(claim, found.mdd).removeprefix('+')}"
+    if claim.metric == ACCURACY and found.mdd >= 1:
+        power = NO_POWER
+    return f"{text}, 95 % interval {ends} over {found.covers}, {p_in_words(p_holm)} after correction; {power}."
 
 
 def controls_sentence(result: ClaimResult) -> str:

@@ -12,8 +12,10 @@ from ecr_bench.arm import Arm, Role
 from ecr_bench.errors import UserError
 from ecr_bench.report.export import to_markdown
 from ecr_bench.results.cells import CellCosts
+from ecr_bench.results.judgement import Judged
 from ecr_bench.results.roles import Cast
 from ecr_bench.results.schema import Board
+from ecr_bench.results.sentences import NO_POWER, contrast_in_words
 from ecr_bench.run import Run
 from ecr_bench.statistics.multiple import holm
 from tests.helpers.world import ALL_CONTROLS, LEVELS, Made, arm, board_of, make, run_of
@@ -168,3 +170,13 @@ def test_a_probe_does_not_decide_the_order_of_sizes() -> None:
     probe = arm("teacher-probe", "3x")
     cells.append(CellCosts(cell="p", arm=probe, seed=0, precision="fp32", parameters=10, probe={}))
     assert Cast.of([*reversed(given), probe], cells).sizes == ["1x", "3x"]
+
+
+def test_a_run_that_could_detect_nothing_says_so_instead_of_a_hundred_points() -> None:
+    board = board_of(make(precisions=("fp32",)))
+    contrast, judged = board.contrasts[0], Judged("inconclusive")
+    assert "can detect differences from 5.0 points" in contrast_in_words(
+        contrast.model_copy(update={"mdd": 0.05}), judged
+    )
+    words = contrast_in_words(contrast.model_copy(update={"mdd": 1.0}), judged)
+    assert NO_POWER in words and "100" not in words
