@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from ecr_bench.fast.head import ELEMENTS, Head, Scores
 from ecr_bench.fast.packing import Batch, PackedRow, Request, ancestors, batches, collate, pack, windows
@@ -30,7 +30,10 @@ _warned: set[str] = set()
 
 LOCAL = re.compile(r"window|local|block_size|block_length|sparse|chunk_size|attention_types")
 KNOWN = {"sliding_window", "use_sliding_window", "max_window_layers", "chunk_size_feed_forward"}
+KNOWN |= {"num_local_experts", "decoder_sparse_step"}  # experts, no attention
 """Names in a configuration that hint at attention a packed row's mask may not reach, and those that do not."""
+MASKED = {"full_attention", "sliding_attention"}
+"""Types of layers that are given a mask of their own (``_Packed._mask``)."""
 CHECKED = 8192
 """Padded tokens at once when a packed row is checked."""
 LOGITS = 1 << 29
@@ -164,6 +167,15 @@ def few(row: PackedRow, vocabulary: int) -> list[Request]:
     return [long, Request(context, (other, one, other)), Request(context, (other, other, one))]
 
 
+def may_be_local(config: PreTrainedConfig) -> bool:
+    """Whether a configuration hints at attention that a packed row's mask may not reach."""
+    types = set(getattr(config, "layer_types", None) or ())
+    # Gemma 3 says in a pattern once more which of its layers have a window
+    said_twice = ("sliding_window_pattern",) if types and types <= MASKED else ()
+    names = (name for name, value in config.to_dict().items() if value and name not in KNOWN)
+    return any(LOCAL.search(name) and not name.endswith(said_twice) for name in names)
+
+
 class _Packed:
     """Packed forward passes of one model."""
 
@@ -176,8 +188,7 @@ class _Packed:
         sliding = getattr(self.config, "sliding_window", None)
         self.window = sliding if sliding and getattr(self.config, "use_sliding_window", True) else None
         # a mask inside the attention that counts places in the row, as GPT-Neo's, shows on long rows only
-        given = (name for name, value in self.config.to_dict().items() if value and name not in KNOWN)
-        self.local = any(LOCAL.search(name) for name in given)
+        self.local = may_be_local(self.config)
         self.verdicts = self._remembered()
 
     def _remembered(self) -> dict[BatchForm, _Checked]:

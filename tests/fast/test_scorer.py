@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gemma2": LLAMA_LIKE | {"head_dim": 8, "sliding_window": 7, "final_logit_softcapping": 3.0},
     "gemma3_text": LLAMA_LIKE
     | {"head_dim": 8, "sliding_window": 7, "layer_types": ["sliding_attention", "full_attention"]},
+    "mixtral": LLAMA_LIKE | {"num_local_experts": 2},
     "cohere": LLAMA_LIKE | {"logit_scale": 0.3},
     "granite": LLAMA_LIKE | {"logits_scaling": 4.0},
     # a mask of its own, by place in the row: packing would be wrong on rows longer than the window, and only there
@@ -123,6 +125,7 @@ def shapes(model: PreTrainedModel, requests: list[Request]) -> list[tuple[int, i
     seen: list[tuple[int, int]] = []
     forward = type(model.base_model).forward
 
+    @wraps(forward)  # the scorer reads which arguments a body takes
     def counted(self: Any, input_ids: torch.Tensor, *args: Any, **named: Any) -> Any:
         seen.append((len(input_ids), input_ids.shape[1]))
         return forward(self, input_ids, *args, **named)
@@ -147,13 +150,16 @@ def test_what_was_found_of_a_model_is_not_asked_again(kind: str) -> None:
     assert passes(build(kind), requests) == first
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2", "bloom"])
-def test_looking_whether_packed_rows_hold_takes_a_few_tokens(kind: str) -> None:
-    model, context = build(kind), tuple(range(3, 33))
-    requests = [Request(context[i:], (6 + i, 7, 8, 9)) for i in range(4)] + [Request(context, (40, 41, 42))]
+@pytest.mark.parametrize(
+    ("kind", "extra"),
+    [("llama", {}), ("gpt2", {}), ("bloom", {}), ("gemma3_text", {"sliding_window": 64}), ("mixtral", {})],
+)
+def test_looking_whether_packed_rows_hold_takes_a_few_tokens(kind: str, extra: dict[str, Any]) -> None:
+    model, context = build(kind, **extra), tuple(range(3, 44))
+    requests = [Request(context[i:], option) for i in range(4) for option in ((6 + i, 7, 8, 9), (40, 41, 42))]
     first, again = ([rows * length for rows, length in shapes(model, requests)] for _ in range(2))
     assert 0 < sum(first) - sum(again) < 100
-    assert sum(again) > 100 or kind != "bloom"
+    assert sum(again) > 300 or kind != "bloom"
 
 
 def test_a_context_may_have_ids_beyond_the_vocabulary_and_options_the_same_tokens() -> None:
