@@ -20,6 +20,7 @@ from ecr_bench.formats import percent
 from ecr_bench.interrupts import exit_code, handled, kill_all, line_of
 from ecr_bench.leaderboard.commands import COMMANDS as LEADERBOARD
 from ecr_bench.listing_commands import corpora, data, methods, models, runs, schema, show, tasks, teachers
+from ecr_bench.names import run_folder
 from ecr_bench.plan_command import plan
 from ecr_bench.quiet import lossless_streams
 from ecr_bench.table import Table, print_table
@@ -63,7 +64,7 @@ def run(
     from ecr_bench.runner.remote import remote_of
 
     most, there = bytes_of(max_disk, "--max-disk"), engine_of(engine, Wanted(workers, address, plugins))
-    run_and_publish(config, Execution(out, Console(), there, most, remote_of(store)))
+    run_and_publish(config, Execution(out, Console(), there, most, remote_of(store), experiment))
 
 
 def board(
@@ -76,7 +77,7 @@ def board(
     """Print the leaderboard of a finished run again, or export it.
 
     Args:
-        experiment: name of the run.
+        experiment: name of the run, or the path of its folder, such as results/long.
         out: the folder given to run.
         format: terminal, markdown, csv, parquet or model-index (Hugging Face model-card metadata of a cell).
         cell: for model-index, a cell (ecr-1x-s0) or an arm (ecr-1x, the mean over its seeds).
@@ -87,24 +88,25 @@ def board(
     from ecr_bench.report.terminal import print_run
     from ecr_bench.run import Run
 
-    found, console = Run.load(out / experiment), Console()
+    folder = run_folder(experiment, out)
+    found, console = Run.load(folder), Console()
     if format != "terminal":
         return export_board(found, format, cell, to)
-    print_run(found, console, out / experiment / FILE)
+    print_run(found, console, folder / FILE)
 
 
 def claims(experiment: str = "quick", out: Path = Path("runs"), claims: Path | None = None) -> None:
     """Judge claims on a finished run again and write claims.json, board.md and the page.
 
     Args:
-        experiment: name of the run.
+        experiment: name of the run, or the path of its folder, such as results/long.
         out: the folder given to run.
         claims: YAML file with claims of your own (default: the paper's, baselines/claims.yaml).
     """
     from ecr_bench.publish import judge_again
     from ecr_bench.report.terminal import print_claims
 
-    print_claims(judge_again(out / experiment, claims), Console())
+    print_claims(judge_again(run_folder(experiment, out), claims), Console())
 
 
 def compare(a: str, b: str) -> None:
@@ -156,19 +158,19 @@ def ablate(
     from ecr_bench.runner.remote import remote_of
 
     most, there = bytes_of(max_disk, "--max-disk"), engine_of(engine, Wanted(workers, address, plugins))
-    ablate_and_publish(ablation, Execution(out, Console(), there, most, remote_of(store)))
+    ablate_and_publish(ablation, Execution(out, Console(), there, most, remote_of(store), experiment))
 
 
 def verify(experiment: str = "quick", out: Path = Path("runs")) -> None:
     """Compute every number of a published run again from its per-item records.
 
     Args:
-        experiment: name of the run.
+        experiment: name of the run, or the path of its folder, such as results/long.
         out: the folder given to run, or results for the published ones.
     """
     from ecr_bench.verify import verify as check
 
-    for line in check(out / experiment):
+    for line in check(run_folder(experiment, out)):
         print(line)
 
 
@@ -176,7 +178,7 @@ def report(experiment: str = "quick", out: Path = Path("runs"), plugin: list[str
     """Write the HTML page of a finished run again and print its path.
 
     Args:
-        experiment: name of the run.
+        experiment: name of the run, or the path of its folder, such as results/long.
         out: the folder given to run.
         plugin: Python file that registered methods of this run.
     """
@@ -184,7 +186,7 @@ def report(experiment: str = "quick", out: Path = Path("runs"), plugin: list[str
     from ecr_bench.publish import draw_again
 
     load_plugins(tuple(plugin or ()))
-    print(draw_again(out / experiment))
+    print(draw_again(run_folder(experiment, out)))
 
 
 def evaluate(
@@ -239,7 +241,7 @@ def tensorboard(experiment: str = "quick", out: Path = Path("runs"), port: int =
     """Open TensorBoard on all cells of a finished run.
 
     Args:
-        experiment: name of the run.
+        experiment: name of the run, or the path of its folder, such as results/long.
         out: the folder given to run.
         port: port to listen on.
     """
@@ -247,7 +249,7 @@ def tensorboard(experiment: str = "quick", out: Path = Path("runs"), port: int =
 
     if not 0 <= port < 2**16:
         raise UserError(f"--port {port}: must be 0 to {2**16 - 1}")
-    folder = out / experiment / "tensorboard"
+    folder = run_folder(experiment, out) / "tensorboard"
     if not folder.is_dir():
         raise UserError(f"no such run: {folder}; first: ecr-bench run {experiment} --out {out}")
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port)]

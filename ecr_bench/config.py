@@ -187,8 +187,8 @@ class Experiment(Section):
         """The experiment with what was chosen for an arm, and with what its cells set on top."""
         names = {use.name for use in spec.modifiers}
         chosen = [t for t in self.tuned if t.method == spec.method and set(t.modifiers) == names and size in t.sizes]
-        local = self.with_overrides(chosen[0].set, f"{self.name}: tuned.set") if chosen else self
-        return local.with_overrides(spec.set, f"{self.name}: cells.set") if spec.set else local
+        local = self.with_overrides(chosen[0].set, "tuned.set") if chosen else self
+        return local.with_overrides(spec.set, "cells.set") if spec.set else local
 
     @property
     def identity(self) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 REFUSED = frozenset({
@@ -39,11 +40,24 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+@contextmanager
+def about(source: str) -> Iterator[None]:
+    """Put ``source``, a file or a key, in front of what a UserError says that does not name it."""
+    try:
+        yield
+    except UserError as error:
+        if source and source not in str(error):
+            error.args = UserError(f"{source}: {error}").args
+        raise
+
+
 def of_the_system(error: Exception) -> UserError | None:
     """One line where the system refused a path, room, memory or another process; None for anything else."""
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError) or any(words in said for words in OF_MEMORY):
         return UserError("memory is full: use a smaller batch, fewer --workers or a larger machine")
+    if isinstance(error, RuntimeError) and said.startswith("RuntimeError: Symlink loop"):  # pathlib before Python 3.13
+        return UserError(f"{str(error).removeprefix('Symlink loop from ')}: {os.strerror(errno.ELOOP).lower()}")
     if not isinstance(error, OSError) or error.errno not in REFUSED:
         return None
     where = f"{error.filename!s:.200}: " if error.filename else ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -45,6 +46,11 @@ def part_name(value: str) -> str:
     if len(value) > LONGEST_PART:
         raise ValueError(f"a name of {len(value)} characters: allowed are {LONGEST_PART}")
     return value
+
+
+def run_folder(run: str, out: Path) -> Path:
+    """Where a finished run is: in ``out`` under its name, or where a path with folders in it says."""
+    return Path(run) if {"/", os.sep} & {*run} or run in (".", "..") else out / run
 
 
 def run_name(value: str) -> str:

@@ -47,4 +47,4 @@ def plan(
         chosen = load(experiment).with_overrides(overrides)
     from ecr_bench.forecast.plan import PlanRequest, answer
 
-    answer(PlanRequest(chosen, out, hardware, workers, plugins, save_profile, json), Console())
+    answer(PlanRequest(chosen, out, hardware, workers, plugins, save_profile, json, experiment), Console())

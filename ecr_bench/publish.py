@@ -14,7 +14,7 @@ from ecr_bench import __version__
 from ecr_bench.config import Experiment
 from ecr_bench.content import content_of
 from ecr_bench.device import check_device
-from ecr_bench.errors import UserError
+from ecr_bench.errors import UserError, about
 from ecr_bench.forecast.fits import check_fits
 from ecr_bench.forecast.outlook import Outlook, known_forecast, workshop_of
 from ecr_bench.io import PART, check_folder, fingerprint, remove_parts, write_text
@@ -88,6 +88,8 @@ class Execution:
     """Bytes that the store may hold; before it would hold more, what no run uses is deleted."""
     remote: Remote | None = None
     """Where machines that share no folder share stages."""
+    source: str = ""
+    """File of the experiment, for what is said against its settings."""
 
 
 def run_and_publish(experiment: Experiment, how: Execution) -> Run:
@@ -101,14 +103,16 @@ def run_and_publish(experiment: Experiment, how: Execution) -> Run:
 def finish(experiment: Experiment, how: Execution) -> tuple[Run, list[Gap]]:
     """Run what is missing, then write ``out/<name>/`` without the cells that failed, and say which."""
     folder, console = how.out / experiment.name, progress_console(how.console)
-    check_device(experiment)
     check_folder(folder, "--out")
-    plan, store = make_plan(experiment), Store(how.out, how.remote)
-    if how.engine.here is not None:
-        check_memory(plan)
-    check_model_folders(plan)
-    check_models(plan, store, console)
-    check_data(plan, store, console)
+    store = Store(how.out, how.remote)
+    with about(how.source):
+        check_device(experiment)
+        plan = make_plan(experiment)
+        if how.engine.here is not None:
+            check_memory(plan)
+        check_model_folders(plan)
+        check_models(plan, store, console)
+        check_data(plan, store, console)
     store.use(experiment.name, plan.stages)
     here = how.engine.here
     forecast = known_forecast(plan, store, workshop_of(here or default_workers()))

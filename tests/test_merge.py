@@ -79,6 +79,22 @@ def test_seeds_of_two_runs_are_pooled_as_if_one_run_had_made_them(folders, tmp_p
     assert verify(tmp_path / "board" / "intents")
 
 
+def test_a_board_of_several_runs_can_be_merged_with_another(folders, tmp_path):
+    """It counts as the runs it was made of."""
+    first = folders[1]
+    plain = part("plain", tmp_path / "plain", lambda r: r["seed"] == 1 and r["arm"] != "ecr-1x")
+    ecr = part("ecr", tmp_path / "ecr", lambda r: r["seed"] == 1 and r["arm"] == "ecr-1x")
+    merge([first, plain], tmp_path / "two", apart=False, name="two")
+    (line,) = merge([tmp_path / "two" / "two", ecr], tmp_path / "later", apart=False, name="all")
+    merge([first, plain, ecr], tmp_path / "once", apart=False, name="all")
+    later, once = (Run.load(tmp_path / folder / "all") for folder in ("later", "once"))
+    assert "3 runs (first, plain, ecr)" in line
+    assert later.provenance == once.provenance
+    assert later.board.rows == once.board.rows and later.board.notes == once.board.notes
+    with pytest.raises(UserError, match="two runs are called 'first'"):
+        merge([tmp_path / "two" / "two", first], tmp_path / "again", apart=False)
+
+
 def test_a_board_of_one_can_be_given_a_name_that_names_a_folder(folders, tmp_path):
     merge(folders[1:], tmp_path / "board", apart=False, name="long")
     assert Run.load(tmp_path / "board" / "long").name == "long"
@@ -132,7 +148,7 @@ def test_long_and_its_rivals_are_one_experiment_that_can_be_planned():
     joint = Experiment.model_validate(joint_experiment([long, rivals]))
     both = {cell.label for name in ("long", "rivals") for cell in make_plan(load(name)).cells}
     planned = [cell.label for cell in make_plan(joint).cells]
-    assert set(planned) == both and len(planned) == len(both) == 60 + 30  # ecr with seed 0 is in both
+    assert set(planned) == both and len(planned) == len(both) == 60 + 25  # ecr with seed 0 is in both
     assert joint.sizes["matched"] == load("rivals").sizes["matched"]
     stages = {stage for name in ("long", "rivals") for stage in make_plan(load(name)).stages}
     assert set(make_plan(joint).stages) == stages
@@ -143,6 +159,16 @@ def test_options_are_of_the_runs_that_use_them():
     rivals["options"]["random"] = {"seed": 7}  # no cell of it is in rivals
     assert "random" not in joint_experiment([long, rivals])["options"]
     rivals["options"]["ecr"] = {"x": 1}  # ecr is in both, and in long without
+    assert "cells" not in joint_experiment([long, rivals])
+
+
+def test_what_is_tuned_for_an_arm_stays_with_it():
+    long, rivals = (load(name).model_dump(mode="json") for name in ("long", "rivals"))
+    entry = {"method": "teacher-init", "with": [], "sizes": ["1x"], "set": {"sizes.1x.learning_rate": 0.003}}
+    assert joint_experiment([long, rivals])["tuned"] == rivals["tuned"] == [entry]
+    long["tuned"] = [entry | {"method": "soft-cue"}]  # no cell of it is in long
+    assert joint_experiment([long, rivals])["tuned"] == [entry]
+    long["tuned"] = [entry | {"method": "ecr"}]  # ecr is in both, and in rivals without
     assert "cells" not in joint_experiment([long, rivals])
 
 
@@ -161,7 +187,7 @@ def test_a_cell_that_is_in_two_runs_counts_once(folders, tmp_path):
     again = part("again", tmp_path / "again", lambda r: r["seed"] == 0 and r["arm"] == "ecr-1x")
     merge([*folders[1:], again], tmp_path / "board", apart=False)
     found = Run.load(tmp_path / "board" / "intents")
-    assert any("1 cells of again are in first as well and count once" in n and "; 1 of" in n for n in found.board.notes)
+    assert any(n.startswith("1 cell of again also in first: ") and n.endswith("in 1") for n in found.board.notes)
     assert len(found.records()) == len(Run.load(folders[0]).records())
 
 

@@ -59,6 +59,16 @@ def seal(folder: Path) -> None:
     write_manifest(folder, manifest.name, manifest.known_arms.values(), manifest.files, manifest.made_from)
 
 
+@pytest.mark.parametrize("command", ["verify", "board", "claims", "report"])
+def test_a_run_is_found_by_the_path_of_its_folder(folder: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent.parent)
+    main([command, f"{folder.parent.name}/{folder.name}"])
+    monkeypatch.chdir(folder)
+    main([command, "."])
+    with pytest.raises(SystemExit, match="2"):
+        main([command, "./nowhere"])
+
+
 def test_a_run_as_it_was_published_passes(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["verify", "quick", "--out", str(whole.parent)])
     said = capsys.readouterr().out

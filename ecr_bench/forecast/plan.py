@@ -13,7 +13,7 @@ from rich.markup import escape
 from ecr_bench.config import Experiment
 from ecr_bench.device import check_device
 from ecr_bench.engines.registry import check_workers
-from ecr_bench.errors import UserError
+from ecr_bench.errors import UserError, about
 from ecr_bench.forecast.fits import check_fits
 from ecr_bench.forecast.forecast import Forecast, make_forecast
 from ecr_bench.forecast.hardware import Hardware
@@ -45,6 +45,8 @@ class PlanRequest:
     plugins: tuple[str, ...] = ()
     save_profile: Path | None = None
     as_json: bool = False
+    source: str = ""
+    """File of the experiment, for what is said against its settings."""
 
 
 def answer(asked: PlanRequest, console: Console) -> Forecast:
@@ -54,7 +56,9 @@ def answer(asked: PlanRequest, console: Console) -> Forecast:
     if profile is not None and asked.save_profile is not None:
         raise UserError(f"--save-profile: nothing is measured here with --hardware {asked.hardware}: leave one out")
     quiet_libraries()
-    plan, store = make_plan(asked.experiment), Store(asked.out)
+    store = Store(asked.out)
+    with about(asked.source):
+        plan = make_plan(asked.experiment)
     if profile is None:
         forecast = _here(asked, plan, store, progress_console(Console(stderr=True) if asked.as_json else console))
     else:
@@ -68,12 +72,13 @@ def answer(asked: PlanRequest, console: Console) -> Forecast:
 
 def _here(asked: PlanRequest, plan: Plan, store: Store, console: Console) -> Forecast:
     """After probes of what no measurement of this machine and code tells."""
-    check_device(asked.experiment)
     check_folder(asked.out, "--out")
-    check_memory(plan)
-    check_model_folders(plan)
-    check_models(plan, store, console)
-    check_data(plan, store, console)
+    with about(asked.source):
+        check_device(asked.experiment)
+        check_memory(plan)
+        check_model_folders(plan)
+        check_models(plan, store, console)
+        check_data(plan, store, console)
     workshop = workshop_of(asked.workers or default_workers())
     forecast = known_forecast(plan, store, workshop)
     if not to_probe(forecast):

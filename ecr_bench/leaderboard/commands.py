@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ecr_bench.names import run_folder
+
 
 def merge(runs: list[str], out: Path = Path("leaderboard"), apart: bool = False, name: str | None = None) -> None:
     """Make one leaderboard of runs of several people, seeds and machines; each is verified first.
@@ -26,13 +28,14 @@ def submit(experiment: str, to: Path | None = None, out: Path = Path("runs")) ->
     """Verify a finished run and write it to one archive that others can merge.
 
     Args:
-        experiment: name of the run.
+        experiment: name of the run, or the path of its folder, such as results/long.
         to: the archive (default: NAME.zip here).
         out: the folder given to run.
     """
     from ecr_bench.leaderboard.archive import submit as write_archive
 
-    for line in write_archive(out / experiment, to or Path(f"{experiment}.zip")):
+    folder = run_folder(experiment, out)
+    for line in write_archive(folder, to or Path(f"{folder.resolve().name}.zip")):
         print(line)
 
 
@@ -40,14 +43,14 @@ def push(experiment: str, repository: str, out: Path = Path("runs"), dry_run: bo
     """Verify a finished run and upload it to a data set on the Hugging Face hub.
 
     Args:
-        experiment: name of the run.
+        experiment: name of the run, or the path of its folder, such as results/long.
         repository: owner/name of the data set; made if it is not there.
         out: the folder given to run.
         dry_run: say what would be sent; needs no network.
     """
     from ecr_bench.leaderboard.hub import push as send
 
-    for line in send(out / experiment, repository, dry_run):
+    for line in send(run_folder(experiment, out), repository, dry_run):
         print(line)
 
 

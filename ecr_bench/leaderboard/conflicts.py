@@ -40,7 +40,7 @@ def conflict(arm: Arm, ours: PlainJson, theirs: PlainJson) -> tuple[str, Any, An
 
 def environments(runs: Mapping[str, PlainJson]) -> Iterator[str]:
     """Lines that name what differs between the machines and packages of runs, by their provenance."""
-    told = {name: {**p.get("packages", {}), "python": p.get("python"), **_machine(p)} for name, p in runs.items()}
+    told = {name: {**(p.get("packages") or {}), "python": p.get("python"), **_machine(p)} for name, p in runs.items()}
     for key in sorted(set().union(*(facts.keys() for facts in told.values()))):
         values = {name: facts.get(key) for name, facts in told.items()}
         if len({str(value) for value in values.values()}) > 1:

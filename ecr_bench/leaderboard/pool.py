@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -17,8 +17,9 @@ from ecr_bench.results.cells import PROPERTY_OF, CellCosts, comparable, mixed_no
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.run import Run
 
-OF_ARMS = ("name", "cells", "sizes", "options")
+OF_ARMS = ("name", "cells", "sizes", "options", "tuned")
 """Parts of an experiment that say nothing of an arm they do not name."""
+DIFFER = "environments differ in"
 FROM = "run"
 """Setting by which an arm that is kept apart says which run it is of."""
 
@@ -30,6 +31,11 @@ class Contribution:
     name: str
     run: Run
     records: pd.DataFrame
+
+
+def runs_behind(name: str, run: Run) -> dict[str, dict[str, Any]]:
+    """Name -> provenance of the runs behind a run: those it was merged of, or itself."""
+    return run.provenance.get("runs") or {name: run.provenance}
 
 
 def contribution(name: str, run: Run, apart: bool) -> Contribution:
@@ -63,11 +69,10 @@ def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
     made = [cell for part in kept for cell in _with_hardware(part)]
     cells = comparable(made)
     labels = {cell.cell for cell in cells}
-    told = {part.name: part.run.provenance for part in parts}
-    differ = [f"environments differ in {line}" for line in environments(told)]
+    notes = [*(f"{DIFFER} {line}" for line in environments(_sources(parts))), *mixed_note(made), *notes]
     board = build_board(
         name, records, arms, cells, own_baselines(parts[0].run.board), _provenance(parts, items),
-        [*differ, *mixed_note(made), *notes, *_their_notes(parts)],
+        [*notes, *_their_notes(parts, notes)],
     )  # fmt: skip
     measures = [m for part in kept for m in part.run.measures if m.cell in labels]
     run = Run(name, arms, board, cells, measures, own_records=records)
@@ -107,8 +112,8 @@ def _without_repeats(parts: Sequence[Contribution]) -> tuple[list[Contribution],
             mine = [label for label in again if seen[label].name == first]
             alike = sum(_same_answers(seen[label], part, label) for label in mine)
             notes.append(
-                f"{len(mine)} cells of {part.name} are in {first} as well and count once, with the answers of {first}; "
-                f"{alike} of them have the same answers to the last digit"
+                f"{len(mine)} {'cell' if len(mine) == 1 else 'cells'} of {part.name} also in {first}: counted once, "
+                f"with the answers of {first}; answers the same to the last digit in {alike}"
             )
         seen |= {label: part for label in labels if label not in seen}
         new = set(labels) - set(again)
@@ -133,9 +138,13 @@ def _provenance(parts: Sequence[Contribution], items: str) -> dict[str, Any]:
     keys = ("identity", "commit", "ecr_bench", "python", "date", "machine", "packages")
     return {
         "items": items,
-        "runs": {part.name: {key: part.run.provenance.get(key) for key in keys} for part in parts},
+        "runs": {name: {key: told.get(key) for key in keys} for name, told in _sources(parts).items()},
         "experiment": joint_experiment([part.run.experiment for part in parts]),
     }
+
+
+def _sources(parts: Iterable[Contribution]) -> dict[str, dict[str, Any]]:
+    return {name: told for part in parts for name, told in runs_behind(part.name, part.run).items()}
 
 
 def joint_experiment(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -149,15 +158,26 @@ def joint_experiment(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
     alike = all(set(one) <= {*common, *OF_ARMS} and one.get("cells") for one in experiments)
     sizes, options = _united([one.get("sizes", {}) for one in experiments]), _united(map(_options_used, experiments))
-    if not alike or sizes is None or options is None:
+    tuned = _united(map(_tuned_by_arm, experiments if alike else ()))
+    if not alike or sizes is None or options is None or tuned is None:
         return common
     used = {name: value for name, value in options.items() if value is not None}
-    return {**common, "name": first["name"], "sizes": sizes, "options": used, "cells": _cells(experiments)}
+    chosen = [
+        {"method": method, "with": list(modifiers), "sizes": [size], "set": best}
+        for (method, modifiers, size), best in tuned.items()
+        if best
+    ]
+    return {
+        **common, "name": first["name"], "sizes": sizes, "options": used, "tuned": chosen, "cells": _cells(experiments),
+    }  # fmt: skip
 
 
-def _united(parts: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-    """The entries of all; None where two have other values for a name."""
-    found: dict[str, Any] = {}
+Key = TypeVar("Key")
+
+
+def _united(parts: Iterable[dict[Key, Any]]) -> dict[Key, Any] | None:
+    """The entries of all; None where two have other values for a key."""
+    found: dict[Key, Any] = {}
     for part in parts:
         if any(found[name] != value for name, value in part.items() if name in found):
             return None
@@ -167,9 +187,25 @@ def _united(parts: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
 
 def _options_used(experiment: dict[str, Any]) -> dict[str, Any]:
     """Options of the methods and modifiers that its cells name; None of one that has none."""
-    owners = [owner for spec in experiment.get("cells", ()) for owner in (spec["method"], *spec.get("with", ()))]
-    names = [name for owner in owners for name in ([owner] if isinstance(owner, str) else owner)]
+    names = [name for spec in experiment.get("cells", ()) for name in (spec["method"], *_modifiers(spec))]
     return {name: experiment.get("options", {}).get(name) for name in names}
+
+
+def _tuned_by_arm(experiment: dict[str, Any]) -> dict[tuple[str, tuple[str, ...], str], dict[str, Any]]:
+    """What is tuned for each arm, by method, modifiers and size, that has cells; empty where nothing is."""
+    tuned = {
+        (entry["method"], _modifiers(entry), size): entry["set"]
+        for entry in experiment.get("tuned", ())
+        for size in entry["sizes"]
+    }
+    arms = [(spec["method"], _modifiers(spec), size) for spec in experiment["cells"] for size in spec["sizes"]]
+    return {arm: tuned.get(arm, {}) for arm in arms}
+
+
+def _modifiers(spec: dict[str, Any]) -> tuple[str, ...]:
+    """Names of what a cell, or what is tuned, has beside its method; a mapping gives options beside the name."""
+    given = (part for part in spec.get("with", ()))
+    return tuple(sorted(name for part in given for name in ([part] if isinstance(part, str) else part)))
 
 
 def _cells(experiments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -186,10 +222,17 @@ def _cells(experiments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return grids
 
 
-def _their_notes(parts: Sequence[Contribution]) -> list[str]:
-    """What runs say of themselves, once, with the names of those that say it."""
+def _their_notes(parts: Sequence[Contribution], said: Sequence[str]) -> list[str]:
+    """What runs say of themselves, once, with the names of those that say it, and nothing that was ``said`` anew."""
     by_note: dict[str, list[str]] = {}
     for part in parts:
+        names = list(runs_behind(part.name, part.run))
+        named = tuple(f"{name}{end}" for name in names for end in (":", ",")) if names != [part.name] else ()
         for note in part.run.board.notes:
-            by_note.setdefault(note, []).append(part.name)
-    return [note if len(names) == len(parts) else f"{', '.join(names)}: {note}" for note, names in by_note.items()]
+            if note not in said and not note.startswith(DIFFER):
+                # a board of several runs names who says what not all of them say
+                by_note.setdefault(note, []).extend([] if note.startswith(named) else names)
+    everybody = len(_sources(parts))
+    return [
+        f"{', '.join(names)}: {note}" if names and len(names) < everybody else note for note, names in by_note.items()
+    ]

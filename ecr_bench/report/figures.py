@@ -204,6 +204,8 @@ def accuracy(run: Run) -> Drawing:
     for task in sorted(tables.tasks(board), key=_all_first):
         mine = {(s.arm, s.group): s.rows[task] for s in chosen if task in s.rows}
         leading = sorted((r for (_, group), r in mine.items() if group == present[0]), key=lambda r: -r.mean)
+        if not leading:
+            continue
         lines = [
             DotRow(str(r.arm), tuple(_level(mine[r.arm, s], styles) for s in present if (r.arm, s) in mine))
             for r in leading[:MOST_ARMS]

@@ -20,23 +20,31 @@ from ecr_bench.results.roles import REQUIRED_CONTROLS
 ROLES = {"main": Role.MAIN, "plain": Role.PLAIN}
 
 
-def resolve(name: ArmReference, facts: Facts) -> Arm:
-    """The arm of the run that ``name`` stands for; NotTestedError where the run has none.
+def resolve(name: ArmReference, facts: Facts, pooled: bool = False) -> Arm:
+    """The arm of the run that ``name`` stands for; NotTestedError where the run has none, or cannot tell which.
 
-    An arm that was run in other settings only is found as well: a claim may pool them.
+    An arm that was run in other settings only is found as well, where there is one; of several the form without
+    settings if their settings are ``pooled``.
     """
-    known = with_bare_forms(facts.arms)
     if name.name is not None:
+        known = with_bare_forms(facts.arms)
         if name.name not in known:
             raise NotTestedError(f"{name} is not in this run")
         return known[name.name]
     size = _size(name, facts)
     wanted = Arm.of("", size, name.settings).settings
-    for arm in known.values():
-        plays = arm.role is ROLES[name.role] and not arm.modifiers if name.role else arm.name == name.method
-        if plays and arm.size == size and arm.settings == wanted:
-            return arm
-    raise NotTestedError(f"this run has no {name}" + (f" ({size})" if name.at else ""))
+    alike = [arm for arm in facts.arms.values() if arm.size == size and _plays(arm, name)]
+    if exact := next((arm for arm in alike if arm.settings == wanted), None):
+        return exact
+    if wanted or not alike:
+        raise NotTestedError(f"this run has no {name}" + (f" ({size})" if name.at else ""))
+    if pooled or len(alike) == 1:
+        return alike[0].without_settings if pooled else alike[0]
+    raise NotTestedError(f"{name} was run only as {', '.join(map(str, alike))}: a claim must name one of them")
+
+
+def _plays(arm: Arm, name: ArmReference) -> bool:
+    return (arm.role is ROLES[name.role] and not arm.modifiers) if name.role else arm.name == name.method
 
 
 def _size(name: ArmReference, facts: Facts) -> str:

@@ -53,7 +53,8 @@ def evaluate(claims: ClaimSet, facts: Facts, source: str) -> tuple[ClaimResult, 
     reasons: dict[str, str] = {}
     for claim in claims.claims:
         try:
-            asked[claim.id] = ResolvedClaim(claim, resolve(claim.a, facts), resolve(claim.b, facts))
+            a, b = (resolve(name, facts, claim.pool_settings) for name in (claim.a, claim.b))
+            asked[claim.id] = ResolvedClaim(claim, a, b)
             if len(set(asked[claim.id].sides)) == 1:
                 raise NotTestedError(f"a and b are the same arm, {asked[claim.id].a}")
             found[claim.id] = _test(asked[claim.id], facts)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -110,9 +111,12 @@ def format_of(folder: Path) -> int:
         if not isinstance(found, int):
             raise UserError(f"{folder / RUN}: format {found!r}, this version reads {FORMAT}")
         return found
+    if os.path.lexists(folder / RUN):
+        raise UserError(f"{folder / RUN}: is no file")
     if any((folder / name).is_file() for name in (BOARD, ABLATION)):
         return 1
-    raise UserError(f"no run in {folder}; first: ecr-bench run {folder.name} --out {folder.parent}")
+    first = f"; first: ecr-bench run {folder.name} --out {folder.parent}" if folder.name else ""
+    raise UserError(f"no run in {folder}{first}")
 
 
 def read_manifest(folder: Path, version: int = FORMAT) -> Manifest:
@@ -120,7 +124,8 @@ def read_manifest(folder: Path, version: int = FORMAT) -> Manifest:
     DamagedError where it was changed. It names no file outside of the folder."""
     if (found := format_of(folder)) != version:
         remedy = f": run it again, or python -m ecr_bench.results.migrate {folder}" if found < version else ""
-        raise UserError(f"{folder}: format {found}, this version reads {version}{remedy}")
+        why = f" (it has no {RUN}, or is not whole)" if found == 1 else ""
+        raise UserError(f"{folder}: format {found}{why}, this version reads {version}{remedy}")
     raw = read_shown(folder / RUN)
     try:
         manifest = Manifest.model_validate(raw)

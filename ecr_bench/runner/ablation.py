@@ -15,6 +15,7 @@ from ecr_bench.arm import Arm
 from ecr_bench.config import ArmSpec, CellSpec, Experiment, one_line, parse, read, shipped
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.methods.recipe import arms_of
+from ecr_bench.names import repeated
 from ecr_bench.section import Distinct, Filled, Section, Seed
 from ecr_bench.yaml_files import locate
 
@@ -53,6 +54,13 @@ class Axis(Section):
     values: tuple[Value, ...] = Field(min_length=2)
     series: tuple[Series, ...] = Field(default=(Series(label="ecr"),), min_length=1)
     seeds: Annotated[tuple[Seed, ...], Filled, Distinct] = (0,)
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Axis:
+        for kind, labels in (("values", [v.label for v in self.values]), ("series", [s.label for s in self.series])):
+            if (twice := repeated(labels)) is not None:
+                raise ValueError(f"two {kind} are labelled {twice!r}: each needs a label of its own")
+        return self
 
     @model_validator(mode="after")
     def _positions(self) -> Axis:

@@ -13,7 +13,7 @@ from typing import Any
 from ecr_bench.arm import Arm
 from ecr_bench.config import Experiment
 from ecr_bench.corpora.registry import CORPORA
-from ecr_bench.errors import UserError
+from ecr_bench.errors import UserError, about
 from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.runner.grid import CellStages, Grid
@@ -55,15 +55,16 @@ def make_plan(experiment: Experiment) -> Plan:
     for spec in experiment.cells:
         for size in spec.sizes:
             local = experiment.tuned_for(spec, size)
-            recipe = Recipe.of_spec(spec, local.options)
-            _check_names(local, recipe)
+            with about("cells"):
+                recipe = Recipe.of_spec(spec, local.options)
+                _check_names(local, recipe)
             grid, settings = Grid(local, stages, experiment, spec.set), recipe.settings(spec, experiment.options)
             for seed in spec.seeds:
                 arm = recipe.arm(size, settings)
                 cells.append(Cell(**vars(grid.cell(recipe, arm, seed)), arm=arm, seed=seed))
     labels = [cell.label for cell in cells]
     if duplicates := {label for label in labels if labels.count(label) > 1}:
-        raise UserError(f"{experiment.name}: cells named twice: {', '.join(sorted(duplicates))}")
+        raise UserError(f"cells named twice: {', '.join(sorted(duplicates))}")
     return Plan(experiment, stages, cells)
 
 
