@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ecr_bench.formats import DASH, estimate, percent
+from ecr_bench.results.contrasts import meeting
+from ecr_bench.results.files import ABLATION
 from ecr_bench.run import Run
 
+FRONT = Path(__file__).parents[1] / "README.md"
 PAGE = Path(__file__).parents[1] / "results" / "README.md"
 PAIRS = {
     "long": (
@@ -22,11 +24,22 @@ PAIRS = {
     ),
 }
 """What the page says beside the boards: run -> arms to compare."""
+ANSWERS = (
+    ("ECR 1x − plain 3x, all tasks", "long", "ecr-1x", "finetune-3x", "all"),
+    ("ECR 1x − plain 3x, coarse tasks", "long", "ecr-1x", "finetune-3x", "coarse"),
+    ("ECR 1x − plain 3x, fine tasks", "long", "ecr-1x", "finetune-3x", "fine"),
+    ("ECR 1x − its control tokens without text, fine tasks", "long", "ecr-1x", "codes-only-1x", "fine"),
+    ("ECR 1x − its control tokens without text, all tasks", "long", "ecr-1x", "codes-only-1x", "all"),
+    ("ECR 1x − soft tokens of the same projection, all tasks", "long", "ecr-1x", "soft-cue-1x", "all"),
+    ("Gemma 3 270M: ECR at a third of the layers − whole, all tasks", "compressed", "ecr-1x", "finetune-3x", "all"),
+)
+"""The table of the front page: words, run, arms and task."""
 
 
 def published() -> list[Path]:
-    """Folders of the published runs."""
-    return sorted(path.parent for path in PAGE.parent.glob("*/run.json"))
+    """Folders of the published runs with one verdict: an ablation has a table of its own."""
+    folders = sorted(path.parent for path in PAGE.parent.glob("*/run.json"))
+    return [folder for folder in folders if not (folder / ABLATION).exists()]
 
 
 def overview() -> str:
@@ -34,6 +47,19 @@ def overview() -> str:
     lines = [line(folder) for folder in published()]
     columns = ("run", "verdict", "ECR", "plain, larger", "ECR − larger", "in int8", "in nf4", "without text", "probe")
     return _pipes(columns, lines, words=2)
+
+
+def answers() -> str:
+    """The table of the front page: differences on unseen languages in fp32 and their verdicts."""
+    runs = {name: Run.load(PAGE.parent / name) for name in dict.fromkeys(name for _, name, *_ in ANSWERS)}
+    lines = []
+    for words, name, a, b, task in ANSWERS:
+        sides = (runs[name].arm(a), "fp32"), (runs[name].arm(b), "fp32")
+        found = meeting(runs[name].board.contrasts, *sides, "unseen", task)
+        assert found is not None
+        lines.append((words, estimate(found.difference, found.ci), found.verdict))
+    table = _pipes(("unseen languages, fp32", "points (95 %)", "verdict"), lines).splitlines()
+    return "\n".join((table[0], "|---|---:|---|", *table[2:]))
 
 
 def comparisons(name: str) -> str:
@@ -71,17 +97,24 @@ def line(folder: Path) -> tuple[str, ...]:
 
 
 def _pipes(columns: Sequence[str], lines: Iterable[Sequence[str]], words: int = 1) -> str:
-    rule = ["---" if place < words else "---:" for place in range(len(columns))]
-    return "\n".join(f"| {' | '.join(entries)} |" for entries in (columns, rule, *lines))
+    rule = "|".join("---" if place < words else "---:" for place in range(len(columns)))
+    return "\n".join((_row(columns), f"|{rule}|", *map(_row, lines)))
 
 
-def filled(page: str) -> str:
-    """The page with its tables as they must be."""
-    for name, table in {"overview": overview(), **{name: comparisons(name) for name in PAIRS}}.items():
-        start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
-        page = re.sub(f"{start}.*?{end}", lambda _: f"{start}\n{table}\n{end}", page, flags=re.S)  # noqa: B023
-    return page
+def _row(entries: Iterable[str]) -> str:
+    return f"| {' | '.join(entries)} |"
+
+
+def fill(page: Path, tables: Mapping[str, str]) -> None:
+    """Put each table between its two marks."""
+    text = page.read_text(encoding="utf-8")
+    for name, table in tables.items():
+        head, start, rest = text.partition(f"<!-- {name}:start -->\n")
+        _, end, tail = rest.partition(f"\n<!-- {name}:end -->")
+        text = f"{head}{start}{table}{end}{tail}"
+    page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    fill(FRONT, {"answers": answers()})
+    fill(PAGE, {"overview": overview(), **{name: comparisons(name) for name in PAIRS}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 
 import pytest
 
@@ -32,6 +33,19 @@ def test_the_picture_is_drawn_from_the_run_that_is_quoted_first(tmp_path) -> Non
     first = re.search(r"results/(\w+)/board\.md", README)[1]
     save(Run.load(ROOT / "results" / first).figure("differences"), tmp_path / "answer.svg")
     assert (tmp_path / "answer.svg").read_bytes() == (ROOT / "docs" / "answer.svg").read_bytes()
+
+
+def test_the_table_is_that_of_the_boards() -> None:
+    table = re.search(r"<!-- answers:start -->\n(.*?)\n<!-- answers:end -->", README, re.S)[1]
+    assert table == runpy.run_path(str(ROOT / ".ci" / "results.py"))["answers"](), "run: python .ci/results.py"
+
+
+@pytest.mark.parametrize(
+    ("run", "words"), [("long", "the gain is {}"), ("compressed", "**A compressed pretrained model: {}.**")]
+)
+def test_the_verdicts_are_those_of_the_boards(run: str, words: str) -> None:
+    text = " ".join(README.split())
+    assert words.format(Run.load(ROOT / "results" / run).board.verdict.answer) in text
 
 
 def test_the_numbers_are_found() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
+from typing import get_args
 
 import pytest
 
+from ecr_bench.results.schema import Word
+from ecr_bench.run import Run
 from ecr_bench.verify import verify
 from tests.helpers.outside import ROOT
 
@@ -16,7 +20,7 @@ TABLES = runpy.run_path(str(ROOT / ".ci" / "results.py"))
 RUNS = sorted(path.parent.name for path in RESULTS.glob("*/run.json"))
 SECTIONS = dict(re.findall(r"^## ([\w-]+)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
 TABLE = re.compile(r"<!-- (\S+):start -->\n(.*?)\n<!-- \1:end -->", re.S)
-NUMBER = re.compile(r"(?<![\d.])[+−]?\d+\.\d+")
+NUMBER = re.compile(r"(?<![\d.])[+−]?\d*\.\d+")
 
 
 def prose_of(run: str) -> str:
@@ -31,14 +35,29 @@ def test_every_published_folder_has_a_section_and_every_section_that_names_one_i
 
 @pytest.mark.parametrize("run", RUNS)
 def test_every_number_about_a_run_is_on_its_board(run: str) -> None:
-    board = (RESULTS / run / "board.md").read_text(encoding="utf-8")
+    texts = [RESULTS / run / name for name in ("board.md", "ablation.md")]
+    board = "\n".join(path.read_text(encoding="utf-8") for path in texts if path.is_file())
     said = set(NUMBER.findall(prose_of(run)))
     assert said, f"nothing is said about {run}"
     lost = [n for n in said if not re.search(rf"(?<![\d.+−]){re.escape(n)}(?!\d)", board)]
     assert not lost, f"{run}: not on its board: {lost}"
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", [folder.name for folder in TABLES["published"]()])
+def test_the_verdict_about_a_run_is_that_of_its_board(run: str) -> None:
+    answer = Run.load(RESULTS / run).board.verdict.answer
+    bold = [words.lower() for words in re.findall(r"\*\*([^*]+?):\*\*", prose_of(run))]
+    assert [words for words in bold if words in get_args(Word)] == [answer]
+
+
+def test_every_number_about_layers_is_in_their_file() -> None:
+    found = json.loads((RESULTS / "small" / "layers-gemma3-270m.json").read_text(encoding="utf-8"))["layers"]
+    values = [value for layer in found for value in layer.values() if isinstance(value, float)]
+    known = {f"{value:.{digits}f}"[1:] for value in values for digits in (2, 3)}
+    assert set(NUMBER.findall(SECTIONS["small"])) <= known
+
+
+@pytest.mark.parametrize("run", [folder.name for folder in TABLES["published"]()])
 def test_every_verdict_of_a_run_heads_its_line(run: str) -> None:
     table = dict(TABLE.findall(PAGE))["overview"]
     (line,) = (line for line in table.splitlines() if f"[{run}]" in line)
@@ -52,7 +71,6 @@ def test_the_comparisons_are_those_of_the_records() -> None:
         assert found[run] == TABLES["comparisons"](run), "run: python .ci/results.py"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [pytest.param(run, marks=pytest.mark.slow) if run == "long" else run for run in RUNS])
 def test_every_published_run_follows_from_its_records(name: str) -> None:
     assert len(verify(RESULTS / name)) > 3

@@ -20,6 +20,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ecr_bench.fast.head import ELEMENTS, Head, Scores
 from ecr_bench.fast.packing import Batch, PackedRow, Request, ancestors, batches, collate, pack, windows
+from ecr_bench.fast.rotary import together
 from ecr_bench.fast.switch import plain
 
 __all__ = ["Request", "loglikelihoods"]
@@ -61,12 +62,30 @@ def loglikelihoods(
         batch_tokens: upper bound on padded tokens per forward. Changes speed, not scores.
         on_progress: called with the number of requests finished since the last call.
 
+    Requests that a model's rotary frequencies tell apart by the longest of a batch share none (``rotary``).
+
     A model that does not honour a 4-D attention mask (found by scoring a row of each kind in full sequences too: a few
     tokens, or a row as it is where attention is or may be local; once for a model) is scored on full sequences
     instead, and a warning says so once.
     """
     scores: list[tuple[float, bool]] = [(math.nan, False)] * len(requests)
     requests = windows(requests, max_length)
+    for group in together(model.config.get_text_config(), requests):
+        found = _scored(model, [requests[i] for i in group], pad_id, batch_tokens, on_progress)
+        for index, score in zip(group, found, strict=True):
+            scores[index] = score
+    return scores
+
+
+def _scored(
+    model: PreTrainedModel,
+    requests: Sequence[Request],
+    pad_id: int,
+    batch_tokens: int,
+    on_progress: Callable[[int], None] | None,
+) -> list[tuple[float, bool]]:
+    """The scores of requests that may share batches."""
+    scores: list[tuple[float, bool]] = [(math.nan, False)] * len(requests)
     if plain():
         return _scores(full_sequences(model, requests, pad_id, batch_tokens, on_progress))
     rows = pack(requests)

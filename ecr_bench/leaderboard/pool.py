@@ -172,12 +172,12 @@ def joint_experiment(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-Key = TypeVar("Key")
+KeyT = TypeVar("KeyT")
 
 
-def _united(parts: Iterable[dict[Key, Any]]) -> dict[Key, Any] | None:
+def _united(parts: Iterable[dict[KeyT, Any]]) -> dict[KeyT, Any] | None:
     """The entries of all; None where two have other values for a key."""
-    found: dict[Key, Any] = {}
+    found: dict[KeyT, Any] = {}
     for part in parts:
         if any(found[name] != value for name, value in part.items() if name in found):
             return None

@@ -16,7 +16,7 @@ def build_verdict(contrasts: list[Contrast], cast: Cast) -> Verdict:
     small, large = cast.first(Role.MAIN, cast.small), cast.first(Role.PLAIN, cast.large)
     headline = [c for c in unseen if c.family == HEADLINE and (c.a, c.b) == (small, large)]
     if small is None or large is None or not headline:
-        return _not_tested(small, large)
+        return _not_tested(small, large, _reason(cast, small))
     precision, ratio = headline[0].precision, cast.ratio(large.size)
     controls = [c for c in unseen if c.family == CONTROL and c.a == small and c.precision == precision]
     by_task = {c.task: _task_verdict(c, [o for o in controls if o.task == c.task]) for c in headline}
@@ -44,8 +44,14 @@ def _precisions(c: Contrast) -> str:
     return c.precision if c.precision == c.precision_b else f"{c.precision} against {c.precision_b}"
 
 
-def _not_tested(small: Arm | None, large: Arm | None) -> Verdict:
-    reason = "this board has no unseen language, or lacks ECR at a small or plain fine-tuning at a larger size"
+def _reason(cast: Cast, small: Arm | None) -> str:
+    forms = [arm for arm in cast.arms if arm.role is Role.MAIN and arm.size == cast.small and not arm.is_plain_form]
+    if small is None and forms:
+        return f"ECR was run here only with settings of its own, {len(forms)} of them; their accuracies are below"
+    return "this board has no unseen language, or lacks ECR at a small or plain fine-tuning at a larger size"
+
+
+def _not_tested(small: Arm | None, large: Arm | None, reason: str) -> Verdict:
     return Verdict(
         question="Does a small model with ECR beat a plain larger one on unseen languages?",
         small=small,

@@ -14,6 +14,7 @@ from lm_eval.models.huggingface import HFLM
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from ecr_bench.errors import UserError
 from ecr_bench.fast import head, scorer
 from ecr_bench.fast.packing import Request, ancestors, collate, pack, window
 from ecr_bench.fast.scorer import full_sequences, loglikelihoods
@@ -39,6 +40,19 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gemma3_text": LLAMA_LIKE
     | {"head_dim": 8, "sliding_window": 7, "layer_types": ["sliding_attention", "full_attention"]},
     "mixtral": LLAMA_LIKE | {"num_local_experts": 2},
+    # frequencies of another kind for rows of more than 20 tokens, and for all that share a batch with one
+    "phi3": LLAMA_LIKE
+    | {
+        "original_max_position_embeddings": 20,
+        "sliding_window": None,
+        "rope_parameters": {
+            "rope_type": "longrope",
+            "rope_theta": 10000.0,
+            "original_max_position_embeddings": 20,
+            "short_factor": [1.0] * 4,
+            "long_factor": [8.0] * 4,
+        },
+    },
     "cohere": LLAMA_LIKE | {"logit_scale": 0.3},
     "granite": LLAMA_LIKE | {"logits_scaling": 4.0},
     # a mask of its own, by place in the row: packing would be wrong on rows longer than the window, and only there
@@ -160,6 +174,16 @@ def test_looking_whether_packed_rows_hold_takes_a_few_tokens(kind: str, extra: d
     first, again = ([rows * length for rows, length in shapes(model, requests)] for _ in range(2))
     assert 0 < sum(first) - sum(again) < 100
     assert sum(again) > 300 or kind != "bloom"
+
+
+def test_frequencies_that_depend_on_what_was_scored_before_are_refused_beyond_their_length() -> None:
+    rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
+    model = build("llama", max_position_embeddings=20, rope_parameters=rope)
+    short, long = Request(tuple(range(3, 20)), (4, 5)), Request(tuple(range(3, 30)), (4, 5))
+    with pytest.raises(UserError, match=r"rope_type 'dynamic': .*allowed are windows of up to 20 \(--max-length\)"):
+        loglikelihoods(model, [short, long], pad_id=0, max_length=WINDOW)
+    close(loglikelihoods(model, [short], pad_id=0, max_length=WINDOW), one_by_one(model, [short]))
+    assert len(loglikelihoods(model, [short, long], pad_id=0, max_length=20)) == 2
 
 
 def test_a_context_may_have_ids_beyond_the_vocabulary_and_options_the_same_tokens() -> None:

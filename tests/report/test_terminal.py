@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,17 @@ def test_long_names_fit_80_columns_and_keep_every_number() -> None:
 def test_a_question_that_was_not_tested_is_said_so() -> None:
     text = printed(run_of(make({"finetune-1x": 0.5}, items=5)))
     assert "Not tested: this board has no unseen language" in " ".join(text.split())
+
+
+def test_a_board_of_many_settings_says_why_it_has_no_verdict() -> None:
+    made = make(LEVELS, precisions=("fp32",), items=10)
+    plain = made.arms["ecr-1x"]
+    given = replace(plain, settings=(("control_tokens.count", "8"),))
+    records = made.records.assign(arm=made.records["arm"].replace("ecr-1x", str(given)))
+    cells = [c.model_copy(update={"arm": given}) if c.arm == plain else c for c in made.cells]
+    arms = {str(given): given, **{name: arm for name, arm in made.arms.items() if arm != plain}}
+    text = to_markdown(run_of(made._replace(records=records, cells=cells, arms=arms)))
+    assert "ECR was run here only with settings of its own, 1 of them" in text
 
 
 def test_markdown_leads_with_the_verdict(run: Run) -> None:
