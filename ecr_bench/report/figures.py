@@ -101,7 +101,7 @@ def _group_contrasts(board: Board, group: str, families: Sequence[str]) -> list[
 
 @figure("differences")
 def differences(run: Run) -> Drawing:
-    """The small ECR arm minus the plain larger one, each rival of its size and each control, on unseen languages."""
+    """The small ECR arm minus the plain larger ones, each rival of its size and each control, on unseen languages."""
     board = run.board
     small, large = board.verdict.small, board.verdict.large
     precision = tables.reference_precision(board)
@@ -109,18 +109,19 @@ def differences(run: Run) -> Drawing:
         c
         for family in (HEADLINE, RIVAL, CONTROL, UPPER)
         for c in _group_contrasts(board, "unseen", [family])
-        if c.a == small and c.precision == c.precision_b == precision and (c.b == large or family != HEADLINE)
+        if c.a == small and c.precision == c.precision_b == precision
     ]
-    first = {c.b for c in chosen if c.family != HEADLINE}
+    chosen.sort(key=lambda c: c.b != large)  # the question first
+    other_sizes = any(c.family == HEADLINE and c.b != large for c in chosen)
 
     def row(c: Contrast, rule: bool) -> DotRow:
-        return DotRow(str(c.b), (_difference(c, 1 if c.family == HEADLINE else 0),), rule and c.b in first)
+        return DotRow(str(c.b), (_difference(c, 1 if c.b == large else 0),), rule and c.b != large)
 
     panels = _difference_panels(chosen, lambda mine: [row(c, i == 1) for i, c in enumerate(mine)], small)
     caption = (
         f"{small} minus each arm on the left, unseen languages, {precision}: points of accuracy with 95 % intervals. "
-        "Blue: the question. Grey: rivals of its size, controls, which ECR must beat for a gain to be its own, and the "
-        "upper bound. "
+        f"Blue: the question. Grey: {'plain models of other sizes, ' if other_sizes else ''}rivals of its size, "
+        "controls, which ECR must beat for a gain to be its own, and the upper bound. "
         "Hollow: no difference is shown."
     )
     return Drawing("Differences", panels, caption, (), (tables.contrast_table(chosen, f"{small} minus other arms"),))

@@ -98,6 +98,14 @@ def test_differences_are_the_boards_for_the_question_every_rival_and_every_contr
     assert {whole[round(y)]: x for x, y in marks(axes)} == pytest.approx(wanted)
 
 
+def test_plain_models_of_other_sizes_stand_behind_the_question() -> None:
+    parameters = {"1x": 10**6, "3x": 3 * 10**6, "9x": 9 * 10**6}
+    run = run_of(make(LEVELS | {"finetune-9x": 0.55}, precisions=("fp32",), items=20, parameters=parameters))
+    drawing = figure_of(run, "differences")
+    names = [text.get_text() for text in drawing.axes[0].get_yticklabels()]
+    assert names[:2] == ["finetune-3x", "finetune-9x"] and "ecr-1x" not in names
+
+
 def test_one_accuracy_is_one_mark_and_a_name_with_mathematics_in_it_is_text() -> None:
     panel = dots("t", "w", [DotRow("a $x_{1$ 漢"), DotRow("b", (Mark(0.5, 1, title="half"),))], Scale(0, 1), "x")
     assert "a $x_{1$ 漢" in one(panel) and one(panel).count("<circle") == 1
