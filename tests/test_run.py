@@ -119,7 +119,7 @@ def test_other_formats_are_refused_by_name(folder: Path) -> None:
     with pytest.raises(UserError, match=rf"format {FORMAT + 1}, this version reads {FORMAT}"):
         eb.Run.load(folder)
     (folder / "run.json").unlink()
-    with pytest.raises(UserError, match=r"format 1, .*migrate"):
+    with pytest.raises(UserError, match=r"format 1 \(it has no run.json, or is not whole\), .*migrate"):
         eb.Run.load(folder)
     with pytest.raises(UserError, match=r"no run in .*; first: ecr-bench run"):
         eb.Run.load(folder / "nowhere")

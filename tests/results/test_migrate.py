@@ -124,7 +124,7 @@ def test_a_run_of_format_1_says_the_same_in_todays_files(
     run = replace(run, claims=judge("quick", made.facts(measures), shipped_claims()))
     folder = tmp_path / "quick"
     former(run, folder)
-    with pytest.raises(UserError, match="format 1, "):
+    with pytest.raises(UserError, match=r"format 1 \(it has no run.json"):
         Run.load(folder)
     migrate(folder)
     back = Run.load(folder)
