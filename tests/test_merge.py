@@ -16,8 +16,8 @@ from ecr_bench.config import Experiment, load
 from ecr_bench.errors import UserError
 from ecr_bench.leaderboard.archive import submit
 from ecr_bench.leaderboard.index import DATA, PAGE, TEXT, entries
+from ecr_bench.leaderboard.joint import joint_experiment
 from ecr_bench.leaderboard.merge import merge
-from ecr_bench.leaderboard.pool import joint_experiment
 from ecr_bench.results.board import build_board
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.results.contrasts import TASKS
@@ -159,6 +159,14 @@ def test_options_are_of_the_runs_that_use_them():
     rivals["options"]["random"] = {"seed": 7}  # no cell of it is in rivals
     assert "random" not in joint_experiment([long, rivals])["options"]
     rivals["options"]["ecr"] = {"x": 1}  # ecr is in both, and in long without
+    assert "cells" not in joint_experiment([long, rivals])
+
+
+def test_a_size_is_that_of_the_run_whose_cells_have_it():
+    long, rivals = (load(name).model_dump(mode="json") for name in ("long", "rivals"))
+    long["sizes"]["matched"] = rivals["sizes"]["matched"] | {"learning_rate": None}
+    assert joint_experiment([long, rivals])["sizes"]["matched"] == rivals["sizes"]["matched"]
+    long["options"]["distill"] = {"size": "matched"}  # now its cells may learn from it
     assert "cells" not in joint_experiment([long, rivals])
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
 from ecr_bench.arm import by_name
 from ecr_bench.errors import UserError
 from ecr_bench.leaderboard.conflicts import conflict, environments
+from ecr_bench.leaderboard.joint import joint_experiment
 from ecr_bench.results.board import build_board, own_baselines
 from ecr_bench.results.cells import PROPERTY_OF, CellCosts, comparable, mixed_note
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.run import Run
 
-OF_ARMS = ("name", "cells", "sizes", "options", "tuned")
-"""Parts of an experiment that say nothing of an arm they do not name."""
 DIFFER = "environments differ in"
 FROM = "run"
 """Setting by which an arm that is kept apart says which run it is of."""
@@ -145,81 +144,6 @@ def _provenance(parts: Sequence[Contribution], items: str) -> dict[str, Any]:
 
 def _sources(parts: Iterable[Contribution]) -> dict[str, dict[str, Any]]:
     return {name: told for part in parts for name, told in runs_behind(part.name, part.run).items()}
-
-
-def joint_experiment(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The first experiment with the cells of all, where they differ in nothing but what is of single arms; else the
-    settings that all share, without a grid: a board of these is no experiment that could be run."""
-    first, *others = experiments
-    common = {
-        key: value
-        for key, value in first.items()
-        if key not in ("name", "cells") and all(other.get(key) == value for other in others)
-    }
-    alike = all(set(one) <= {*common, *OF_ARMS} and one.get("cells") for one in experiments)
-    sizes, options = _united([one.get("sizes", {}) for one in experiments]), _united(map(_options_used, experiments))
-    tuned = _united(map(_tuned_by_arm, experiments if alike else ()))
-    if not alike or sizes is None or options is None or tuned is None:
-        return common
-    used = {name: value for name, value in options.items() if value is not None}
-    chosen = [
-        {"method": method, "with": list(modifiers), "sizes": [size], "set": best}
-        for (method, modifiers, size), best in tuned.items()
-        if best
-    ]
-    return {
-        **common, "name": first["name"], "sizes": sizes, "options": used, "tuned": chosen, "cells": _cells(experiments),
-    }  # fmt: skip
-
-
-KeyT = TypeVar("KeyT")
-
-
-def _united(parts: Iterable[dict[KeyT, Any]]) -> dict[KeyT, Any] | None:
-    """The entries of all; None where two have other values for a key."""
-    found: dict[KeyT, Any] = {}
-    for part in parts:
-        if any(found[name] != value for name, value in part.items() if name in found):
-            return None
-        found |= part
-    return found
-
-
-def _options_used(experiment: dict[str, Any]) -> dict[str, Any]:
-    """Options of the methods and modifiers that its cells name; None of one that has none."""
-    names = [name for spec in experiment.get("cells", ()) for name in (spec["method"], *_modifiers(spec))]
-    return {name: experiment.get("options", {}).get(name) for name in names}
-
-
-def _tuned_by_arm(experiment: dict[str, Any]) -> dict[tuple[str, tuple[str, ...], str], dict[str, Any]]:
-    """What is tuned for each arm, by method, modifiers and size, that has cells; empty where nothing is."""
-    tuned = {
-        (entry["method"], _modifiers(entry), size): entry["set"]
-        for entry in experiment.get("tuned", ())
-        for size in entry["sizes"]
-    }
-    arms = [(spec["method"], _modifiers(spec), size) for spec in experiment["cells"] for size in spec["sizes"]]
-    return {arm: tuned.get(arm, {}) for arm in arms}
-
-
-def _modifiers(spec: dict[str, Any]) -> tuple[str, ...]:
-    """Names of what a cell, or what is tuned, has beside its method; a mapping gives options beside the name."""
-    given = (part for part in spec.get("with", ()))
-    return tuple(sorted(name for part in given for name in ([part] if isinstance(part, str) else part)))
-
-
-def _cells(experiments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The grids of all as one, with each cell once."""
-    seen: list[tuple[dict[str, Any], str, int]] = []
-    grids: list[dict[str, Any]] = []
-    for spec in (spec for one in experiments for spec in one["cells"]):
-        rest = {key: value for key, value in spec.items() if key not in ("sizes", "seeds")}
-        for size in spec["sizes"]:
-            seeds = [seed for seed in spec["seeds"] if (rest, size, seed) not in seen]
-            seen += [(rest, size, seed) for seed in seeds]
-            if seeds:
-                grids.append({**rest, "sizes": [size], "seeds": seeds})
-    return grids
 
 
 def _their_notes(parts: Sequence[Contribution], said: Sequence[str]) -> list[str]:

@@ -1,0 +1,101 @@
+"""The experiments of several runs as one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+OF_ARMS = ("name", "cells", "sizes", "options", "tuned")
+"""Parts of an experiment that say nothing of an arm they do not name."""
+
+KeyT = TypeVar("KeyT")
+
+
+def joint_experiment(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The first experiment with the cells of all, where they differ in nothing but what is of single arms; else the
+    settings that all share, without a grid: a board of these is no experiment that could be run."""
+    first, *others = experiments
+    common = {
+        key: value
+        for key, value in first.items()
+        if key not in ("name", "cells") and all(other.get(key) == value for other in others)
+    }
+    alike = all(set(one) <= {*common, *OF_ARMS} and one.get("cells") for one in experiments)
+    sizes, options = _united(map(_sizes_used, experiments)), _united(map(_options_used, experiments))
+    tuned = _united(map(_tuned_by_arm, experiments if alike else ()))
+    if not alike or sizes is None or options is None or tuned is None:
+        return common
+    used = {name: value for name, value in options.items() if value is not None}
+    chosen = [
+        {"method": method, "with": list(modifiers), "sizes": [size], "set": best}
+        for (method, modifiers, size), best in tuned.items()
+        if best
+    ]
+    return {
+        **common,
+        "name": first["name"],
+        "sizes": _all_sizes(experiments) | sizes,
+        "options": used,
+        "tuned": chosen,
+        "cells": _cells(experiments),
+    }
+
+
+def _united(parts: Iterable[dict[KeyT, Any]]) -> dict[KeyT, Any] | None:
+    """The entries of all; None where two have other values for a key."""
+    found: dict[KeyT, Any] = {}
+    for part in parts:
+        if any(found[name] != value for name, value in part.items() if name in found):
+            return None
+        found |= part
+    return found
+
+
+def _sizes_used(experiment: dict[str, Any]) -> dict[str, Any]:
+    """Sizes that its cells name, or that anything else in it does (a teacher, what is distilled)."""
+    named = {size for spec in experiment.get("cells", ()) for size in spec["sizes"]}
+    others = json.dumps({key: value for key, value in experiment.items() if key not in ("sizes", "cells")})
+    sizes = experiment.get("sizes", {})
+    return {name: sizes[name] for name in sizes if name in named or json.dumps(name) in others}
+
+
+def _all_sizes(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {name: size for one in reversed(experiments) for name, size in one.get("sizes", {}).items()}
+
+
+def _options_used(experiment: dict[str, Any]) -> dict[str, Any]:
+    """Options of the methods and modifiers that its cells name; None of one that has none."""
+    names = [name for spec in experiment.get("cells", ()) for name in (spec["method"], *_modifiers(spec))]
+    return {name: experiment.get("options", {}).get(name) for name in names}
+
+
+def _tuned_by_arm(experiment: dict[str, Any]) -> dict[tuple[str, tuple[str, ...], str], dict[str, Any]]:
+    """What is tuned for each arm, by method, modifiers and size, that has cells; empty where nothing is."""
+    tuned = {
+        (entry["method"], _modifiers(entry), size): entry["set"]
+        for entry in experiment.get("tuned", ())
+        for size in entry["sizes"]
+    }
+    arms = [(spec["method"], _modifiers(spec), size) for spec in experiment["cells"] for size in spec["sizes"]]
+    return {arm: tuned.get(arm, {}) for arm in arms}
+
+
+def _modifiers(spec: dict[str, Any]) -> tuple[str, ...]:
+    """Names of what a cell, or what is tuned, has beside its method; a mapping gives options beside the name."""
+    given = (part for part in spec.get("with", ()))
+    return tuple(sorted(name for part in given for name in ([part] if isinstance(part, str) else part)))
+
+
+def _cells(experiments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The grids of all as one, with each cell once."""
+    seen: list[tuple[dict[str, Any], str, int]] = []
+    grids: list[dict[str, Any]] = []
+    for spec in (spec for one in experiments for spec in one["cells"]):
+        rest = {key: value for key, value in spec.items() if key not in ("sizes", "seeds")}
+        for size in spec["sizes"]:
+            seeds = [seed for seed in spec["seeds"] if (rest, size, seed) not in seen]
+            seen += [(rest, size, seed) for seed in seeds]
+            if seeds:
+                grids.append({**rest, "sizes": [size], "seeds": seeds})
+    return grids
