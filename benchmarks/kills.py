@@ -290,7 +290,7 @@ def _count_what_is_left(started: Started, kind: Kind, tally: Tally) -> None:
     tally.codes[started.code if started.code is not None else 1000] += 1
     expected = {signal.SIGKILL: (-9, 0), signal.SIGINT: (130, 1), signal.SIGTERM: (143, 1)}[kind.signal]
     if (started.code, len(said := started.said())) != expected and started.code != 0:
-        tally.noise.append(f"{kind.name}: exit code {started.code}: {said[-1:]} ({len(said)} lines)")
+        tally.noise.append(f"{kind.name}: exit code {started.code}: {said}")
 
 
 def _compare_finished(out: Path, before: dict[str, tuple[int, int]], tally: Tally) -> dict[str, tuple[int, int]]:

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -49,14 +50,26 @@ def handled(kill: Callable[[], None]) -> Iterator[list[KeyboardInterrupt]]:
         os.write(2, f"{line_of(error)}\n".encode())
         os._exit(exit_code(error))
 
+    show = sys.unraisablehook
+
+    def unraisable(lost: sys.UnraisableHookArgs) -> None:
+        """A signal that came in a finaliser or another callback, where nothing can be raised: it comes once more."""
+        if asked and lost.exc_value is asked[0]:
+            number = signal.SIGTERM if isinstance(asked.pop(), Stopped) else signal.SIGINT
+            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+        else:
+            show(lost)
+
     # shells that run a command in the background ask for SIGINT to be ignored: so it is
     names = (signal.SIGINT, signal.SIGTERM)
     before = {name: handler for name in names if (handler := signal.getsignal(name)) != signal.SIG_IGN}
     for name in before:
         signal.signal(name, stop)
+    sys.unraisablehook = unraisable
     try:
         yield asked
     finally:
+        sys.unraisablehook = show
         for name, handler in before.items():
             signal.signal(name, handler)
 

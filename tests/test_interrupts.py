@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import time
 
 import pytest
 from pydantic import BaseModel, field_serializer
 
 from ecr_bench import cli
+from ecr_bench.interrupts import Stopped, handled
 
 
 class Stopping(BaseModel):
@@ -46,3 +49,33 @@ def test_an_interrupt_that_a_library_wraps_is_one(monkeypatch, capsys, command, 
         cli.main(["doctor"])
     assert stop.value.code == code
     assert capsys.readouterr().err == f"ecr-bench: {said}; finished stages are kept, the same command resumes\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signal to a process")
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Stopped)])
+def test_an_interrupt_in_a_finaliser_comes_again_where_it_can_be_raised(number, error, capfd):
+    class Finalised:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), number)
+            time.sleep(0.1)  # the signal is seen in here
+
+    with handled(lambda: None) as asked:
+        thing = Finalised()
+        with pytest.raises(error):
+            del thing
+            time.sleep(5)
+        assert [type(one) for one in asked] == [error]
+    assert capfd.readouterr().err == ""
+
+
+def test_what_else_goes_wrong_in_a_finaliser_is_shown_as_ever(monkeypatch):
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError("no signal")
+
+    shown = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: shown.append(str(lost.exc_value)))
+    with handled(lambda: None):
+        thing = Broken()
+        del thing
+    assert shown == ["no signal"]
