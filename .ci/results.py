@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ecr_bench.formats import DASH, estimate, percent
@@ -46,7 +46,7 @@ def overview() -> str:
     """One line a run: accuracies and differences on unseen languages, and the verdict."""
     lines = [line(folder) for folder in published()]
     columns = ("run", "verdict", "ECR", "plain, larger", "ECR − larger", "in int8", "in nf4", "without text", "probe")
-    return _pipes(columns, lines, words=2)
+    return _pipes(columns, lines, words=(0, 1))
 
 
 def answers() -> str:
@@ -58,8 +58,7 @@ def answers() -> str:
         found = meeting(runs[name].board.contrasts, *sides, "unseen", task)
         assert found is not None
         lines.append((words, estimate(found.difference, found.ci), found.verdict))
-    table = _pipes(("unseen languages, fp32", "points (95 %)", "verdict"), lines).splitlines()
-    return "\n".join((table[0], "|---|---:|---|", *table[2:]))
+    return _pipes(("unseen languages, fp32", "points (95 %)", "verdict"), lines, words=(0, 2))
 
 
 def comparisons(name: str) -> str:
@@ -96,8 +95,9 @@ def line(folder: Path) -> tuple[str, ...]:
     return f"[{run.name}](#{run.name})", verdict.answer, small, large, *differences, codes, probe
 
 
-def _pipes(columns: Sequence[str], lines: Iterable[Sequence[str]], words: int = 1) -> str:
-    rule = "|".join("---" if place < words else "---:" for place in range(len(columns)))
+def _pipes(columns: Sequence[str], lines: Iterable[Sequence[str]], words: Collection[int] = (0,)) -> str:
+    """A table whose columns ``words`` are text, the others numbers; its entries may have links."""
+    rule = "|".join("---" if place in words else "---:" for place in range(len(columns)))
     return "\n".join((_row(columns), f"|{rule}|", *map(_row, lines)))
 
 

@@ -18,9 +18,14 @@ class Stopped(KeyboardInterrupt):
     """SIGTERM: what cleans up after Ctrl-C does so after this as well."""
 
 
+def signal_of(error: KeyboardInterrupt) -> signal.Signals:
+    """What it was raised by."""
+    return signal.SIGTERM if isinstance(error, Stopped) else signal.SIGINT
+
+
 def exit_code(error: KeyboardInterrupt) -> int:
     """128 + the number of the signal, as shells have it."""
-    return 128 + (signal.SIGTERM if isinstance(error, Stopped) else signal.SIGINT)
+    return 128 + signal_of(error)
 
 
 def line_of(error: KeyboardInterrupt) -> str:
@@ -55,8 +60,7 @@ def handled(kill: Callable[[], None]) -> Iterator[list[KeyboardInterrupt]]:
     def unraisable(lost: sys.UnraisableHookArgs) -> None:
         """A signal that came in a finaliser or another callback, where nothing can be raised: it comes once more."""
         if asked and lost.exc_value is asked[0]:
-            number = signal.SIGTERM if isinstance(asked.pop(), Stopped) else signal.SIGINT
-            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+            threading.Timer(0.01, os.kill, (os.getpid(), signal_of(asked.pop()))).start()
         else:
             show(lost)
 

@@ -23,7 +23,7 @@ def joint_experiment(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
     alike = all(set(one) <= {*common, *OF_ARMS} and one.get("cells") for one in experiments)
     sizes, options = _united(map(_sizes_used, experiments)), _united(map(_options_used, experiments))
-    tuned = _united(map(_tuned_by_arm, experiments if alike else ()))
+    tuned = _united(map(_tuned_by_arm, experiments))
     if not alike or sizes is None or options is None or tuned is None:
         return common
     used = {name: value for name, value in options.items() if value is not None}
@@ -77,13 +77,14 @@ def _tuned_by_arm(experiment: dict[str, Any]) -> dict[tuple[str, tuple[str, ...]
         for entry in experiment.get("tuned", ())
         for size in entry["sizes"]
     }
-    arms = [(spec["method"], _modifiers(spec), size) for spec in experiment["cells"] for size in spec["sizes"]]
+    specs = experiment.get("cells", ())
+    arms = [(spec["method"], _modifiers(spec), size) for spec in specs for size in spec["sizes"]]
     return {arm: tuned.get(arm, {}) for arm in arms}
 
 
 def _modifiers(spec: dict[str, Any]) -> tuple[str, ...]:
     """Names of what a cell, or what is tuned, has beside its method; a mapping gives options beside the name."""
-    given = (part for part in spec.get("with", ()))
+    given = spec.get("with", ())
     return tuple(sorted(name for part in given for name in ([part] if isinstance(part, str) else part)))
 
 

@@ -12,7 +12,7 @@ from ecr_bench.io import atomic_dir
 from ecr_bench.leaderboard.archive import opened
 from ecr_bench.leaderboard.index import write_index
 from ecr_bench.leaderboard.items import hash_of
-from ecr_bench.leaderboard.pool import Contribution, contribution, pooled, runs_behind
+from ecr_bench.leaderboard.pool import Contribution, contribution, pooled
 from ecr_bench.names import repeated, run_name
 from ecr_bench.publish import draw
 from ecr_bench.run import Run
@@ -36,7 +36,7 @@ def merge(sources: Sequence[Path], out: Path, apart: bool, name: str | None = No
     with ExitStack() as stack:
         folders = [stack.enter_context(opened(source)) for source in sources]
         parts = [_checked(folder, apart) for folder in folders]
-        if (twice := repeated([name for part in parts for name in runs_behind(part.name, part.run)])) is not None:
+        if (twice := repeated([name for part in parts for name in part.sources])) is not None:
             raise UserError(f"two runs are called {twice!r}: their experiments must have names of their own")
         groups = _named(name, list(_by_questions(parts)))
         boards = {called: pooled(called, items, chosen) for called, items, chosen in groups}

@@ -31,10 +31,10 @@ class Contribution:
     run: Run
     records: pd.DataFrame
 
-
-def runs_behind(name: str, run: Run) -> dict[str, dict[str, Any]]:
-    """Name -> provenance of the runs behind a run: those it was merged of, or itself."""
-    return run.provenance.get("runs") or {name: run.provenance}
+    @property
+    def sources(self) -> dict[str, dict[str, Any]]:
+        """Name -> provenance of the runs behind it: those it was merged of, or itself."""
+        return self.run.provenance.get("runs") or {self.name: self.run.provenance}
 
 
 def contribution(name: str, run: Run, apart: bool) -> Contribution:
@@ -143,14 +143,14 @@ def _provenance(parts: Sequence[Contribution], items: str) -> dict[str, Any]:
 
 
 def _sources(parts: Iterable[Contribution]) -> dict[str, dict[str, Any]]:
-    return {name: told for part in parts for name, told in runs_behind(part.name, part.run).items()}
+    return {name: told for part in parts for name, told in part.sources.items()}
 
 
 def _their_notes(parts: Sequence[Contribution], said: Sequence[str]) -> list[str]:
     """What runs say of themselves, once, with the names of those that say it, and nothing that was ``said`` anew."""
     by_note: dict[str, list[str]] = {}
     for part in parts:
-        names = list(runs_behind(part.name, part.run))
+        names = list(part.sources)
         named = tuple(f"{name}{end}" for name in names for end in (":", ",")) if names != [part.name] else ()
         for note in part.run.board.notes:
             if note not in said and not note.startswith(DIFFER):

@@ -212,9 +212,9 @@ def accuracy(run: Run) -> Drawing:
             for r in leading[:MOST_ARMS]
         ]
         ends = [v for r in mine.values() for v in (r.mean, *(r.ci if r.group == present[0] else ()))]
-        chance = [r.chance for r in leading[:1]]
-        levels, words = [Level(v) for v in chance], f"{_titled(task)}, {precision}. {_in_words(lines)}"
-        axis = Scale.of_shares(ends, chance)
+        chance = leading[0].chance
+        levels, words = [Level(chance)], f"{_titled(task)}, {precision}. {_in_words(lines)}"
+        axis = Scale.of_shares(ends, [chance])
         panels.append(dots(_titled(task), words, lines, axis, "accuracy in %; dashed: chance", levels))
     keys = (Key("unseen languages, with 95 % interval", 1), Key("seen languages", 1, hollow=True))
     caption = "The distance between the two points of an arm is what it loses where it saw no labels."

@@ -38,8 +38,10 @@ def resolve(name: ArmReference, facts: Facts, pooled: bool = False) -> Arm:
         return exact
     if wanted or not alike:
         raise NotTestedError(f"this run has no {name}" + (f" ({size})" if name.at else ""))
-    if pooled or len(alike) == 1:
-        return alike[0].without_settings if pooled else alike[0]
+    if pooled:
+        return alike[0].without_settings
+    if len(alike) == 1:
+        return alike[0]
     raise NotTestedError(f"{name} was run only as {', '.join(map(str, alike))}: a claim must name one of them")
 
 

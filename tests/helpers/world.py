@@ -54,6 +54,23 @@ class Made(NamedTuple):
         kept = [cell for cell in self.cells if str(cell.arm) not in names]
         return Made(self.records[~self.records["arm"].isin(names)], self.arms, kept)
 
+    def under(self, name: str, *settings: dict[str, Any]) -> Made:
+        """With an arm run only in other settings: its records and cells once for each of ``settings``."""
+        plain, mine = self.arms[name], self.records["arm"] == name
+        forms = [Arm.of(plain.method, plain.size, given, plain.role) for given in settings]
+        parts = [self.records[mine].assign(arm=str(form), cell=self.records["cell"] + str(form)) for form in forms]
+        cells = [
+            cell.model_copy(update={"arm": form, "cell": f"{cell.cell}{form}"})
+            for cell in self.cells
+            if cell.arm == plain
+            for form in forms
+        ]
+        return Made(
+            pd.concat([self.records[~mine], *parts], ignore_index=True),
+            {key: arm for key, arm in self.arms.items() if arm != plain} | by_name(forms),
+            [*(cell for cell in self.cells if cell.arm != plain), *cells],
+        )
+
     def facts(self, measures: list[Measure] | None = None) -> Facts:
         arms = self.arms | by_name(m.arm for m in measures or [])
         contrasts = board_of(self).contrasts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,13 +66,8 @@ def test_a_question_that_was_not_tested_is_said_so() -> None:
 
 
 def test_a_board_of_many_settings_says_why_it_has_no_verdict() -> None:
-    made = make(LEVELS, precisions=("fp32",), items=10)
-    plain = made.arms["ecr-1x"]
-    given = replace(plain, settings=(("control_tokens.count", "8"),))
-    records = made.records.assign(arm=made.records["arm"].replace("ecr-1x", str(given)))
-    cells = [c.model_copy(update={"arm": given}) if c.arm == plain else c for c in made.cells]
-    arms = {str(given): given, **{name: arm for name, arm in made.arms.items() if arm != plain}}
-    text = to_markdown(run_of(made._replace(records=records, cells=cells, arms=arms)))
+    made = make(LEVELS, precisions=("fp32",), items=10).under("ecr-1x", {"control_tokens.count": 8})
+    text = to_markdown(run_of(made))
     assert "ECR was run here only with settings of its own, 1 of them" in text
 
 

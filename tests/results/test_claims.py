@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
 from rich.console import Console
@@ -159,32 +158,13 @@ def test_untested_is_said_with_the_reason(made: Made, tmp_path: Path) -> None:
     assert report.tested == 0
 
 
-def under(made: Made, name: str, *settings: dict[str, Any]) -> Made:
-    """The same with an arm run only in other settings: its records once for each of ``settings``."""
-    plain = made.arms[name]
-    forms = [Arm.of(plain.method, plain.size, given, plain.role) for given in settings]
-    mine = made.records["arm"] == name
-    parts = [made.records[mine].assign(arm=str(form), cell=made.records["cell"] + str(form)) for form in forms]
-    cells = [
-        cell.model_copy(update={"arm": form, "cell": f"{cell.cell}{form}"})
-        for cell in made.cells
-        if cell.arm == plain
-        for form in forms
-    ]
-    return Made(
-        pd.concat([made.records[~mine], *parts], ignore_index=True),
-        {key: arm for key, arm in made.arms.items() if arm != plain} | {str(form): form for form in forms},
-        [*(cell for cell in made.cells if cell.arm != plain), *cells],
-    )
-
-
 def test_an_arm_that_was_run_in_other_settings_alone_is_tested_where_there_is_one(made: Made, tmp_path: Path) -> None:
     change = {"b": {"method": "random", "at": "small"}, "controls": []}
     expected = judged(tmp_path, made, change).results[0]
-    (one,) = judged(tmp_path, under(made, "random-1x", {"pretrain.steps": 9}), change).results
+    (one,) = judged(tmp_path, made.under("random-1x", {"pretrain.steps": 9}), change).results
     assert one.finding and expected.finding and one.finding.difference == pytest.approx(expected.finding.difference)
     assert "random-1x[pretrain.steps=9]" in one.sentence
-    two = under(made, "random-1x", {"pretrain.steps": 8}, {"pretrain.steps": 9})
+    two = made.under("random-1x", {"pretrain.steps": 8}, {"pretrain.steps": 9})
     (result,) = judged(tmp_path, two, change).results
     assert result.verdict == "not tested"
     words = "was run only as random-1x[pretrain.steps=8], random-1x[pretrain.steps=9]: a claim must name one of them"
