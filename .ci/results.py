@@ -92,7 +92,7 @@ def line(folder: Path) -> tuple[str, ...]:
     arms = (str(verdict.small), str(verdict.large), f"codes-only-{size}", f"teacher-probe-{size}")
     small, large, codes, probe = (level.get(arm, DASH) for arm in arms)
     differences = (gains.get(precision, DASH) for precision in ("fp32", "int8", "nf4"))
-    return f"[{run.name}](#{run.name})", verdict.answer, small, large, *differences, codes, probe
+    return f"[{folder.name}](#{folder.name})", verdict.answer, small, large, *differences, codes, probe
 
 
 def _pipes(columns: Sequence[str], lines: Iterable[Sequence[str]], words: Collection[int] = (0,)) -> str:

@@ -14,7 +14,7 @@ from ecr_bench.run import Run
 from tests.helpers.outside import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-QUOTED = ("compressed", "compressed-own", "distill", "long", "quick")
+QUOTED = ("compressed", "compressed-own", "distill", "long", "quick", "quick-amd")
 """The runs whose numbers README quotes."""
 NUMBER = re.compile(r"[+−]\d+\.\d|\b\d+\.\d(?= against| %)")
 
