@@ -13,8 +13,7 @@ from rich.console import Console
 from ecr_bench import __version__
 from ecr_bench.config import Experiment
 from ecr_bench.content import content_of
-from ecr_bench.device import check_device
-from ecr_bench.errors import UserError, about
+from ecr_bench.errors import UserError
 from ecr_bench.forecast.fits import check_fits
 from ecr_bench.forecast.outlook import Outlook, known_forecast, workshop_of
 from ecr_bench.io import PART, check_folder, fingerprint, remove_parts, write_text
@@ -51,11 +50,9 @@ from ecr_bench.runner.ablation import Ablation
 from ecr_bench.runner.engine import Engine
 from ecr_bench.runner.execute import execute
 from ecr_bench.runner.gaps import Gap, note_of, refuse, without_failed
-from ecr_bench.runner.model_checks import check_models
-from ecr_bench.runner.needs import check_memory
-from ecr_bench.runner.plan import Plan, make_plan
+from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.pool import Local, default_workers
-from ecr_bench.runner.preflight import check_data, check_model_folders
+from ecr_bench.runner.preflight import checked_plan
 from ecr_bench.runner.provenance import provenance
 from ecr_bench.runner.remote import Remote
 from ecr_bench.runner.store import Store
@@ -105,16 +102,9 @@ def finish(experiment: Experiment, how: Execution) -> tuple[Run, list[Gap]]:
     folder, console = how.out / experiment.name, progress_console(how.console)
     check_folder(folder, "--out")
     store = Store(how.out, how.remote)
-    with about(how.source):
-        check_device(experiment)
-        plan = make_plan(experiment)
-        if how.engine.here is not None:
-            check_memory(plan)
-        check_model_folders(plan)
-        check_models(plan, store, console)
-        check_data(plan, store, console)
-    store.use(experiment.name, plan.stages)
     here = how.engine.here
+    plan = checked_plan(experiment, store, console, how.source, here is not None)
+    store.use(experiment.name, plan.stages)
     forecast = known_forecast(plan, store, workshop_of(here or default_workers()))
     outlook = Outlook(plan, store, forecast) if here is not None else None  # other machines take other times
     if outlook is not None:

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from ecr_bench.config import Experiment
-from ecr_bench.device import check_device
 from ecr_bench.engines.registry import check_workers
 from ecr_bench.errors import UserError, about
 from ecr_bench.forecast.fits import check_fits
@@ -24,11 +23,9 @@ from ecr_bench.forecast.schedule import Workshop
 from ecr_bench.forecast.show import stage_table, summary_lines, to_json
 from ecr_bench.io import check_folder, write_json
 from ecr_bench.quiet import quiet_libraries
-from ecr_bench.runner.model_checks import check_models
-from ecr_bench.runner.needs import check_memory
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.pool import default_workers
-from ecr_bench.runner.preflight import check_data, check_model_folders
+from ecr_bench.runner.preflight import checked_plan
 from ecr_bench.runner.store import Store
 from ecr_bench.table import print_table
 from ecr_bench.verbosity import progress_console
@@ -57,11 +54,14 @@ def answer(asked: PlanRequest, console: Console) -> Forecast:
         raise UserError(f"--save-profile: nothing is measured here with --hardware {asked.hardware}: leave one out")
     quiet_libraries()
     store = Store(asked.out)
-    with about(asked.source):
-        plan = make_plan(asked.experiment)
     if profile is None:
-        forecast = _here(asked, plan, store, progress_console(Console(stderr=True) if asked.as_json else console))
+        check_folder(asked.out, "--out")
+        progress = progress_console(Console(stderr=True) if asked.as_json else console)
+        plan = checked_plan(asked.experiment, store, progress, asked.source)
+        forecast = _here(asked, plan, store, progress)
     else:
+        with about(asked.source):
+            plan = make_plan(asked.experiment)
         forecast = _elsewhere(asked, plan, store, profile)
     check_fits(forecast, plan)
     if asked.save_profile is not None:
@@ -72,13 +72,6 @@ def answer(asked: PlanRequest, console: Console) -> Forecast:
 
 def _here(asked: PlanRequest, plan: Plan, store: Store, console: Console) -> Forecast:
     """After probes of what no measurement of this machine and code tells."""
-    check_folder(asked.out, "--out")
-    with about(asked.source):
-        check_device(asked.experiment)
-        check_memory(plan)
-        check_model_folders(plan)
-        check_models(plan, store, console)
-        check_data(plan, store, console)
     workshop = workshop_of(asked.workers or default_workers())
     forecast = known_forecast(plan, store, workshop)
     if not to_probe(forecast):

@@ -7,18 +7,40 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from ecr_bench.config import Experiment
 from ecr_bench.corpora.registry import build, languages_of
-from ecr_bench.errors import UserError
+from ecr_bench.device import check_device
+from ecr_bench.errors import UserError, about
 from ecr_bench.hub import read_pretrained
 from ecr_bench.items.enough import WantedItems, check_enough, check_languages
 from ecr_bench.outside import PACKAGED
-from ecr_bench.runner.plan import Plan
+from ecr_bench.runner.model_checks import check_models
+from ecr_bench.runner.needs import check_memory
+from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.store import Store
 from ecr_bench.sections import CorpusConfig
 from ecr_bench.sizes import PretrainedSize
 from ecr_bench.weight_files import check_weights
 
 DATA_STAGES = ("corpus", "items")
+
+
+def checked_plan(experiment: Experiment, store: Store, console: Console, source: str, here: bool = True) -> Plan:
+    """The plan of an experiment that can run, before any stage of it does. UserError names what is wrong with it.
+
+    Args:
+        source: the file of the experiment, which errors name.
+        here: whether its stages run on this machine, whose memory must then do.
+    """
+    with about(source):
+        check_device(experiment)
+        plan = make_plan(experiment)
+        if here:
+            check_memory(plan)
+        check_model_folders(plan)
+        check_models(plan, store, console)
+        check_data(plan, store, console)
+    return plan
 
 
 def check_data(plan: Plan, store: Store, console: Console) -> None:
