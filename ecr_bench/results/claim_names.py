@@ -7,14 +7,15 @@ from itertools import product
 from typing import Any, get_args
 
 from ecr_bench.arm import Arm, Role, with_bare_forms
-from ecr_bench.config import Experiment, Precision
+from ecr_bench.config import Precision
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.registry import METHODS, recipe_names, role_of
 from ecr_bench.metrics.registry import METRICS
 from ecr_bench.results.claim_schema import ACCURACY, COSTS, ArmReference, Claim
+from ecr_bench.results.claim_settings import NotTestedError, not_shared
 from ecr_bench.results.contrasts import TASKS as MEANS
-from ecr_bench.results.evidence import Facts, NotTestedError
+from ecr_bench.results.evidence import Facts
 from ecr_bench.results.roles import REQUIRED_CONTROLS
 
 ROLES = {"main": Role.MAIN, "plain": Role.PLAIN}
@@ -23,8 +24,8 @@ ROLES = {"main": Role.MAIN, "plain": Role.PLAIN}
 def resolve(name: ArmReference, facts: Facts, pooled: bool = False) -> Arm:
     """The arm of the run that ``name`` stands for; NotTestedError where the run has none, or cannot tell which.
 
-    An arm that was run in other settings only is found as well, where there is one; of several the form without
-    settings if their settings are ``pooled``.
+    A role is played by the form without settings, as on the board. A method that was run in other settings only is
+    found as well, where there is one form. Where settings are ``pooled`` either stands for all of its forms.
     """
     if name.name is not None:
         known = with_bare_forms(facts.arms)
@@ -40,7 +41,7 @@ def resolve(name: ArmReference, facts: Facts, pooled: bool = False) -> Arm:
         raise NotTestedError(f"this run has no {name}" + (f" ({size})" if name.at else ""))
     if pooled:
         return alike[0].without_settings
-    if len(alike) == 1:
+    if len(alike) == 1 and name.role is None:
         return alike[0]
     raise NotTestedError(f"{name} was run only as {', '.join(map(str, alike))}: a claim must name one of them")
 
@@ -100,25 +101,8 @@ def _check_controls(claim: Claim, facts: Facts) -> None:
         raise unknown("control", name, {*run, *REQUIRED_CONTROLS})
 
 
-def setting(experiment: Mapping[str, Any], dotted: str) -> Any:
-    """The value of a dotted key; None where there is none. NotTestedError where a board of several runs does not share
-    the section it lies in."""
-    if _not_shared(experiment, dotted):
-        raise NotTestedError(f"its runs differ in {dotted.partition('.')[0]}, and it needs {dotted}")
-    node: Any = experiment
-    for step in dotted.split("."):
-        node = node.get(step) if isinstance(node, Mapping) else None
-    return node
-
-
-def _not_shared(experiment: Mapping[str, Any], dotted: str) -> bool:
-    """Whether every experiment has the section and this one, which several runs have in common, has not."""
-    section = dotted.partition(".")[0]
-    return bool(experiment) and section not in experiment and section in Experiment.model_fields
-
-
 def _check_setting(experiment: Mapping[str, Any], dotted: str) -> None:
-    if _not_shared(experiment, dotted):
+    if not_shared(experiment, dotted):
         return
     for step, node in _walk(experiment, dotted) if experiment else ():
         if not isinstance(node, Mapping) or step not in node:

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 
 from ecr_bench.arm import Arm, Role
 from ecr_bench.methods.registry import role_of
-from ecr_bench.results.claim_names import check_names, resolve, setting
+from ecr_bench.results.claim_names import check_names, resolve
 from ecr_bench.results.claim_schema import ACCURACY, COSTS, Claim, ClaimResult, ClaimSet, ControlFinding, Finding
-from ecr_bench.results.evidence import Facts, Found, NotTestedError, Side, difference
+from ecr_bench.results.claim_settings import NotTestedError, unmet
+from ecr_bench.results.evidence import Facts, Found, Side, difference
 from ecr_bench.results.judgement import SMALLEST_EFFECT, Judged, Standing, Thresholds, judge_difference, word_of
 from ecr_bench.results.roles import REQUIRED_CONTROLS, attribute
 from ecr_bench.results.schema import Attribution, Contrast
@@ -135,9 +136,10 @@ def _smallest(claim: Claim) -> float:
 
 def _test(question: ResolvedClaim, facts: Facts) -> Found:
     claim = question.claim
-    for key, wanted in claim.requires.items():
-        if (given := setting(facts.experiment, key)) != wanted:
-            raise NotTestedError(f"it needs {key} = {wanted}, this run has {given}")
+    for arm in (question.a, question.b):
+        lacking = [unmet(claim, form, facts.experiment) for form in facts.forms(arm, claim.pool_settings)]
+        if None not in lacking:
+            raise NotTestedError(" and ".join(dict.fromkeys(filter(None, lacking))))
     found = difference(facts, claim, *question.sides)
     if claim.needs_b_above is not None and found.mean_b <= claim.needs_b_above:
         raise NotTestedError(f"{claim.metric} of {question.b} is {found.mean_b:.3g}: there is nothing to improve on")
@@ -211,21 +213,23 @@ def _attribution(question: ResolvedClaim, facts: Facts, controls: Sequence[Contr
 
 def _controls(question: ResolvedClaim, facts: Facts) -> list[ControlFinding]:
     """The arm ahead minus each control it must beat, in its precision, or the run's first where a control was not run
-    in it."""
+    in it. One that is as good or better by the same number in every seed is not beaten, though it has no interval."""
     claim, ahead, named = question.claim, _ahead(question), _named_controls(question, facts)
     if named is None and not facts.cast.is_main(ahead.arm):
         return []
     result = []
-    for control in facts.cast.controls(ahead.arm.size):
+    for control in facts.cast.controls_like(ahead.arm, claim.pool_settings):
         if (named is not None and control.name not in named) or control == ahead.arm:
             continue
         for precision in dict.fromkeys((ahead.precision, facts.reference)):
             try:
                 estimate = difference(facts, claim, ahead, Side(control, precision)).estimate
-            except NotTestedError:
-                continue
-            low = min(claim.sign * estimate.low, claim.sign * estimate.high)
-            ends = {"difference": estimate.value, "low": estimate.low, "high": estimate.high}
+                ends = {"difference": estimate.value, "low": estimate.low, "high": estimate.high}
+            except NotTestedError as error:
+                if error.same is None or claim.sign * error.same > 0:
+                    continue
+                ends = dict.fromkeys(("difference", "low", "high"), error.same)
+            low = min(claim.sign * ends["low"], claim.sign * ends["high"])
             result.append(ControlFinding(arm=control, precision=precision, **ends, beaten=low > 0))
             break
     return result

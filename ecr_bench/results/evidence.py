@@ -13,20 +13,17 @@ from ecr_bench.arm import Arm, Setting
 from ecr_bench.results.arms import GROUPS, ordered_precisions
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.claim_schema import ACCURACY, COSTS, EXACT_COSTS, Claim, Evidence
+from ecr_bench.results.claim_settings import NotTestedError, unmet
 from ecr_bench.results.contrasts import meeting
 from ecr_bench.results.roles import Cast
 from ecr_bench.results.schema import Contrast
 from ecr_bench.results.standings import Standings
 from ecr_bench.results.timings import TIMES, Timing, find, ratio
-from ecr_bench.statistics.by_seed import exact_difference, mean_difference
+from ecr_bench.statistics.by_seed import NoIntervalError, exact_difference, mean_difference
 from ecr_bench.statistics.interval import Estimate
 from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import Panel, build_panel
 from ecr_bench.types import Measure
-
-
-class NotTestedError(Exception):
-    """Why a run cannot speak to a claim, in words."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,10 @@ class Facts:
     def reference(self) -> str:
         """The highest precision of the run."""
         return ordered_precisions(one.precision for panel in self.panels.values() for one in panel.respondents)[0]
+
+    def forms(self, arm: Arm, pooled: bool) -> list[Arm]:
+        """Arms of the run that stand behind ``arm``: itself, or all of its settings where they are ``pooled``."""
+        return [one for one in self.arms.values() if arm in ((one, one.without_settings) if pooled else (one,))]
 
     def contrast(self, a: Side, b: Side, group: str, task: str) -> Contrast | None:
         """The board's own comparison of two arms, whichever way round; None where they do not meet there."""
@@ -204,6 +205,8 @@ def _cost_of(cell: CellCosts, metric: str) -> float | None:
 def _paired(a: dict[int, float], b: dict[int, float], claim: Claim, n: int = 0, relative: bool = False) -> Estimate:
     try:
         return mean_difference(a, b, n, relative)
+    except NoIntervalError as error:
+        raise NotTestedError(f"{claim.metric}: {error}", error.value) from None
     except ValueError as error:
         raise NotTestedError(f"{claim.metric}: {error}") from None
 
@@ -212,7 +215,8 @@ def _measure(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
     chosen = [m for m in facts.measures if m.metric == claim.metric and m.step is None and m.lang == claim.lang]
     if not chosen:
         raise NotTestedError(f"{claim.metric} was not measured in this run")
-    of_a, of_b = (dict(_settings(chosen, claim, side)) for side in (a, b))
+    met = [m for m in chosen if unmet(claim, m.arm, facts.experiment) is None]
+    of_a, of_b = (dict(_settings(met, claim, side)) for side in (a, b))
     for side, known in ((a, of_a), (b, of_b)):
         if not known:
             raise NotTestedError(f"{claim.metric} of {side.arm} in {side.precision} was not measured")

@@ -46,6 +46,19 @@ class Cast:
         """Anchor controls, then model controls."""
         return [*self.play(Role.ANCHOR_CONTROL, size), *self.play(Role.MODEL_CONTROL, size)]
 
+    def controls_like(self, arm: Arm, pooled: bool) -> list[Arm]:
+        """The controls of an arm's size, once each, in the form in which it was run: with its settings, else plain;
+        where settings are ``pooled`` without any, which stands for all."""
+        found: dict[str, Arm] = {}
+        for role in (Role.ANCHOR_CONTROL, Role.MODEL_CONTROL):
+            alike = [one for one in self.arms if one.role is role and one.size == arm.size and not one.modifiers]
+            for one in alike:
+                if pooled:
+                    found[one.method] = one.without_settings
+                elif one.settings == arm.settings or (one.is_plain_form and one.method not in found):
+                    found[one.method] = one
+        return list(found.values())
+
     def rivals(self, main: Arm) -> list[Arm]:
         """What else would be done with its size, with whatever modifiers: contenders that are no form of ``main``."""
         return [

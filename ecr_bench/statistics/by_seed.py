@@ -13,6 +13,15 @@ from ecr_bench.statistics.interval import Covers, Estimate, VarianceComponent, e
 MIN_SEEDS = 2
 
 
+class NoIntervalError(ValueError):
+    """The same difference in every seed says nothing about how it varies."""
+
+    def __init__(self, message: str, value: float) -> None:
+        super().__init__(message)
+        self.value = value
+        """That difference."""
+
+
 @dataclass(frozen=True)
 class Draws:
     """What two arms are paired by, in words, and what the interval then covers."""
@@ -32,8 +41,8 @@ def mean_difference(
 
     ``a``, ``b``: seed -> number of that cell, above 0 if ``relative``: then the mean is that of the logarithms of a / b
     (a geometric one), so that noise makes neither side dearer. ``n``: what each rests on (Estimate.n_items).
-    ValueError with the reason in words where there is no interval: fewer than two common seeds, or the same difference
-    in every seed, which says nothing about how it varies.
+    ValueError with the reason in words where there is no interval: fewer than two common seeds, or (NoIntervalError)
+    the same difference in every seed.
     """
     seeds = sorted(set(a) & set(b))
     if len(seeds) < MIN_SEEDS:
@@ -42,9 +51,8 @@ def mean_difference(
     taken = mean_over_seeds(d, n, draws.covers)
     found = ratio_from(taken) if relative else taken
     if taken.se <= 1e-12 * max(1.0, abs(taken.value)):
-        raise ValueError(
-            f"the difference is {found.value:.4g} in each of {len(seeds)} {draws.one}s, so no interval can be drawn"
-        )
+        words = f"the difference is {found.value:.4g} in each of {len(seeds)} {draws.one}s, so no interval can be drawn"
+        raise NoIntervalError(words, found.value)
     return found
 
 
