@@ -15,12 +15,14 @@ from ecr_bench.cli import COMMANDS
 from ecr_bench.config import Experiment, load
 from ecr_bench.errors import UserError
 from ecr_bench.leaderboard.archive import submit
+from ecr_bench.leaderboard.conflicts import conflict
 from ecr_bench.leaderboard.index import DATA, PAGE, TEXT, entries
 from ecr_bench.leaderboard.joint import joint_experiment
 from ecr_bench.leaderboard.merge import merge
 from ecr_bench.results.board import build_board
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.results.contrasts import TASKS
+from ecr_bench.results.divergence import OF_TRAINING
 from ecr_bench.results.files import DamagedError
 from ecr_bench.run import Run
 from ecr_bench.runner.plan import make_plan
@@ -36,7 +38,8 @@ def part(name, folder, keep=lambda r: True, change=None):
     run = Run.load(WHOLE)
     records = run.records()
     few = records.lang.isin(LANGS) & records.target_lang.isin(LANGS) & records.precision.isin(["fp32", "int8"])
-    records = records[few & records.apply(keep, axis=1)]
+    records = records[few]
+    records = records[records.apply(keep, axis=1)]
     units = set(zip(records.cell, records.precision, strict=True))
     cells = [cell for cell in run.cells if (cell.cell, cell.precision) in units]
     kept = {cell.cell for cell in cells}
@@ -93,6 +96,86 @@ def test_a_board_of_several_runs_can_be_merged_with_another(folders, tmp_path):
     assert later.board.rows == once.board.rows and later.board.notes == once.board.notes
     with pytest.raises(UserError, match="two runs are called 'first'"):
         merge([tmp_path / "two" / "two", first], tmp_path / "again", apart=False)
+
+
+STEPS = ("pretrain", "steps")
+
+
+def test_boards_of_runs_that_differ_are_compared_run_by_run(folders, tmp_path):
+    """What a joint experiment leaves out, because its runs differ in it, is no less a setting of their arms."""
+    arms = {"ecr": "ecr-1x", "codes": "codes-only-1x"}
+    ran = {
+        name: part(
+            name, tmp_path / name, lambda r, seed=seed, arm=arm: r["seed"] == seed and r["arm"] == arms[arm],
+            [(*STEPS, steps)],
+        )
+        for name, seed, arm, steps in (
+            ("a", 0, "ecr", 400), ("b", 0, "codes", 800), ("c", 1, "ecr", 800), ("d", 1, "codes", 400),
+            ("e", 1, "ecr", 400),
+        )
+    }  # fmt: skip
+    for name, both in (("m", "ab"), ("n", "cd")):
+        merge([ran[one] for one in both], tmp_path / f"of-{name}", apart=False, name=name)
+    m, n = tmp_path / "of-m" / "m", tmp_path / "of-n" / "n"
+    assert "pretrain" not in Run.load(m).experiment
+    with pytest.raises(UserError, match=r"ecr-1x: pretrain\.steps is 400 in a and 800 in c; --apart"):
+        merge([m, n], tmp_path / "refused", apart=False)
+    merge([m, ran["e"]], tmp_path / "pooled", apart=False, name="all")
+    merged = Run.load(tmp_path / "pooled" / "all")
+    assert {cell.seed for cell in merged.cells if str(cell.arm) == "ecr-1x"} == {0, 1}
+    assert merged.provenance["runs"]["a"]["experiment"]["pretrain"]["steps"] == 400
+    older = Run.load(m)
+    for told in older.board.provenance["runs"].values():
+        del told["experiment"], told["arms"]
+    older.write(m)
+    with pytest.raises(UserError, match="ecr-1x: what its runs have in pretrain is not known; merge the runs"):
+        merge([m, ran["e"]], tmp_path / "unknown", apart=False)
+
+
+def test_boards_of_one_name_are_kept_apart_by_their_runs_and_once(folders, tmp_path):
+    first, second = folders[1:]
+    third = part("third", tmp_path / "third", lambda r: r["seed"] == 1 and r["arm"] == "ecr-1x")
+    merge([first], tmp_path / "x", apart=False, name="same")
+    merge([second, third], tmp_path / "y", apart=True, name="same")
+    merge([tmp_path / "x" / "same", tmp_path / "y" / "same"], tmp_path / "both", apart=True, name="both")
+    both = Run.load(tmp_path / "both" / "both")
+    assert {str(arm) for arm in both.arms.values() if arm.name == "ecr"} == {
+        "ecr-1x[run=first]", "ecr-1x[run=second]", "ecr-1x[run=third]",
+    }  # fmt: skip
+    assert not any("counted once" in note for note in both.board.notes)
+    assert both.provenance["runs"]["third"]["arms"] == ["ecr-1x[run=third]"]
+    assert verify(tmp_path / "both" / "both")
+
+
+@pytest.mark.parametrize(("change", "arm", "words"), [
+    ([("sizes", "3x", {"hidden_size": 8})], "finetune+distill-1x", "other sizes.3x."),
+    ([("sizes", "3x", {"hidden_size": 8})], "finetune-1x", None),
+    ([("teacher", "options", {"size": "3x"}), ("sizes", "3x", {"hidden_size": 8})], "ecr-1x", "teacher.options"),
+    ([("pretrain", "distill", "3x"), ("options", "distill", {"temperature": 9})], "finetune-1x", "pretrain.distill"),
+])  # fmt: skip
+def test_what_an_arm_depends_on_through_another_size_is_a_setting_of_it(change, arm, words):
+    ours = load("distill").model_dump(mode="json")
+    theirs = json.loads(json.dumps(ours))
+    for section, key, value in change:
+        theirs[section][key] = value
+    known = {str(cell.arm): cell.arm for cell in make_plan(load("distill")).cells}
+    found = conflict(known[arm], ours, theirs)
+    assert (found is None) if words is None else f"{found[0]} is".startswith(words), found
+    if words and change[:-1]:
+        alike = [(s, k, v) for s, k, v in change[:-1]]
+        for section, key, value in alike:
+            ours[section][key] = value
+        found = conflict(known[arm], ours, theirs)
+        assert found is not None and found[0].startswith(("other sizes.3x", "options.distill"))
+
+
+def test_hidden_states_seen_by_other_teachers_are_not_compared(folders, tmp_path):
+    other = part("other", tmp_path / "other", lambda r: r["arm"] == "finetune-1x", [("teacher", "rows", 9)])
+    merge([folders[2], other], tmp_path / "board", apart=False)
+    merged = Run.load(tmp_path / "board" / "intents")
+    assert {m.metric for m in merged.measures} <= set(OF_TRAINING)
+    assert any("left out: runs differ in teacher" in note for note in merged.board.notes)
+    assert {m.metric for m in Run.load(folders[2]).measures} - set(OF_TRAINING)
 
 
 def test_a_board_of_one_can_be_given_a_name_that_names_a_folder(folders, tmp_path):

@@ -35,7 +35,7 @@ def merge(sources: Sequence[Path], out: Path, apart: bool, name: str | None = No
         raise UserError(f"--out {out}: is there already; a leaderboard is written to a new folder")
     with ExitStack() as stack:
         folders = [stack.enter_context(opened(source)) for source in sources]
-        parts = [_checked(folder, apart) for folder in folders]
+        parts = _labelled([_checked(folder) for folder in folders], apart)
         if (twice := repeated([name for part in parts for name in part.sources])) is not None:
             raise UserError(f"two runs are called {twice!r}: their experiments must have names of their own")
         groups = _named(name, list(_by_questions(parts)))
@@ -50,10 +50,20 @@ def merge(sources: Sequence[Path], out: Path, apart: bool, name: str | None = No
     return list(_told(boards))
 
 
-def _checked(folder: Path, apart: bool) -> Contribution:
+def _checked(folder: Path) -> Run:
     verify(folder)
-    run = Run.load(folder)
-    return contribution(run.name, run, apart)
+    return Run.load(folder)
+
+
+def _labelled(runs: Sequence[Run], apart: bool) -> list[Contribution]:
+    """Boards of several runs may share a name: each of these goes by the names of its runs."""
+    names = [run.name for run in runs]
+    return [
+        contribution(
+            run.name if names.count(run.name) == 1 else "+".join(run.provenance.get("runs", [run.name])), run, apart
+        )
+        for run in runs
+    ]
 
 
 Together = tuple[str, str, list[Contribution]]
@@ -77,7 +87,7 @@ def _by_questions(parts: Sequence[Contribution]) -> Iterator[Together]:
     groups: dict[str, list[Contribution]] = {}
     for part in parts:
         groups.setdefault(hash_of(part.records), []).append(part)
-    corpora = [group[0].name if len(group) == 1 else _corpus(group[0].run) for group in groups.values()]
+    corpora = [group[0].run.name if len(group) == 1 else _corpus(group[0].run) for group in groups.values()]
     for index, (corpus, (items, group)) in enumerate(zip(corpora, groups.items(), strict=True)):
         earlier = corpora[:index].count(corpus)
         yield (f"{corpus}-{earlier + 1}" if earlier else corpus), items, group

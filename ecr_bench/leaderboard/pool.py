@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import pandas as pd
 
-from ecr_bench.arm import by_name
+from ecr_bench.arm import Arm, by_name
 from ecr_bench.errors import UserError
-from ecr_bench.leaderboard.conflicts import conflict, environments
+from ecr_bench.leaderboard.conflicts import PlainJson, conflict, environments, measured_apart
 from ecr_bench.leaderboard.joint import joint_experiment
 from ecr_bench.results.board import build_board, own_baselines
 from ecr_bench.results.cells import PROPERTY_OF, CellCosts, comparable, mixed_note
 from ecr_bench.results.claims_file import judge, shipped_claims
+from ecr_bench.results.divergence import OF_TRAINING
 from ecr_bench.run import Run
 
 DIFFER = "environments differ in"
@@ -25,7 +26,7 @@ FROM = "run"
 
 @dataclass(frozen=True)
 class Contribution:
-    """A run under the name by which a board speaks of it."""
+    """A run, or a board of several, under the name by which the new board speaks of it."""
 
     name: str
     run: Run
@@ -33,23 +34,49 @@ class Contribution:
 
     @property
     def sources(self) -> dict[str, dict[str, Any]]:
-        """Name -> provenance of the runs behind it: those it was merged of, or itself."""
-        return self.run.provenance.get("runs") or {self.name: self.run.provenance}
+        """Name -> provenance of the runs behind it, each with its ``experiment`` and the ``arms`` it has."""
+        merged = self.run.provenance.get("runs")
+        return merged or {self.name: {**self.run.provenance, "arms": list(self.run.arms)}}
+
+    def experiments(self, arm: str | None = None) -> dict[str, PlainJson]:
+        """Source -> its experiment, of all or of those that have an arm. Where an older version merged them they are
+        not known one by one: then by the name of the whole what they share."""
+        told = [(name, told) for name, told in self.sources.items() if arm is None or arm in told.get("arms", ())]
+        known = {name: told["experiment"] for name, told in told if "experiment" in told}
+        return known if known and len(known) == len(told) else {self.name: self.run.experiment}
 
 
 def contribution(name: str, run: Run, apart: bool) -> Contribution:
-    """``apart``: every arm is one of its own, ``ecr-1x[run=NAME]``, which pools with nobody's."""
+    """``apart``: every arm is one of its own, ``ecr-1x[run=NAME]``, which pools with nobody's; one that says already
+    which run it is of stays as it is."""
     records = run.records()
     if not apart:
         return Contribution(name, run, records)
-    renamed = {old: replace(arm, settings=(*arm.settings, (FROM, name))) for old, arm in run.arms.items()}
+    renamed = {old: arm if FROM in dict(arm.settings) else _of_run(arm, name) for old, arm in run.arms.items()}
     labels = {cell.cell: f"{renamed[str(cell.arm)]}-s{cell.seed}" for cell in run.cells}
     records = records.assign(
         arm=[str(renamed[arm]) for arm in records["arm"]], cell=[labels[cell] for cell in records["cell"]]
     )
     cells = [cell.model_copy(update={"arm": renamed[str(cell.arm)], "cell": labels[cell.cell]}) for cell in run.cells]
     measures = [replace(m, arm=renamed[str(m.arm)], cell=labels[m.cell]) for m in run.measures]
-    return Contribution(name, replace(run, arms=by_name(renamed.values()), cells=cells, measures=measures), records)
+    board = run.board.model_copy(update={"provenance": _renamed_sources(run.provenance, renamed)})
+    run = replace(run, arms=by_name(renamed.values()), board=board, cells=cells, measures=measures)
+    return Contribution(name, run, records)
+
+
+def _of_run(arm: Arm, name: str) -> Arm:
+    return replace(arm, settings=tuple(sorted((*arm.settings, (FROM, name)))))
+
+
+def _renamed_sources(provenance: dict[str, Any], renamed: dict[str, Arm]) -> dict[str, Any]:
+    """The provenance of a board of several runs under the new names of their arms; of one run as it is."""
+    if "runs" not in provenance:
+        return provenance
+    runs = {
+        name: {**told, "arms": [str(renamed[arm]) for arm in told["arms"]]} if "arms" in told else told
+        for name, told in provenance["runs"].items()
+    }
+    return {**provenance, "runs": runs}
 
 
 def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
@@ -58,7 +85,7 @@ def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
     A cell that is in two runs counts once, with the answers of the first; a note says so, and whether they were equal.
 
     Raises:
-        UserError: an arm of one name has other settings in another run.
+        UserError: an arm of one name has other settings in another run, or nobody knows which.
     """
     for one, other in combinations(parts, 2):
         _check_settings(one, other)
@@ -69,11 +96,14 @@ def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
     cells = comparable(made)
     labels = {cell.cell for cell in cells}
     notes = [*(f"{DIFFER} {line}" for line in environments(_sources(parts))), *mixed_note(made), *notes]
+    measures = [m for part in kept for m in part.run.measures if m.cell in labels]
+    if differing := measured_apart(one for part in parts for one in part.experiments().values()):
+        notes.append(f"measures of hidden states are left out: runs differ in {' and '.join(differing)}")
+        measures = [m for m in measures if m.metric in OF_TRAINING]
     board = build_board(
         name, records, arms, cells, own_baselines(parts[0].run.board), _provenance(parts, items),
         [*notes, *_their_notes(parts, notes)],
     )  # fmt: skip
-    measures = [m for part in kept for m in part.run.measures if m.cell in labels]
     run = Run(name, arms, board, cells, measures, own_records=records)
     return replace(run, claims=judge(name, run.facts, shipped_claims()))
 
@@ -93,12 +123,14 @@ def _check_settings(one: Contribution, other: Contribution) -> None:
     for key, arm in one.run.arms.items():
         if key not in other.run.arms:
             continue
-        if found := conflict(arm, one.run.experiment, other.run.experiment):
-            setting, ours, theirs = found
-            raise UserError(
-                f"{key}: {setting} is {ours} in {one.name} and {theirs} in {other.name}; --apart keeps arms of "
-                "different runs apart"
-            )
+        sides = one.experiments(key).items(), other.experiments(key).items()
+        for (ours, mine), (theirs, yours) in product(*sides):
+            if found := conflict(arm, mine, yours):
+                setting, here, there = found
+                raise UserError(
+                    f"{key}: {setting} is {here} in {ours} and {there} in {theirs}; --apart keeps arms of "
+                    "different runs apart"
+                )
 
 
 def _without_repeats(parts: Sequence[Contribution]) -> tuple[list[Contribution], list[str]]:
@@ -135,9 +167,11 @@ def _same_answers(one: Contribution, other: Contribution, label: str) -> bool:
 
 def _provenance(parts: Sequence[Contribution], items: str) -> dict[str, Any]:
     keys = ("identity", "commit", "ecr_bench", "python", "date", "machine", "packages")
+    sources = _sources(parts).items()
+    of_arms = {name: {key: told[key] for key in ("experiment", "arms") if key in told} for name, told in sources}
     return {
         "items": items,
-        "runs": {name: {key: told.get(key) for key in keys} for name, told in _sources(parts).items()},
+        "runs": {name: {key: told.get(key) for key in keys} | of_arms[name] for name, told in sources},
         "experiment": joint_experiment([part.run.experiment for part in parts]),
     }
 
