@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ecr_bench.errors import UserError
 from ecr_bench.formats import DASH, estimate, percent
+from ecr_bench.io import write_text
 from ecr_bench.results.contrasts import meeting
 from ecr_bench.results.files import ABLATION
 from ecr_bench.run import Run
@@ -56,7 +58,8 @@ def answers() -> str:
     for words, name, a, b, task in ANSWERS:
         sides = (runs[name].arm(a), "fp32"), (runs[name].arm(b), "fp32")
         found = meeting(runs[name].board.contrasts, *sides, "unseen", task)
-        assert found is not None
+        if found is None:
+            raise UserError(f"results/{name}: its board does not compare {a} with {b} on {task} tasks")
         lines.append((words, estimate(found.difference, found.ci), found.verdict))
     return _pipes(("unseen languages, fp32", "points (95 %)", "verdict"), lines, words=(0, 2))
 
@@ -111,8 +114,10 @@ def fill(page: Path, tables: Mapping[str, str]) -> None:
     for name, table in tables.items():
         head, start, rest = text.partition(f"<!-- {name}:start -->\n")
         _, end, tail = rest.partition(f"\n<!-- {name}:end -->")
+        if not (start and end):
+            raise UserError(f"{page}: no <!-- {name}:start --> with an end after it")
         text = f"{head}{start}{table}{end}{tail}"
-    page.write_text(text, encoding="utf-8")
+    write_text(page, text)
 
 
 if __name__ == "__main__":

@@ -251,7 +251,7 @@ def tensorboard(experiment: str = "quick", out: Path = Path("runs"), port: int =
         raise UserError(f"--port {port}: must be 0 to {2**16 - 1}")
     folder = run_folder(experiment, out) / "tensorboard"
     if not folder.is_dir():
-        raise UserError(f"no such run: {folder}; first: ecr-bench run {experiment} --out {out}")
+        raise UserError(f"{folder}: no such folder: it is written where the run is made, ecr-bench run NAME")
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port)]
     raise SystemExit(subprocess.call(command))
 
@@ -262,8 +262,8 @@ def export(cell: str, folder: Path, run: str = "quick", out: Path = Path("runs")
     Args:
         cell: label of a cell, e.g. ecr-1x-s0 (an unknown one lists all).
         folder: where the bundle goes; it appears whole or not at all.
-        run: name of the finished run.
-        out: the folder given to run.
+        run: name of the finished run, or the path of its folder.
+        out: the folder given to run, whose store has the model.
         precision: one of those the cell was scored at; default the first.
     """
     from ecr_bench.bundle.export import export as write_bundle

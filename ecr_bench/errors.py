@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
@@ -42,11 +43,11 @@ def _printable(text: str) -> str:
 
 @contextmanager
 def about(source: str) -> Iterator[None]:
-    """Put ``source``, a file or a key, in front of what a UserError says that does not name it."""
+    """Put ``source``, a file or a key, in front of what a UserError says that does not begin with it."""
     try:
         yield
     except UserError as error:
-        if source and source not in str(error):
+        if source and not re.match(rf"{re.escape(source)}(?!\w)", str(error)):
             error.args = UserError(f"{source}: {error}").args
         raise
 

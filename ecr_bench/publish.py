@@ -86,7 +86,7 @@ class Execution:
     remote: Remote | None = None
     """Where machines that share no folder share stages."""
     source: str = ""
-    """File of the experiment, for what is said against its settings."""
+    """Name or file of the experiment, as it was given, for what is said against its settings."""
 
 
 def run_and_publish(experiment: Experiment, how: Execution) -> Run:

@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 
+from ecr_bench.errors import UserError
 from ecr_bench.results.schema import Word
 from ecr_bench.run import Run
 from ecr_bench.verify import verify
@@ -65,6 +66,14 @@ def test_every_verdict_of_a_run_heads_its_line(run: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_page_without_a_tables_marks_is_no_place_for_it(tmp_path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("# No marks\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"README\.md: no <!-- t:start -->"):
+        TABLES["fill"](page, {"t": "| a |"})
+    assert page.read_text(encoding="utf-8") == "# No marks\n"
+
+
 def test_the_comparisons_are_those_of_the_records() -> None:
     found = dict(TABLE.findall(PAGE))
     for run in TABLES["PAIRS"]:

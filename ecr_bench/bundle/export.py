@@ -15,6 +15,7 @@ from ecr_bench.data.tokenizer import load_tokenizer
 from ecr_bench.device import device
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, check_folder
+from ecr_bench.names import run_folder
 from ecr_bench.precision import PRECISIONS
 from ecr_bench.precision.adapted import has_adapter
 from ecr_bench.results.cells import CellCosts
@@ -24,15 +25,16 @@ from ecr_bench.runner.store import Store
 
 
 def export(out: Path, run: str, cell: str, folder: Path, precision: str | None = None) -> Meta:
-    """Write cell ``cell`` of run ``out/run`` to ``folder``, which appears whole or not at all.
+    """Write cell ``cell`` of ``run``, a name in ``out`` or a path, to ``folder``, which appears whole or not at all.
 
     ``precision``: one of those the cell was scored at; default: the first of them. Returns what ``bundle.json`` says.
 
     UserError: no such run, cell or precision; a cell that diverged, or cannot run alone (it asks the teacher, has no
     language model, or keeps adapters beside a quantised base); a folder with other things in it.
     """
-    finished = Run.load(out / run)
-    row = _row(finished.cells, cell, precision, out / run)
+    place = run_folder(run, out)
+    finished = Run.load(place)
+    row = _row(finished.cells, cell, precision, place)
     store = Store(out)
     source = store.path(row.stage) / "model"
     _check_deployable(row, source)

@@ -27,7 +27,7 @@ def together(config: PreTrainedConfig, requests: Sequence[Request]) -> list[list
         if kind == "dynamic" and any(length > limit for length in lengths):
             raise UserError(
                 f"{config.name_or_path or config.model_type}: rope_type {kind!r}: scores of more than {limit} tokens "
-                f"would depend on what is scored beside them: allowed are windows of up to {limit} (--max-length)"
+                f"would depend on what is scored beside them: allowed are windows of up to {limit} (max_length)"
             )
     groups: dict[tuple[bool, ...], list[int]] = {}
     for index, length in enumerate(lengths):

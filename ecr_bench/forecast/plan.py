@@ -43,7 +43,7 @@ class PlanRequest:
     save_profile: Path | None = None
     as_json: bool = False
     source: str = ""
-    """File of the experiment, for what is said against its settings."""
+    """Name or file of the experiment, as it was given, for what is said against its settings."""
 
 
 def answer(asked: PlanRequest, console: Console) -> Forecast:

@@ -29,7 +29,7 @@ def checked_plan(experiment: Experiment, store: Store, console: Console, source:
     """The plan of an experiment that can run, before any stage of it does. UserError names what is wrong with it.
 
     Args:
-        source: the file of the experiment, which errors name.
+        source: name or file of the experiment, which errors begin with.
         here: whether its stages run on this machine, whose memory must then do.
     """
     with about(source):

@@ -108,7 +108,7 @@ def test_it_runs_without_network_and_teacher_in_a_process_of_its_own(run, tmp_pa
 
 def test_generation_never_speaks_in_control_tokens_and_survives_a_long_prompt(run, tmp_path):
     out, _ = run
-    export(out, "paper-qwen", "ecr-1x-s0", tmp_path / "b")
+    export(out, str(out / "paper-qwen"), "ecr-1x-s0", tmp_path / "b")
     bundle = open_bundle(tmp_path / "b")
     tokens = bundle.lm.conditioner.tokens
     with torch.no_grad():  # make them the most likely by far

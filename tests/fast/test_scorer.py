@@ -180,7 +180,7 @@ def test_frequencies_that_depend_on_what_was_scored_before_are_refused_beyond_th
     rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
     model = build("llama", max_position_embeddings=20, rope_parameters=rope)
     short, long = Request(tuple(range(3, 20)), (4, 5)), Request(tuple(range(3, 30)), (4, 5))
-    with pytest.raises(UserError, match=r"rope_type 'dynamic': .*allowed are windows of up to 20 \(--max-length\)"):
+    with pytest.raises(UserError, match=r"rope_type 'dynamic': .*allowed are windows of up to 20 \(max_length\)"):
         loglikelihoods(model, [short, long], pad_id=0, max_length=WINDOW)
     close(loglikelihoods(model, [short], pad_id=0, max_length=WINDOW), one_by_one(model, [short]))
     assert len(loglikelihoods(model, [short, long], pad_id=0, max_length=20)) == 2
