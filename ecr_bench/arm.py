@@ -128,13 +128,15 @@ def with_bare_forms(arms: Mapping[str, Arm]) -> dict[str, Arm]:
     return {**by_name(arm.without_settings for arm in arms.values()), **arms}
 
 
-def _frozen(settings: Mapping[str, Any]) -> tuple[tuple[str, Setting], ...]:
-    def plain(value: Any) -> Setting:
-        if isinstance(value, Setting):
-            return value
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+def as_setting(value: Any) -> Setting:
+    """How an arm keeps a value: lists and mappings as compact JSON."""
+    if isinstance(value, Setting):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
-    return tuple((key, plain(value)) for key, value in sorted(settings.items()))
+
+def _frozen(settings: Mapping[str, Any]) -> tuple[tuple[str, Setting], ...]:
+    return tuple((key, as_setting(value)) for key, value in sorted(settings.items()))
 
 
 def _look_up(value: Any, info: ValidationInfo) -> Arm:

@@ -47,7 +47,7 @@ def about(source: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        if source and not re.match(rf"{re.escape(source)}(?!\w)", str(error)):
+        if source and not re.match(rf"{re.escape(source)}(?=:)", str(error)):
             error.args = UserError(f"{source}: {error}").args
         raise
 

@@ -163,8 +163,16 @@ class Run:
     def facts(self) -> Facts:
         """What claims are judged by."""
         return Facts.of(
-            self.records(), self.arms, self.cells, self.measures, self.experiment, self.timings, self.board.contrasts
-        )
+            self.records(), self.arms, self.cells, self.measures, self.experiment, self.timings, self.board.contrasts,
+            self._origins(),
+        )  # fmt: skip
+
+    def _origins(self) -> dict[str, list[dict[str, Any]]]:
+        """Of a board of several runs: arm -> the experiments of those that have it, where it keeps them all."""
+        runs = (self.provenance.get("runs") or {}).values()
+        if not all({"arms", "experiment"} <= told.keys() for told in runs):
+            return {}
+        return {arm: [told["experiment"] for told in runs if arm in told["arms"]] for arm in self.arms}
 
     def arm(self, name: str) -> Arm:
         """The arm that prints as ``name``; UserError lists them."""

@@ -11,6 +11,7 @@ from ecr_bench.errors import UserError, about
     ("small", "sizes.1x: 3 GB are free: take a smaller model", "small: sizes.1x: 3 GB are free: take a smaller model"),
     ("long", "a longer window", "long: a longer window"),
     ("long", "longer windows", "long: longer windows"),
+    ("teacher", "teacher.options.size: no such size", "teacher: teacher.options.size: no such size"),
     ("mine.yaml", "mine.yaml: no such key", "mine.yaml: no such key"),
     ("mine.yaml", "mine.yaml:3: no such key", "mine.yaml:3: no such key"),
     ("", "no such key", "no such key"),

@@ -15,14 +15,12 @@ from ecr_bench.cli import COMMANDS
 from ecr_bench.config import Experiment, load
 from ecr_bench.errors import UserError
 from ecr_bench.leaderboard.archive import submit
-from ecr_bench.leaderboard.conflicts import conflict
 from ecr_bench.leaderboard.index import DATA, PAGE, TEXT, entries
 from ecr_bench.leaderboard.joint import joint_experiment
 from ecr_bench.leaderboard.merge import merge
 from ecr_bench.results.board import build_board
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.results.contrasts import TASKS
-from ecr_bench.results.divergence import OF_TRAINING
 from ecr_bench.results.files import DamagedError
 from ecr_bench.run import Run
 from ecr_bench.runner.plan import make_plan
@@ -128,7 +126,9 @@ def test_boards_of_runs_that_differ_are_compared_run_by_run(folders, tmp_path):
     for told in older.board.provenance["runs"].values():
         del told["experiment"], told["arms"]
     older.write(m)
-    with pytest.raises(UserError, match="ecr-1x: what its runs have in pretrain is not known; merge the runs"):
+    with pytest.raises(
+        UserError, match="ecr-1x: its pretrain settings are not known: of a board of several runs merge"
+    ):
         merge([m, ran["e"]], tmp_path / "unknown", apart=False)
 
 
@@ -147,35 +147,31 @@ def test_boards_of_one_name_are_kept_apart_by_their_runs_and_once(folders, tmp_p
     assert verify(tmp_path / "both" / "both")
 
 
-@pytest.mark.parametrize(("change", "arm", "words"), [
-    ([("sizes", "3x", {"hidden_size": 8})], "finetune+distill-1x", "other sizes.3x."),
-    ([("sizes", "3x", {"hidden_size": 8})], "finetune-1x", None),
-    ([("teacher", "options", {"size": "3x"}), ("sizes", "3x", {"hidden_size": 8})], "ecr-1x", "teacher.options"),
-    ([("pretrain", "distill", "3x"), ("options", "distill", {"temperature": 9})], "finetune-1x", "pretrain.distill"),
+def test_a_board_that_has_the_name_of_anothers_run_goes_by_its_own_runs(folders, tmp_path):
+    first, second = folders[1:]
+    third = part("third", tmp_path / "third", lambda r: r["seed"] == 0 and r["arm"] == "ecr-1x")
+    merge([first], tmp_path / "x", apart=True, name="x")
+    merge([second, third], tmp_path / "y", apart=False, name="first")
+    merge([tmp_path / "x" / "x", tmp_path / "y" / "first"], tmp_path / "both", apart=True, name="both")
+    both = Run.load(tmp_path / "both" / "both")
+    assert {str(arm) for arm in both.arms.values() if arm.name == "ecr"} == {
+        "ecr-1x[run=first]", "ecr-1x[run=second+third]",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "lost"), [
+    (("teacher", "rows", 9), {"mutual_knn_teacher", "trustworthiness", "continuity"}),
+    (("geometry", "per_language", 9), {"cka_base", "mexa", "mutual_knn_teacher", "bits_per_byte"}),
+    (("geometry", "snapshots", 9), set()),
 ])  # fmt: skip
-def test_what_an_arm_depends_on_through_another_size_is_a_setting_of_it(change, arm, words):
-    ours = load("distill").model_dump(mode="json")
-    theirs = json.loads(json.dumps(ours))
-    for section, key, value in change:
-        theirs[section][key] = value
-    known = {str(cell.arm): cell.arm for cell in make_plan(load("distill")).cells}
-    found = conflict(known[arm], ours, theirs)
-    assert (found is None) if words is None else f"{found[0]} is".startswith(words), found
-    if words and change[:-1]:
-        alike = [(s, k, v) for s, k, v in change[:-1]]
-        for section, key, value in alike:
-            ours[section][key] = value
-        found = conflict(known[arm], ours, theirs)
-        assert found is not None and found[0].startswith(("other sizes.3x", "options.distill"))
-
-
-def test_hidden_states_seen_by_other_teachers_are_not_compared(folders, tmp_path):
-    other = part("other", tmp_path / "other", lambda r: r["arm"] == "finetune-1x", [("teacher", "rows", 9)])
+def test_what_other_teachers_and_texts_measure_is_not_compared(folders, tmp_path, change, lost):
+    other = part("other", tmp_path / "other", lambda r: r["arm"] == "finetune-1x", [change])
     merge([folders[2], other], tmp_path / "board", apart=False)
     merged = Run.load(tmp_path / "board" / "intents")
-    assert {m.metric for m in merged.measures} <= set(OF_TRAINING)
-    assert any("left out: runs differ in teacher" in note for note in merged.board.notes)
-    assert {m.metric for m in Run.load(folders[2]).measures} - set(OF_TRAINING)
+    before = {m.metric for m in Run.load(folders[2]).measures} | {m.metric for m in Run.load(other).measures}
+    assert lost <= before and not lost & {m.metric for m in merged.measures}
+    assert {"rankc", "diverged"} & before <= {m.metric for m in merged.measures}
+    assert any(f"runs differ in {change[0]}: " in note for note in merged.board.notes) == bool(lost)
 
 
 def test_a_board_of_one_can_be_given_a_name_that_names_a_folder(folders, tmp_path):
@@ -223,7 +219,7 @@ def test_runs_that_differ_in_their_cells_alone_are_one_experiment(folders, tmp_p
     (spikes,) = (
         r for r in Run.load(tmp_path / "board-settings" / "intents").claims.results if r.claim.id == "spikes-less"
     )
-    assert "its runs differ in finetune, and it needs finetune.clip" in spikes.sentence
+    assert "it needs finetune.clip = None, this run has 1.0" in spikes.sentence
 
 
 def test_long_and_its_rivals_are_one_experiment_that_can_be_planned():

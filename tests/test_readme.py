@@ -15,7 +15,7 @@ from tests.helpers.outside import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BOARD = re.compile(r"results/([\w-]+)/board\.md")
-NUMBER = re.compile(r"[+−]\d+\.\d|\b\d+\.\d(?= against| %)")
+NUMBER = re.compile(r"[+−]\d+\.\d to [+−]\d+\.\d|[+−]\d+\.\d|\b\d+\.\d(?= against| %)")
 
 
 def test_it_is_short() -> None:
@@ -34,7 +34,7 @@ def quoted(text: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("number", "run"), quoted(README))
-def test_every_difference_and_accuracy_is_on_the_board_it_is_quoted_from(number, run) -> None:
+def test_every_difference_interval_and_accuracy_is_on_the_board_it_is_quoted_from(number, run) -> None:
     board = (ROOT / "results" / run / "board.md").read_text(encoding="utf-8")
     assert re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", board)
 

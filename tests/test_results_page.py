@@ -65,7 +65,6 @@ def test_every_verdict_of_a_run_heads_its_line(run: str) -> None:
     assert TABLES["line"](RESULTS / run) == tuple(entry.strip() for entry in line.strip("|").split("|"))
 
 
-@pytest.mark.slow
 def test_a_page_without_a_tables_marks_is_no_place_for_it(tmp_path) -> None:
     page = tmp_path / "README.md"
     page.write_text("# No marks\n", encoding="utf-8")
@@ -74,6 +73,7 @@ def test_a_page_without_a_tables_marks_is_no_place_for_it(tmp_path) -> None:
     assert page.read_text(encoding="utf-8") == "# No marks\n"
 
 
+@pytest.mark.slow
 def test_the_comparisons_are_those_of_the_records() -> None:
     found = dict(TABLE.findall(PAGE))
     for run in TABLES["PAIRS"]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ecr_bench.arm import Arm, Role
 from ecr_bench.errors import UserError
-from ecr_bench.methods.registry import METHODS, MODIFIERS
-from ecr_bench.options import options_of
-from ecr_bench.results.claim_settings import tuned_for
+from ecr_bench.methods.registry import default_options
+from ecr_bench.metrics.registry import AGAINST_TEACHER, ASPECTS
+from ecr_bench.results.claim_settings import setting_of, tuned_for
 
 PlainJson = Mapping[str, Any]
 
@@ -18,8 +18,18 @@ SHARED = ("corpus", "seen_languages", "tokenizer", "tasks", "pretrain", "finetun
 """Sections that every arm depends on."""
 OF_ANCHORS = ("teacher", "anchors", "projection", "control_tokens")
 """Sections that a plain model does not depend on."""
-OF_MEASURES = ("teacher", "geometry")
-"""Sections that measures of hidden states depend on, those of plain models too."""
+OF_STATES = {"drift", "manifold", "cross-lingual", "semantic similarity"}
+"""Aspects of hidden states."""
+OF_MEASURES = {
+    "teacher": {*AGAINST_TEACHER},
+    "geometry": {
+        "bits_per_byte",
+        *(name for name, aspect in ASPECTS.items() if aspect in OF_STATES and name != "rankc"),
+    },
+}
+"""Section -> metrics that depend on it in every arm, plain ones too."""
+UNMEASURED = {"measure", "snapshots"}
+"""Settings of these sections that change no measure at the end of training."""
 SEEDS = {"seed", "seed_per_cell"}
 """Settings of a section in which two runs may differ and be pooled: what seeds cover."""
 
@@ -30,44 +40,44 @@ def settings_of(arm: Arm, experiment: PlainJson) -> dict[str, Any]:
     UserError where a section is not there: an older version kept of a board of several runs only what all share.
     """
     sections = SHARED if arm.role is Role.PLAIN and not arm.modifiers else (*SHARED, *OF_ANCHORS)
-    if (lost := next((name for name in sections if name not in experiment), None)) is not None:
-        raise UserError(f"{arm}: what its runs have in {lost} is not known; merge the runs, not the board made of them")
+    lost = next((name for name in (*sections, "sizes", "options", "tuned") if name not in experiment), None)
+    if lost is not None:
+        raise UserError(f"{arm}: its {lost} settings are not known: of a board of several runs merge the runs instead")
     found = {name: _without_seeds(experiment[name]) for name in sections}
-    given = experiment.get("options", {})
-    options = {name: _defaults(name) | given.get(name, {}) for name in _owners(arm, found)}
-    tuned = tuned_for(arm, experiment)
-    sizes = experiment.get("sizes", {})
-    named = json.dumps([found, options, tuned, dict(arm.settings)])
+    distils = ("distill",) if setting_of(arm, experiment, "pretrain.distill") else ()
+    options = {
+        name: default_options(name) | experiment["options"].get(name, {})
+        for name in dict.fromkeys((arm.method, *arm.modifiers, *distils))
+    }
+    tuned, sizes = tuned_for(arm, experiment), experiment["sizes"]
+    own = [str(value) for _, value in arm.settings]
+    named = json.dumps([found, options, tuned]) + "".join(own)
     return {
         **found,
         "size": sizes.get(arm.size),
-        "other sizes": {name: size for name, size in sizes.items() if json.dumps(name) in named},
+        "other sizes": {
+            name: {**size, "tuned": tuned_for(Arm("finetune", name), experiment)}
+            for name, size in sizes.items()
+            if json.dumps(name) in named or name in own
+        },
         "options": options,
         "tuned": tuned,
     }
 
 
-def _owners(arm: Arm, sections: PlainJson) -> list[str]:
-    """Methods and modifiers whose options count for an arm: its own, and distillation where pre-training distils."""
-    distils = sections["pretrain"].get("distill") or dict(arm.settings).get("pretrain.distill")
-    return list(dict.fromkeys((arm.method, *arm.modifiers, *(("distill",) if distils else ()))))
+def incomparable(parts: Iterable[tuple[Iterable[str], Iterable[PlainJson]]]) -> dict[str, set[str]]:
+    """Section in which experiments differ -> metrics that can then not be compared.
 
-
-def _defaults(name: str) -> dict[str, Any]:
-    """What a method or modifier does where an experiment says nothing; nothing of a plugin that is not here."""
-    kind = next((registry.get(name) for registry in (METHODS, MODIFIERS) if name in registry), None)
-    fields = options_of(kind).model_fields if kind else {}
-    return {key: field.default for key, field in fields.items() if not field.is_required()}
-
-
-def measured_apart(experiments: Iterable[PlainJson]) -> list[str]:
-    """Sections in which experiments differ so that what was measured of hidden states cannot be compared."""
-    first, *others = experiments
-    return [
-        name
-        for name in OF_MEASURES
-        if any(name not in one or name not in first or one[name] != first[name] for one in others)
-    ]
+    ``parts``: metrics that were measured, and the experiments that they were measured in.
+    """
+    known = [(set(metrics), list(experiments)) for metrics, experiments in parts]
+    result = {}
+    for section, concerned in OF_MEASURES.items():
+        told = [one for metrics, experiments in known if metrics & concerned for one in experiments]
+        values = [_without(one[section], UNMEASURED) if section in one else None for one in told]
+        if any(value is None or value != values[0] for value in values[1:]):
+            result[section] = set(concerned)
+    return result
 
 
 def conflict(arm: Arm, ours: PlainJson, theirs: PlainJson) -> tuple[str, Any, Any] | None:
@@ -103,6 +113,10 @@ def _machine(provenance: PlainJson) -> dict[str, Any]:
 
 
 def _without_seeds(section: Any) -> Any:
+    return _without(section, SEEDS)
+
+
+def _without(section: Any, keys: Collection[str]) -> Any:
     return (
-        {key: value for key, value in section.items() if key not in SEEDS} if isinstance(section, Mapping) else section
+        {key: value for key, value in section.items() if key not in keys} if isinstance(section, Mapping) else section
     )

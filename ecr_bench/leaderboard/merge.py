@@ -12,7 +12,7 @@ from ecr_bench.io import atomic_dir
 from ecr_bench.leaderboard.archive import opened
 from ecr_bench.leaderboard.index import write_index
 from ecr_bench.leaderboard.items import hash_of
-from ecr_bench.leaderboard.pool import Contribution, contribution, pooled
+from ecr_bench.leaderboard.pool import FROM, Contribution, contribution, pooled
 from ecr_bench.names import repeated, run_name
 from ecr_bench.publish import draw
 from ecr_bench.run import Run
@@ -56,8 +56,10 @@ def _checked(folder: Path) -> Run:
 
 
 def _labelled(runs: Sequence[Run], apart: bool) -> list[Contribution]:
-    """Boards of several runs may share a name: each of these goes by the names of its runs."""
+    """A board of several runs whose name is taken by another run, board or arm goes by the names of its runs."""
     names = [run.name for run in runs]
+    names += [str(dict(arm.settings)[FROM]) for run in runs for arm in run.arms.values() if FROM in dict(arm.settings)]
+    names += [name for run in runs for name in run.provenance.get("runs", ()) if name != run.name]
     return [
         contribution(
             run.name if names.count(run.name) == 1 else "+".join(run.provenance.get("runs", [run.name])), run, apart

@@ -11,13 +11,14 @@ import pandas as pd
 
 from ecr_bench.arm import Arm, by_name
 from ecr_bench.errors import UserError
-from ecr_bench.leaderboard.conflicts import PlainJson, conflict, environments, measured_apart
+from ecr_bench.leaderboard.conflicts import PlainJson, conflict, environments, incomparable
 from ecr_bench.leaderboard.joint import joint_experiment
+from ecr_bench.metrics.registry import PLAIN
 from ecr_bench.results.board import build_board, own_baselines
 from ecr_bench.results.cells import PROPERTY_OF, CellCosts, comparable, mixed_note
 from ecr_bench.results.claims_file import judge, shipped_claims
-from ecr_bench.results.divergence import OF_TRAINING
 from ecr_bench.run import Run
+from ecr_bench.types import Measure
 
 DIFFER = "environments differ in"
 FROM = "run"
@@ -41,9 +42,9 @@ class Contribution:
     def experiments(self, arm: str | None = None) -> dict[str, PlainJson]:
         """Source -> its experiment, of all or of those that have an arm. Where an older version merged them they are
         not known one by one: then by the name of the whole what they share."""
-        told = [(name, told) for name, told in self.sources.items() if arm is None or arm in told.get("arms", ())]
-        known = {name: told["experiment"] for name, told in told if "experiment" in told}
-        return known if known and len(known) == len(told) else {self.name: self.run.experiment}
+        if not all({"arms", "experiment"} <= told.keys() for told in self.sources.values()):
+            return {self.name: self.run.experiment}
+        return {name: told["experiment"] for name, told in self.sources.items() if arm is None or arm in told["arms"]}
 
 
 def contribution(name: str, run: Run, apart: bool) -> Contribution:
@@ -73,7 +74,9 @@ def _renamed_sources(provenance: dict[str, Any], renamed: dict[str, Arm]) -> dic
     if "runs" not in provenance:
         return provenance
     runs = {
-        name: {**told, "arms": [str(renamed[arm]) for arm in told["arms"]]} if "arms" in told else told
+        name: {**told, "arms": [str(renamed[arm]) for arm in told["arms"] if arm in renamed]}
+        if "arms" in told
+        else told
         for name, told in provenance["runs"].items()
     }
     return {**provenance, "runs": runs}
@@ -97,15 +100,22 @@ def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
     labels = {cell.cell for cell in cells}
     notes = [*(f"{DIFFER} {line}" for line in environments(_sources(parts))), *mixed_note(made), *notes]
     measures = [m for part in kept for m in part.run.measures if m.cell in labels]
-    if differing := measured_apart(one for part in parts for one in part.experiments().values()):
-        notes.append(f"measures of hidden states are left out: runs differ in {' and '.join(differing)}")
-        measures = [m for m in measures if m.metric in OF_TRAINING]
+    measured = [({_bare(m) for m in part.run.measures}, part.experiments().values()) for part in parts]
+    for section, metrics in incomparable(measured).items():
+        lost = sorted({_bare(m) for m in measures} & metrics)
+        notes.append(f"left out, since runs differ in {section}: {', '.join(lost)}")
+        measures = [m for m in measures if _bare(m) not in metrics]
     board = build_board(
         name, records, arms, cells, own_baselines(parts[0].run.board), _provenance(parts, items),
         [*notes, *_their_notes(parts, notes)],
     )  # fmt: skip
     run = Run(name, arms, board, cells, measures, own_records=records)
     return replace(run, claims=judge(name, run.facts, shipped_claims()))
+
+
+def _bare(measure: Measure) -> str:
+    """Its metric, with control tokens or without."""
+    return measure.metric.removesuffix(PLAIN)
 
 
 def _with_hardware(part: Contribution) -> list[CellCosts]:

@@ -84,6 +84,8 @@ _add(
         "diverged": ("DIVERGED", "1 if training failed; over runs, the divergence rate"),
     },
 )
+AGAINST_TEACHER = ("trustworthiness", "continuity", "mutual_knn_teacher")
+"""What compares hidden states with the teacher's vectors."""
 WITHOUT_TOKENS = (
     "cka_base", "procrustes_base", "mexa", "retrieval", "retrieval_to_pivot", "retrieval_from_pivot", "sts_spearman",
 )  # fmt: skip

@@ -13,7 +13,7 @@ import torch
 from ecr_bench.metrics.functional.checks import NotMeasurable
 from ecr_bench.metrics.metric import Metric
 from ecr_bench.metrics.options import Blocks
-from ecr_bench.metrics.registry import ASPECTS, METRICS, PLAIN
+from ecr_bench.metrics.registry import AGAINST_TEACHER, ASPECTS, METRICS, PLAIN
 from ecr_bench.types import Measure
 
 PERMUTATIONS = 200
@@ -136,7 +136,7 @@ def manifold_measures(
     own, wanted = states[rows.distinct], teacher[rows.distinct]
     yield measure("intrinsic_dimension", [own], taken, len(own), permutations=COSTLY)
     yield measure("isoscore", [own], taken, len(own), permutations=COSTLY)
-    for name in ("trustworthiness", "continuity", "mutual_knn_teacher"):
+    for name in AGAINST_TEACHER:
         yield measure(name, [wanted, own], taken, len(own))
 
 

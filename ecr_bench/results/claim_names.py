@@ -73,8 +73,10 @@ def check_names(claim: Claim, facts: Facts, source: str) -> None:
         for precision in (claim.precision, claim.precision_b or claim.precision):
             run = {one.precision for panel in panels for one in panel.respondents}
             _among("precision", precision, {*get_args(Precision), *run})
+        own = {key for arm in facts.arms.values() for key, _ in arm.settings}
         for key in claim.requires:
-            _check_setting(facts.experiment, key)
+            if not {key, key.removeprefix("options.")} & own:
+                _check_setting(facts.experiment, key)
     except UserError as error:
         raise UserError(f"{where}{error}") from None
 

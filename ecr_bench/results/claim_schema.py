@@ -98,7 +98,7 @@ class Claim(Section):
     needs_b_above: float | None = None
     """Tested only where b's mean exceeds this: nobody is more stable than an arm that never spiked."""
     requires: dict[str, Any] = {}
-    """Tested only where the experiment has these settings, by dotted key."""
+    """Tested only between arms run with these settings, by dotted key: an arm's own, else its experiment's."""
     controls: tuple[str, ...] | None = None
     """Control methods at the size of the arm ahead that it must beat as well for a gain to be attributed; null: every
     one of the run. Empty for a cost that none applies to. An accuracy of ECR is always judged by all, and another gain
@@ -118,6 +118,8 @@ class Claim(Section):
     def _fits(self) -> Claim:
         if self.a == self.b and (self.precision_b or self.precision) == self.precision:
             raise ValueError(f"a and b are the same arm: {self.a}")
+        if self.pool_settings and self.metric in (ACCURACY, *COSTS):
+            raise ValueError(f"pool_settings: is for measures, not for {self.metric}")
         return self
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any
 
-from ecr_bench.arm import Arm
+from ecr_bench.arm import Arm, as_setting
 from ecr_bench.config import Experiment
+from ecr_bench.methods.registry import default_options
 from ecr_bench.results.claim_schema import Claim
 
 
@@ -19,27 +21,40 @@ class NotTestedError(Exception):
         """The difference where it is the same in every seed, which leaves it without an interval."""
 
 
-def unmet(claim: Claim, arm: Arm, experiment: Mapping[str, Any]) -> str | None:
-    """What the claim requires and ``arm`` was run without, in words. NotTestedError as ``setting``."""
-    for key, wanted in claim.requires.items():
-        if (given := setting_of(arm, experiment, key)) != dict(Arm.of("", "", {key: wanted}).settings)[key]:
-            return f"it needs {key} = {wanted}, {arm if key in dict(arm.settings) else 'this run'} has {given}"
+def unmet(claim: Claim, arm: Arm, experiments: Iterable[Mapping[str, Any]]) -> str | None:
+    """What the claim requires and ``arm`` was run without in one of its experiments, in words. NotTestedError as
+    ``setting``."""
+    for experiment, (key, wanted) in product(experiments, claim.requires.items()):
+        if as_setting(given := setting_of(arm, experiment, key)) != as_setting(wanted):
+            who = "this run" if given == setting(experiment, key) else str(arm)
+            return f"it needs {key} = {wanted}, {who} has {given}"
     return None
 
 
 def setting_of(arm: Arm, experiment: Mapping[str, Any], dotted: str) -> Any:
-    """The value of a dotted key that an arm was run with: its own, else what is tuned for it, else the experiment's."""
+    """The value of a dotted key that an arm was run with: its own, else what is tuned for it, else the experiment's,
+    else, of an option, what its owner does by itself."""
     own = dict(arm.settings)
-    if dotted in own:
-        return own[dotted]
+    if (name := dotted if dotted in own else dotted.removeprefix("options.")) in own:
+        return own[name]
     for chosen in tuned_for(arm, experiment):
         if dotted in chosen:
             return chosen[dotted]
-    return setting(experiment, dotted)
+    given = setting(experiment, dotted)
+    section, _, option = dotted.partition(".")
+    if given is None and section == "options":
+        owner, _, key = option.partition(".")
+        return default_options(owner).get(key)
+    return given
 
 
 def tuned_for(arm: Arm, experiment: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the experiment sets for the arms of this method, modifiers and size: dotted keys and values."""
+    """What the experiment sets for the arms of this method, modifiers and size: dotted keys and values.
+
+    NotTestedError where a board of several runs does not share that.
+    """
+    if not_shared(experiment, "tuned"):
+        raise NotTestedError("its runs differ in what is tuned for an arm")
     return [
         chosen["set"]
         for chosen in experiment.get("tuned", ())

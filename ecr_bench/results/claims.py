@@ -137,8 +137,9 @@ def _smallest(claim: Claim) -> float:
 def _test(question: ResolvedClaim, facts: Facts) -> Found:
     claim = question.claim
     for arm in (question.a, question.b):
-        lacking = [unmet(claim, form, facts.experiment) for form in facts.forms(arm, claim.pool_settings)]
-        if None not in lacking:
+        forms = facts.forms(arm, claim.pool_settings)
+        lacking = [unmet(claim, form, facts.experiments_of(form)) for form in forms]
+        if lacking and None not in lacking:
             raise NotTestedError(" and ".join(dict.fromkeys(filter(None, lacking))))
     found = difference(facts, claim, *question.sides)
     if claim.needs_b_above is not None and found.mean_b <= claim.needs_b_above:
@@ -220,6 +221,8 @@ def _controls(question: ResolvedClaim, facts: Facts) -> list[ControlFinding]:
     result = []
     for control in facts.cast.controls_like(ahead.arm, claim.pool_settings):
         if (named is not None and control.name not in named) or control == ahead.arm:
+            continue
+        if not claim.pool_settings and unmet(claim, control, facts.experiments_of(control)) is not None:
             continue
         for precision in dict.fromkeys((ahead.precision, facts.reference)):
             try:

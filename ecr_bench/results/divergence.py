@@ -35,8 +35,6 @@ class Stability(Record):
 
 
 METRICS = ("spike_score", "loss_spikes", "grad_norm_median", "grad_norm_p95", "grad_norm_max")
-OF_TRAINING = ("diverged", *METRICS)
-"""Measures of a training alone, which no teacher and no texts count for."""
 
 
 def stability_of(places: Sequence[Place], measures: Iterable[Measure]) -> list[Stability]:

@@ -28,7 +28,8 @@ from ecr_bench.types import Measure
 
 @dataclass(frozen=True)
 class Facts:
-    """``panels``: group -> per-item answers; ``experiment``: its settings as plain JSON."""
+    """``panels``: group -> per-item answers; ``experiment``: its settings as plain JSON, of a board of several runs
+    what they share."""
 
     arms: dict[str, Arm]
     panels: Mapping[str, Panel]
@@ -38,6 +39,8 @@ class Facts:
     timings: Sequence[Timing] = ()
     contrasts: Sequence[Contrast] = ()
     """Of the board: who meets there is not tested again."""
+    origins: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Of a board of several runs: arm -> the experiments of those that have it, where they are known."""
 
     @classmethod
     def of(
@@ -49,11 +52,12 @@ class Facts:
         experiment: Mapping[str, Any] | None = None,
         timings: Sequence[Timing] = (),
         contrasts: Sequence[Contrast] = (),
+        origins: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     ) -> Facts:
         """See ``build_board`` for ``records``, ``arms`` and ``cells``."""
         parts = {group: records[records["group"] == group] for group in GROUPS}
         panels: dict[str, Panel] = {group: build_panel(part) for group, part in parts.items() if len(part)}
-        return cls(dict(arms), panels, cells, measures, experiment or {}, timings, contrasts)
+        return cls(dict(arms), panels, cells, measures, experiment or {}, timings, contrasts, origins or {})
 
     @cached_property
     def cast(self) -> Cast:
@@ -68,6 +72,10 @@ class Facts:
     def reference(self) -> str:
         """The highest precision of the run."""
         return ordered_precisions(one.precision for panel in self.panels.values() for one in panel.respondents)[0]
+
+    def experiments_of(self, arm: Arm) -> Sequence[Mapping[str, Any]]:
+        """The experiments that an arm was run in."""
+        return self.origins.get(str(arm)) or (self.experiment,)
 
     def forms(self, arm: Arm, pooled: bool) -> list[Arm]:
         """Arms of the run that stand behind ``arm``: itself, or all of its settings where they are ``pooled``."""
@@ -215,8 +223,7 @@ def _measure(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
     chosen = [m for m in facts.measures if m.metric == claim.metric and m.step is None and m.lang == claim.lang]
     if not chosen:
         raise NotTestedError(f"{claim.metric} was not measured in this run")
-    met = [m for m in chosen if unmet(claim, m.arm, facts.experiment) is None]
-    of_a, of_b = (dict(_settings(met, claim, side)) for side in (a, b))
+    of_a, of_b = (dict(_settings(facts, chosen, claim, side)) for side in (a, b))
     for side, known in ((a, of_a), (b, of_b)):
         if not known:
             raise NotTestedError(f"{claim.metric} of {side.arm} in {side.precision} was not measured")
@@ -236,7 +243,7 @@ Settings = tuple[tuple[str, Setting], ...]
 
 
 def _settings(
-    measures: Sequence[Measure], claim: Claim, side: Side
+    facts: Facts, measures: Sequence[Measure], claim: Claim, side: Side
 ) -> Iterator[tuple[tuple[int, Settings | None], Measure]]:
     """(seed, setting) -> measure of an arm; the setting is None unless the claim pools them."""
     layers: set[int | None] = set()
@@ -244,6 +251,8 @@ def _settings(
         if m.precision != side.precision or m.value is None or (claim.layer is not None and m.layer != claim.layer):
             continue
         if m.arm != side.arm and not (claim.pool_settings and m.arm.without_settings == side.arm):
+            continue
+        if unmet(claim, m.arm, facts.experiments_of(m.arm)) is not None:
             continue
         # a probe has no layer: it is measured on its projection
         layers |= {m.layer} - {None}

@@ -84,20 +84,21 @@ class Cast:
 
     @property
     def small(self) -> str | None:
-        """The smallest size at which the main method was run."""
-        return next((size for size in self.parameters if self._was_run(Role.MAIN, size)), None)
+        """The smallest size at which the main method was run; as the experiment sets it, if it was anywhere."""
+        return next(iter(self._sizes_of(Role.MAIN, list(self.parameters))), None)
 
     @property
     def large(self) -> str | None:
         """The larger size with a plain arm whose number of parameters is nearest to three times that of ``small``."""
         if self.small is None:
             return None
-        larger = [size for size in self.parameters if self.ratio(size) > 1 and self._was_run(Role.PLAIN, size)]
+        larger = self._sizes_of(Role.PLAIN, [size for size in self.parameters if self.ratio(size) > 1])
         return min(larger, key=lambda size: abs(math.log(self.ratio(size) / RATIO)), default=None)
 
-    def _was_run(self, role: Role, size: str) -> bool:
-        """In any settings."""
-        return any(arm.role is role and arm.size == size and not arm.modifiers for arm in self.arms)
+    def _sizes_of(self, role: Role, sizes: Sequence[str]) -> list[str]:
+        """Those of ``sizes`` at which a role was run as the experiment sets it; if at none, in any settings."""
+        forms = {arm.size for arm in self.arms if arm.role is role and not arm.modifiers}
+        return [size for size in sizes if self.play(role, size)] or [size for size in sizes if size in forms]
 
     def ratio(self, size: str) -> float:
         """Parameters of ``size`` as a multiple of those of ``small``."""

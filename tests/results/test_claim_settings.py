@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ecr_bench.arm import Arm, Role
+from ecr_bench.errors import UserError
 from ecr_bench.results.claim_schema import ClaimResult
 from ecr_bench.results.claims_file import judge
 from ecr_bench.types import Measure
@@ -108,3 +109,46 @@ def test_a_role_is_played_in_the_experiments_own_settings(made: Made, tmp_path: 
     result = judged(tmp_path, longer, claim, [])
     assert result.verdict == "not tested"
     assert "main at the small size was run only as ecr-1x[finetune.steps=9]" in result.sentence, result.sentence
+
+
+def untested(folder: Path, made: Made, **change: Any) -> str:
+    claim = STABLE | {"a": "ecr-1x", "b": "finetune-1x", "pool_settings": False, "requires": {}} | change
+    metric = str(claim["metric"])
+    values = dict.fromkeys(made.arms.values(), ECR) | {arm("finetune-1x"): PLAIN}
+    shares = measured(metric, values) if metric == "diverged" else []
+    return judged(folder, made, claim, shares).sentence
+
+
+def test_a_requirement_is_compared_as_it_is_written(made: Made, tmp_path: Path) -> None:
+    """Lists, options that an arm sets itself under its owner's name, and those that nobody sets."""
+    assert "Not tested" not in untested(tmp_path, made, requires={"seen_languages": QUICK["seen_languages"]})
+    assert "it needs seen_languages = ['de']" in untested(tmp_path, made, requires={"seen_languages": ["de"]})
+    own = made.under("ecr-1x", {"dropout.tokens": 0.3}).under("random-1x", {"dropout.tokens": 0.3})
+    claim = {"a": "ecr-1x[dropout.tokens=0.3]", "b": "random-1x[dropout.tokens=0.3]", "metric": "accuracy"}
+    claim |= {"direction": "higher", "requires": {"options.dropout.tokens": 0.3}}
+    assert "Not tested" not in untested(tmp_path, own, **claim)
+    claim["requires"] = {"options.dropout.tokens": 0.4}
+    assert "it needs options.dropout.tokens = 0.4, ecr-1x[dropout.tokens=0.3] has 0.3" in untested(
+        tmp_path, own, **claim
+    )
+
+
+def test_a_bare_name_of_an_arm_that_was_run_in_other_settings_alone_says_so(made: Made, tmp_path: Path) -> None:
+    few = made.under("ecr-1x", {"control_tokens.count": 2})
+    for metric in ("accuracy", "diverged"):
+        words = untested(tmp_path, few, metric=metric, direction="higher" if metric == "accuracy" else "lower")
+        assert words not in ("Not tested: .", "") and "ecr-1x" in words
+
+
+def test_accuracies_and_costs_are_of_one_form(made: Made, tmp_path: Path) -> None:
+    for metric in ("accuracy", "parameters"):
+        with pytest.raises(UserError, match=f"pool_settings: is for measures, not for {metric}"):
+            untested(tmp_path, made, metric=metric, pool_settings=True)
+
+
+def test_the_small_size_is_one_at_which_ecr_was_run_as_the_experiment_sets_it() -> None:
+    few = {"control_tokens.count": 2}
+    both = make(LEVELS | {"ecr-3x": 0.8, "finetune-9x": 0.6}, items=6, precisions=("fp32",))
+    assert both.facts().cast.small == "1x" and both.under("ecr-1x", few).facts().cast.small == "3x"
+    one = make(LEVELS, items=6, precisions=("fp32",)).under("ecr-1x", few)
+    assert one.facts().cast.small == "1x"
