@@ -25,7 +25,7 @@ def test_commands_run_what_they_say() -> None:
     assert experiment.name == "quick-ecr-1x-anchors.k-16-control_tokens.count-8"
     assert [word.split("=")[0] for word in words[4:]] == ["corpus.languages", "finetune.steps", "name", "cells"]
     plain = load("quick").with_overrides(parse_set(shlex.split(commands[arm("finetune-3x")])[4:]))
-    assert [(c.method, c.sizes, c.seeds) for c in plain.cells] == [("finetune", ("3x",), (0, 1))]
+    assert [(c.method, c.sizes, c.seeds) for c in plain.cells] == [("finetune", ("3x",), (0, 1, 2))]
 
 
 def test_commands_of_other_experiments_and_plugins() -> None:
