@@ -78,8 +78,9 @@ def test_all_stability_measures_of_a_trace():
     assert {m.n for m in found.values()} == {300} and {m.null for m in found.values()} == {None}
 
 
-def test_a_gradient_norm_that_overflowed_has_no_finite_maximum():
-    norm = torch.tensor([1.0, 2.0, math.nan])
+@pytest.mark.parametrize("overflowed", [math.nan, math.inf])
+def test_a_gradient_norm_that_overflowed_has_no_finite_maximum(overflowed):
+    norm = torch.tensor([1.0, 2.0, overflowed])
     found = {m.metric: m.value for m in stability_measures(falling(3), norm)}
     assert found["grad_norm_median"] == 2 and found["grad_norm_max"] is None and found["diverged"] == 1
 

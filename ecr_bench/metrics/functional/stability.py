@@ -71,7 +71,7 @@ def grad_norm_quantile(loss: torch.Tensor, grad_norm: torch.Tensor, share: float
 
     Infinite where it was not finite. ``loss`` is not looked at.
     """
-    return torch.quantile(grad_norm.double().nan_to_num(torch.inf), share, interpolation="higher")
+    return torch.quantile(grad_norm.double().nan_to_num(nan=torch.inf, posinf=torch.inf), share, interpolation="higher")
 
 
 def diverged(loss: torch.Tensor, grad_norm: torch.Tensor) -> torch.Tensor:
