@@ -22,6 +22,8 @@ from ecr_bench.types import Measure
 OTHERS = "other measures"
 OTHER_LINES = Key("controls and others", line=True)
 CURVES = {"train/loss": "Training loss", "val/loss": "Validation loss", "train/grad_norm": "Gradient norm"}
+WIDE = 1000.0
+"""The largest value over the smallest from which on a linear axis shows but the largest."""
 Titles = Mapping[str, str]
 
 
@@ -92,7 +94,7 @@ def _final(run: Run, titles: dict[str, str]) -> Drawing:
             for arm in _ordered(mine, styles)
         ]
         levels = _null(mine)
-        axis = Scale.around([_value(m) for m in mine], [level.value for level in levels])
+        axis = scale_of([_value(m) for m in mine], [level.value for level in levels])
         words = f"{title}. " + "; ".join(f"{row.label} {', '.join(m.title for m in row.marks)}" for row in rows)
         panels.append(dots(title, words, rows, axis, metric, levels))
     caption = "One mark per seed; controls in grey."
@@ -100,6 +102,13 @@ def _final(run: Run, titles: dict[str, str]) -> Drawing:
         caption += " Control tokens alone can make clusters. Dashed: mean under the permutation null."
     shown = (measure_table("Measures at the end", list(titles), final, CAPTION), *language_tables(run.measures, titles))
     return Drawing("At the end of training", tuple(panels), caption, (), tuple(t for t in shown if t))
+
+
+def scale_of(values: Sequence[float], levels: Sequence[float]) -> Scale:
+    """Logarithmic where the largest would leave nothing to see of the others, as gradient norms do."""
+    if min(values) > 0 and not levels and max(values) > WIDE * min(values):
+        return Scale.around_logs(values)
+    return Scale.around(values, levels)
 
 
 def _seed(measure: Measure, style: int) -> Mark:

@@ -65,8 +65,9 @@ class Scale:
 
     @classmethod
     def around_logs(cls, values: Sequence[float]) -> Scale:
-        """The same for positive values, on a logarithmic scale."""
-        low, high = min(values), max(values)
+        """The same for the positive ones among them, on a logarithmic scale."""
+        known = [v for v in values if 0 < v < math.inf]
+        low, high = min(known, default=1.0), max(known, default=1.0)
         pad = max(1.15, (high / low) ** 0.06)
         return cls(low / pad, high * pad, log=True)
 

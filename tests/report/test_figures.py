@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from ecr_bench.errors import UserError
 from ecr_bench.report.drawing import PALETTE, Drawing, Key, Plot, icon, palette_css, save
 from ecr_bench.report.figures import FIGURES, arm_styles, drawing_of, figure, figure_of
+from ecr_bench.report.measure_figures import scale_of
 from ecr_bench.report.page import render_page
 from ecr_bench.report.plots import Curve, DotRow, Level, Mark, Scale, curves, dots, scatter
 from ecr_bench.run import Run
@@ -153,6 +154,11 @@ def test_curves_leave_out_what_a_log_axis_cannot_show_and_keep_single_points() -
 def test_axes() -> None:
     assert Scale.around([0.0, 1.0], margin=0.1) == Scale(-0.1, 1.1) and Scale.around([]).low < Scale.around([]).high
     assert Scale.around([float("nan"), 3.0], margin=0.1) == Scale(2.7, 3.3)
+    inf = float("inf")
+    assert Scale.around_logs([0.0, 1.0, inf, 100.0]) == Scale.around_logs([1.0, 100.0])
+    assert 0 < Scale.around_logs([inf, float("nan")]).low < Scale.around_logs([]).high
+    assert scale_of([5.0, 2e18], []).log and not scale_of([5.0, 20.0], []).log
+    assert not scale_of([-5.0, 2e18], []).log and not scale_of([1e-9, 1.0], [0.5]).log
     assert Scale.of_shares([0.01, 1.0]) == Scale(0.0, 1.0, percent=True)
     assert Scale(0, 1, percent=True).label(0.2) == "20" and Scale(-2, 2).label(-1) == "\N{MINUS SIGN}1"
     ticks = one(
