@@ -113,14 +113,14 @@ def test_plain_arms_do_not_depend_on_anchor_settings():
     same = {c.label for c in a.cells} & {c.label for c in b.cells}
     ids = [{c.label: c.train for c in plan.cells} for plan in (a, b)]
     assert {label for label in same if ids[0][label] == ids[1][label]} == {
-        "finetune-1x-s0", "finetune-3x-s0", "finetune-3x-s1",
+        "finetune-3x-s0", "finetune-3x-s1", "finetune-3x-s2",
     }  # fmt: skip
 
 
 def test_arms_share_data_and_base_models():
     plan = make_plan(config.load("quick"))
     kinds = [stage.kind for stage in plan.stages.values()]
-    assert [kinds.count(k) for k in ("corpus", "tokenizer", "items", "base", "anchors")] == [1, 1, 1, 4, 1]
+    assert [kinds.count(k) for k in ("corpus", "tokenizer", "items", "base", "anchors")] == [1, 1, 1, 2, 1]
     assert kinds.count("train") == kinds.count("score") == len(plan.cells) > 5
 
 
