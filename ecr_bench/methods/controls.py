@@ -91,6 +91,10 @@ class TeacherProbe(Method):
     uses_anchors = True
     trains_model = False
 
+    def pretrained_as(self, control_tokens: ControlTokensConfig) -> Method | None:
+        """ECR's base, which is there: of it only the width is read."""
+        return Ecr("ecr").pretrained_as(control_tokens)
+
     @property
     def precisions(self) -> tuple[str, ...]:
         return ("fp32",)
