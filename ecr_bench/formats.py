@@ -48,9 +48,13 @@ def p_in_words(p: float) -> str:
 
 
 def number(value: float | None, digits: int | None = None) -> str:
-    """A number without a unit: two decimals, none from 100 on, or as many as ``digits``; never a negative zero."""
+    """A number without a unit: two decimals, none from 100 on, ``1.2e17`` where that is shorter, or as many decimals
+    as ``digits``; never a negative zero."""
     if value is None:
         return DASH
+    if digits is None and abs(value) >= 1e7:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(exponent)}".replace("-", MINUS)
     digits = (2 if abs(value) < 100 else 0) if digits is None else digits
     text = f"{value:,.{digits}f}"
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text.replace("-", MINUS)

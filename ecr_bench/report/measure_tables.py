@@ -143,13 +143,16 @@ def _kind(arm: Arm) -> int:
 
 
 def entry(measures: Sequence[Measure]) -> str:
-    """``0.47 ±0.03 (0.00)``: mean, half of the interval over seeds, mean of the null."""
+    """``0.47 ±0.03 (0.00)``: mean, half of the interval over seeds, mean of the null; ``2 of 3`` if not every seed
+    has a value."""
     values = [m.value for m in measures if m.value is not None]
     if not values:
         return DASH
     text = number(float(np.mean(values)))
     if len(values) > 1:
         text += f" ±{number(half_interval(values))}"
+    if len(values) < len(measures):
+        text += f", {len(values)} of {len(measures)}"
     nulls = [m.null[0] for m in measures if m.null is not None]
     return text + (f" ({number(float(np.mean(nulls)))})" if nulls else "")
 
@@ -258,7 +261,8 @@ def ablation_tables(result: AblationResult) -> list[Table]:
     by_group = [_accuracies(result, group) for group in dict.fromkeys(str(point.group) for point in result.points)]
     lines = ((row.series, row.label, *_stability(row)) for row in result.stability)
     heads = ("runs", "diverged", "rate (95 %)", "spike score", "loss spikes", "gradient median", "95 %", "max")
-    stability = Table.of("Stability of training, all runs", ("line", result.label, *heads), lines, words=2)
+    caption = f"spikes: means over runs; gradient norms: medians over runs, {DASH} where infinite"
+    stability = Table.of("Stability of training, all runs", ("line", result.label, *heads), lines, caption, words=2)
     return [table for table in (*by_group, _ablation_differences(result), stability) if table]
 
 

@@ -27,14 +27,17 @@ class Stability(Record):
     ci: tuple[float, float]
     """95 % interval of the divergence rate (Clopper & Pearson 1934)."""
     spike_score: float | None
-    """Means over runs; null where no run could be judged."""
+    """Means over runs, as of the next; null where no run could be judged."""
     loss_spikes: float | None
     grad_norm_median: float | None
+    """Medians over runs, as of the next two, since one run can be above all others by orders; null where infinite."""
     grad_norm_p95: float | None
     grad_norm_max: float | None
 
 
-METRICS = ("spike_score", "loss_spikes", "grad_norm_median", "grad_norm_p95", "grad_norm_max")
+SPIKES = ("spike_score", "loss_spikes")
+GRADIENTS = ("grad_norm_median", "grad_norm_p95", "grad_norm_max")
+METRICS = (*SPIKES, *GRADIENTS)
 
 
 def stability_of(places: Sequence[Place], measures: Iterable[Measure]) -> list[Stability]:
@@ -66,10 +69,18 @@ def _row(series: str, label: str, measures: Sequence[Measure]) -> Stability | No
         diverged=failed,
         rate=rate.value,
         ci=(rate.low, rate.high),
-        **{name: _mean(measures, name) for name in METRICS},
+        **{name: _mean(measures, name) for name in SPIKES},
+        **{name: _median(measures, name) for name in GRADIENTS},
     )
 
 
 def _mean(measures: Sequence[Measure], metric: str) -> float | None:
     values = [m.value for m in measures if m.metric == metric and m.value is not None]
     return float(np.mean(values)) if values else None
+
+
+def _median(measures: Sequence[Measure], metric: str) -> float | None:
+    """A norm that overflowed has no value, and counts as larger than all others."""
+    values = [np.inf if m.value is None else m.value for m in measures if m.metric == metric]
+    middle = float(np.median(values)) if values else np.inf
+    return middle if np.isfinite(middle) else None

@@ -13,11 +13,13 @@ from scipy.stats import beta
 from scipy.stats import t as student
 
 from ecr_bench.arm import Arm
+from ecr_bench.formats import number
 from ecr_bench.report.export import to_markdown
 from ecr_bench.report.measure_tables import (
     TABLES,
     ablation_tables,
     cost_table,
+    entry,
     half_interval,
     measure_tables,
     reasons_table,
@@ -169,7 +171,11 @@ def test_divergence_is_counted_at_each_value_and_over_the_whole_line():
     outcomes = {at_rate("finetune", 0.1): (0, 0), at_rate("finetune", 1.0): (1, 1), at_rate("ecr", 1.0): (0, 1)}
     measures = [of(m, "diverged", float(v), seed) for m, values in outcomes.items() for seed, v in enumerate(values)]
     measures += [of(at_rate("ecr", 1.0), "spike_score", value, seed) for seed, value in enumerate((0.2, 0.4))]
+    norms = {0: (3.0, 1e12), 1: (None, None)}
+    measures += [of(at_rate("finetune", rate), "grad_norm_max", value, seed)
+                 for rate, seed in ((0.1, 0), (1.0, 1)) for value in norms[seed]]  # fmt: skip
     rows = stability_of(places, measures)
+    assert [row.grad_norm_max for row in rows] == [(3.0 + 1e12) / 2, None, None, None]
     assert [(r.series, r.label, r.diverged, r.runs) for r in rows] == [
         ("plain", "low", 0, 2), ("plain", "high", 2, 2), ("plain", "all", 2, 4), ("ECR", "high", 1, 2),
     ]  # fmt: skip
@@ -178,7 +184,13 @@ def test_divergence_is_counted_at_each_value_and_over_the_whole_line():
     table = ablation_tables(sample_ablation().model_copy(update={"stability": rows}))[-1]
     shown = {line[:2]: line[2:6] for line in table.lines}
     assert table.title.startswith("Stability") and shown["ECR", "high"] == ("2", "1", "50 % (1 to 99)", "0.30")
-    assert shown["plain", "low"][3] == "\N{EN DASH}"
+    assert shown["plain", "low"][3] == "\N{EN DASH}" and table.lines[0][-1] == "5.0e11"
+    assert number(1e7) == "1.0e7" and number(-2.5e9) == "\N{MINUS SIGN}2.5e9" and number(9_999_999.0) == "9,999,999"
+
+
+def test_a_mean_says_how_many_seeds_have_a_value():
+    some = [of(arm("ecr-1x"), "grad_norm_max", value, seed) for seed, value in enumerate((2.0, 2.0, None))]
+    assert ", 2 of 3 (" in entry(some) and ", " not in entry(some[:2])
 
 
 def test_cost_table_has_one_line_per_cell_and_shows_what_was_not_measured() -> None:
