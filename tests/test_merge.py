@@ -27,7 +27,7 @@ from ecr_bench.runner.plan import make_plan
 from ecr_bench.verify import verify
 from tests.helpers.outside import ROOT
 
-WHOLE = ROOT / "results" / "quick"
+WHOLE = ROOT / "results" / "quick-intel"
 LANGS = ("en", "de", "it", "pl")
 
 

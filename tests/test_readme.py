@@ -70,7 +70,7 @@ def test_the_numbers_are_found() -> None:
 def test_the_method_of_ones_own_is_one() -> None:
     (code,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "METHODS.add" in block)
     try:
-        exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+        exec(compile(code, "<code of README.md>", "exec"), {"__name__": "readme"})
         assert Recipe.of("few-codes", (), {"few-codes": {"distinct": 2}}).method.options.distinct == 2
     finally:
         METHODS.entries.pop("few-codes", None)

@@ -40,7 +40,8 @@ def settings_of(arm: Arm, experiment: PlainJson) -> dict[str, Any]:
     UserError where a section is not there: an older version kept of a board of several runs only what all share.
     """
     sections = SHARED if arm.role is Role.PLAIN and not arm.modifiers else (*SHARED, *OF_ANCHORS)
-    lost = next((name for name in (*sections, "sizes", "options", "tuned") if name not in experiment), None)
+    needed = (*sections, "sizes", "options", *(() if "cells" in experiment else ("tuned",)))
+    lost = next((name for name in needed if name not in experiment), None)
     if lost is not None:
         raise UserError(f"{arm}: its {lost} settings are not known: of a board of several runs merge the runs instead")
     found = {name: _without_seeds(experiment[name]) for name in sections}
