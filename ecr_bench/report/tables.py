@@ -149,9 +149,16 @@ def scoring_table(board: Board, group: str) -> Table:
 
 
 def diverged_table(board: Board) -> Table:
-    """Cells without accuracy, and why."""
-    lines = ((row.cell, row.precision, row.reason) for row in board.diverged)
-    return Table.of("Diverged: no accuracy, rank, tie or comparison", ("cell", "precision", "because"), lines, words=3)
+    """Cells without accuracy, and why: a line for all seeds of an arm with one reason."""
+    seeds: dict[tuple[str, str, str], list[int]] = {}
+    for row in board.diverged:
+        seeds.setdefault((str(row.arm), row.precision, row.reason), []).append(row.seed)
+    lines = (
+        (arm, ", ".join(map(str, sorted(found))), precision, reason)
+        for (arm, precision, reason), found in seeds.items()
+    )
+    columns = ("arm", "seeds", "precision", "because")
+    return Table.of("Diverged: no accuracy, rank, tie or comparison", columns, lines, words=4)
 
 
 def _surface_lines(board: Board, group: str, columns: list[str]) -> tuple[Line, ...]:

@@ -13,7 +13,10 @@ from rich.console import Console
 
 from ecr_bench import formats
 from ecr_bench.names import visible
+from ecr_bench.report.tables import diverged_table
+from ecr_bench.results.schema import Diverged
 from ecr_bench.table import NOTHING, Table, print_table, to_html, to_markdown
+from tests.helpers.world import arm, board_of, make
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Z")), min_size=1, max_size=12)
 EVIL = "</td><script>x</script>|[red]*"
@@ -127,3 +130,15 @@ def test_every_word_and_number_is_printed_whatever_the_width(width: int, name: i
     assert text.count("n") - text.count("caption") == parts * 4 * name  # no letter of a name is lost
     first = [line.split()[0] for line in text.splitlines() if " ±" in line]
     assert all(word[0] in "0123" and len(word) >= min(name + 1, 12) for word in first)
+
+
+def test_seeds_that_diverged_for_one_reason_are_one_line() -> None:
+    lost = [
+        Diverged(cell=f"ecr-1x-s{seed}", arm=arm("ecr-1x"), seed=seed, precision="fp32", reason=why)
+        for seed, why in ((10, "not finite"), (2, "not finite"), (3, "of the probe"))
+    ]
+    board = board_of(make(items=4, precisions=("fp32",))).model_copy(update={"diverged": lost})
+    assert diverged_table(board).lines == (
+        ("ecr-1x", "2, 10", "fp32", "not finite"), ("ecr-1x", "3", "fp32", "of the probe"),
+    )  # fmt: skip
+    assert not diverged_table(board.model_copy(update={"diverged": []}))
