@@ -99,6 +99,19 @@ def _group_contrasts(board: Board, group: str, families: Sequence[str]) -> list[
     return [c for c in board.contrasts if c.group == group and c.family in families]
 
 
+BESIDE = {
+    HEADLINE: "plain models of other sizes",
+    RIVAL: "rivals of its size",
+    CONTROL: "controls, which ECR must beat for a gain to be its own",
+    UPPER: "the upper bound",
+}
+"""What stands in the figure of the question beside it."""
+
+
+def _grey(kinds: list[str]) -> str:
+    return f"Grey: {'; '.join(kinds)}. " if kinds else ""
+
+
 @figure("differences")
 def differences(run: Run) -> Drawing:
     """The small ECR arm minus the plain larger ones, each rival of its size and each control, on unseen languages."""
@@ -112,7 +125,7 @@ def differences(run: Run) -> Drawing:
         if c.a == small and c.precision == c.precision_b == precision
     ]
     chosen.sort(key=lambda c: c.b != large)  # the question first
-    other_sizes = any(c.family == HEADLINE and c.b != large for c in chosen)
+    beside = {c.family for c in chosen if c.b != large}
 
     def row(c: Contrast, rule: bool) -> DotRow:
         return DotRow(str(c.b), (_difference(c, 1 if c.b == large else 0),), rule and c.b != large)
@@ -120,8 +133,7 @@ def differences(run: Run) -> Drawing:
     panels = _difference_panels(chosen, lambda mine: [row(c, i == 1) for i, c in enumerate(mine)], small)
     caption = (
         f"{small} minus each arm on the left, unseen languages, {precision}: points of accuracy with 95 % intervals. "
-        f"Blue: the question. Grey: {'plain models of other sizes, ' if other_sizes else ''}rivals of its size, "
-        "controls, which ECR must beat for a gain to be its own, and the upper bound. "
+        f"Blue: the question. {_grey([words for family, words in BESIDE.items() if family in beside])}"
         "Hollow: no difference is shown."
     )
     return Drawing("Differences", panels, caption, (), (tables.contrast_table(chosen, f"{small} minus other arms"),))

@@ -212,3 +212,11 @@ def test_colours_go_to_the_best_of_the_other_arms_and_a_caption_names_the_rest()
     assert styles["soft-cue-1x"] < styles["finetune+distill-1x"] == 6
     drawing = FIGURES.get("precision")(run)
     assert drawing.caption.endswith("In the table alone: teacher-init-1x, embedding-distillation-1x.")
+
+
+def test_the_caption_of_the_question_names_what_stands_there_and_nothing_else() -> None:
+    few = run_of(make({"ecr-1x": 0.8, "finetune-3x": 0.4, "codes-only-1x": 0.7}, items=10, precisions=("fp32",)))
+    caption = drawing_of(few, "differences").caption
+    assert "Grey: controls, which ECR must beat" in caption and "rivals" not in caption and "bound" not in caption
+    alone = run_of(make({"ecr-1x": 0.8, "finetune-3x": 0.4}, items=10, precisions=("fp32",)))
+    assert "Grey" not in drawing_of(alone, "differences").caption
