@@ -146,6 +146,7 @@ def _read(path: Path) -> None:
     _accepted(experiment)
 
 
+@pytest.mark.slow
 @given(raw=experiments())
 @many
 def test_any_experiment_is_refused_in_one_line_or_sound(tmp_path_factory, raw):

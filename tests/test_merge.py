@@ -80,6 +80,7 @@ def test_seeds_of_two_runs_are_pooled_as_if_one_run_had_made_them(folders, tmp_p
     assert verify(tmp_path / "board" / "intents")
 
 
+@pytest.mark.slow
 def test_a_board_of_several_runs_can_be_merged_with_another(folders, tmp_path):
     """It counts as the runs it was made of."""
     first = folders[1]
@@ -99,6 +100,7 @@ def test_a_board_of_several_runs_can_be_merged_with_another(folders, tmp_path):
 STEPS = ("pretrain", "steps")
 
 
+@pytest.mark.slow
 def test_boards_of_runs_that_differ_are_compared_run_by_run(folders, tmp_path):
     """What a joint experiment leaves out, because its runs differ in it, is no less a setting of their arms."""
     arms = {"ecr": "ecr-1x", "codes": "codes-only-1x"}
@@ -132,6 +134,7 @@ def test_boards_of_runs_that_differ_are_compared_run_by_run(folders, tmp_path):
         merge([m, ran["e"]], tmp_path / "unknown", apart=False)
 
 
+@pytest.mark.slow
 def test_boards_of_one_name_are_kept_apart_by_their_runs_and_once(folders, tmp_path):
     first, second = folders[1:]
     third = part("third", tmp_path / "third", lambda r: r["seed"] == 1 and r["arm"] == "ecr-1x")
@@ -185,6 +188,7 @@ def test_a_board_of_one_can_be_given_a_name_that_names_a_folder(folders, tmp_pat
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_costs_of_different_machines_stand_not_side_by_side(folders, tmp_path):
     """Where an older version did not keep what a stage ran on, the run alone says it."""
     elsewhere = part("elsewhere", tmp_path / "elsewhere", lambda r: r["seed"] == 1)

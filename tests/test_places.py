@@ -80,7 +80,8 @@ def refused(call: Any, *parts: str) -> str:
 
 
 @posix
-@pytest.mark.parametrize("room", [100, pytest.param(4000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("room", [100, 4000])
 def test_a_full_disk_at_every_stage(plan: Plan, tmp_path: Path, room: int) -> None:
     """Each stage is tried without room, then with."""
     store, failed = Store(tmp_path / "runs"), 0

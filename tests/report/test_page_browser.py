@@ -109,6 +109,7 @@ def window(page: Any, width: int, scheme: str = "light") -> Iterator[None]:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+@pytest.mark.slow
 def test_the_script_shows_what_the_static_page_shows(page: Any) -> None:
     before, status = arms(page), page.execute_script(STATUS)
     choose(page, "text", "")  # asks for all lines

@@ -108,6 +108,7 @@ class Killed(BaseException):
     """No error that anything catches."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["write_markdown", "write_page", "seal"])
 @pytest.mark.parametrize("command", ["claims", "time", "run"])
 def test_a_run_that_is_being_changed_is_whole_until_the_new_one_is(

@@ -114,6 +114,7 @@ def test_ctrl_c_twice_is_one_line_too(tmp_path):
     assert code == 130 and len(lines) == 1
 
 
+@pytest.mark.slow
 def test_workers_die_with_a_parent_that_is_killed(tmp_path):
     running = Running(tmp_path)
     running.process.kill()
@@ -137,6 +138,7 @@ def run(stages, tmp_path, workers=2):
     return failures, said.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("does", "reason", "starts"),
     [

@@ -89,6 +89,7 @@ def test_killed_after_any_step(tmp_path, monkeypatch, size, tokenizer, sentences
         same(trained(here, made(), kept), whole, here, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_killed_three_times_over(tmp_path, monkeypatch, size, tokenizer, sentences):
     monkeypatch.setenv(SECONDS, "0")
     kept, here = tmp_path / "kept", tmp_path / "here"
@@ -102,6 +103,7 @@ def test_killed_three_times_over(tmp_path, monkeypatch, size, tokenizer, sentenc
     same(resumed, whole, here, tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["state.ckpt", "sha256"])
 def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path, monkeypatch, size, tokenizer, sentences, broken):
     monkeypatch.setenv(SECONDS, "0")
@@ -115,6 +117,7 @@ def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path, monkeypatch, size, toke
     same(resumed, trained(tmp_path / "whole", plain(size, tokenizer, sentences)), here, tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [2, 4, 7])
 def test_codes_that_follow_the_model_are_taken_up(
     tmp_path, monkeypatch, size, tokenizer, sentences, anchors_and_projection, step
