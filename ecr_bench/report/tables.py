@@ -153,10 +153,7 @@ def diverged_table(board: Board) -> Table:
     seeds: dict[tuple[str, str, str], list[int]] = {}
     for row in board.diverged:
         seeds.setdefault((str(row.arm), row.precision, row.reason), []).append(row.seed)
-    lines = (
-        (arm, ", ".join(map(str, sorted(found))), precision, reason)
-        for (arm, precision, reason), found in seeds.items()
-    )
+    lines = ((arm, ", ".join(map(str, sorted(found))), *rest) for (arm, *rest), found in seeds.items())
     columns = ("arm", "seeds", "precision", "because")
     return Table.of("Diverged: no accuracy, rank, tie or comparison", columns, lines, words=4)
 
