@@ -15,7 +15,7 @@ from ecr_bench.io import atomic_path, write_text
 from ecr_bench.report import tables
 from ecr_bench.report.drawing import save
 from ecr_bench.report.figures import ablation_drawing
-from ecr_bench.report.measure_tables import ablation_tables, measure_tables, text_tables, timing_table
+from ecr_bench.report.measure_tables import ablation_tables, diverged_table, measure_tables, text_tables, timing_table
 from ecr_bench.results.ablation_schema import AblationResult
 from ecr_bench.results.arms import GROUPS
 from ecr_bench.results.claim_schema import ClaimResult, ClaimsReport
@@ -59,7 +59,7 @@ def to_markdown(run: Run) -> str:
         f"# {escape_markdown(board.name)}",
         _verdict(board),
         *map(table_to_markdown, leaderboards),
-        table_to_markdown(diverged) if (diverged := tables.diverged_table(board)) else "",
+        table_to_markdown(diverged) if (diverged := diverged_table(board)) else "",
         _claims(run.claims) if run.claims else "",
         *(table_to_markdown(table) for table in detail if table),
         f"## How to read this\n\n{READING}",

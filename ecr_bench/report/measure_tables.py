@@ -14,6 +14,7 @@ from ecr_bench.results.ablation_schema import AblationResult, Point
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.divergence import METRICS, Stability
 from ecr_bench.results.roles import Cast
+from ecr_bench.results.schema import Board
 from ecr_bench.results.timings import SCORING, TRAINING, Timing, find, ratio
 from ecr_bench.results.words import covered
 from ecr_bench.statistics.by_seed import mean_over_seeds
@@ -185,6 +186,16 @@ def language_tables(measures: Iterable[Measure], titles: dict[str, str]) -> tupl
         )
         result.append(Table.of(f"{title}, by language", ("language", *map(str, arms)), lines))
     return tuple(table for table in result if table)
+
+
+def diverged_table(board: Board) -> Table:
+    """Cells without accuracy, and why: a line for all seeds of an arm with one reason."""
+    seeds: dict[tuple[str, str, str], list[int]] = {}
+    for row in board.diverged:
+        seeds.setdefault((str(row.arm), row.precision, row.reason), []).append(row.seed)
+    lines = ((arm, ", ".join(map(str, sorted(found))), *rest) for (arm, *rest), found in seeds.items())
+    columns = ("arm", "seeds", "precision", "because")
+    return Table.of("Diverged: no accuracy, rank, tie or comparison", columns, lines, words=4)
 
 
 def cost_table(cells: Sequence[CellCosts]) -> Table:

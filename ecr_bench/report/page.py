@@ -27,7 +27,7 @@ from ecr_bench.report import tables
 from ecr_bench.report.drawing import Drawing, icon, palette_css
 from ecr_bench.report.figures import FIGURES, drawing_of
 from ecr_bench.report.measure_figures import measure_drawings
-from ecr_bench.report.measure_tables import cost_table, reasons_table, timing_table
+from ecr_bench.report.measure_tables import cost_table, diverged_table, reasons_table, timing_table
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.claim_schema import ClaimsReport
 from ecr_bench.results.commands import arm_commands
@@ -82,7 +82,7 @@ def render_page(run: Run) -> str:
         precision=tables.reference_precision(board),
         leaderboard=Leaderboard(board, commands),
         shown=SHOWN,
-        diverged=_html(tables.diverged_table(board)),
+        diverged=_html(diverged_table(board)),
         scorings=_htmls(tables.scoring_table(board, group) for group in tables.groups(board)),
         commands=[(_id(arm), str(arm), text) for arm, text in commands.items()][:MOST_LINES],
         baselines=_html(tables.baseline_table(board)),

@@ -148,16 +148,6 @@ def scoring_table(board: Board, group: str) -> Table:
     return Table.of(title, ("arm", *heads), map(line, ordered), caption)
 
 
-def diverged_table(board: Board) -> Table:
-    """Cells without accuracy, and why: a line for all seeds of an arm with one reason."""
-    seeds: dict[tuple[str, str, str], list[int]] = {}
-    for row in board.diverged:
-        seeds.setdefault((str(row.arm), row.precision, row.reason), []).append(row.seed)
-    lines = ((arm, ", ".join(map(str, sorted(found))), *rest) for (arm, *rest), found in seeds.items())
-    columns = ("arm", "seeds", "precision", "because")
-    return Table.of("Diverged: no accuracy, rank, tie or comparison", columns, lines, words=4)
-
-
 def _surface_lines(board: Board, group: str, columns: list[str]) -> tuple[Line, ...]:
     by_task = board.baselines.get(group, {})
     names = sorted({name for task in columns for name in by_task.get(task, {})} - {"chance"})

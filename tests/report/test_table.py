@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ecr_bench import formats
 from ecr_bench.names import visible
-from ecr_bench.report.tables import diverged_table
+from ecr_bench.report.measure_tables import diverged_table
 from ecr_bench.results.schema import Diverged
 from ecr_bench.table import NOTHING, Table, print_table, to_html, to_markdown
 from tests.helpers.world import arm, board_of, make
