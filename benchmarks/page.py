@@ -32,7 +32,7 @@ def run(options: Options) -> Iterator[Result]:
     board = published.board
     count = options.pick(10_000, 50)
     first = [row for row in board.rows if row.group == "unseen" and row.precision == "fp32"]
-    first = [row for row in first if str(row.arm) == "finetune-1x"]
+    first = [row for row in first if row.arm == board.verdict.large]
     rows = [
         row.model_copy(update={"arm": Arm(f"arm{i}", "1x"), "mean": i / count}) for i in range(count) for row in first
     ]
