@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
@@ -47,7 +46,7 @@ def about(source: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        if source and not re.match(rf"{re.escape(source)}(?=:)", str(error)):
+        if source and not str(error).startswith(f"{source}:"):
             error.args = UserError(f"{source}: {error}").args
         raise
 

@@ -222,10 +222,10 @@ def _controls(question: ResolvedClaim, facts: Facts) -> list[ControlFinding]:
     for control in facts.cast.controls_like(ahead.arm, claim.pool_settings):
         if (named is not None and control.name not in named) or control == ahead.arm:
             continue
-        if not claim.pool_settings and unmet(claim, control, facts.experiments_of(control)) is not None:
-            continue
         for precision in dict.fromkeys((ahead.precision, facts.reference)):
             try:
+                if not claim.pool_settings and unmet(claim, control, facts.experiments_of(control)) is not None:
+                    break
                 estimate = difference(facts, claim, ahead, Side(control, precision)).estimate
                 ends = {"difference": estimate.value, "low": estimate.low, "high": estimate.high}
             except NotTestedError as error:
