@@ -21,6 +21,7 @@ def test_the_gpu_check_passes_its_dry_run(tmp_path):
         capture_output=True, text=True, timeout=600, env={**os.environ, "PYTHON": sys.executable},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
+    assert "== every method and modifier" in done.stdout and "gpu-methods/report.html" in done.stdout
     result = json.loads((out / "check.json").read_text())
     assert result["dry_run"] and result["packages"]["torch"]
     tests = result["tests"]
@@ -38,3 +39,10 @@ def test_the_gpu_check_passes_its_dry_run(tmp_path):
     assert compressed["name"] == "compressed-10x"
     assert {"ecr-1x", "finetune-3x"} <= {row["arm"] for row in compressed["rows"]}
     assert "DRY RUN" in (out / "check.md").read_text()
+
+
+def test_a_part_that_is_not_there_is_said_before_anything_runs():
+    command = [str(ROOT / "benchmarks" / "gpu_check.sh"), "--dry-run", "--only", "test"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == "gpu_check: --only test: tests, methods, compressed or quick\n"
