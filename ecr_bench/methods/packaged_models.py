@@ -12,6 +12,9 @@ from ecr_bench.outside import PACKAGED
 LICENCE = "LICENCE.txt"
 """The note beside the weights."""
 
+TEXT = "Turn on the küche 你好 12\n"
+"""What a tokenizer is tried on: several scripts, letters outside ASCII, digits, a line's end."""
+
 
 @dataclass(frozen=True)
 class Packaged:
@@ -25,6 +28,10 @@ class Packaged:
     """What whoever uses the weights must know, in a sentence."""
     card_licence: str
     """Its name in the front matter of model cards."""
+    reads: tuple[int, ...]
+    """Ids of ``TEXT``, with the BOS token where the model was trained with one."""
+    eos: int
+    """Id of the token that ends a text."""
 
     @property
     def package(self) -> str:
@@ -54,6 +61,8 @@ MODELS = {
         licence="Gemma Terms of Use (ai.google.dev/gemma/terms): the weights, and what is made of them, are passed on "
         "under these terms only",
         card_licence="gemma",
+        reads=(2, 22354, 580, 506, 30210, 943, 43758, 237389, 236743, 236770, 236778, 107),
+        eos=1,
     ),
     "smollm2-135m": Packaged(
         parts=(
@@ -68,6 +77,8 @@ MODELS = {
         parameters=134_515_008,
         licence="Apache-2.0",
         card_licence="apache-2.0",
+        reads=(24202, 335, 260, 501, 7170, 2916, 216, 18645, 250, 48392, 138, 216, 33, 34, 198),
+        eos=2,
     ),
 }
 

@@ -288,6 +288,29 @@ def test_packaged_models_are_named_and_checked(tmp_path, monkeypatch):
     assert not list(tmp_path.glob("models/smollm2*/*"))
 
 
+class _Reads:
+    """A tokenizer that gives the same ids for every text."""
+
+    def __init__(self, ids, eos):
+        self.ids, self.eos_token_id = ids, eos
+
+    def __call__(self, text):
+        return {"input_ids": list(self.ids)}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_release_that_reads_a_packaged_tokenizer_otherwise_is_refused(name):
+    from ecr_bench.methods.packaged import check_tokenizer
+
+    model = MODELS[name]
+    check_tokenizer(name, model, _Reads(model.reads, model.eos))
+    for ids, eos in ((model.reads[1:], model.eos), ((*model.reads[:-1], 9), model.eos), (model.reads, model.eos + 1)):
+        with pytest.raises(
+            UserError, match=rf"package:{name}: transformers 5\..* reads its tokenizer wrongly: 'Turn on"
+        ):
+            check_tokenizer(name, model, _Reads(ids, eos))
+
+
 def test_a_packaged_model_is_made_again_by_other_code_or_packages(tmp_path, monkeypatch):
     from ecr_bench.methods import packaged
     from ecr_bench.source_code import Code
@@ -295,7 +318,7 @@ def test_a_packaged_model_is_made_again_by_other_code_or_packages(tmp_path, monk
     monkeypatch.setenv("ECR_BENCH_CACHE", str(tmp_path))
     monkeypatch.setattr(packaged, "find_spec", lambda name: True)
     monkeypatch.setattr(packaged, "assemble", lambda model, path: path.touch())
-    monkeypatch.setattr(packaged, "dequantise", lambda path, folder: None)
+    monkeypatch.setattr(packaged, "dequantise", lambda name, model, path: None)
 
     def folder(digest, torch, gguf):
         code = Code({packaged.__name__: digest}, {"torch": torch})
