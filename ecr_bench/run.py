@@ -164,15 +164,21 @@ class Run:
         """What claims are judged by."""
         return Facts.of(
             self.records(), self.arms, self.cells, self.measures, self.experiment, self.timings, self.board.contrasts,
-            self._origins(),
+            {arm: list(self.experiments(arm).values()) for arm in self.arms},
         )  # fmt: skip
 
-    def _origins(self) -> dict[str, list[dict[str, Any]]]:
-        """Of a board of several runs: arm -> the experiments of those that have it, where it keeps them all."""
-        runs = (self.provenance.get("runs") or {}).values()
-        if not all({"arms", "experiment"} <= told.keys() for told in runs):
-            return {}
-        return {arm: [told["experiment"] for told in runs if arm in told["arms"]] for arm in self.arms}
+    @property
+    def sources(self) -> dict[str, dict[str, Any]]:
+        """Name -> provenance of the runs behind this board, each with its ``experiment`` and the ``arms`` it has."""
+        merged: dict[str, dict[str, Any]] | None = self.provenance.get("runs")
+        return merged or {self.name: {**self.provenance, "arms": list(self.arms)}}
+
+    def experiments(self, arm: str | None = None) -> dict[str, dict[str, Any]]:
+        """Source -> its experiment, of all or of those that have an arm. Where an older version merged them they are
+        not known one by one: then by the name of the whole what they share."""
+        if not all({"arms", "experiment"} <= told.keys() for told in self.sources.values()):
+            return {self.name: self.experiment}
+        return {name: told["experiment"] for name, told in self.sources.items() if arm is None or arm in told["arms"]}
 
     def arm(self, name: str) -> Arm:
         """The arm that prints as ``name``; UserError lists them."""

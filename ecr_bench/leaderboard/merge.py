@@ -36,7 +36,7 @@ def merge(sources: Sequence[Path], out: Path, apart: bool, name: str | None = No
     with ExitStack() as stack:
         folders = [stack.enter_context(opened(source)) for source in sources]
         parts = _labelled([_checked(folder) for folder in folders], apart)
-        if (twice := repeated([name for part in parts for name in part.sources])) is not None:
+        if (twice := repeated([name for part in parts for name in part.run.sources])) is not None:
             raise UserError(f"two runs are called {twice!r}: their experiments must have names of their own")
         groups = _named(name, list(_by_questions(parts)))
         boards = {called: pooled(called, items, chosen) for called, items, chosen in groups}

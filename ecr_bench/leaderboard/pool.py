@@ -11,7 +11,7 @@ import pandas as pd
 
 from ecr_bench.arm import Arm, by_name
 from ecr_bench.errors import UserError
-from ecr_bench.leaderboard.conflicts import PlainJson, conflict, environments, incomparable
+from ecr_bench.leaderboard.conflicts import conflict, environments, incomparable
 from ecr_bench.leaderboard.joint import joint_experiment
 from ecr_bench.metrics.registry import PLAIN
 from ecr_bench.results.board import build_board, own_baselines
@@ -27,32 +27,22 @@ FROM = "run"
 
 @dataclass(frozen=True)
 class Contribution:
-    """A run, or a board of several, under the name by which the new board speaks of it."""
+    """A run, or a board of several, called as the new board speaks of it."""
 
-    name: str
     run: Run
     records: pd.DataFrame
 
     @property
-    def sources(self) -> dict[str, dict[str, Any]]:
-        """Name -> provenance of the runs behind it, each with its ``experiment`` and the ``arms`` it has."""
-        merged = self.run.provenance.get("runs")
-        return merged or {self.name: {**self.run.provenance, "arms": list(self.run.arms)}}
-
-    def experiments(self, arm: str | None = None) -> dict[str, PlainJson]:
-        """Source -> its experiment, of all or of those that have an arm. Where an older version merged them they are
-        not known one by one: then by the name of the whole what they share."""
-        if not all({"arms", "experiment"} <= told.keys() for told in self.sources.values()):
-            return {self.name: self.run.experiment}
-        return {name: told["experiment"] for name, told in self.sources.items() if arm is None or arm in told["arms"]}
+    def name(self) -> str:
+        return self.run.name
 
 
 def contribution(name: str, run: Run, apart: bool) -> Contribution:
     """``apart``: every arm is one of its own, ``ecr-1x[run=NAME]``, which pools with nobody's; one that says already
     which run it is of stays as it is."""
-    records = run.records()
+    run, records = replace(run, name=name), run.records()
     if not apart:
-        return Contribution(name, run, records)
+        return Contribution(run, records)
     renamed = {old: arm if FROM in dict(arm.settings) else _of_run(arm, name) for old, arm in run.arms.items()}
     labels = {cell.cell: f"{renamed[str(cell.arm)]}-s{cell.seed}" for cell in run.cells}
     records = records.assign(
@@ -62,7 +52,7 @@ def contribution(name: str, run: Run, apart: bool) -> Contribution:
     measures = [replace(m, arm=renamed[str(m.arm)], cell=labels[m.cell]) for m in run.measures]
     board = run.board.model_copy(update={"provenance": _renamed_sources(run.provenance, renamed)})
     run = replace(run, arms=by_name(renamed.values()), board=board, cells=cells, measures=measures)
-    return Contribution(name, run, records)
+    return Contribution(run, records)
 
 
 def _of_run(arm: Arm, name: str) -> Arm:
@@ -100,7 +90,7 @@ def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
     labels = {cell.cell for cell in cells}
     notes = [*(f"{DIFFER} {line}" for line in environments(_sources(parts))), *mixed_note(made), *notes]
     measures = [m for part in kept for m in part.run.measures if m.cell in labels]
-    measured = [({_bare(m) for m in part.run.measures}, part.experiments().values()) for part in parts]
+    measured = [({_bare(m) for m in part.run.measures}, part.run.experiments().values()) for part in parts]
     for section, metrics in incomparable(measured).items():
         lost = sorted({_bare(m) for m in measures} & metrics)
         notes.append(f"left out, since runs differ in {section}: {', '.join(lost)}")
@@ -133,7 +123,7 @@ def _check_settings(one: Contribution, other: Contribution) -> None:
     for key, arm in one.run.arms.items():
         if key not in other.run.arms:
             continue
-        sides = one.experiments(key).items(), other.experiments(key).items()
+        sides = one.run.experiments(key).items(), other.run.experiments(key).items()
         for (ours, mine), (theirs, yours) in product(*sides):
             if found := conflict(arm, mine, yours):
                 setting, here, there = found
@@ -187,14 +177,14 @@ def _provenance(parts: Sequence[Contribution], items: str) -> dict[str, Any]:
 
 
 def _sources(parts: Iterable[Contribution]) -> dict[str, dict[str, Any]]:
-    return {name: told for part in parts for name, told in part.sources.items()}
+    return {name: told for part in parts for name, told in part.run.sources.items()}
 
 
 def _their_notes(parts: Sequence[Contribution], said: Sequence[str]) -> list[str]:
     """What runs say of themselves, once, with the names of those that say it, and nothing that was ``said`` anew."""
     by_note: dict[str, list[str]] = {}
     for part in parts:
-        names = list(part.sources)
+        names = list(part.run.sources)
         named = tuple(f"{name}{end}" for name in names for end in (":", ",")) if names != [part.name] else ()
         for note in part.run.board.notes:
             if note not in said and not note.startswith(DIFFER):
