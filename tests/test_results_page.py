@@ -60,7 +60,9 @@ def test_every_number_about_layers_is_in_their_file() -> None:
 
 def test_every_number_about_the_gpu_is_in_its_file() -> None:
     found = json.loads((RESULTS / "gpu" / "check.json").read_text(encoding="utf-8"))
-    values = [v for part in ("training", "scoring") for row in found[part] for v in row.values() if isinstance(v, float)]
+    values = [
+        v for part in ("training", "scoring") for row in found[part] for v in row.values() if isinstance(v, float)
+    ]
     known = {text for value in values for text in (str(value), f"{value:.2f}"[1:])} | {"2.11"}
     assert found["packages"]["torch"].startswith("2.11")
     assert set(NUMBER.findall(SECTIONS["gpu"])) <= known

@@ -34,17 +34,28 @@ class EqualSize(Record):
     @property
     def sentence(self) -> str:
         """The same in words."""
-        low, found, high = (_words(factor, self.largest) for factor in (self.low, self.factor, self.high))
-        return (
-            f"On {self.task} tasks {self.arm} equals a plain model {found} times the size of the smallest "
-            f"(95 % interval {low} to {high} times, over {self.covers})."
-        )
+        good = f"is as good as {self.arm}"
+        if self.factor is None:
+            found = f"no plain model up to {_words(self.largest)} times the size of the smallest {good}"
+        elif self.factor <= 1:
+            found = f"the smallest plain model {good}"
+        else:
+            found = f"a plain model {_words(self.factor)} times the size of the smallest {good}"
+        return f"Unseen languages, {self.task} tasks: {found} (95 % interval {self._interval}, over {self.covers})."
+
+    @property
+    def _interval(self) -> str:
+        beyond = f"beyond {_words(self.largest)} times"
+        if self.low is None:
+            return beyond
+        low = "the smallest" if self.low <= 1 else f"{_words(self.low)} times"
+        if self.high is not None and self.high <= 1:
+            return low
+        return f"from {low} to {beyond if self.high is None else f'{_words(self.high)} times'}"
 
 
-def _words(factor: float | None, largest: float) -> str:
-    if factor is None:
-        return f"more than {largest:.3g}"
-    return "at most 1" if factor <= 1 else f"{factor:.2g}"
+def _words(factor: float) -> str:
+    return f"{factor:.2g}" if factor < 9.95 else f"{factor:.3g}"
 
 
 def crossing(ratios: Sequence[float], plain: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -190,13 +190,22 @@ def test_crossing_is_linear_in_the_logarithm_of_size() -> None:
     assert crossing(sizes, dip, np.array([0.5]))[0] == pytest.approx(3**0.5)
 
 
-def test_a_size_out_of_reach_is_said_so() -> None:
-    found = EqualSize(
-        arm=arm("ecr-1x"), task="fine", factor=float("inf"), low=2.5, high=np.inf, largest=10.0, covers="items"
-    )
-    assert found.factor is None
-    assert "ecr-1x equals a plain model more than 10 times the size" in found.sentence
-    assert "interval 2.5 to more than 10 times" in found.sentence
+@pytest.mark.parametrize(
+    ("factor", "low", "high", "said"),
+    [
+        (np.inf, 2.5, np.inf, "no plain model up to 10 times the size of the smallest is as good as ecr-1x "
+         "(95 % interval from 2.5 times to beyond 10 times, over items)."),
+        (np.inf, np.inf, np.inf, "no plain model up to 10 times the size of the smallest is as good as ecr-1x "
+         "(95 % interval beyond 10 times, over items)."),
+        (3.14, 1.0, 9.99, "a plain model 3.1 times the size of the smallest is as good as ecr-1x "
+         "(95 % interval from the smallest to 9.99 times, over items)."),
+        (1.0, 1.0, 1.0, "the smallest plain model is as good as ecr-1x (95 % interval the smallest, over items)."),
+    ],
+)  # fmt: skip
+def test_the_size_that_is_as_good_in_words(factor: float, low: float, high: float, said: str) -> None:
+    found = EqualSize(arm=arm("ecr-1x"), task="fine", factor=factor, low=low, high=high, largest=10.0, covers="items")
+    assert found.sentence == f"Unseen languages, fine tasks: {said}"
+    assert (found.factor is None) == np.isinf(factor)
 
 
 def made_up_records(ablation: Ablation, accuracy: dict[str, float]) -> Made:
