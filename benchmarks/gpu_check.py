@@ -7,7 +7,6 @@ teacher), over the dense bf16 peak of the card; it ignores attention scores, whi
 from __future__ import annotations
 
 import argparse
-import datetime
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -32,8 +31,7 @@ from ecr_bench.methods.models import count_parameters
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.precision import PRECISIONS, describe
 from ecr_bench.quiet import quiet_libraries
-from ecr_bench.runner.provenance import PACKAGES, cpu, gpu
-from ecr_bench.source_code import installed_version
+from ecr_bench.runner.provenance import environment, gpu
 
 Row = dict[str, Any]
 # hidden size, layers, heads, key-value heads, intermediate size, vocabulary: those of Llama 3.2
@@ -198,7 +196,8 @@ def to_markdown(result: Row) -> str:
     machine = result["machine"]
     where = machine["gpu"] or machine["cpu"]
     title = "DRY RUN, its numbers mean nothing" if result["dry_run"] else where
-    lines = [f"# GPU check: {title}", "", f"{where}; {result['date']}; tests marked gpu: {result['tests']}", ""]
+    about = f"{where}; {result['date']}; commit {result['commit']}; {result['settings']}"
+    lines = [f"# GPU check: {title}", "", f"{about}; tests marked gpu: {result['tests']}", ""]
     for name in (part for part in ("training", "scoring", "quantisation") if part in result):
         rows = result[name]
         lines += [f"## {name.capitalize()}", "", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
@@ -223,9 +222,9 @@ def main() -> None:
     arms = [(small, "finetune"), (small, "ecr"), (small, "distill"), (large, "finetune")]
     result: Row = {
         "dry_run": options.dry_run,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": {"gpu": gpu(), "cpu": cpu(), "cuda": torch.version.cuda},
-        "packages": {name: found for name in PACKAGES if (found := installed_version(name))},
+        **environment(),
+        "cuda": torch.version.cuda,
+        "settings": {name: getattr(options, name) for name in ("steps", "rows", "repeats")},
         "tests": read_tests(options.tests),
     }
     measured: dict[str, Callable[[], list[Row]]] = {

@@ -17,23 +17,29 @@ python=${PYTHON:-python}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-dry='' only=tests,methods,compressed,quick
-while [[ ${1:-} == --* ]]; do
+die() { echo "gpu_check: $1" >&2; exit 2; }
+
+dry='' only=tests,methods,compressed,quick out=''
+while [ $# -gt 0 ]; do
     case $1 in
-        --dry-run) dry=yes; shift ;;
-        --only) only=$2; shift 2 ;;
-        *) echo "gpu_check: unknown option $1 (--dry-run, --only PART,PART)" >&2; exit 2 ;;
+        --dry-run) dry=yes ;;
+        --only) only=${2:-}; shift $(($# > 1)) ;;
+        -*) die "unknown option $1 (--dry-run, --only PART,PART)" ;;
+        *) [ -z "$out" ] || die "one folder for results: $out or $1"; out=$1 ;;
     esac
+    shift
 done
-for part in ${only//,/ }; do
+IFS=, read -ra parts <<<"$only"
+[ ${#parts[@]} -gt 0 ] || die "--only: tests, methods, compressed or quick"
+for part in "${parts[@]}"; do
     case $part in
         tests | methods | compressed | quick) ;;
-        *) echo "gpu_check: --only $part: tests, methods, compressed or quick" >&2; exit 2 ;;
+        *) die "--only $part: tests, methods, compressed or quick" ;;
     esac
 done
 
 if [ "$dry" ]; then
-    out=${1:-$work/gpu}
+    out=${out:-$work/gpu}
     export ECR_BENCH_GPU_DEVICE=cpu
     options=(--device cpu --shapes tiny-1b tiny-3b --steps 1 --rows 2 --repeats 1 --dry-run)
     tiny=(corpus.rows=1200 'corpus.languages=[en, de, ru]' 'seen_languages=[en, de]' teacher.rows=200 anchors.k=16
@@ -46,7 +52,7 @@ if [ "$dry" ]; then
     any=('precisions=[fp32]') seeds='[0]'
     workers=1
 else
-    out=${1:-results/gpu}
+    out=${out:-results/gpu}
     options=(--device cuda --shapes 1b 3b --steps 10 --rows 32 --repeats 3)
     # ten times the parameters of quick, in the same ratio
     sizes='{1x: {hidden_size: 224, layers: 4, heads: 7, intermediate_size: 672}, 3x: {hidden_size: 352, layers: 6, heads: 11, intermediate_size: 1008}}'
@@ -80,6 +86,7 @@ if wanted methods; then
     echo "== every method and modifier"
     run gpu-methods tiny "$("$python" -m benchmarks.gpu_methods)" "${any[@]}" \
         control_tokens.from=pretraining 'options={distill: {size: 3x}, lora: {embeddings: true}}'
+    keep gpu-methods
 fi
 if wanted compressed; then
     echo "== compressed at ten times its steps"

@@ -21,7 +21,7 @@ def test_the_gpu_check_passes_its_dry_run(tmp_path):
         capture_output=True, text=True, timeout=600, env={**os.environ, "PYTHON": sys.executable},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
-    assert "== every method and modifier" in done.stdout and "gpu-methods/report.html" in done.stdout
+    assert "== every method and modifier" in done.stdout and (out / "gpu-methods" / "run.json").is_file()
     result = json.loads((out / "check.json").read_text())
     assert result["dry_run"] and result["packages"]["torch"]
     tests = result["tests"]
@@ -41,8 +41,18 @@ def test_the_gpu_check_passes_its_dry_run(tmp_path):
     assert "DRY RUN" in (out / "check.md").read_text()
 
 
-def test_a_part_that_is_not_there_is_said_before_anything_runs():
-    command = [str(ROOT / "benchmarks" / "gpu_check.sh"), "--dry-run", "--only", "test"]
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--only", "test"), "--only test: tests, methods, compressed or quick"),
+        (("--only", "tests methods"), "--only tests methods: tests, methods, compressed or quick"),
+        (("--only", ""), "--only: tests, methods, compressed or quick"),
+        (("--only",), "--only: tests, methods, compressed or quick"),
+        (("one", "two"), "one folder for results: one or two"),
+        (("one", "--quick"), "unknown option --quick (--dry-run, --only PART,PART)"),
+    ],
+)
+def test_a_wrong_call_is_said_before_anything_runs(given, said):
+    command = [str(ROOT / "benchmarks" / "gpu_check.sh"), "--dry-run", *given]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr == "gpu_check: --only test: tests, methods, compressed or quick\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"gpu_check: {said}\n")

@@ -51,6 +51,13 @@ def test_the_verdict_about_a_run_is_that_of_its_board(run: str) -> None:
     assert [words for words in bold if words in get_args(Word)] == [answer]
 
 
+@pytest.mark.parametrize("run", [name for name in RUNS if (RESULTS / name / "ablation.json").is_file()])
+def test_an_ablation_that_has_a_verdict_says_it(run: str) -> None:
+    answer = Run.load(RESULTS / run).board.verdict.answer
+    bold = " ".join(re.findall(r"\*\*([^*]+?)\*\*", prose_of(run))).lower()
+    assert answer == "not tested" or answer in bold
+
+
 def test_every_number_about_layers_is_in_their_file() -> None:
     found = json.loads((RESULTS / "small" / "layers-gemma3-270m.json").read_text(encoding="utf-8"))["layers"]
     values = [value for layer in found for value in layer.values() if isinstance(value, float)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from ecr_bench.results.ablation_schema import AblationResult, Layout, Point, Poi
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.contrasts import TASKS
 from ecr_bench.results.divergence import stability_of
-from ecr_bench.results.equal_size import EqualSize, equal_size
+from ecr_bench.results.equal_size import Curve, EqualSize, equal_size
 from ecr_bench.results.schema import Board, BoardRow
 from ecr_bench.runner.ablation import Place
 from ecr_bench.statistics.paired import compare
@@ -31,7 +32,8 @@ def build_result(
     unseen = records[(records["group"] == HEADLINE_GROUP) & (records["precision"] == precision)]
     panel = build_panel(unseen) if len(unseen) else None
     scored = _scored(layout, {arm for arm, _, _ in rows})
-    sizes = _equal_sizes(scored, rows, panel, precision) if panel else []
+    curve = _plain_curve(layout, rows)
+    sizes = _equal_sizes(scored, curve, panel, precision) if panel and curve else []
     return AblationResult(
         name=layout.name,
         label=layout.label,
@@ -56,7 +58,7 @@ def build_result(
         differences=list(_differences(scored, panel, precision)) if panel else [],
         equal_sizes=sizes,
         stability=stability_of(layout.places, measures),
-        findings=[found.sentence for found in sizes] + _side(rows, sizes),
+        findings=[found.sentence for found in sizes] + _side(rows, sizes, curve) + _no_unit(layout, rows),
         notes=board.notes,
         provenance=board.provenance,
     )
@@ -97,21 +99,36 @@ def _differences(layout: Layout, panel: Panel, precision: str) -> Iterator[Point
                 )
 
 
-def _equal_sizes(layout: Layout, rows: BoardRows, panel: Panel, precision: str) -> list[EqualSize]:
-    """The headline figure, where the axis is the model size: one line of plain models, others to compare."""
+def _plain_line(layout: Layout) -> list[Arm]:
+    """The plain models of an axis of sizes, as they lie on it; none on another axis."""
     lines: dict[str, list[Place]] = {}
-    for place in layout.places:
+    for place in layout.places if layout.by_size else ():
         lines.setdefault(place.series, []).append(place)
-    if not layout.by_size:
+    line = next((places for places in lines.values() if places[0].arm.role is Role.PLAIN), [])
+    return [place.arm for place in sorted(line, key=lambda place: place.at or 0.0)]
+
+
+def _plain_curve(layout: Layout, rows: BoardRows) -> Curve:
+    """Plain models with scores and their parameters over those of the smallest one, rising; none without the smallest."""
+    line = _plain_line(layout)
+    found = {arm: row.parameters for arm in line if (row := rows.get((arm, HEADLINE_GROUP, "all"))) is not None}
+    known = {arm: count for arm, count in found.items() if count}
+    if not line or line[0] not in known:
         return []
-    plain = next((places for places in lines.values() if places[0].arm.role is Role.PLAIN), None)
-    if plain is None:
+    return [(arm, known[arm] / known[line[0]]) for arm in sorted(known, key=lambda arm: known[arm])]
+
+
+def _no_unit(layout: Layout, rows: BoardRows) -> list[str]:
+    """Why nothing is said about sizes where they are on the axis."""
+    line = _plain_line(layout)
+    if not line or _plain_curve(layout, rows):
         return []
-    parameters = {place.arm: rows[place.arm, HEADLINE_GROUP, "all"].parameters or 0 for place in plain}
-    ordered = sorted(parameters, key=lambda arm: parameters[arm])
-    smallest = ordered[0]
-    curve = [(arm, parameters[arm] / parameters[smallest]) for arm in ordered]
-    arms = compared_by_size(layout, smallest.size)
+    return [f"How large a plain model must be is not computed: {line[0]}, the unit, has no scores."]
+
+
+def _equal_sizes(layout: Layout, curve: Curve, panel: Panel, precision: str) -> list[EqualSize]:
+    """The headline figure, where the axis is the model size: one line of plain models, others to compare."""
+    arms = compared_by_size(layout, curve[0][0].size)
     return [equal_size(panel, precision, arm, curve, task) for arm in arms for task in TASKS if task in panel.tasks]
 
 
@@ -121,14 +138,13 @@ def compared_by_size(layout: Layout, smallest: str) -> list[Arm]:
     return [arm for arm in every if arm.size == smallest and arm.role is not Role.PLAIN]
 
 
-def _side(rows: BoardRows, found: list[EqualSize]) -> list[str]:
+def _side(rows: BoardRows, found: list[EqualSize], curve: Curve) -> list[str]:
     """What ECR itself adds to the small model, so that the factor can be judged."""
-    plain = min((row.parameters or 0 for row in rows.values() if row.arm.role is Role.PLAIN), default=0)
     arms = {row.arm: row for row in rows.values()}
     result = []
     for arm in dict.fromkeys(size.arm for size in found):
         total = (arms[arm].parameters or 0) + (arms[arm].side_parameters or 0)
-        result.append(
-            f"{arm} with its projection and anchors holds {total / plain:.2f} times the plain model's numbers."
-        )
+        smallest = curve[0][0]
+        times = total / (arms[smallest].parameters or math.nan)
+        result.append(f"{arm} with its projection and anchors holds {times:.2f} times the numbers of {smallest}.")
     return result

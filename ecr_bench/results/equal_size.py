@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
+from pydantic import model_validator
 
 from ecr_bench.arm import Arm, NamedArm
 from ecr_bench.results.schema import Finite, Record
 from ecr_bench.statistics.paired import Term, estimate, value_of
 from ecr_bench.statistics.panel import Panel
+
+Curve = Sequence[tuple[Arm, float]]
+"""Plain models and their parameters over those of the smallest, rising from 1."""
 
 STEPS = 64
 """Sizes tried between two that were run."""
@@ -23,13 +29,22 @@ class EqualSize(Record):
     task: str
     factor: Finite
     """Null: no plain model that was run is as good. 1: the smallest one is already."""
-    low: Finite
-    high: Finite
-    """95 % interval; null for 'beyond the largest run'."""
+    alike: list[tuple[float, float]]
+    """Sizes, from and to, at which a plain model is not told from ``arm`` (95 %); rising, none above ``largest``."""
     largest: float
     """The largest plain model that was run."""
     covers: str
     """``items and seeds``, or ``items`` where an arm has one seed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_interval(cls, data: Any) -> Any:
+        """Until 2026-11-28 the smallest and the largest of these sizes were kept, null for one beyond the largest."""
+        if not isinstance(data, dict) or "low" not in data:
+            return data
+        rest = {name: value for name, value in data.items() if name not in ("low", "high")}
+        ends = [data["largest"] if data.get(name) is None else data[name] for name in ("low", "high")]
+        return {**rest, "alike": [] if data["low"] is None else [ends]}
 
     @property
     def sentence(self) -> str:
@@ -41,17 +56,14 @@ class EqualSize(Record):
             found = f"the smallest plain model {good}"
         else:
             found = f"a plain model {_words(self.factor)} times the size of the smallest {good}"
-        return f"Unseen languages, {self.task} tasks: {found} (95 % interval {self._interval}, over {self.covers})."
+        return f"Unseen languages, {self.task} tasks: {found}; {self._told} (95 %, over {self.covers})."
 
     @property
-    def _interval(self) -> str:
-        beyond = f"beyond {_words(self.largest)} times"
-        if self.low is None:
-            return beyond
-        low = "the smallest" if self.low <= 1 else f"{_words(self.low)} times"
-        if self.high is not None and self.high <= 1:
-            return low
-        return f"from {low} to {beyond if self.high is None else f'{_words(self.high)} times'}"
+    def _told(self) -> str:
+        if not self.alike:
+            return "at every size they are told apart"
+        ranges = [_words(a) if a == b else f"{_words(a)} to {_words(b)}" for a, b in self.alike]
+        return f"not told apart at {' and '.join(ranges)} times"
 
 
 def _words(factor: float) -> str:
@@ -80,11 +92,11 @@ def crossing(ratios: Sequence[float], plain: np.ndarray, wanted: np.ndarray) -> 
     return np.where(plain[0] >= wanted, 1.0, result)
 
 
-def equal_size(panel: Panel, precision: str, arm: Arm, plain: Sequence[tuple[Arm, float]], task: str) -> EqualSize:
-    """Compare ``arm`` with the plain arms, given as (arm, parameters over those of the smallest), rising.
+def equal_size(panel: Panel, precision: str, arm: Arm, plain: Curve, task: str) -> EqualSize:
+    """Compare ``arm`` with the ``plain`` models.
 
-    A size belongs to the interval if a plain model of that size, interpolated between its neighbours, is not told from
-    ``arm`` (the set of Fieller 1954, J. R. Stat. Soc. B 16, from the smallest to the largest size in it).
+    Not told apart is a size where a plain model, interpolated between its neighbours, does not differ from ``arm`` (the
+    set of Fieller 1954, J. R. Stat. Soc. B 16, which need not be one interval: sizes between may scatter less).
     """
     ratios = [ratio for _, ratio in plain]
     rows = [panel.rows(str(other), precision) for other, _ in plain]
@@ -93,17 +105,21 @@ def equal_size(panel: Panel, precision: str, arm: Arm, plain: Sequence[tuple[Arm
     point = crossing(ratios, means, np.array([value_of(panel, [wanted], task)]))[0]
     sizes, combinations = zip(*_between(ratios, rows), strict=True)
     found = [estimate(panel, [wanted, *terms], task, lowest=-1.0) for terms in combinations]
-    low = next((size for size, difference in zip(sizes, found, strict=True) if difference.low <= 0), math.inf)
-    high = max((size for size, difference in zip(sizes, found, strict=True) if difference.high >= 0), default=1.0)
     return EqualSize(
         arm=arm,
         task=task,
         factor=float(point),
-        low=min(low, float(point)),
-        high=max(float(point), math.inf if high == sizes[-1] else high),
+        alike=ranges(sizes, [difference.low <= 0 <= difference.high for difference in found]),
         largest=ratios[-1],
         covers=found[0].covers,
     )
+
+
+def ranges(sizes: Sequence[float], chosen: Sequence[bool]) -> list[tuple[float, float]]:
+    """First and last of each unbroken row of ``chosen`` sizes."""
+    rows = groupby(zip(sizes, chosen, strict=True), itemgetter(1))
+    parts = [[size for size, _ in part] for inside, part in rows if inside]
+    return [(part[0], part[-1]) for part in parts]
 
 
 def _between(ratios: Sequence[float], rows: Sequence[Sequence[int]]) -> Iterator[tuple[float, list[Term]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from ecr_bench.results.ablation_schema import Layout
 from ecr_bench.results.board import build_board
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.collect import _comparable, collect_arms
-from ecr_bench.results.equal_size import EqualSize, crossing
+from ecr_bench.results.equal_size import EqualSize, crossing, ranges
 from ecr_bench.runner.ablation import Ablation, load_ablation
 from ecr_bench.runner.plan import make_plan
 from tests.helpers.world import Made, arm
@@ -191,21 +192,33 @@ def test_crossing_is_linear_in_the_logarithm_of_size() -> None:
 
 
 @pytest.mark.parametrize(
-    ("factor", "low", "high", "said"),
+    ("factor", "alike", "said"),
     [
-        (np.inf, 2.5, np.inf, "no plain model up to 10 times the size of the smallest is as good as ecr-1x "
-         "(95 % interval from 2.5 times to beyond 10 times, over items)."),
-        (np.inf, np.inf, np.inf, "no plain model up to 10 times the size of the smallest is as good as ecr-1x "
-         "(95 % interval beyond 10 times, over items)."),
-        (3.14, 1.0, 9.99, "a plain model 3.1 times the size of the smallest is as good as ecr-1x "
-         "(95 % interval from the smallest to 9.99 times, over items)."),
-        (1.0, 1.0, 1.0, "the smallest plain model is as good as ecr-1x (95 % interval the smallest, over items)."),
+        (np.inf, [(2.5, 4.0), (8.0, 10.0)], "no plain model up to 10 times the size of the smallest is as good as "
+         "ecr-1x; not told apart at 2.5 to 4 and 8 to 10 times (95 %, over items)."),
+        (np.inf, [], "no plain model up to 10 times the size of the smallest is as good as "
+         "ecr-1x; at every size they are told apart (95 %, over items)."),
+        (3.14, [(1.0, 9.99)], "a plain model 3.1 times the size of the smallest is as good as ecr-1x; "
+         "not told apart at 1 to 9.99 times (95 %, over items)."),
+        (1.0, [(1.0, 1.0)], "the smallest plain model is as good as ecr-1x; "
+         "not told apart at 1 times (95 %, over items)."),
     ],
 )  # fmt: skip
-def test_the_size_that_is_as_good_in_words(factor: float, low: float, high: float, said: str) -> None:
-    found = EqualSize(arm=arm("ecr-1x"), task="fine", factor=factor, low=low, high=high, largest=10.0, covers="items")
+def test_the_size_that_is_as_good_in_words(factor: float, alike: list[tuple[float, float]], said: str) -> None:
+    found = EqualSize(arm=arm("ecr-1x"), task="fine", factor=factor, alike=alike, largest=10.0, covers="items")
     assert found.sentence == f"Unseen languages, fine tasks: {said}"
     assert (found.factor is None) == np.isinf(factor)
+
+
+def test_sizes_between_that_are_told_apart_are_no_part_of_a_range() -> None:
+    assert ranges([1, 2, 3, 4, 5], [False, True, True, False, True]) == [(2, 3), (5, 5)]
+    assert ranges([1, 2], [False, False]) == []
+
+
+@pytest.mark.parametrize(("low", "high", "alike"), [(2.5, None, [(2.5, 10)]), (None, None, []), (1.0, 4.0, [(1, 4)])])
+def test_an_interval_of_before_is_one_range(low: float | None, high: float | None, alike: list[Any]) -> None:
+    old = {"arm": "ecr-1x", "task": "all", "factor": None, "low": low, "high": high, "largest": 10.0, "covers": "items"}
+    assert EqualSize.model_validate(old, context={"arms": {"ecr-1x": arm("ecr-1x")}}).alike == alike
 
 
 def made_up_records(ablation: Ablation, accuracy: dict[str, float]) -> Made:
@@ -244,9 +257,10 @@ def test_size_ablation_finds_the_equal_plain_model(tmp_path: Path) -> None:
     made = made_up_records(ablation, {"finetune-1x": 0.4, "finetune-3x": 0.7, "ecr-1x": 0.55, "ecr-3x": 0.8})
     result = build_result(Layout.planned(ablation), build_board("try", *made, {}, {}, ["a note"]), made.records)
     overall = next(found for found in result.equal_sizes if found.task == "all")
-    assert overall.low and overall.high and overall.low < 3**0.5 < overall.high < 2.5
+    ((low, high),) = overall.alike
+    assert low < 3**0.5 < high < 2.5
     assert overall.factor == pytest.approx(3**0.5, rel=0.15)
-    assert "1.40 times the plain model's numbers" in result.findings[-1]
+    assert "1.40 times the numbers of finetune-1x" in result.findings[-1]
     assert [(p.series, p.label) for p in result.points if p.task == "fine"] == [
         ("plain", "1x"), ("plain", "3x"), ("<ECR>", "1x"), ("<ECR>", "3x"),
     ]  # fmt: skip
@@ -255,6 +269,23 @@ def test_size_ablation_finds_the_equal_plain_model(tmp_path: Path) -> None:
     shown = (tmp_path / "ablation.md").read_text()
     assert "| plain | 1x | 2 | " in shown and "- a note" in shown
     assert result.model_dump(mode="json")["equal_sizes"][0]["arm"] == "ecr-1x"
+
+
+def test_without_the_smallest_plain_model_no_size_is_said(tmp_path: Path) -> None:
+    """Another unit would give other numbers under the same words."""
+    values = [{"label": s, "at": int(s[0]), "size": s} for s in ("1x", "3x")]
+    series = [{"label": "plain", "method": "finetune"}, {"label": "ECR"}]
+    axis = {"label": "model size", "values": values, "series": series, "seeds": [0, 1]}
+    ablation = load_ablation(written(tmp_path, axis=axis, cells=[]), {})
+    made = made_up_records(ablation, {"finetune-1x": 0.4, "finetune-3x": 0.7, "ecr-1x": 0.55, "ecr-3x": 0.8})
+    kept = made._replace(
+        records=made.records[made.records.arm != "finetune-1x"],
+        cells=[cell for cell in made.cells if str(cell.arm) != "finetune-1x"],
+    )
+    result = build_result(Layout.planned(ablation), build_board("try", *kept, {}, {}, []), kept.records)
+    assert not result.equal_sizes
+    said = "How large a plain model must be is not computed: finetune-1x, the unit, has no scores."
+    assert result.findings == [said]
 
 
 @pytest.mark.parametrize("beside", [True, False])
