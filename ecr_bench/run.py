@@ -175,10 +175,12 @@ class Run:
 
     def experiments(self, arm: str | None = None) -> dict[str, dict[str, Any]]:
         """Source -> its experiment, of all or of those that have an arm. Where an older version merged them they are
-        not known one by one: then by the name of the whole what they share."""
+        not known one by one, and an arm may be in none of them: then by the name of the whole what they share."""
+        whole = {self.name: self.experiment}
         if not all({"arms", "experiment"} <= told.keys() for told in self.sources.values()):
-            return {self.name: self.experiment}
-        return {name: told["experiment"] for name, told in self.sources.items() if arm is None or arm in told["arms"]}
+            return whole
+        found = {name: told["experiment"] for name, told in self.sources.items() if arm is None or arm in told["arms"]}
+        return found or whole  # never nothing: who compares settings would find no fault
 
     def arm(self, name: str) -> Arm:
         """The arm that prints as ``name``; UserError lists them."""

@@ -30,6 +30,8 @@ OF_MEASURES = {
 """Section -> metrics that depend on it in every arm, plain ones too."""
 UNMEASURED = {"measure", "snapshots"}
 """Settings of these sections that change no measure at the end of training."""
+OF_CODE = ("commit", "ecr_bench", "python")
+"""What a run says of the code that made it, beside its packages."""
 SEEDS = {"seed", "seed_per_cell"}
 """Settings of a section in which two runs may differ and be pooled: what seeds cover."""
 
@@ -92,8 +94,11 @@ def conflict(arm: Arm, ours: PlainJson, theirs: PlainJson) -> tuple[str, Any, An
 
 
 def environments(runs: Mapping[str, PlainJson]) -> Iterator[str]:
-    """Lines that name what differs between the machines and packages of runs, by their provenance."""
-    told = {name: {**(p.get("packages") or {}), "python": p.get("python"), **_machine(p)} for name, p in runs.items()}
+    """Lines that name what differs between the code, packages and machines of runs, by their provenance."""
+    told = {
+        name: {**(p.get("packages") or {}), **{key: p.get(key) for key in OF_CODE}, **_machine(p)}
+        for name, p in runs.items()
+    }
     for key in sorted(set().union(*(facts.keys() for facts in told.values()))):
         values = {name: facts.get(key) for name, facts in told.items()}
         if len({str(value) for value in values.values()}) > 1:

@@ -13,6 +13,7 @@ from ecr_bench.leaderboard.archive import opened
 from ecr_bench.leaderboard.index import write_index
 from ecr_bench.leaderboard.items import hash_of
 from ecr_bench.leaderboard.pool import FROM, Contribution, contribution, pooled
+from ecr_bench.leaderboard.provenance import check_provenance
 from ecr_bench.names import repeated, run_name
 from ecr_bench.publish import draw
 from ecr_bench.run import Run
@@ -27,15 +28,15 @@ def merge(sources: Sequence[Path], out: Path, apart: bool, name: str | None = No
     seeds there, or kept apart.
 
     Raises:
-        UserError: two runs of one name, an arm whose settings differ between runs that pool it, or a ``name`` that
-            cannot be given.
+        UserError: two runs of one name, an arm whose settings, corpus or teacher differ between runs that pool it, a
+            run whose provenance cannot be read, or a ``name`` that cannot be given.
         DamagedError: a run whose numbers do not follow from its records.
     """
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         raise UserError(f"--out {out}: is there already; a leaderboard is written to a new folder")
     with ExitStack() as stack:
-        folders = [stack.enter_context(opened(source)) for source in sources]
-        parts = _labelled([_checked(folder) for folder in folders], apart)
+        folders = {source: stack.enter_context(opened(source)) for source in sources}
+        parts = _labelled([_checked(folders[source], source) for source in sources], apart)
         if (twice := repeated([name for part in parts for name in part.run.sources])) is not None:
             raise UserError(f"two runs are called {twice!r}: their experiments must have names of their own")
         groups = _named(name, list(_by_questions(parts)))
@@ -50,9 +51,12 @@ def merge(sources: Sequence[Path], out: Path, apart: bool, name: str | None = No
     return list(_told(boards))
 
 
-def _checked(folder: Path) -> Run:
+def _checked(folder: Path, source: Path) -> Run:
+    """``source``: as the user called it, an archive perhaps, which is what a message names."""
+    run = Run.load(folder)
+    check_provenance(run.provenance, source)  # first of all: verify judges claims by it
     verify(folder)
-    return Run.load(folder)
+    return run
 
 
 def _labelled(runs: Sequence[Run], apart: bool) -> list[Contribution]:

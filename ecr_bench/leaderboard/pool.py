@@ -13,6 +13,7 @@ from ecr_bench.arm import Arm, by_name
 from ecr_bench.errors import UserError
 from ecr_bench.leaderboard.conflicts import conflict, environments, incomparable
 from ecr_bench.leaderboard.joint import joint_experiment
+from ecr_bench.leaderboard.origins import OF_ORIGINS, origin_notes, other_origin, unmeasured
 from ecr_bench.metrics.registry import PLAIN
 from ecr_bench.results.board import build_board, own_baselines
 from ecr_bench.results.cells import PROPERTY_OF, CellCosts, comparable, mixed_note
@@ -21,6 +22,8 @@ from ecr_bench.run import Run
 from ecr_bench.types import Measure
 
 DIFFER = "environments differ in"
+OF_SOURCE = ("experiment", "arms", "fingerprints")
+"""What decides whether arms of a run may be pooled; an older version did not keep it."""
 FROM = "run"
 """Setting by which an arm that is kept apart says which run it is of."""
 
@@ -78,23 +81,31 @@ def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
     A cell that is in two runs counts once, with the answers of the first; a note says so, and whether they were equal.
 
     Raises:
-        UserError: an arm of one name has other settings in another run, or nobody knows which.
+        UserError: an arm of one name has other settings, another corpus or another teacher in another run, or nobody
+            knows which settings.
     """
     for one, other in combinations(parts, 2):
         _check_settings(one, other)
+        _check_origins(one, other)
     kept, notes = _without_repeats(parts)
+    sources = _sources(parts)
     arms = {key: arm for part in parts for key, arm in part.run.arms.items()}
     records = pd.concat([part.records for part in kept], ignore_index=True)
     made = [cell for part in kept for cell in _with_hardware(part)]
     cells = comparable(made)
     labels = {cell.cell for cell in cells}
-    notes = [*(f"{DIFFER} {line}" for line in environments(_sources(parts))), *mixed_note(made), *notes]
+    notes = [
+        *(f"{DIFFER} {line}" for line in environments(sources)),
+        *origin_notes(sources, arms),
+        *mixed_note(made),
+        *notes,
+    ]
     measures = [m for part in kept for m in part.run.measures if m.cell in labels]
     measured = [({_bare(m) for m in part.run.measures}, part.run.experiments().values()) for part in parts]
-    for section, metrics in incomparable(measured).items():
-        lost = sorted({_bare(m) for m in measures} & metrics)
-        notes.append(f"left out, since runs differ in {section}: {', '.join(lost)}")
-        measures = [m for m in measures if _bare(m) not in metrics]
+    for section, metrics in (unmeasured(sources) | incomparable(measured)).items():
+        if lost := sorted({_bare(m) for m in measures} & metrics):
+            notes.append(f"left out, since runs differ in {section}: {', '.join(lost)}")
+            measures = [m for m in measures if _bare(m) not in metrics]
     board = build_board(
         name, records, arms, cells, own_baselines(parts[0].run.board), _provenance(parts, items),
         [*notes, *_their_notes(parts, notes)],
@@ -133,6 +144,16 @@ def _check_settings(one: Contribution, other: Contribution) -> None:
                 )
 
 
+def _check_origins(one: Contribution, other: Contribution) -> None:
+    for key, arm in one.run.arms.items():
+        if key in other.run.arms and (found := other_origin(arm, one.run, other.run)):
+            what, here, ours, there, theirs = found
+            raise UserError(
+                f"{key}: the fingerprint of its {what} is {here} in {ours} and {there} in {theirs}; --apart keeps arms "
+                "of different runs apart"
+            )
+
+
 def _without_repeats(parts: Sequence[Contribution]) -> tuple[list[Contribution], list[str]]:
     seen: dict[str, Contribution] = {}
     kept, notes = [], []
@@ -168,10 +189,10 @@ def _same_answers(one: Contribution, other: Contribution, label: str) -> bool:
 def _provenance(parts: Sequence[Contribution], items: str) -> dict[str, Any]:
     keys = ("identity", "commit", "ecr_bench", "python", "date", "machine", "packages")
     sources = _sources(parts).items()
-    of_arms = {name: {key: told[key] for key in ("experiment", "arms") if key in told} for name, told in sources}
+    more = {name: {key: told[key] for key in OF_SOURCE if key in told} for name, told in sources}
     return {
         "items": items,
-        "runs": {name: {key: told.get(key) for key in keys} | of_arms[name] for name, told in sources},
+        "runs": {name: {key: told.get(key) for key in keys} | more[name] for name, told in sources},
         "experiment": joint_experiment([part.run.experiment for part in parts]),
     }
 
@@ -187,7 +208,7 @@ def _their_notes(parts: Sequence[Contribution], said: Sequence[str]) -> list[str
         names = list(part.run.sources)
         named = tuple(f"{name}{end}" for name in names for end in (":", ",")) if names != [part.name] else ()
         for note in part.run.board.notes:
-            if note not in said and not note.startswith(DIFFER):
+            if note not in said and not note.startswith((DIFFER, *OF_ORIGINS)):
                 # a board of several runs names who says what not all of them say
                 by_note.setdefault(note, []).extend([] if note.startswith(named) else names)
     everybody = len(_sources(parts))

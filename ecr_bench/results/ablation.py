@@ -13,7 +13,7 @@ from ecr_bench.results.ablation_schema import AblationResult, Layout, Point, Poi
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.contrasts import TASKS
 from ecr_bench.results.divergence import stability_of
-from ecr_bench.results.equal_size import Curve, EqualSize, equal_size
+from ecr_bench.results.equal_size import EqualSize, PlainSizes, equal_size
 from ecr_bench.results.schema import Board, BoardRow
 from ecr_bench.runner.ablation import Place
 from ecr_bench.statistics.paired import compare
@@ -108,8 +108,8 @@ def _plain_line(layout: Layout) -> list[Arm]:
     return [place.arm for place in sorted(line, key=lambda place: place.at or 0.0)]
 
 
-def _plain_curve(layout: Layout, rows: BoardRows) -> Curve:
-    """Plain models with scores and their parameters over those of the smallest one, rising; none without the smallest."""
+def _plain_curve(layout: Layout, rows: BoardRows) -> PlainSizes:
+    """Plain models with scores, and their parameters over those of the smallest; none where that has no scores."""
     line = _plain_line(layout)
     found = {arm: row.parameters for arm in line if (row := rows.get((arm, HEADLINE_GROUP, "all"))) is not None}
     known = {arm: count for arm, count in found.items() if count}
@@ -126,7 +126,7 @@ def _no_unit(layout: Layout, rows: BoardRows) -> list[str]:
     return [f"How large a plain model must be is not computed: {line[0]}, the unit, has no scores."]
 
 
-def _equal_sizes(layout: Layout, curve: Curve, panel: Panel, precision: str) -> list[EqualSize]:
+def _equal_sizes(layout: Layout, curve: PlainSizes, panel: Panel, precision: str) -> list[EqualSize]:
     """The headline figure, where the axis is the model size: one line of plain models, others to compare."""
     arms = compared_by_size(layout, curve[0][0].size)
     return [equal_size(panel, precision, arm, curve, task) for arm in arms for task in TASKS if task in panel.tasks]
@@ -138,7 +138,7 @@ def compared_by_size(layout: Layout, smallest: str) -> list[Arm]:
     return [arm for arm in every if arm.size == smallest and arm.role is not Role.PLAIN]
 
 
-def _side(rows: BoardRows, found: list[EqualSize], curve: Curve) -> list[str]:
+def _side(rows: BoardRows, found: list[EqualSize], curve: PlainSizes) -> list[str]:
     """What ECR itself adds to the small model, so that the factor can be judged."""
     arms = {row.arm: row for row in rows.values()}
     result = []

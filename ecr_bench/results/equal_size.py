@@ -15,7 +15,7 @@ from ecr_bench.results.schema import Finite, Record
 from ecr_bench.statistics.paired import Term, estimate, value_of
 from ecr_bench.statistics.panel import Panel
 
-Curve = Sequence[tuple[Arm, float]]
+PlainSizes = Sequence[tuple[Arm, float]]
 """Plain models and their parameters over those of the smallest, rising from 1."""
 
 STEPS = 64
@@ -92,7 +92,7 @@ def crossing(ratios: Sequence[float], plain: np.ndarray, wanted: np.ndarray) -> 
     return np.where(plain[0] >= wanted, 1.0, result)
 
 
-def equal_size(panel: Panel, precision: str, arm: Arm, plain: Curve, task: str) -> EqualSize:
+def equal_size(panel: Panel, precision: str, arm: Arm, plain: PlainSizes, task: str) -> EqualSize:
     """Compare ``arm`` with the ``plain`` models.
 
     Not told apart is a size where a plain model, interpolated between its neighbours, does not differ from ``arm`` (the

@@ -1,0 +1,119 @@
+"""Whether runs learnt from the same corpus and asked the same teacher: by fingerprint, since a name says neither."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import combinations, product
+from typing import Any
+
+from ecr_bench.arm import Arm
+from ecr_bench.leaderboard.conflicts import OF_MEASURES, PlainJson
+from ecr_bench.methods.registry import METHODS, MODIFIERS
+from ecr_bench.run import Run
+
+CORPORA, TEACHERS = "corpora differ by fingerprint:", "teachers differ by fingerprint:"
+UNKNOWN = "fingerprints not known and so not compared:"
+OF_ORIGINS = (CORPORA, TEACHERS, UNKNOWN)
+"""How the notes of this module begin: a board of boards has its own."""
+OF_CORPUS = OF_MEASURES["geometry"]
+"""Metrics that are measured on texts of the corpus."""
+
+
+def other_origin(arm: Arm, one: Run, other: Run) -> tuple[str, str, str, str, str] | None:
+    """Corpus or teacher in which an arm of this name differs between two runs: what, here, its run, there, its run."""
+    asks = asks_teacher(arm)
+    for (ours, mine), (theirs, yours) in product(_with(arm, one).items(), _with(arm, other).items()):
+        if _other_corpus(mine, yours):
+            return "corpus", _corpus(mine), ours, _corpus(yours), theirs
+        if asks and _other_teacher(mine, yours, arm):
+            return "teacher", _teachers(mine), ours, _teachers(yours), theirs
+    return None
+
+
+def unmeasured(sources: Mapping[str, PlainJson]) -> dict[str, set[str]]:
+    """What of corpus and teacher differs between runs -> metrics that can then not be compared."""
+    found = {}
+    pairs = list(combinations(sources.values(), 2))
+    if any(_other_corpus(one, other) for one, other in pairs):
+        found["corpus"] = set(OF_CORPUS)
+    if any(_other_teacher(one, other) for one, other in pairs):
+        found["teacher"] = set(OF_MEASURES["teacher"])
+    return found
+
+
+def origin_notes(sources: Mapping[str, PlainJson], arms: Mapping[str, Arm]) -> Iterator[str]:
+    """What differs between the fingerprints of several runs, and which of them are not known."""
+    if len(sources) < 2:
+        return
+    readers = {name: told for name, told in sources.items() if _asks(told, arms)}
+    corpora = {name: _corpus(told) for name, told in sources.items()}
+    teachers = {name: _teachers(told) for name, told in readers.items()}
+    for begin, values in ((CORPORA, corpora), (TEACHERS, teachers)):
+        known = {name: value for name, value in values.items() if value}
+        if len(set(known.values())) > 1:
+            yield f"{begin} " + ", ".join(f"{value} ({name})" for name, value in known.items())
+    lost = {
+        what: [name for name, value in values.items() if not value]
+        for what, values in (("corpus", corpora), ("teacher", teachers))
+    }
+    if any(lost.values()):
+        yield f"{UNKNOWN} " + ", ".join(f"{what} ({', '.join(names)})" for what, names in lost.items() if names)
+
+
+def asks_teacher(arm: Arm) -> bool:
+    """Whether what a teacher says reaches an arm; of a plugin that is not here it is supposed."""
+    owners = ((METHODS, arm.method), *((MODIFIERS, name) for name in arm.modifiers))
+    flags = ("uses_anchors", "uses_teacher", "distils_teacher")
+    return any(
+        name not in registry or any(getattr(registry.get(name), flag, False) for flag in flags)
+        for registry, name in owners
+    )
+
+
+def _asks(told: PlainJson, arms: Mapping[str, Arm]) -> bool:
+    return "arms" not in told or any(name not in arms or asks_teacher(arms[name]) for name in told["arms"])
+
+
+def _with(arm: Arm, run: Run) -> dict[str, dict[str, Any]]:
+    """The runs behind a board that have an arm; all where none says so."""
+    name = str(arm)
+    return {key: told for key, told in run.sources.items() if name in told.get("arms", (name,))} or run.sources
+
+
+def _fingerprints(told: PlainJson) -> PlainJson:
+    return told.get("fingerprints") or {}
+
+
+def _corpus(told: PlainJson) -> str:
+    return str(_fingerprints(told).get("corpus") or "")
+
+
+def _teachers(told: PlainJson) -> str:
+    return " and ".join(sorted(_fingerprints(told).get("teachers") or ()))
+
+
+def _section(told: PlainJson, name: str) -> PlainJson:
+    return (told.get("experiment") or {}).get(name) or {}
+
+
+def _other_corpus(one: PlainJson, other: PlainJson) -> bool:
+    """Known to be another, and not just another draw of it: that is what seeds cover."""
+    ours, theirs = _corpus(one), _corpus(other)
+    drawn_alike = _section(one, "corpus").get("seed") == _section(other, "corpus").get("seed")
+    return bool(ours and theirs) and ours != theirs and drawn_alike
+
+
+def _other_teacher(one: PlainJson, other: PlainJson, arm: Arm | None = None) -> bool:
+    """Known to be another: runs with arms of several teachers do not say which was whose, so none is in both."""
+    ours, theirs = (set(_fingerprints(told).get("teachers") or ()) for told in (one, other))
+    made_here = any(_own_model(told, arm) for told in (one, other))
+    return bool(ours and theirs) and ours.isdisjoint(theirs) and not made_here
+
+
+def _own_model(told: PlainJson, arm: Arm | None) -> bool:
+    """Whether the teacher is a model of the experiment's own, which each machine trains anew from compared settings."""
+    given, teacher = dict(arm.settings) if arm else {}, _section(told, "teacher")
+    own = given.get("teacher.options", json.dumps(teacher.get("options")) if "teacher.name" not in given else "")
+    named = given.get("teacher.name", teacher.get("name")) == "checkpoint"
+    return named and ("teacher.options.size" in given or '"size"' in str(own))
