@@ -7,13 +7,13 @@ from itertools import product
 from typing import Any, get_args
 
 from ecr_bench.arm import Arm, Role, with_bare_forms
-from ecr_bench.config import Precision
+from ecr_bench.config import Experiment, Precision
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.items.registry import TASKS
-from ecr_bench.methods.registry import METHODS, recipe_names, role_of
+from ecr_bench.methods.registry import METHODS, MODIFIERS, default_options, recipe_names, role_of
 from ecr_bench.metrics.registry import METRICS
 from ecr_bench.results.claim_schema import ACCURACY, COSTS, ArmReference, Claim
-from ecr_bench.results.claim_settings import NotTestedError, not_shared
+from ecr_bench.results.claim_settings import NotTestedError, has_setting, not_shared
 from ecr_bench.results.contrasts import TASKS as MEANS
 from ecr_bench.results.evidence import Facts
 from ecr_bench.results.roles import REQUIRED_CONTROLS
@@ -73,9 +73,8 @@ def check_names(claim: Claim, facts: Facts, source: str) -> None:
         for precision in (claim.precision, claim.precision_b or claim.precision):
             run = {one.precision for panel in panels for one in panel.respondents}
             _among("precision", precision, {*get_args(Precision), *run})
-        own = {key for arm in facts.arms.values() for key, _ in arm.settings}
         for key in claim.requires:
-            if not {key, key.removeprefix("options.")} & own:
+            if not any(has_setting(arm, facts.experiment, key) for arm in facts.arms.values()):
                 _check_setting(facts.experiment, key)
     except UserError as error:
         raise UserError(f"{where}{error}") from None
@@ -104,12 +103,33 @@ def _check_controls(claim: Claim, facts: Facts) -> None:
 
 
 def _check_setting(experiment: Mapping[str, Any], dotted: str) -> None:
-    if not_shared(experiment, dotted):
+    """UserError for a key that no arm of the experiment could have."""
+    owner, in_full = _owner(dotted)
+    if not_shared(experiment, in_full):
         return
-    for step, node in _walk(experiment, dotted) if experiment else ():
+    known = _with_options(experiment, owner) if owner else experiment
+    for step, node in _walk(known, in_full) if experiment else ():
         if not isinstance(node, Mapping) or step not in node:
-            allowed = ", ".join(sorted(node)) if isinstance(node, Mapping) else "none (it is a value)"
+            allowed = ", ".join(sorted(node)) or "none" if isinstance(node, Mapping) else "none (it is a value)"
             raise UserError(f"requires: unknown key {dotted!r}: allowed here are {allowed}")
+
+
+def _owner(dotted: str) -> tuple[str, str]:
+    """Whose option a key is, empty where it is none, and the key in full: ``lora.rank`` is ``options.lora.rank``."""
+    section, _, rest = dotted.partition(".")
+    if section == "options":
+        return rest.partition(".")[0], dotted
+    is_owner = rest and section not in Experiment.model_fields and section in (*METHODS, *MODIFIERS)
+    return (section, f"options.{dotted}") if is_owner else ("", dotted)
+
+
+def _with_options(experiment: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """With what any method or modifier may be given, of which an experiment has only what it sets; of ``owner`` with
+    each of its options."""
+    known: dict[str, dict[str, Any]] = {name: {} for name in (*METHODS, *MODIFIERS)} | (experiment.get("options") or {})
+    if owner in known:
+        known[owner] = default_options(owner) | known[owner]
+    return {**experiment, "options": known}
 
 
 def _walk(experiment: Mapping[str, Any], dotted: str) -> Iterator[tuple[str, Any]]:

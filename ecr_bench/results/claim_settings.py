@@ -1,15 +1,23 @@
-"""Whether an arm was run as a claim asks: its experiment's settings, but where it has its own."""
+"""Whether an arm was run as a claim asks: in its experiment as it was for that arm."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from ecr_bench.arm import Arm, as_setting
+from ecr_bench.arm import Arm, Setting, as_setting
 from ecr_bench.config import Experiment
-from ecr_bench.methods.registry import default_options
+from ecr_bench.methods.registry import METHODS, default_options
 from ecr_bench.results.claim_schema import Claim
+from ecr_bench.yaml_files import CHOOSERS, drop_options
+
+STAGES = ("pretrain", "finetune")
+"""Sections whose learning rate that of a size stands in place of, whatever sets it (``runner/grid.py``)."""
+RATE = "learning_rate"
+Path = tuple[str, ...]
+"""The steps of a dotted key."""
 
 
 class NotTestedError(Exception):
@@ -23,29 +31,72 @@ class NotTestedError(Exception):
 
 def unmet(claim: Claim, arm: Arm, experiments: Iterable[Mapping[str, Any]]) -> str | None:
     """What the claim requires and ``arm`` was run without in one of its experiments, in words. NotTestedError as
-    ``setting``."""
+    ``setting_of``."""
     for experiment, (key, wanted) in product(experiments, claim.requires.items()):
         if as_setting(given := setting_of(arm, experiment, key)) != as_setting(wanted):
-            who = "this run" if given == setting(experiment, key) else str(arm)
+            who = "this run" if given == _value(experiment, _path(key)) else str(arm)
             return f"it needs {key} = {wanted}, {who} has {given}"
     return None
 
 
 def setting_of(arm: Arm, experiment: Mapping[str, Any], dotted: str) -> Any:
-    """The value of a dotted key that an arm was run with: its own, else what is tuned for it, else the experiment's,
-    else, of an option, what its owner does by itself."""
-    own = dict(arm.settings)
-    if (name := dotted if dotted in own else dotted.removeprefix("options.")) in own:
-        return own[name]
-    for chosen in tuned_for(arm, experiment):
-        if dotted in chosen:
-            return chosen[dotted]
-    given = setting(experiment, dotted)
-    section, _, option = dotted.partition(".")
-    if given is None and section == "options":
-        owner, _, key = option.partition(".")
-        return default_options(owner).get(key)
-    return given
+    """The value of a dotted key that an arm was run with; None where there is none. Of an option that nobody sets,
+    what its owner does by itself.
+
+    NotTestedError where a board of several runs does not share what it depends on.
+    """
+    path = _path(dotted)
+    for needed in _rests_on(path, arm):
+        _check_known(arm, experiment, needed, dotted)
+    found = effective(arm, experiment)
+    if path[0] == "options" and len(path) > 2 and not _has(found, path[:3]):
+        return _value(default_options(path[1]), path[2:])
+    return _value(found, path)
+
+
+def told_apart_by(arm: Arm, control: Arm, experiments: Mapping[Arm, Iterable[Mapping[str, Any]]]) -> str | None:
+    """The first setting that one of two arms has of its own, that both read and in which they were run otherwise: what
+    the one does then says nothing of the other. None where there is none. ``experiments``: those of each arm."""
+    keys = sorted({key for one in (arm, control) for key, _ in one.settings})
+    read = (key for key in keys if all(_reads(one, _path(key)) for one in (arm, control)))
+    return next((key for key in read if len(_values((arm, control), experiments, key)) > 1), None)
+
+
+def _values(arms: Iterable[Arm], experiments: Mapping[Arm, Iterable[Mapping[str, Any]]], key: str) -> set[Setting]:
+    return {as_setting(setting_of(arm, experiment, key)) for arm in arms for experiment in experiments[arm]}
+
+
+def _reads(arm: Arm, path: Path) -> bool:
+    """Whether an arm is another one with another value there; that of a method which is not loaded may be."""
+    if path[0] == "options":
+        return path[1] in (arm.method, *arm.modifiers)
+    if arm.method not in METHODS:
+        return True
+    kind = METHODS.get(arm.method)
+    match path:
+        case ("pretrain" | "finetune" | "sizes", *_):
+            return bool(kind.trains_model)
+        case ("control_tokens", *_) | ("anchors",) | ("anchors", "k" | "assignment"):
+            return bool(kind.uses_control_tokens)
+        case ("anchors" | "projection" | "teacher", *_):
+            return bool(kind.uses_anchors)
+    return True
+
+
+def has_setting(arm: Arm, experiment: Mapping[str, Any], dotted: str) -> bool:
+    """Whether the experiment of an arm has the key, as far as it is known."""
+    return _has(effective(arm, experiment), _path(dotted))
+
+
+def effective(arm: Arm, experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """The experiment as it was for an arm: with what is tuned for it, its own settings on top of that, and the
+    learning rate of its size in place of those of the stages; as far as a board of several runs knows it."""
+    found = dict(experiment)
+    for overrides in (*map(_by_path, _tuned_for(arm, experiment)), _own(arm)):
+        found = _with(found, overrides)
+    rate = _value(found, ("sizes", arm.size, RATE))
+    stages = [name for name in STAGES if isinstance(found.get(name), Mapping)] if rate else []
+    return found | {name: {**found[name], RATE: rate} for name in stages}
 
 
 def tuned_for(arm: Arm, experiment: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -56,26 +107,100 @@ def tuned_for(arm: Arm, experiment: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     if not_shared(experiment, "tuned") and "cells" not in experiment:
         raise NotTestedError("its runs differ in what is tuned for an arm")
+    return _tuned_for(arm, experiment)
+
+
+def _tuned_for(arm: Arm, experiment: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         chosen["set"]
         for chosen in experiment.get("tuned", ())
-        if chosen["method"] == arm.method and set(chosen.get("with", ())) == set(arm.modifiers)
+        if chosen["method"] == arm.method and set(modifiers_of(chosen)) == set(arm.modifiers)
         if arm.size in chosen["sizes"]
     ]
 
 
-def setting(experiment: Mapping[str, Any], dotted: str) -> Any:
-    """The value of a dotted key; None where there is none. NotTestedError where a board of several runs does not share
-    the section it lies in."""
-    if not_shared(experiment, dotted):
-        raise NotTestedError(f"its runs differ in {dotted.partition('.')[0]}, and it needs {dotted}")
-    node: Any = experiment
-    for step in dotted.split("."):
-        node = node.get(step) if isinstance(node, Mapping) else None
-    return node
+def modifiers_of(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Names of what a cell, or what is tuned, has beside its method; a mapping gives options beside the name."""
+    for part in spec.get("with", ()):
+        yield from [part] if isinstance(part, str) else part
 
 
 def not_shared(experiment: Mapping[str, Any], dotted: str) -> bool:
     """Whether every experiment has the section and this one, which several runs have in common, has not."""
     section = dotted.partition(".")[0]
     return bool(experiment) and section not in experiment and section in Experiment.model_fields
+
+
+def _path(dotted: str) -> Path:
+    """The steps of a dotted key. An option may be named as an arm has it, by its owner: ``lora.rank``."""
+    steps = tuple(dotted.split("."))
+    return steps if len(steps) == 1 or steps[0] in Experiment.model_fields else ("options", *steps)
+
+
+def _rests_on(path: Path, arm: Arm) -> Iterator[Path]:
+    """What must be known to tell a key's value for an arm."""
+    yield path
+    if path[0] in STAGES and path[1:] in ((), (RATE,)):
+        yield ("sizes", arm.size, RATE)
+
+
+def _check_known(arm: Arm, experiment: Mapping[str, Any], path: Path, asked: str) -> None:
+    """NotTestedError where neither what is set for an arm decides a key nor what the experiments of a board share."""
+    if _decides(_own(arm), path) or any(_decides(_by_path(chosen), path) for chosen in tuned_for(arm, experiment)):
+        return
+    if not_shared(experiment, path[0]):
+        raise NotTestedError(f"its runs differ in {path[0]}, and it needs {asked}")
+
+
+def _decides(overrides: Mapping[Path, Any], path: Path) -> bool:
+    """Whether a key, or one above it, is set."""
+    return any(path[: len(key)] == key for key in overrides)
+
+
+def _by_path(overrides: Mapping[str, Any]) -> dict[Path, Any]:
+    return {_path(key): value for key, value in overrides.items()}
+
+
+def _own(arm: Arm) -> dict[Path, Any]:
+    """An arm's own settings as they were given: it keeps lists and mappings as JSON."""
+    return {_path(key): _thawed(value) for key, value in arm.settings}
+
+
+def _thawed(value: Setting) -> Any:
+    if not isinstance(value, str) or value[:1] not in ("[", "{"):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _with(experiment: dict[str, Any], overrides: Mapping[Path, Any]) -> dict[str, Any]:
+    """A copy with values replaced as ``Experiment.with_overrides`` does it, of whatever keys that version had."""
+    found = dict(experiment)
+    for section, key in CHOOSERS.items():
+        if (section, key) in overrides and isinstance(found.get(section), Mapping):
+            found[section] = dict(found[section])
+            drop_options(found, section, overrides[section, key])
+    for path, value in overrides.items():
+        found = _put(found, path, value)
+    return found
+
+
+def _put(node: Any, path: Path, value: Any) -> dict[str, Any]:
+    """A copy of ``node`` with the value there; nothing that it shares with the original is changed."""
+    step, *rest = path
+    before = node if isinstance(node, Mapping) else {}
+    return {**before, step: _put(before.get(step), tuple(rest), value) if rest else value}
+
+
+def _value(node: Any, path: Path) -> Any:
+    """None where there is none."""
+    for step in path:
+        node = node.get(step) if isinstance(node, Mapping) else None
+    return node
+
+
+def _has(node: Any, path: Path) -> bool:
+    above = _value(node, path[:-1])
+    return isinstance(above, Mapping) and path[-1] in above

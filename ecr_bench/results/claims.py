@@ -21,7 +21,7 @@ from ecr_bench.arm import Arm, Role
 from ecr_bench.methods.registry import role_of
 from ecr_bench.results.claim_names import check_names, resolve
 from ecr_bench.results.claim_schema import ACCURACY, COSTS, Claim, ClaimResult, ClaimSet, ControlFinding, Finding
-from ecr_bench.results.claim_settings import NotTestedError, unmet
+from ecr_bench.results.claim_settings import NotTestedError, told_apart_by, unmet
 from ecr_bench.results.evidence import Facts, Found, Side, difference
 from ecr_bench.results.judgement import SMALLEST_EFFECT, Judged, Standing, Thresholds, judge_difference, word_of
 from ecr_bench.results.roles import REQUIRED_CONTROLS, attribute
@@ -214,7 +214,8 @@ def _attribution(question: ResolvedClaim, facts: Facts, controls: Sequence[Contr
 
 def _controls(question: ResolvedClaim, facts: Facts) -> list[ControlFinding]:
     """The arm ahead minus each control it must beat, in its precision, or the run's first where a control was not run
-    in it. One that is as good or better by the same number in every seed is not beaten, though it has no interval."""
+    in it; one that was run in other settings counts as not run. One that is as good or better by the same number in
+    every seed is not beaten, though it has no interval."""
     claim, ahead, named = question.claim, _ahead(question), _named_controls(question, facts)
     if named is None and not facts.cast.is_main(ahead.arm):
         return []
@@ -224,7 +225,7 @@ def _controls(question: ResolvedClaim, facts: Facts) -> list[ControlFinding]:
             continue
         for precision in dict.fromkeys((ahead.precision, facts.reference)):
             try:
-                if not claim.pool_settings and unmet(claim, control, facts.experiments_of(control)) is not None:
+                if not claim.pool_settings and not _speaks_to(control, ahead.arm, question, facts):
                     break
                 estimate = difference(facts, claim, ahead, Side(control, precision)).estimate
                 ends = {"difference": estimate.value, "low": estimate.low, "high": estimate.high}
@@ -236,6 +237,14 @@ def _controls(question: ResolvedClaim, facts: Facts) -> list[ControlFinding]:
             result.append(ControlFinding(arm=control, precision=precision, **ends, beaten=low > 0))
             break
     return result
+
+
+def _speaks_to(control: Arm, arm: Arm, question: ResolvedClaim, facts: Facts) -> bool:
+    """Whether a control was run as the claim requires and as the arm whose gain it may explain."""
+    experiments = {one: facts.experiments_of(one) for one in (control, arm)}
+    if unmet(question.claim, control, experiments[control]) is not None:
+        return False
+    return told_apart_by(arm, control, experiments) is None
 
 
 def _reason(result: ClaimResult, judged: Judged) -> str:

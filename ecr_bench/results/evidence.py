@@ -25,6 +25,9 @@ from ecr_bench.statistics.paired import compare
 from ecr_bench.statistics.panel import Panel, build_panel
 from ecr_bench.types import Measure
 
+SHOWN = 12
+"""Languages that a sentence lists."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -220,9 +223,7 @@ def _paired(a: dict[int, float], b: dict[int, float], claim: Claim, n: int = 0, 
 
 
 def _measure(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
-    chosen = [m for m in facts.measures if m.metric == claim.metric and m.step is None and m.lang == claim.lang]
-    if not chosen:
-        raise NotTestedError(f"{claim.metric} was not measured in this run")
+    chosen = _asked(facts, claim)
     of_a, of_b = (dict(_settings(facts, chosen, claim, side)) for side in (a, b))
     for side, known in ((a, of_a), (b, of_b)):
         if not known:
@@ -231,12 +232,34 @@ def _measure(facts: Facts, claim: Claim, a: Side, b: Side) -> Found:
     if not common:
         raise NotTestedError(f"{claim.metric}: {a.arm} and {b.arm} share no seed and setting")
     rows_a, rows_b = [of_a[key] for key in common], [of_b[key] for key in common]
+    _check_layers(claim, (a, rows_a), (b, rows_b))
     if any(x.n != y.n for x, y in zip(rows_a, rows_b, strict=True)):
         raise NotTestedError(f"{claim.metric} of {a.arm} and {b.arm} rests on different numbers of texts")
     estimate = _paired(_per_seed(rows_a), _per_seed(rows_b), claim, n=rows_a[0].n)
     rows = (*rows_a, *rows_b)
     mean_a, mean_b = _mean(map(_value, rows_a)), _mean(map(_value, rows_b))
     return Found(estimate, mean_a, mean_b, tuple(_row(m) for m in rows), all(_within_null(m) for m in rows))
+
+
+def _asked(facts: Facts, claim: Claim) -> list[Measure]:
+    """What was measured at the end of training of what the claim asks for, in its language."""
+    of_metric = [m for m in facts.measures if m.metric == claim.metric and m.step is None]
+    if not of_metric:
+        raise NotTestedError(f"{claim.metric} was not measured in this run")
+    if chosen := [m for m in of_metric if m.lang == claim.lang]:
+        return chosen
+    langs = sorted({m.lang or "the mean over all" for m in of_metric})
+    known = ", ".join(langs[:SHOWN]) + (f" and {len(langs) - SHOWN} more" if len(langs) > SHOWN else "")
+    asked = f"in lang {claim.lang}" if claim.lang else "as a mean over all languages"
+    raise NotTestedError(f"{claim.metric} was not measured {asked} in this run, which has it of {known}")
+
+
+def _check_layers(claim: Claim, *sides: tuple[Side, list[Measure]]) -> None:
+    """NotTestedError where two arms, each measured at one layer, were so at different ones; a probe has none."""
+    at = [(side.arm, next((m.layer for m in rows if m.layer is not None), None)) for side, rows in sides]
+    if len({layer for _, layer in at} - {None}) > 1:
+        told = " and ".join(f"{layer} of {arm}" for arm, layer in at)
+        raise NotTestedError(f"{claim.metric} was measured at different layers: {told}")
 
 
 Settings = tuple[tuple[str, Setting], ...]
