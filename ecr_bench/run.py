@@ -40,6 +40,7 @@ from ecr_bench.results.files import (
 )
 from ecr_bench.results.schema import Board
 from ecr_bench.results.timings import Timing
+from ecr_bench.results.told import check_provenance
 from ecr_bench.types import Measure
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ class Run:
     def load(cls, folder: str | Path) -> Run:
         """Read a finished run and check each file against its SHA-256.
 
-        UserError where there is none, or one of another format; DamagedError where a file was changed or is missing.
-        Records are read when they are asked for.
+        UserError where there is none, one of another format, or provenance that no version writes; DamagedError where a
+        file was changed or is missing. Records are read when they are asked for.
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
@@ -87,10 +88,12 @@ class Run:
 
         if not there(BOARD):
             raise UserError(f"{folder}: holds no {BOARD}, only {', '.join(manifest.files)}")
+        board = read_model(folder / BOARD, Board, arms)
+        check_provenance(board.provenance, folder)
         return cls(
             manifest.name,
             arms,
-            read_model(folder / BOARD, Board, arms),
+            board,
             read_models(folder / CELLS, CellCosts, arms) if there(CELLS) else [],
             read_measures(folder / MEASURES, arms) if there(MEASURES) else [],
             read_models(folder / TIMINGS, Timing, arms) if there(TIMINGS) else [],

@@ -230,8 +230,13 @@ def damaged(halves, tmp_path_factory):
     return to, halves[1]
 
 
-def test_the_command_ends_with_that_line(halves, tmp_path, capsys):
-    folder = edited(halves[0], tmp_path / "run", _set("runs", {"c": None}))
+@pytest.mark.parametrize("command", [
+    ["merge", "./run", "--out", "board"], ["verify", "./run"], ["submit", "./run"],
+    ["compare", "./run:ecr-1x", "./run:finetune-3x"],
+])  # fmt: skip
+def test_every_command_that_reads_it_ends_with_that_line(halves, tmp_path, capsys, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    edited(halves[0], tmp_path / "run", _set("runs", {"c": None}))
     with pytest.raises(SystemExit, match="2"):
-        main(["merge", str(folder), "--out", str(tmp_path / "board")])
-    assert "provenance.runs.c: " in capsys.readouterr().err
+        main(command)
+    assert "run: provenance.runs.c: " in capsys.readouterr().err

@@ -13,7 +13,6 @@ from ecr_bench.leaderboard.archive import opened
 from ecr_bench.leaderboard.index import write_index
 from ecr_bench.leaderboard.items import hash_of
 from ecr_bench.leaderboard.pool import FROM, Contribution, contribution, pooled
-from ecr_bench.leaderboard.provenance import check_provenance
 from ecr_bench.names import repeated, run_name
 from ecr_bench.publish import draw
 from ecr_bench.run import Run
@@ -53,10 +52,12 @@ def merge(sources: Sequence[Path], out: Path, apart: bool, name: str | None = No
 
 def _checked(folder: Path, source: Path) -> Run:
     """``source``: as the user called it, an archive perhaps, which is what a message names."""
-    run = Run.load(folder)
-    check_provenance(run.provenance, source)  # first of all: verify judges claims by it
-    verify(folder)
-    return run
+    try:
+        verify(folder)
+        return Run.load(folder)
+    except UserError as error:
+        error.args = UserError(str(error).replace(str(folder), str(source))).args
+        raise
 
 
 def _labelled(runs: Sequence[Run], apart: bool) -> list[Contribution]:

@@ -1,4 +1,4 @@
-"""What a run that comes from a stranger says of itself, checked once, before anything reads it."""
+"""What a run says of itself, checked when it is read: it may come from a stranger."""
 
 from __future__ import annotations
 
