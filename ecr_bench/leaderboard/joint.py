@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
+from ecr_bench.results.claim_settings import modifiers_of
+
 OF_ARMS = ("name", "cells", "sizes", "options", "tuned")
 """Parts of an experiment that say nothing of an arm they do not name."""
 
@@ -66,26 +68,20 @@ def _all_sizes(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _options_used(experiment: dict[str, Any]) -> dict[str, Any]:
     """Options of the methods and modifiers that its cells name; None of one that has none."""
-    names = [name for spec in experiment.get("cells", ()) for name in (spec["method"], *_modifiers(spec))]
+    names = [name for spec in experiment.get("cells", ()) for name in (spec["method"], *modifiers_of(spec))]
     return {name: experiment.get("options", {}).get(name) for name in names}
 
 
 def _tuned_by_arm(experiment: dict[str, Any]) -> dict[tuple[str, tuple[str, ...], str], dict[str, Any]]:
     """What is tuned for each arm, by method, modifiers and size, that has cells; empty where nothing is."""
     tuned = {
-        (entry["method"], _modifiers(entry), size): entry["set"]
+        (entry["method"], tuple(sorted(modifiers_of(entry))), size): entry["set"]
         for entry in experiment.get("tuned", ())
         for size in entry["sizes"]
     }
     specs = experiment.get("cells", ())
-    arms = [(spec["method"], _modifiers(spec), size) for spec in specs for size in spec["sizes"]]
+    arms = [(spec["method"], tuple(sorted(modifiers_of(spec))), size) for spec in specs for size in spec["sizes"]]
     return {arm: tuned.get(arm, {}) for arm in arms}
-
-
-def _modifiers(spec: dict[str, Any]) -> tuple[str, ...]:
-    """Names of what a cell, or what is tuned, has beside its method; a mapping gives options beside the name."""
-    given = spec.get("with", ())
-    return tuple(sorted(name for part in given for name in ([part] if isinstance(part, str) else part)))
 
 
 def _cells(experiments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
