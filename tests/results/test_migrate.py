@@ -119,7 +119,7 @@ def test_a_run_of_format_1_says_the_same_in_todays_files(
     labels = {(cell.arm, cell.seed): cell.cell for cell in made.cells}
     mexa = measured("mexa", {"ecr-1x": [0.5, 0.6, 0.7], "finetune-1x": [0.3, 0.4, 0.3]})
     measures = [replace(m, cell=labels[m.arm, m.seed]) for m in mexa]
-    cells = [{"method": a.method, "sizes": [a.size], "set": {}} for a in made.arms.values()]
+    cells = [{"method": a.method, "sizes": [a.size], "seeds": [0, 1, 2], "set": {}} for a in made.arms.values()]
     run = run_of(made, measures, provenance={"experiment": QUICK | {"cells": cells}})
     run = replace(run, claims=judge("quick", made.facts(measures), shipped_claims()))
     folder = tmp_path / "quick"
