@@ -27,6 +27,13 @@ def test_rates_of_larger_sizes_were_looked_for_at_a_third_of_the_steps() -> None
     assert 3 * tuning.pretrain.steps == quick.pretrain.steps and 3 * tuning.finetune.steps == quick.finetune.steps
 
 
+@pytest.mark.parametrize("size", ["10x", "30x"])
+def test_rates_of_larger_sizes_are_inside_what_was_looked_at(size: str) -> None:
+    key = f"sizes.{size}.learning_rate"
+    tried = sorted(spec.set[key] for spec in load("tuning-size").cells if key in spec.set)
+    assert load_ablation("size", {}).experiment.sizes[size].learning_rate in tried[1:-1]
+
+
 @pytest.mark.parametrize("name", ["messages", "sib200"])
 def test_a_rival_on_other_sentences_has_what_was_chosen_for_it(name: str) -> None:
     assert load(name).options["embedding-distillation"] == load("rivals").options["embedding-distillation"]
