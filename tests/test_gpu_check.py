@@ -18,7 +18,7 @@ def test_the_gpu_check_passes_its_dry_run(tmp_path):
     out = tmp_path / "gpu"
     done = subprocess.run(
         [str(ROOT / "benchmarks" / "gpu_check.sh"), "--dry-run", str(out)],
-        capture_output=True, text=True, timeout=600, env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True, text=True, timeout=900, env={**os.environ, "PYTHON": sys.executable},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
     assert "== every method and modifier" in done.stdout and (out / "gpu-methods" / "run.json").is_file()
