@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -22,7 +23,8 @@ MOST = 100_000
 def content_of(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of all files in a folder; 16 hex digits.
 
-    Hidden files and folders (``.git``, ``.cache``) are left out. ``missing`` where there is nothing.
+    Hidden files and folders (``.git``, ``.cache``) are left out. ``missing`` where there is nothing. UserError for a
+    file that cannot be read.
     """
     if path.is_file():
         return _hash(path)[:16]
@@ -72,5 +74,8 @@ def _existing(path: Path) -> Path:
 
 
 def _read(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:  # no permission, or a file such as /proc/self/mem, which is there and cannot be read
+        raise UserError(f"{path}: cannot be read: {os.strerror(error.errno or errno.EIO).lower()}") from error

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ecr_bench import config
 from ecr_bench.content import content_of
+from ecr_bench.errors import UserError
+from ecr_bench.runner.plan import make_plan
 
 EDITS: dict[str, Callable[[Path], object]] = {
     "a file": lambda root: (root / "data/a.jsonl").write_text("other"),
@@ -52,3 +55,13 @@ def test_what_is_not_in_it_does_not_count(edit: str, root: Path) -> None:
     before = content_of(root / "data")
     NO_EDITS[edit](root)
     assert content_of(next(path for path in (root / "data", root / "moved") if path.exists())) == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux")
+def test_a_file_that_is_there_and_cannot_be_read_is_one_line() -> None:
+    said = r"^/proc/self/mem: cannot be read: "
+    with pytest.raises(UserError, match=said):
+        content_of(Path("/proc/self/mem"))
+    options = {"corpus": {"name": "hub", "options": {"path": "/proc/self/mem"}}}
+    with pytest.raises(UserError, match=said):
+        make_plan(config.load("tiny").with_overrides(options))
