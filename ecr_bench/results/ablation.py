@@ -32,7 +32,8 @@ def build_result(
     unseen = records[(records["group"] == HEADLINE_GROUP) & (records["precision"] == precision)]
     panel = build_panel(unseen) if len(unseen) else None
     scored = _scored(layout, {arm for arm, _, _ in rows})
-    curve = _plain_curve(layout, rows)
+    line = _plain_line(layout)
+    curve = _plain_curve(line, rows)
     sizes = _equal_sizes(scored, curve, panel, precision) if panel and curve else []
     return AblationResult(
         name=layout.name,
@@ -58,7 +59,7 @@ def build_result(
         differences=list(_differences(scored, panel, precision)) if panel else [],
         equal_sizes=sizes,
         stability=stability_of(layout.places, measures),
-        findings=[found.sentence for found in sizes] + _side(rows, sizes, curve) + _no_unit(layout, rows),
+        findings=[found.sentence for found in sizes] + _side(rows, sizes, curve) + _no_unit(line, curve),
         notes=board.notes,
         provenance=board.provenance,
     )
@@ -108,9 +109,8 @@ def _plain_line(layout: Layout) -> list[Arm]:
     return [place.arm for place in sorted(line, key=lambda place: place.at or 0.0)]
 
 
-def _plain_curve(layout: Layout, rows: BoardRows) -> PlainSizes:
+def _plain_curve(line: Sequence[Arm], rows: BoardRows) -> PlainSizes:
     """Plain models with scores, and their parameters over those of the smallest; none where that has no scores."""
-    line = _plain_line(layout)
     found = {arm: row.parameters for arm in line if (row := rows.get((arm, HEADLINE_GROUP, "all"))) is not None}
     known = {arm: count for arm, count in found.items() if count}
     if not line or line[0] not in known:
@@ -118,10 +118,9 @@ def _plain_curve(layout: Layout, rows: BoardRows) -> PlainSizes:
     return [(arm, known[arm] / known[line[0]]) for arm in sorted(known, key=lambda arm: known[arm])]
 
 
-def _no_unit(layout: Layout, rows: BoardRows) -> list[str]:
+def _no_unit(line: Sequence[Arm], curve: PlainSizes) -> list[str]:
     """Why nothing is said about sizes where they are on the axis."""
-    line = _plain_line(layout)
-    if not line or _plain_curve(layout, rows):
+    if not line or curve:
         return []
     return [f"How large a plain model must be is not computed: {line[0]}, the unit, has no scores."]
 

@@ -62,8 +62,8 @@ class EqualSize(Record):
     def _told(self) -> str:
         if not self.alike:
             return "at every size they are told apart"
-        ranges = [_words(a) if a == b else f"{_words(a)} to {_words(b)}" for a, b in self.alike]
-        return f"not told apart at {' and '.join(ranges)} times"
+        said = [_words(a) if a == b else f"{_words(a)} to {_words(b)}" for a, b in self.alike]
+        return f"not told apart at {' and '.join(said)} times"
 
 
 def _words(factor: float) -> str:
