@@ -70,7 +70,9 @@ class Probe:
 
     def prepare(self, items: Sequence[Item]) -> Embedded:
         """Vectors of items of one task; an option is embedded as the model would read it, but for the space."""
-        options = [self.embed(item.choices) for item in items]
+        places = {text: row for row, text in enumerate(dict.fromkeys(text for item in items for text in item.choices))}
+        vectors = self.embed(list(places))  # each once: labels are few, and a call a text takes most of the time
+        options = [vectors[[places[text] for text in item.choices]] for item in items]
         padded = pad_sequence(options, batch_first=True)
         lengths = torch.tensor([len(item.choices) for item in items])
         real = torch.arange(padded.shape[1]) < lengths[:, None]

@@ -58,6 +58,7 @@ class PartScored(Section):
     bytes: int
     disk_bytes: int
     memory: int
+    """Peak in bytes since the model was loaded for this precision."""
     seconds: float
     cut: dict[str, int]
     diverged: str = ""
@@ -134,7 +135,10 @@ class _Scorer:
     def opened(self) -> Any:
         from ecr_bench.device import device
         from ecr_bench.evaluation.scorers import open_scorer
+        from ecr_bench.memory import reset_peak_memory
 
+        # once a precision, not once a task: to look through all objects of a process takes half a second
+        reset_peak_memory()
         return open_scorer(self.model, self.precision, device(), self.settings.batch_tokens)
 
     def score(self, tasks: list[Any]) -> tuple[pd.DataFrame, PartScored]:
@@ -145,12 +149,11 @@ class _Scorer:
         from ecr_bench.evaluation.records import SCHEMA
         from ecr_bench.evaluation.run import evaluate
         from ecr_bench.evaluation.scorers import disk_bytes
-        from ecr_bench.memory import peak_memory, reset_peak_memory
+        from ecr_bench.memory import peak_memory
 
         # names of cell and arm belong to an experiment, not to the stage: `collect` fills them in
         names = {"cell": "", "arm": "", "seed": 0, "precision": self.precision}
         metadata = {**names, "seen_languages": self.settings.seen}
-        reset_peak_memory()
         scorer = self.opened
         started, diverged = time.perf_counter(), ""
         try:
