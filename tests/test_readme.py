@@ -12,6 +12,7 @@ from ecr_bench.methods.registry import METHODS
 from ecr_bench.report.drawing import save
 from ecr_bench.run import Run
 from tests.helpers.outside import ROOT
+from tests.helpers.prose import estimates
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BOARD = re.compile(r"results/([\w-]+)/board\.md")
@@ -42,6 +43,13 @@ def test_every_difference_interval_and_accuracy_is_on_the_board_it_is_quoted_fro
 def test_a_number_is_of_the_run_beside_it() -> None:
     text = "A +1.0 ([a](results/a/board.md)), +2.0 ([b](results/b/board.md)) and +3.0.\n\nThen +4.0.\n"
     assert quoted(text) == [("+1.0", "a"), ("+2.0", "b"), ("+3.0", "b"), ("+4.0", "a")]
+
+
+def test_a_difference_is_quoted_with_its_own_interval() -> None:
+    runs = {run for _, run in quoted(README)}
+    boards = [(ROOT / "results" / run / "board.md").read_text(encoding="utf-8") for run in runs]
+    assert len(estimates(README)) > 10
+    assert estimates(README) <= set().union(*map(estimates, boards))
 
 
 def test_the_picture_is_drawn_from_the_run_that_is_quoted_first(tmp_path) -> None:

@@ -14,6 +14,7 @@ from ecr_bench.results.schema import Word
 from ecr_bench.run import Run
 from ecr_bench.verify import verify
 from tests.helpers.outside import ROOT
+from tests.helpers.prose import estimates
 
 RESULTS = ROOT / "results"
 PAGE = (RESULTS / "README.md").read_text(encoding="utf-8")
@@ -34,14 +35,30 @@ def test_every_published_folder_has_a_section_and_every_section_that_names_one_i
     assert folders == set(SECTIONS)
 
 
+def board_of(run: str) -> str:
+    """What the run's own pages say."""
+    texts = [RESULTS / run / name for name in ("board.md", "ablation.md")]
+    return "\n".join(path.read_text(encoding="utf-8") for path in texts if path.is_file())
+
+
 @pytest.mark.parametrize("run", RUNS)
 def test_every_number_about_a_run_is_on_its_board(run: str) -> None:
-    texts = [RESULTS / run / name for name in ("board.md", "ablation.md")]
-    board = "\n".join(path.read_text(encoding="utf-8") for path in texts if path.is_file())
+    board = board_of(run)
     said = set(NUMBER.findall(prose_of(run)))
     assert said, f"nothing is said about {run}"
     lost = [n for n in said if not re.search(rf"(?<![\d.+−]){re.escape(n)}(?!\d)", board)]
     assert not lost, f"{run}: not on its board: {lost}"
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_difference_about_a_run_stands_with_its_own_interval(run: str) -> None:
+    assert estimates(prose_of(run)) <= estimates(board_of(run))
+
+
+def test_a_difference_with_the_interval_of_another_is_found() -> None:
+    board = estimates("| a | +1.0 (+0.5 to +1.5) | b: +2.0 points, +1.0 to +3.0 |")
+    assert estimates("+1.0 (+0.5 to +1.5; of new topics), +2.0\n(+1.0 to +3.0)") == board
+    assert not estimates("+1.0 (+1.0 to +3.0)") <= board
 
 
 @pytest.mark.parametrize("run", [folder.name for folder in TABLES["published"]()])
