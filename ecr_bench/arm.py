@@ -40,6 +40,11 @@ class Role(StrEnum):
         """Neither a control nor an upper bound."""
         return not self.is_control and self is not Role.UPPER_BOUND
 
+    @property
+    def modified(self) -> Role:
+        """With modifiers: neither the main nor the plain method is what the claims speak of."""
+        return Role.CONTENDER if self in (Role.MAIN, Role.PLAIN) else self
+
 
 @dataclass(frozen=True)
 class Arm:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 OF_THE_WHOLE = ("name", "cells", "device", "tuned")
 """Keys that hold for a whole run and that no cell can have its own value of."""
+OF_TRAINING = ("pretrain", "finetune", "sizes", "options")
+"""Sections of what may be tuned for an arm."""
 
 
 def check_sizes(experiment: Experiment) -> None:
@@ -87,7 +89,8 @@ def check_data(experiment: Experiment) -> None:
 
 
 def check_tuned(experiment: Experiment) -> None:
-    """Sizes that are there, each arm once, and nothing that holds for the whole run."""
+    """Sizes that are there, each arm once, and nothing but how an arm is trained: a method and its controls differ in
+    nothing else."""
     arms: set[tuple[str, frozenset[str], str]] = set()
     for tuned in experiment.tuned:
         for size in tuned.sizes:
@@ -97,7 +100,10 @@ def check_tuned(experiment: Experiment) -> None:
             if arm in arms:
                 raise ValueError(f"tuned: {tuned.method} at {size} stands there twice")
             arms.add(arm)
-    _check_keys("tuned.set", [key for tuned in experiment.tuned for key in tuned.set])
+    keys = [key for tuned in experiment.tuned for key in tuned.set]
+    _check_keys("tuned.set", keys)
+    if odd := next((key for key in keys if key.partition(".")[0] not in OF_TRAINING), None):
+        raise ValueError(f"tuned.set: {odd} is not of {', '.join(OF_TRAINING)}: set it in the experiment or in a cell")
 
 
 def check_overrides(experiment: Experiment) -> None:

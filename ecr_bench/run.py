@@ -40,7 +40,7 @@ from ecr_bench.results.files import (
 )
 from ecr_bench.results.schema import Board
 from ecr_bench.results.timings import Timing
-from ecr_bench.results.told import check_provenance
+from ecr_bench.results.told import check_provenance, check_roles
 from ecr_bench.types import Measure
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class Run:
     def load(cls, folder: str | Path) -> Run:
         """Read a finished run and check each file against its SHA-256.
 
-        UserError where there is none, one of another format, or provenance that no version writes; DamagedError where a
-        file was changed or is missing. Records are read when they are asked for.
+        UserError where there is none, one of another format, or provenance or roles that no version writes;
+        DamagedError where a file was changed or is missing. Records are read when they are asked for.
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
@@ -90,6 +90,7 @@ class Run:
             raise UserError(f"{folder}: holds no {BOARD}, only {', '.join(manifest.files)}")
         board = read_model(folder / BOARD, Board, arms)
         check_provenance(board.provenance, folder)
+        check_roles(arms.values(), folder)
         return cls(
             manifest.name,
             arms,

@@ -11,7 +11,7 @@ from pydantic import Field
 from ecr_bench.arm import Arm, Role
 from ecr_bench.config import load
 from ecr_bench.errors import UserError
-from ecr_bench.leaderboard.conflicts import conflict
+from ecr_bench.leaderboard.conflicts import conflicts
 from ecr_bench.methods.finetune import Finetune
 from ecr_bench.methods.registry import METHODS
 from ecr_bench.section import Section
@@ -31,8 +31,8 @@ def found(arm: Arm, shared: dict[str, Any], changed: dict[str, Any]) -> str | No
     theirs = copy.deepcopy(ours)
     for section, value in changed.items():
         theirs[section] = {**theirs[section], **value} if isinstance(value, dict) else value
-    setting = conflict(arm, ours, theirs)
-    assert (setting is None) == (conflict(arm, theirs, ours) is None)
+    setting = next(conflicts(arm, ours, theirs), None)
+    assert (setting is None) == (next(conflicts(arm, theirs, ours), None) is None)
     return setting[0] if setting else None
 
 
@@ -70,7 +70,7 @@ def test_what_is_not_known_is_refused_and_not_taken_for_the_same(section: str) -
     part = {key: value for key, value in whole.items() if key != section}
     for ours, theirs in ((part, whole), (whole, part), (part, part)):
         with pytest.raises(UserError, match=f"its {section} settings are not known"):
-            conflict(DISTILLED, ours, theirs)
+            list(conflicts(DISTILLED, ours, theirs))
 
 
 def test_defaults_of_a_plugin_of_any_kind_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:

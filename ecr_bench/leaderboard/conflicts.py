@@ -10,7 +10,7 @@ from ecr_bench.arm import Arm, Role
 from ecr_bench.errors import UserError
 from ecr_bench.methods.registry import default_options
 from ecr_bench.metrics.registry import AGAINST_TEACHER, ASPECTS
-from ecr_bench.results.claim_settings import setting_of, tuned_for
+from ecr_bench.results.claim_settings import reads, setting_of, tuned_for
 
 PlainJson = Mapping[str, Any]
 
@@ -34,6 +34,8 @@ OF_CODE = ("commit", "ecr_bench", "python")
 """What a run says of the code that made it, beside its packages."""
 SEEDS = {"seed", "seed_per_cell"}
 """Settings of a section in which two runs may differ and be pooled: what seeds cover."""
+OF_ONE_ARM = {"learning_rate", "warmup", "weight_decay", "clip", "dropout"}
+"""Settings that are chosen for each arm by itself (docs/protocol.md), and so say nothing against comparing two."""
 
 
 def settings_of(arm: Arm, experiment: PlainJson) -> dict[str, Any]:
@@ -83,14 +85,32 @@ def incomparable(parts: Iterable[tuple[Iterable[str], Iterable[PlainJson]]]) -> 
     return result
 
 
-def conflict(arm: Arm, ours: PlainJson, theirs: PlainJson) -> tuple[str, Any, Any] | None:
-    """The first setting in which an arm of this name differs between two experiments: dotted key and both values.
+def conflicts(arm: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[tuple[str, Any, Any]]:
+    """The settings in which an arm of this name differs between two experiments: dotted key and both values.
 
     UserError as ``settings_of``.
     """
-    one, other = (dict(_flat(settings_of(arm, experiment))) for experiment in (ours, theirs))
-    keys = [*one, *(key for key in other if key not in one)]
-    return next(((key, one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)), None)
+    for _, *found in _difference(*(settings_of(arm, experiment) for experiment in (ours, theirs))):
+        yield found[0], found[1], found[2]
+
+
+def unlike(one: Arm, other: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[tuple[str, Any, Any]]:
+    """The settings that two arms both read, and would share in one experiment, in which theirs differ: dotted key and
+    both values. A section that one of them does not tell is not compared."""
+    size = one.size if one.size == other.size else ""
+    here, there = (_for_all(experiment, size) for experiment in (ours, theirs))
+    known = here.keys() & there.keys()
+    for path, *found in _difference(*({name: side[name] for name in side if name in known} for side in (here, there))):
+        if all(reads(arm, path) for arm in (one, other)):
+            yield found[0], found[1], found[2]
+
+
+def _for_all(experiment: PlainJson, size: str) -> dict[str, Any]:
+    """What an experiment gives all arms alike, those of a ``size`` where there is one."""
+    sections = {name: experiment[name] for name in (*SHARED, *OF_ANCHORS) if name in experiment}
+    shape = (experiment.get("sizes") or {}).get(size)
+    found = {name: _without(section, SEEDS | OF_ONE_ARM) for name, section in sections.items()}
+    return found | ({"sizes": {size: _without(shape, OF_ONE_ARM)}} if shape else {})
 
 
 def environments(runs: Mapping[str, PlainJson]) -> Iterator[str]:
@@ -105,10 +125,22 @@ def environments(runs: Mapping[str, PlainJson]) -> Iterator[str]:
             yield f"{key}: " + ", ".join(f"{value} ({name})" for name, value in values.items())
 
 
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+_Difference = tuple[tuple[str, ...], str, Any, Any]
+"""Where, as steps and as a dotted key, and both values."""
+
+
+def _difference(ours: PlainJson, theirs: PlainJson) -> Iterator[_Difference]:
+    """Every value in which two mappings differ, in their order."""
+    one, other = (dict(_flat(side)) for side in (ours, theirs))
+    for path in (*one, *(path for path in other if path not in one)):
+        if one.get(path) != other.get(path):
+            yield path, ".".join(path), one.get(path), other.get(path)
+
+
+def _flat(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     if isinstance(value, Mapping):
         for key, below in value.items():
-            yield from _flat(below, f"{path}.{key}" if path else str(key))
+            yield from _flat(below, (*path, str(key)))
     else:
         yield path, value
 

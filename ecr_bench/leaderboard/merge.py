@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 from ecr_bench.errors import UserError
@@ -94,10 +95,17 @@ def _by_questions(parts: Sequence[Contribution]) -> Iterator[Together]:
     groups: dict[str, list[Contribution]] = {}
     for part in parts:
         groups.setdefault(hash_of(part.records), []).append(part)
-    corpora = [group[0].run.name if len(group) == 1 else _corpus(group[0].run) for group in groups.values()]
-    for index, (corpus, (items, group)) in enumerate(zip(corpora, groups.items(), strict=True)):
-        earlier = corpora[:index].count(corpus)
-        yield (f"{corpus}-{earlier + 1}" if earlier else corpus), items, group
+    names = [group[0].run.name if len(group) == 1 else _corpus(group[0].run) for group in groups.values()]
+    yield from zip(_apart(names), groups, groups.values(), strict=True)
+
+
+def _apart(names: Sequence[str]) -> Iterator[str]:
+    """``names``, with the first number behind those that were there before that makes them names of their own."""
+    given: set[str] = set()
+    for name in names:
+        others = (f"{name}-{number}" for number in count(2))
+        given.add(free := name if name not in given else next(one for one in others if one not in {*given, *names}))
+        yield free
 
 
 def _corpus(run: Run) -> str:

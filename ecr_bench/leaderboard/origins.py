@@ -105,10 +105,13 @@ def _other_corpus(one: PlainJson, other: PlainJson) -> bool:
 
 
 def _other_teacher(one: PlainJson, other: PlainJson, arm: Arm | None = None) -> bool:
-    """Known to be another: runs with arms of several teachers do not say which was whose, so none is in both."""
+    """Known to be another. Runs with arms of several teachers do not say which was whose: then none is in both, or the
+    same arms had others among them."""
     ours, theirs = (set(_fingerprints(told).get("teachers") or ()) for told in (one, other))
-    made_here = any(_own_model(told, arm) for told in (one, other))
-    return bool(ours and theirs) and ours.isdisjoint(theirs) and not made_here
+    if not (ours and theirs) or any(_own_model(told, arm) for told in (one, other)):
+        return False
+    same_arms = "arms" in one and set(one["arms"]) == set(other.get("arms", ()))
+    return ours.isdisjoint(theirs) or (same_arms and ours != theirs)
 
 
 def _own_model(told: PlainJson, arm: Arm | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Any
@@ -11,7 +11,7 @@ import pandas as pd
 
 from ecr_bench.arm import Arm, by_name
 from ecr_bench.errors import UserError
-from ecr_bench.leaderboard.conflicts import conflict, environments, incomparable
+from ecr_bench.leaderboard.conflicts import conflicts, environments, incomparable, unlike
 from ecr_bench.leaderboard.joint import joint_experiment
 from ecr_bench.leaderboard.origins import OF_ORIGINS, origin_notes, other_origin, unmeasured
 from ecr_bench.metrics.registry import PLAIN
@@ -21,7 +21,7 @@ from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.run import Run
 from ecr_bench.types import Measure
 
-DIFFER = "environments differ in"
+DIFFER, APART = "environments differ in", "settings differ in"
 OF_SOURCE = ("experiment", "arms", "fingerprints")
 """What decides whether arms of a run may be pooled; an older version did not keep it."""
 FROM = "run"
@@ -82,7 +82,7 @@ def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
 
     Raises:
         UserError: an arm of one name has other settings, another corpus or another teacher in another run, or nobody
-            knows which settings.
+            knows which settings; arms of two names had another budget, other data, anchors or a size of another shape.
     """
     for one, other in combinations(parts, 2):
         _check_settings(one, other)
@@ -96,6 +96,7 @@ def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
     labels = {cell.cell for cell in cells}
     notes = [
         *(f"{DIFFER} {line}" for line in environments(sources)),
+        *_settings_notes(parts),
         *origin_notes(sources, arms),
         *mixed_note(made),
         *notes,
@@ -131,17 +132,44 @@ def _with_hardware(part: Contribution) -> list[CellCosts]:
 
 
 def _check_settings(one: Contribution, other: Contribution) -> None:
-    for key, arm in one.run.arms.items():
-        if key not in other.run.arms:
+    """UserError where an arm of both, or two that a board compares, were run in settings that should be the same."""
+    for arm, rival in product(one.run.arms.values(), other.run.arms.values()):
+        if arm == rival and arm.role != rival.role:
+            raise UserError(f"{arm}: its role is {arm.role} in {one.name} and {rival.role} in {other.name}")
+        if (arm != rival and _is_apart(arm, rival)) or not (found := next(_conflicts(arm, rival, one, other), None)):
             continue
-        sides = one.run.experiments(key).items(), other.run.experiments(key).items()
-        for (ours, mine), (theirs, yours) in product(*sides):
-            if found := conflict(arm, mine, yours):
-                setting, here, there = found
-                raise UserError(
-                    f"{key}: {setting} is {here} in {ours} and {there} in {theirs}; --apart keeps arms of "
-                    "different runs apart"
-                )
+        setting, here, ours, there, theirs = found
+        who = str(arm) if arm == rival else f"{arm} and {rival}"
+        raise UserError(
+            f"{who}: {setting} is {here} in {ours} and {there} in {theirs}; --apart keeps arms of different runs apart"
+        )
+
+
+def _settings_notes(parts: Sequence[Contribution]) -> Iterator[str]:
+    """In what runs differ whose arms are kept apart, once."""
+    lines = (
+        f"{APART} {setting}: {here} ({ours}), {there} ({theirs})"
+        for one, other in combinations(parts, 2)
+        for arm, rival in product(one.run.arms.values(), other.run.arms.values())
+        if arm != rival and _is_apart(arm, rival)
+        for setting, here, ours, there, theirs in _conflicts(arm, rival, one, other)
+    )
+    yield from dict.fromkeys(lines)
+
+
+def _is_apart(arm: Arm, rival: Arm) -> bool:
+    """Whether the name of one says which run it is of, and so whose settings it has."""
+    return any(FROM in dict(one.settings) for one in (arm, rival))
+
+
+def _conflicts(
+    arm: Arm, rival: Arm, one: Contribution, other: Contribution
+) -> Iterator[tuple[str, Any, str, Any, str]]:
+    """Setting, value and run of ``arm``, value and run of ``rival``."""
+    sides = one.run.experiments(str(arm)).items(), other.run.experiments(str(rival)).items()
+    for (ours, mine), (theirs, yours) in product(*sides):
+        found = conflicts(arm, mine, yours) if arm == rival else unlike(arm, rival, mine, yours)
+        yield from ((setting, here, ours, there, theirs) for setting, here, there in found)
 
 
 def _check_origins(one: Contribution, other: Contribution) -> None:
@@ -161,12 +189,7 @@ def _without_repeats(parts: Sequence[Contribution]) -> tuple[list[Contribution],
         labels = list(dict.fromkeys(cell.cell for cell in part.run.cells))
         again = [label for label in labels if label in seen]
         for first in dict.fromkeys(seen[label].name for label in again):
-            mine = [label for label in again if seen[label].name == first]
-            alike = sum(_same_answers(seen[label], part, label) for label in mine)
-            notes.append(
-                f"{len(mine)} {'cell' if len(mine) == 1 else 'cells'} of {part.name} also in {first}: counted once, "
-                f"with the answers of {first}; answers the same to the last digit in {alike}"
-            )
+            notes.append(_repeats_note(part, first, {lb: seen[lb] for lb in again if seen[lb].name == first}))
         seen |= {label: part for label in labels if label not in seen}
         new = set(labels) - set(again)
         run = replace(part.run, cells=[cell for cell in part.run.cells if cell.cell in new])
@@ -177,13 +200,31 @@ def _without_repeats(parts: Sequence[Contribution]) -> tuple[list[Contribution],
     return kept, notes
 
 
+def _repeats_note(part: Contribution, first: str, mine: Mapping[str, Contribution]) -> str:
+    """What a board says of cells that ``first`` has as well; ``mine``: label of each and who brought it."""
+    alike = sum(_same_answers(one, part, label) for label, one in mine.items())
+    lost = {p for label, one in mine.items() for p in _precisions(part, label) - _precisions(one, label)}
+    only = f"; not on this board, since {first} has none: {', '.join(sorted(lost))} of {part.name}" if lost else ""
+    return (
+        f"{len(mine)} {'cell' if len(mine) == 1 else 'cells'} of {part.name} also in {first}: counted once, with the "
+        f"answers of {first}; answers the same to the last digit in {alike}{only}"
+    )
+
+
+def _precisions(part: Contribution, label: str) -> set[str]:
+    return set(part.records[part.records.cell == label]["precision"])
+
+
 def _same_answers(one: Contribution, other: Contribution, label: str) -> bool:
+    """At every precision that both have."""
     key = ["precision", "task_name", "item_id"]
+    shared = _precisions(one, label) & _precisions(other, label)
     both = [
-        part.records[part.records.cell == label].set_index(key)["loglikelihoods"].map(tuple).sort_index()
+        part.records[(part.records.cell == label) & part.records["precision"].isin(shared)]
+        .set_index(key)["loglikelihoods"].map(tuple).sort_index()
         for part in (one, other)
-    ]
-    return bool(both[0].equals(both[1]))
+    ]  # fmt: skip
+    return bool(shared) and bool(both[0].equals(both[1]))
 
 
 def _provenance(parts: Sequence[Contribution], items: str) -> dict[str, Any]:
@@ -208,7 +249,7 @@ def _their_notes(parts: Sequence[Contribution], said: Sequence[str]) -> list[str
         names = list(part.run.sources)
         named = tuple(f"{name}{end}" for name in names for end in (":", ",")) if names != [part.name] else ()
         for note in part.run.board.notes:
-            if note not in said and not note.startswith((DIFFER, *OF_ORIGINS)):
+            if note not in said and not note.startswith((DIFFER, APART, *OF_ORIGINS)):
                 # a board of several runs names who says what not all of them say
                 by_note.setdefault(note, []).extend([] if note.startswith(named) else names)
     everybody = len(_sources(parts))

@@ -107,9 +107,8 @@ class Recipe:
 
     @property
     def role(self) -> Role:
-        """The method's. With modifiers, neither the main nor the plain method is what the claims speak of."""
-        modified = bool(self.modifiers) and self.method.role in (Role.MAIN, Role.PLAIN)
-        return Role.CONTENDER if modified else self.method.role
+        """The method's, or what is left of it under modifiers."""
+        return self.method.role.modified if self.modifiers else self.method.role
 
     @property
     def uses_control_tokens(self) -> bool:

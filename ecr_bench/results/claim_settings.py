@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
+from pydantic import BaseModel
+
 from ecr_bench.arm import Arm, Setting, as_setting
 from ecr_bench.config import Experiment
 from ecr_bench.methods.registry import METHODS, default_options
@@ -33,10 +35,15 @@ def unmet(claim: Claim, arm: Arm, experiments: Iterable[Mapping[str, Any]]) -> s
     """What the claim requires and ``arm`` was run without in one of its experiments, in words. NotTestedError as
     ``setting_of``."""
     for experiment, (key, wanted) in product(experiments, claim.requires.items()):
-        if as_setting(given := setting_of(arm, experiment, key)) != as_setting(wanted):
+        if not _same(given := setting_of(arm, experiment, key), wanted):
             who = "this run" if given == _value(experiment, _path(key)) else str(arm)
             return f"it needs {key} = {wanted}, {who} has {given}"
     return None
+
+
+def _same(given: Any, wanted: Any) -> bool:
+    """Whether they are equal; yes is not 1, though Python says so."""
+    return as_setting(given) == as_setting(wanted) and isinstance(given, bool) == isinstance(wanted, bool)
 
 
 def setting_of(arm: Arm, experiment: Mapping[str, Any], dotted: str) -> Any:
@@ -58,7 +65,7 @@ def told_apart_by(arm: Arm, control: Arm, experiments: Mapping[Arm, Iterable[Map
     """The first setting that one of two arms has of its own, that both read and in which they were run otherwise: what
     the one does then says nothing of the other. None where there is none. ``experiments``: those of each arm."""
     keys = sorted({key for one in (arm, control) for key, _ in one.settings})
-    read = (key for key in keys if all(_reads(one, _path(key)) for one in (arm, control)))
+    read = (key for key in keys if all(reads(one, _path(key)) for one in (arm, control)))
     return next((key for key in read if len(_values((arm, control), experiments, key)) > 1), None)
 
 
@@ -66,7 +73,7 @@ def _values(arms: Iterable[Arm], experiments: Mapping[Arm, Iterable[Mapping[str,
     return {as_setting(setting_of(arm, experiment, key)) for arm in arms for experiment in experiments[arm]}
 
 
-def _reads(arm: Arm, path: Path) -> bool:
+def reads(arm: Arm, path: Path) -> bool:
     """Whether an arm is another one with another value there; that of a method which is not loaded may be."""
     if path[0] == "options":
         return path[1] in (arm.method, *arm.modifiers)
@@ -183,8 +190,17 @@ def _with(experiment: dict[str, Any], overrides: Mapping[Path, Any]) -> dict[str
             found[section] = dict(found[section])
             drop_options(found, section, overrides[section, key])
     for path, value in overrides.items():
-        found = _put(found, path, value)
+        found = _put(found, path, _filled(path[0], value) if len(path) == 1 else value)
     return found
+
+
+def _filled(section: str, value: Any) -> Any:
+    """A whole section as it was run: what it leaves out is at its default."""
+    known = Experiment.model_fields.get(section)
+    default = known.get_default(call_default_factory=True) if known else None
+    if isinstance(default, BaseModel) and isinstance(value, Mapping):
+        return {**default.model_dump(mode="json"), **value}
+    return value
 
 
 def _put(node: Any, path: Path, value: Any) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ecr_bench.arm import Arm
 from ecr_bench.errors import UserError
+from ecr_bench.methods.registry import SHIPPED, role_of
 from ecr_bench.names import run_name
 
 PlainSection = dict[str, Any]
@@ -99,3 +102,12 @@ def check_provenance(provenance: PlainSection, source: object) -> None:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in ("provenance", *first["loc"]))
         raise UserError(f"{source}: {key:.200}: {first['msg']}: no version of ecr-bench writes that") from None
+
+
+def check_roles(arms: Iterable[Arm], source: object) -> None:
+    """UserError where an arm of a shipped method claims a part that its method does not play: verdicts rest on it."""
+    for arm in arms:
+        if arm.method in SHIPPED:
+            role = role_of(arm.method).modified if arm.modifiers else role_of(arm.method)
+            if arm.role is not role:
+                raise UserError(f"{source}: {arm} says that its role is {arm.role}; {arm.name} is: {role}")

@@ -1,0 +1,154 @@
+"""Arms of several runs meet on a board only where one experiment could have run them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from ecr_bench.arm import Arm, Role
+from ecr_bench.errors import UserError
+from ecr_bench.leaderboard.conflicts import unlike
+from ecr_bench.leaderboard.items import hash_of
+from ecr_bench.leaderboard.merge import _apart, merge
+from ecr_bench.leaderboard.origins import other_origin
+from ecr_bench.leaderboard.pool import contribution, pooled
+from ecr_bench.results.claim_settings import setting_of
+from ecr_bench.results.files import RUN, write_manifest
+from ecr_bench.run import Run
+from tests.test_merge import part
+from tests.test_merge_sources import edited
+
+ECR = Arm.of("ecr", "1x", role=Role.MAIN)
+CODES = Arm.of("codes-only", "1x", role=Role.MODEL_CONTROL)
+PLAIN, LARGE = (Arm.of("finetune", size, role=Role.PLAIN) for size in ("1x", "3x"))
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory):
+    """ECR in one run, the plain model and the codes alone in another."""
+    top = tmp_path_factory.mktemp("halves")
+    ours = part("ours", top / "ours", lambda r: r["arm"] == "ecr-1x")
+    theirs = part("theirs", top / "theirs", lambda r: r["arm"] in ("finetune-3x", "codes-only-1x"))
+    return ours, theirs
+
+
+def put(section, key, value):
+    def edit(provenance):
+        provenance["experiment"][section][key] = value
+
+    return edit
+
+
+def other(value):
+    return not value if isinstance(value, bool) else value + 1
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "who"),
+    [
+        ("finetune", "steps", "ecr-1x and "),
+        ("pretrain", "steps", "ecr-1x and "),
+        ("finetune", "items", "ecr-1x and "),
+        ("corpus", "rows", "ecr-1x and "),
+        ("tokenizer", "vocab_size", "ecr-1x and "),
+        ("control_tokens", "count", "ecr-1x and codes-only-1x"),
+        ("anchors", "k", "ecr-1x and codes-only-1x"),
+    ],
+)
+def test_arms_of_another_budget_data_or_anchors_are_refused_or_kept_apart_with_a_note(
+    halves, tmp_path, section, key, who
+):
+    ours, theirs = halves
+    value = other(Run.load(theirs).experiment[section][key])
+    changed = edited(ours, tmp_path / "changed", put(section, key, value))
+    with pytest.raises(UserError, match=rf"{who}.*: {section}\.{key} is {value} in ours and .+ in theirs; --apart"):
+        merge([changed, theirs], tmp_path / "board", apart=False)
+    assert not (tmp_path / "board").exists()
+    merge([changed, theirs], tmp_path / "board", apart=True)
+    said = [n for n in Run.load(tmp_path / "board" / "intents").board.notes if n.startswith("settings differ in")]
+    assert said == [f"settings differ in {section}.{key}: {value} (ours), {value - 1} (theirs)"]
+
+
+@pytest.mark.parametrize(("section", "key"), [("finetune", "learning_rate"), ("pretrain", "clip"), ("corpus", "seed")])
+def test_what_is_chosen_for_each_arm_or_drawn_by_seeds_may_differ(halves, tmp_path, section, key):
+    ours, theirs = halves
+    changed = edited(ours, tmp_path / "changed", put(section, key, 7))
+    merge([changed, theirs], tmp_path / "board", apart=False)
+    assert not [n for n in Run.load(tmp_path / "board" / "intents").board.notes if n.startswith("settings")]
+
+
+def test_a_size_of_one_name_has_one_shape_and_a_setting_that_one_arm_does_not_read_sets_nobody_apart():
+    ours = {"sizes": {"1x": {"hidden_size": 64}, "3x": {"hidden_size": 128}}, "control_tokens": {"count": 1}}
+    theirs = {"sizes": {"1x": {"hidden_size": 80}, "3x": {"hidden_size": 128}}, "control_tokens": {"count": 16}}
+    assert list(unlike(ECR, CODES, ours, theirs)) == [
+        ("control_tokens.count", 1, 16), ("sizes.1x.hidden_size", 64, 80),
+    ]  # fmt: skip
+    assert list(unlike(ECR, PLAIN, ours, theirs)) == [("sizes.1x.hidden_size", 64, 80)]
+    assert list(unlike(ECR, LARGE, ours, theirs)) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "given"),
+    [
+        (["a", "a", "a"], ["a", "a-2", "a-3"]),
+        (["a-2", "a", "a"], ["a-2", "a", "a-3"]),
+        (["a", "a", "a-2"], ["a", "a-3", "a-2"]),
+        (["a-2", "a-2", "a", "a"], ["a-2", "a-2-2", "a", "a-3"]),
+    ],
+)
+def test_no_board_takes_the_name_of_another(names, given):
+    assert list(_apart(names)) == given
+
+
+def test_precisions_that_only_a_left_out_cell_has_are_named_and_the_others_compared(halves):
+    whole = Run.load(halves[0])
+    first, *others = sorted(set(whole.records()["precision"]))
+    assert others
+    records = whole.records()
+    fewer = replace(whole, name="fewer", own_records=records[records["precision"] == first])
+    parts = [contribution(run.name, run, False) for run in (fewer, replace(whole, name="all"))]
+    board = pooled("both", hash_of(parts[1].records), parts)
+    (note,) = (n for n in board.board.notes if "counted once" in n)
+    cells = len({cell.cell for cell in whole.cells})
+    assert note.endswith(
+        f"the same to the last digit in {cells}; not on this board, since fewer has none: {', '.join(others)} of all"
+    )
+
+
+def test_a_shipped_method_plays_its_own_part_whatever_a_run_says(halves, tmp_path):
+    folder = edited(halves[1], tmp_path / "run", lambda provenance: None)
+    run = Run.load(folder)
+    raised = [replace(arm, role=Role.CONTENDER) if arm == CODES else arm for arm in run.arms.values()]
+    write_manifest(folder, run.name, raised, [p.name for p in folder.iterdir() if p.name != RUN], run.made_from)
+    with pytest.raises(UserError, match="codes-only-1x says that its role is contender; codes-only is: model control"):
+        Run.load(folder)
+
+
+def test_two_runs_give_an_arm_of_a_plugin_one_part(halves):
+    ours = Run.load(halves[0])
+    own = {role: Arm.of("own", "1x", role=role) for role in (Role.CONTENDER, Role.ANCHOR_CONTROL)}
+    parts = [contribution(role.name.lower(), replace(ours, arms={"own-1x": arm}), False) for role, arm in own.items()]
+    with pytest.raises(UserError, match="own-1x: its role is contender in contender and anchor control in anchor_con"):
+        pooled("both", "hash", parts)
+
+
+def test_a_teacher_that_both_runs_have_hides_no_other(halves):
+    def taught(*teachers):
+        run = Run.load(halves[0])
+        provenance = json.loads(json.dumps(run.provenance))
+        provenance["fingerprints"]["teachers"] = teachers
+        return replace(run, board=run.board.model_copy(update={"provenance": provenance}))
+
+    assert other_origin(ECR, taught("a", "b"), taught("b", "a")) is None
+    assert other_origin(ECR, taught("a", "c"), taught("b", "c"))[:2] == ("teacher", "a and c")
+
+
+def test_a_whole_section_of_an_arm_leaves_nothing_unknown():
+    arm = Arm.of("ecr", "1x", {"finetune": {"clip": None, "steps": 9}}, role=Role.MAIN)
+    experiment = {"finetune": {"steps": 495, "items": 7, "clip": 1.0}, "sizes": {}, "tuned": []}
+    assert setting_of(arm, experiment, "finetune.steps") == 9
+    assert setting_of(arm, experiment, "finetune.clip") is None
+    assert setting_of(arm, experiment, "finetune.items") != 7  # the section was replaced, so it is the default
+    assert setting_of(arm, experiment, "finetune.batch_size") is not None
