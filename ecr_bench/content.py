@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import cache_dir, fingerprint, read_json, write_json
@@ -18,44 +20,71 @@ SETTLED = 2.0
 MISSING = "missing"
 MOST = 100_000
 """Files and folders in a folder whose content is asked for: with more it is hardly the one that was meant."""
+NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What the system says of a path that leads nowhere; whatever else it says, something may be there."""
 
 
 def content_of(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of all files in a folder; 16 hex digits.
 
     Hidden files and folders (``.git``, ``.cache``) are left out. ``missing`` where there is nothing. UserError for a
-    file that cannot be read.
+    file or folder that cannot be read.
     """
-    if path.is_file():
-        return _hash(path)[:16]
-    if not path.is_dir():
+    state = _state(path)
+    if state is not None and stat.S_ISREG(state.st_mode):
+        return _hash(path, state)[:16]
+    if state is None or not stat.S_ISDIR(state.st_mode):
         return MISSING
-    return fingerprint([[name, _hash(file)] for name, file in sorted(_files(path))])
+    return fingerprint([[name, _hash(file, state)] for name, file, state in sorted(_files(path))])
 
 
-def _files(folder: Path) -> list[tuple[str, Path]]:
-    """Name and place of each file, in linked folders too, as who reads ``folder`` finds them."""
-    found: list[tuple[str, Path]] = []
+def _state(path: Path) -> os.stat_result | None:
+    """What the file system says of what ``path`` leads to; None for nothing. UserError where it says neither."""
+    try:
+        return path.stat()
+    except ValueError:  # a name that no file can have
+        return None
+    except OSError as error:
+        if error.errno in NOTHING:
+            return None
+        _refuse(error, path)
+
+
+def _refuse(error: OSError, path: Path | None = None) -> NoReturn:
+    """UserError for what cannot be read: no permission, a name too long, or a file such as /proc/self/mem.
+
+    ``path``: else the one that ``error`` names.
+    """
+    said = os.strerror(error.errno or errno.EIO).lower()
+    raise UserError(f"{path or error.filename}: cannot be read: {said}") from error
+
+
+def _files(folder: Path) -> list[tuple[str, Path, os.stat_result]]:
+    """Name, place and state of each file, in linked folders too, as who reads ``folder`` finds them."""
+    found: list[tuple[str, Path, os.stat_result]] = []
     number = 0
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         here = Path(place)
         folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(here / name)]
         number += len(folders) + len(names)
         if number > MOST:
             raise UserError(f"{folder}: holds more than {MOST:,} files and folders: name the one that is meant")
-        files = (here / name for name in names if not name.startswith("."))
-        found += [(file.relative_to(folder).as_posix(), file) for file in files if file.is_file()]
+        for file in (here / name for name in names if not name.startswith(".")):
+            if (state := _state(file)) is not None and stat.S_ISREG(state.st_mode):
+                found.append((file.relative_to(folder).as_posix(), file, state))
     return found
 
 
 def _leads_back(folder: Path) -> bool:
     """Whether it is a link to a folder that it lies in."""
-    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+    try:
+        return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+    except OSError as error:
+        _refuse(error, folder)
 
 
-def _hash(path: Path) -> str:
+def _hash(path: Path, state: os.stat_result) -> str:
     """SHA-256 of a file; that of a large one is kept until anything the file system says of the file changes."""
-    state = path.stat()
     if state.st_size < LARGE:
         return _read(path)
     # ctime as well: tools that copy a file can set its mtime back
@@ -77,5 +106,5 @@ def _read(path: Path) -> str:
     try:
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:  # no permission, or a file such as /proc/self/mem, which is there and cannot be read
-        raise UserError(f"{path}: cannot be read: {os.strerror(error.errno or errno.EIO).lower()}") from error
+    except OSError as error:
+        _refuse(error, path)

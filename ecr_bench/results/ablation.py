@@ -33,7 +33,9 @@ def build_result(
     panel = build_panel(unseen) if len(unseen) else None
     scored = _scored(layout, {arm for arm, _, _ in rows})
     line = _plain_line(layout)
-    curve = _plain_curve(line, rows)
+    known = _known_sizes(line, rows)
+    unit = _unit(line, known)
+    curve = _plain_curve(unit, known)
     sizes = _equal_sizes(scored, curve, panel, precision) if panel and curve else []
     return AblationResult(
         name=layout.name,
@@ -59,7 +61,7 @@ def build_result(
         differences=list(_differences(scored, panel, precision)) if panel else [],
         equal_sizes=sizes,
         stability=stability_of(layout.places, measures),
-        findings=[found.sentence for found in sizes] + _side(rows, sizes, curve) + _no_unit(line, curve),
+        findings=[found.sentence for found in sizes] + _side(rows, sizes, curve) + _no_unit(unit, curve),
         notes=board.notes,
         provenance=board.provenance,
     )
@@ -100,29 +102,46 @@ def _differences(layout: Layout, panel: Panel, precision: str) -> Iterator[Point
                 )
 
 
-def _plain_line(layout: Layout) -> list[Arm]:
-    """The plain models of an axis of sizes, as they lie on it; none on another axis."""
+def _plain_line(layout: Layout) -> list[Place]:
+    """The plain models of an axis of sizes; none on another axis."""
     lines: dict[str, list[Place]] = {}
     for place in layout.places if layout.by_size else ():
         lines.setdefault(place.series, []).append(place)
-    line = next((places for places in lines.values() if places[0].arm.role is Role.PLAIN), [])
-    return [place.arm for place in sorted(line, key=lambda place: place.at or 0.0)]
+    return next((places for places in lines.values() if places[0].arm.role is Role.PLAIN), [])
 
 
-def _plain_curve(line: Sequence[Arm], rows: BoardRows) -> PlainSizes:
-    """Plain models with scores, and their parameters over those of the smallest; none where that has no scores."""
-    found = {arm: row.parameters for arm in line if (row := rows.get((arm, HEADLINE_GROUP, "all"))) is not None}
+def _known_sizes(line: Sequence[Place], rows: BoardRows) -> dict[Arm, int]:
+    """Parameters of the plain models that have scores, rising."""
+    found = {place.arm: row.parameters for place in line if (row := rows.get((place.arm, HEADLINE_GROUP, "all")))}
     known = {arm: count for arm, count in found.items() if count}
-    if not line or line[0] not in known:
+    return dict(sorted(known.items(), key=lambda item: item[1]))
+
+
+def _unit(line: Sequence[Place], known: dict[Arm, int]) -> Place | None:
+    """The smallest plain model, by parameters.
+
+    Nothing tells how many one without scores has, so it is taken for the smallest unless it lies further up the axis.
+    """
+    measured = {place.arm: place for place in line}
+    smallest = next((measured[arm] for arm in known), None)
+    lost = sorted((place for place in line if place.arm not in known), key=lambda place: place.at or 0.0)
+    smaller = (place for place in lost if smallest is None or (place.at or 0.0) <= (smallest.at or 0.0))
+    return next(smaller, smallest)
+
+
+def _plain_curve(unit: Place | None, known: dict[Arm, int]) -> PlainSizes:
+    """Plain models with scores, and their parameters over those of the unit; none where that has no scores."""
+    if unit is None or unit.arm not in known:
         return []
-    return [(arm, known[arm] / known[line[0]]) for arm in sorted(known, key=lambda arm: known[arm])]
+    return [(arm, count / known[unit.arm]) for arm, count in known.items()]
 
 
-def _no_unit(line: Sequence[Arm], curve: PlainSizes) -> list[str]:
+def _no_unit(unit: Place | None, curve: PlainSizes) -> list[str]:
     """Why nothing is said about sizes where they are on the axis."""
-    if not line or curve:
+    if unit is None or curve:
         return []
-    return [f"How large a plain model must be is not computed: {line[0]}, the unit, has no scores."]
+    named = "the unit" if unit.at is not None else "which may be the smallest, the unit"
+    return [f"How large a plain model must be is not computed: {unit.arm}, {named}, has no scores."]
 
 
 def _equal_sizes(layout: Layout, curve: PlainSizes, panel: Panel, precision: str) -> list[EqualSize]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticKnownError
 
 from ecr_bench.arm import NamedArm
 from ecr_bench.results.schema import Count, Finite, Record
 
 StageId = Annotated[str, Field(pattern=r"^([a-z][a-z-]*/[0-9a-f]+)?$")]
 """``kind/key``: a folder of the store."""
+
+MOST = 10**18
+"""No count is larger. Python makes no float of one that is far beyond."""
 
 
 class CellCosts(Record):
@@ -67,6 +71,34 @@ class CellCosts(Record):
     """Hardware of that stage (``runner.ran``); empty where it is not known."""
     scored_on: str = ""
     """Hardware of the stage that scored it."""
+
+    @field_validator("parameters", "bytes", "disk_bytes", "ms_per_item")
+    @classmethod
+    def _above_nothing(cls, value: float | None) -> float | None:
+        """They are divided by, and drawn over their logarithms."""
+        if value is not None and value <= 0:
+            raise PydanticKnownError("greater_than", {"gt": 0})
+        return value
+
+    @field_validator(
+        "side_parameters", "side_bytes", "scoring_memory", "extra_tokens", "train_seconds", "steps", "tokens",
+        "grad_norm_median", "grad_norm_max", "peak_memory",
+    )  # fmt: skip
+    @classmethod
+    def _not_negative(cls, value: float | None) -> float | None:
+        if value is not None and value < 0:
+            raise PydanticKnownError("greater_than_equal", {"ge": 0})
+        return value
+
+    @field_validator(
+        "parameters", "side_parameters", "bytes", "side_bytes", "disk_bytes", "scoring_memory", "extra_tokens", "steps",
+        "tokens", "peak_memory",
+    )  # fmt: skip
+    @classmethod
+    def _a_float_holds_it(cls, value: int | None) -> int | None:
+        if value is not None and value > MOST:
+            raise PydanticKnownError("less_than_equal", {"le": MOST})
+        return value
 
     @property
     def all_parameters(self) -> int | None:

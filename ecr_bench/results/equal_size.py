@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import model_validator
 
 from ecr_bench.arm import Arm, NamedArm
 from ecr_bench.results.schema import Finite, Record
-from ecr_bench.statistics.paired import Term, estimate, value_of
+from ecr_bench.statistics.interval import Covers
+from ecr_bench.statistics.paired import Term, estimate, kappa_of, value_of
 from ecr_bench.statistics.panel import Panel
 
 PlainSizes = Sequence[tuple[Arm, float]]
@@ -34,7 +35,7 @@ class EqualSize(Record):
     largest: float
     """The largest plain model that was run."""
     covers: str
-    """``items and seeds``, or ``items`` where an arm has one seed."""
+    """``items and seeds``, or ``items`` where an arm has one seed, a plain model of any size among them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -96,22 +97,24 @@ def equal_size(panel: Panel, precision: str, arm: Arm, plain: PlainSizes, task: 
     """Compare ``arm`` with the ``plain`` models.
 
     Not told apart is a size where a plain model, interpolated between its neighbours, does not differ from ``arm`` (the
-    set of Fieller 1954, J. R. Stat. Soc. B 16, which need not be one interval: sizes between may scatter less).
+    set of Fieller 1954, J. R. Stat. Soc. B 16, which need not be one interval: sizes between may scatter less). Where a
+    model was run, it does not differ exactly where 0 lies in the interval of its difference (``compare``).
     """
     ratios = [ratio for _, ratio in plain]
     rows = [panel.rows(str(other), precision) for other, _ in plain]
-    wanted = Term(1.0, panel.rows(str(arm), precision))
-    means = np.array([[np.mean([panel.mean(row, task) for row in own])] for own in rows])
+    own = panel.rows(str(arm), precision)
+    wanted = Term(1.0, own)
+    means = np.array([[np.mean([panel.mean(row, task) for row in other])] for other in rows])
     point = crossing(ratios, means, np.array([value_of(panel, [wanted], task)]))[0]
-    sizes, combinations = zip(*_between(ratios, rows), strict=True)
-    found = [estimate(panel, [wanted, *terms], task, lowest=-1.0) for terms in combinations]
+    tried = list(_between(ratios, rows, [kappa_of(panel, other, own, task) for other in rows]))
+    found = [estimate(panel, [wanted, *one.terms], task, lowest=-1.0, kappa=one.kappa) for one in tried]
     return EqualSize(
         arm=arm,
         task=task,
         factor=float(point),
-        alike=ranges(sizes, [difference.low <= 0 <= difference.high for difference in found]),
+        alike=ranges([one.size for one in tried], [difference.low <= 0 <= difference.high for difference in found]),
         largest=ratios[-1],
-        covers=found[0].covers,
+        covers=next((one.covers for one in found if one.covers is Covers.ITEMS), Covers.ITEMS_AND_SEEDS),
     )
 
 
@@ -122,11 +125,26 @@ def ranges(sizes: Sequence[float], chosen: Sequence[bool]) -> list[tuple[float, 
     return [(part[0], part[-1]) for part in parts]
 
 
-def _between(ratios: Sequence[float], rows: Sequence[Sequence[int]]) -> Iterator[tuple[float, list[Term]]]:
-    """Sizes from the first to the last with minus the plain model there, linear over the logarithm of size."""
-    yield ratios[0], [Term(-1.0, rows[0])]
+class _Size(NamedTuple):
+    """A size that is tried."""
+
+    size: float
+    terms: list[Term]
+    """Minus the plain model there."""
+    kappa: float
+    """Share of the seed effects that is left in its difference from the arm."""
+
+
+def _between(ratios: Sequence[float], rows: Sequence[Sequence[int]], kappas: Sequence[float]) -> Iterator[_Size]:
+    """Sizes from the first to the last, all linear over the logarithm of size.
+
+    ``kappas`` as well: with the larger of two ends, an interval would jump where a model was run, and cut that one size
+    out of a range.
+    """
+    yield _Size(ratios[0], [Term(-1.0, rows[0])], kappas[0])
     for i in range(len(ratios) - 1):
         for share in np.linspace(0.0, 1.0, STEPS + 1)[1:]:
             size = ratios[i] ** (1 - share) * ratios[i + 1] ** share
             terms = [Term(share - 1.0, rows[i]), Term(-share, rows[i + 1])]
-            yield float(size), [term for term in terms if term.factor]
+            kappa = (1 - share) * kappas[i] + share * kappas[i + 1]
+            yield _Size(float(size), [term for term in terms if term.factor], float(kappa))

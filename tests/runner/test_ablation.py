@@ -19,7 +19,7 @@ from ecr_bench.ecr.selection import farthest_points, random_rows
 from ecr_bench.errors import UserError
 from ecr_bench.report.export import write_ablation
 from ecr_bench.results.ablation import build_result, compared_by_size
-from ecr_bench.results.ablation_schema import Layout
+from ecr_bench.results.ablation_schema import AblationResult, Layout
 from ecr_bench.results.board import build_board
 from ecr_bench.results.cells import CellCosts
 from ecr_bench.results.collect import _comparable, collect_arms
@@ -271,21 +271,51 @@ def test_size_ablation_finds_the_equal_plain_model(tmp_path: Path) -> None:
     assert result.model_dump(mode="json")["equal_sizes"][0]["arm"] == "ecr-1x"
 
 
-def test_without_the_smallest_plain_model_no_size_is_said(tmp_path: Path) -> None:
-    """Another unit would give other numbers under the same words."""
-    values = [{"label": s, "at": int(s[0]), "size": s} for s in ("1x", "3x")]
+def found_over_sizes(folder: Path, sizes: tuple[str, ...], with_at: bool, lost: str = "") -> AblationResult:
+    """Of plain models and ECR at ``sizes``, in this order; all cells of the arm ``lost`` diverged."""
+    values = [{"label": s, "size": s} | ({"at": int(s[0])} if with_at else {}) for s in sizes]
     series = [{"label": "plain", "method": "finetune"}, {"label": "ECR"}]
     axis = {"label": "model size", "values": values, "series": series, "seeds": [0, 1]}
-    ablation = load_ablation(written(tmp_path, axis=axis, cells=[]), {})
+    ablation = load_ablation(written(folder, axis=axis, cells=[]), {})
     made = made_up_records(ablation, {"finetune-1x": 0.4, "finetune-3x": 0.7, "ecr-1x": 0.55, "ecr-3x": 0.8})
-    kept = made._replace(
-        records=made.records[made.records.arm != "finetune-1x"],
-        cells=[cell for cell in made.cells if str(cell.arm) != "finetune-1x"],
-    )
-    result = build_result(Layout.planned(ablation), build_board("try", *kept, {}, {}, []), kept.records)
-    assert not result.equal_sizes
-    said = "How large a plain model must be is not computed: finetune-1x, the unit, has no scores."
-    assert result.findings == [said]
+    kept = made.without(lost)
+    return build_result(Layout.planned(ablation), build_board("try", *kept, {}, {}, []), kept.records)
+
+
+@pytest.mark.parametrize("sizes", [("1x", "3x"), ("3x", "1x")])
+@pytest.mark.parametrize("with_at", [True, False])
+def test_the_unit_is_the_smallest_plain_model_in_whatever_order(
+    with_at: bool, sizes: tuple[str, ...], tmp_path: Path
+) -> None:
+    found = found_over_sizes(tmp_path, sizes, with_at)
+    assert [str(size.arm) for size in found.equal_sizes] == ["ecr-1x"] * 3
+    overall = found.equal_sizes[-1]
+    assert overall.largest == 3 and overall.factor == pytest.approx(3**0.5, rel=0.15)
+    assert min(low for size in found.equal_sizes for low, _ in size.alike) >= 1
+    assert "1.40 times the numbers of finetune-1x" in found.findings[-1]
+
+
+@pytest.mark.parametrize(
+    ("with_at", "lost", "named"),
+    [
+        (True, "finetune-1x", "finetune-1x, the unit,"),
+        (False, "finetune-1x", "finetune-1x, which may be the smallest, the unit,"),
+        (False, "finetune-3x", "finetune-3x, which may be the smallest, the unit,"),
+    ],
+)
+@pytest.mark.parametrize("sizes", [("1x", "3x"), ("3x", "1x")])
+def test_without_the_smallest_plain_model_no_size_is_said(
+    sizes: tuple[str, ...], with_at: bool, lost: str, named: str, tmp_path: Path
+) -> None:
+    """Another unit would give other numbers under the same words."""
+    found = found_over_sizes(tmp_path, sizes, with_at, lost)
+    assert not found.equal_sizes
+    assert found.findings == [f"How large a plain model must be is not computed: {named} has no scores."]
+
+
+def test_without_a_larger_plain_model_the_others_are_compared(tmp_path: Path) -> None:
+    found = found_over_sizes(tmp_path, ("3x", "1x"), True, "finetune-3x")
+    assert [size.largest for size in found.equal_sizes] == [1.0] * 3
 
 
 @pytest.mark.parametrize("beside", [True, False])
