@@ -9,11 +9,14 @@ import pytest
 from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from ecr_bench.bundle.export import export
+from ecr_bench.bundle.use import generate, open_bundle, score
 from ecr_bench.cli import main
 from ecr_bench.config import Experiment, load
 from ecr_bench.data.tokenizer import own_tokenizer
 from ecr_bench.data.vocabulary import load_kept
 from ecr_bench.errors import UserError
+from ecr_bench.evaluation.records import read_records
 from ecr_bench.methods.packaged_models import MODELS, packaged
 from ecr_bench.runner import model_checks
 from ecr_bench.runner.model_checks import check_models, least_memory
@@ -75,6 +78,21 @@ def test_compressed_as_shipped(gemma, tiny_folders, tmp_path):
     assert store.result(by_name["finetune-3x"])["training"] is None
     distilled = next(base for name, base in by_name.items() if "pretrain.distill" in name)
     assert plan.stages[distilled].inputs["larger"] == by_name["finetune-3x"]
+    check_bundle(tmp_path, store.path(plan.cells[0].items) / "test")
+
+
+def check_bundle(out: Path, items: Path) -> None:
+    """The ECR cell of ``compressed``, exported as int8: it scores as the cell did and writes on."""
+    export(out, "compressed", "ecr-1x-s0", out / "bundle", "int8")
+    bundle = open_bundle(out / "bundle")
+    found = score(bundle, "all", items).set_index(["task_name", "item_id"]).sort_index()
+    records = read_records(out / "compressed" / "records.parquet")
+    cell = records[(records.cell == "ecr-1x-s0") & (records.precision == "int8")]
+    wanted = cell.set_index(["task_name", "item_id"]).sort_index()
+    assert len(wanted) > 20 and found.index.equals(wanted.index)
+    for column in ("loglikelihoods", "control_tokens"):
+        assert list(map(list, found[column])) == list(map(list, wanted[column]))
+    assert generate(bundle, "Schalte das Licht", tokens=5).tokens
 
 
 @pytest.mark.slow
@@ -161,7 +179,7 @@ def test_a_vocabulary_that_cannot_be_cut_is_found_before_anything_runs(gemma, tm
     assert own_tokenizer(str(folder), 64) is not None
     message = refused(shipped(folder, **{"sizes.1x.layers": 1}), tmp_path / "out")
     assert message.startswith(
-        f"model '{folder}': vocabulary: corpus: its tokenizer cannot be cut: its model is Unigram"
+        f"sizes.1x: model '{folder}': vocabulary: corpus: its tokenizer cannot be cut: its model is Unigram"
     )
 
 
@@ -191,7 +209,11 @@ def test_the_least_memory_follows_what_is_kept(gemma):
     [
         ({"sizes.1x.keep_layers": [0, 1]}, "sizes.1x: give either layers or keep_layers"),
         ({"sizes.1x": {"model": "x", "layer_choice": "ends"}}, "sizes.1x: layer_choice 'ends' needs layers"),
-        ({"sizes.1x": {"model": "x", "keep_layers": [2, 1]}}, r"sizes.1x: keep_layers must ascend: \[1, 2\]"),
+        (
+            {"sizes.1x": {"model": "x", "keep_layers": [2, 1]}},
+            r"sizes.1x.keep_layers: .*from 0, .*ascend \(got \[2, 1\]",
+        ),
+        ({"sizes.1x": {"model": "x", "keep_layers": [0, -1]}}, r"sizes.1x.keep_layers: .*from 0, .*\(got \[0, -1\]"),
         ({"sizes.1x": {"model": "x", "keep_layers": []}}, "sizes.1x.keep_layers: must not be empty"),
         ({"sizes.1x.layers": 0}, "sizes.1x.layers: .* greater than or equal to 1"),
         ({"sizes.1x.layer_choice": "best"}, "sizes.1x.layer_choice: .*'even', 'ends' or 'greedy'"),
