@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import re
 import stat
 from collections.abc import Iterator, Sequence
@@ -114,7 +115,8 @@ def parse_json(text: str, path: Path, line: int | None = None, *, ours: bool = F
     """
     where = f"{path}:{line}" if line else str(path)
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=None if ours else _no_constant)
+        constant, real = (None, None) if ours else (_no_constant, _finite)
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=constant, parse_float=real)
         if "\\ud" in text.lower():  # only an escape can bring half of a character into decoded text
             json.dumps(value, ensure_ascii=False).encode()
         return value
@@ -137,6 +139,12 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number: numbers must be finite")
+
+
+def _finite(number: str) -> float:
+    if math.isinf(value := float(number)):
+        raise ValueError(f"{number:.40} is too large: numbers must be finite")
+    return value
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, Any]]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, FieldSerializationInfo, Tag, field_serializer, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    FieldSerializationInfo,
+    Tag,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from ecr_bench.outside import as_identity, model_counts
 from ecr_bench.section import Distinct, Filled, Section
@@ -64,7 +72,7 @@ class PretrainedSize(Fitting):
     layers: int | None = Field(default=None, ge=1, le=1_000)
     """Layers that are kept of the model's, chosen by ``layer_choice``; null: all."""
     keep_layers: Annotated[tuple[int, ...], Filled, Distinct] | None = None
-    """Their numbers, from 0, in place of ``layers``."""
+    """Their numbers, from 0 and ascending, in place of ``layers``."""
     layer_choice: Literal["even", "ends", "greedy"] = "even"
     """``even``: at even distances; ``ends``: from both ends; ``greedy``: take out the layer without which the loss on
     validation text is least, again and again (methods/pruning.py)."""
@@ -76,14 +84,19 @@ class PretrainedSize(Fitting):
         """Whether anything is taken out of the model before it is trained here."""
         return self.layers is not None or self.keep_layers is not None or self.vocabulary == "corpus"
 
+    @field_validator("keep_layers")
+    @classmethod
+    def _ascending(cls, kept: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if kept is not None and (min(kept) < 0 or list(kept) != sorted(kept)):
+            raise ValueError("layers count from 0, and their numbers ascend")
+        return kept
+
     @model_validator(mode="after")
     def _one_choice_of_layers(self) -> PretrainedSize:
         if self.layers is not None and self.keep_layers is not None:
             raise ValueError("give either layers or keep_layers")
         if self.layer_choice != "even" and self.layers is None:
             raise ValueError(f"layer_choice {self.layer_choice!r} needs layers, the number that is kept")
-        if self.keep_layers is not None and list(self.keep_layers) != sorted(self.keep_layers):
-            raise ValueError(f"keep_layers must ascend: {sorted(self.keep_layers)}")
         return self
 
     @field_serializer("model", "revision")

@@ -105,6 +105,13 @@ class _Builder:
         for name, content in node.value:
             line = name.start_mark.line + 1
             if name.tag == MERGE:
+                if MERGE in lines:
+                    raise _Fault(
+                        name,
+                        f"{key or 'the file'}: '<<' is there twice, in line {lines[MERGE]} and in line {line}: give "
+                        "one, with a list of what it takes",
+                    )
+                lines[MERGE] = line
                 for source in content.value if isinstance(content, SequenceNode) else [content]:
                     if not isinstance(source, MappingNode):
                         raise _Fault(source, f"{key}: '<<' takes a mapping")

@@ -11,6 +11,7 @@ from ecr_bench.device import device
 from ecr_bench.errors import UserError
 from ecr_bench.memory import model_memory
 from ecr_bench.runner.plan import Plan
+from ecr_bench.runner.used import used_sizes
 from ecr_bench.sizes import Devices, PretrainedSize, SizeConfig
 
 TRAINED, TRAINED_BY_ADAMW = 12, 16
@@ -25,6 +26,8 @@ class Need:
     """The setting that it follows from."""
     bytes: int
     what: str
+    stage: str
+    """The training that takes it: ``pretrain`` or ``finetune``."""
 
 
 def needs(experiment: Experiment, size: str) -> Iterator[Need]:
@@ -40,13 +43,13 @@ def needs(experiment: Experiment, size: str) -> Iterator[Need]:
     whole = {"pretrain": trained_bytes(shape, count, experiment.pretrain.optimiser), "finetune": TRAINED * count}
     states = {key: size_of // shares(shape.devices) for key, size_of in whole.items()}
     copies = shape.devices.count if device() == "cpu" else 1
-    yield Need(f"sizes.{size}", copies * states["pretrain"], f"training {count:,} parameters")
+    yield Need(f"sizes.{size}", copies * states["pretrain"], f"training {count:,} parameters", "pretrain")
     for key, stage in (("pretrain", experiment.pretrain), ("finetune", experiment.finetune)):
         rows = math.ceil(stage.batch_size / (shape.accumulate * shape.devices.count))
         # BOS and one token of text beside the control tokens; the input of each layer, float32
         kept = rows * (experiment.control_tokens.count + 2) * shape.hidden_size * shape.layers * 4
         what = f"training on {copies * rows:,} rows of size {size} at once"
-        yield Need(f"{key}.batch_size", copies * (states[key] + kept), what)
+        yield Need(f"{key}.batch_size", copies * (states[key] + kept), what, key)
 
 
 def shares(devices: Devices) -> int:
@@ -82,15 +85,13 @@ def parameters(shape: SizeConfig, vocabulary: int) -> int:
 
 
 def check_memory(plan: Plan) -> None:
-    """UserError where what trains a cell takes more memory than there is."""
+    """UserError where what trains a cell, or a size that it learns from, takes more memory than there is."""
     limit = model_memory()
-    for spec in plan.experiment.cells:
-        for size in spec.sizes:
-            local = plan.experiment.tuned_for(spec, size)
-            for need in needs(local, size):
-                if need.bytes > limit:
-                    least, room = (f"{number / 2**30:,.1f} GiB" for number in (need.bytes, limit))
-                    raise UserError(
-                        f"{plan.experiment.name}: {need.key}: {need.what} takes at least {least} of memory, here "
-                        f"are {room}: {remedy(local, size, limit)}"
-                    )
+    for used in used_sizes(plan):
+        for need in needs(used.settings, used.name):
+            if need.stage in used.trained and need.bytes > limit:
+                least, room = (f"{number / 2**30:,.1f} GiB" for number in (need.bytes, limit))
+                raise UserError(
+                    f"{plan.experiment.name}: {need.key}: {need.what}{used.purpose} takes at least {least} of memory, "
+                    f"here are {room}: {remedy(used.settings, used.name, limit)}"
+                )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 from rich.markup import escape
 
@@ -13,11 +11,13 @@ from ecr_bench.device import check_device
 from ecr_bench.errors import UserError, about
 from ecr_bench.hub import read_pretrained
 from ecr_bench.items.enough import WantedItems, check_enough, check_languages
-from ecr_bench.outside import PACKAGED
+from ecr_bench.outside import is_packaged
+from ecr_bench.reading import user_path
 from ecr_bench.runner.model_checks import check_models
 from ecr_bench.runner.needs import check_memory
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.store import Store
+from ecr_bench.runner.used import used_models, used_sizes
 from ecr_bench.sections import CorpusConfig
 from ecr_bench.sizes import PretrainedSize
 from ecr_bench.weight_files import check_weights
@@ -38,7 +38,7 @@ def checked_plan(experiment: Experiment, store: Store, console: Console, source:
         if here:
             check_memory(plan)
         check_model_folders(plan)
-        check_models(plan, store, console)
+        check_models(plan, store, console, here)
         check_data(plan, store, console)
     return plan
 
@@ -79,43 +79,35 @@ def _check(config: CorpusConfig, listed: list[WantedItems], console: Console) ->
 
 
 def check_model_folders(plan: Plan) -> None:
-    """UserError where a folder that a size or the teacher names holds no model that can be read whole.
+    """UserError where a folder that a size, the teacher or a distillation names holds no model that can be read whole.
 
     Of weights only what their files say of themselves is looked at.
     """
-    seen: set[str] = set()
-    for spec in plan.experiment.cells:
-        for size in spec.sizes:
-            local = plan.experiment.tuned_for(spec, size)
-            shape, teacher = local.sizes[size], local.teacher.options
-            if isinstance(shape, PretrainedSize) and _is_new(shape.model, seen):
-                _check_model(shape.model, f"model {shape.model!r}", shape.max_length)
-            for option in ("model", "path"):
-                if isinstance(source := teacher.get(option), str) and _is_new(source, seen):
-                    _check_model(source, f"teacher {local.teacher.name!r}")
+    sizes = [(used.name, used.settings.sizes[used.name]) for used in used_sizes(plan)]
+    trained = {shape.model: name for name, shape in reversed(sizes) if isinstance(shape, PretrainedSize)}
+    for source, name in trained.items():
+        with about(f"sizes.{name}"):
+            _check_model(source, f"model {source!r}", own=True)
+    for model in used_models(plan):
+        if model.source not in trained:
+            with about(model.key):
+                _check_model(model.source, model.key)
 
 
-def _is_new(source: str, seen: set[str]) -> bool:
-    """Whether it is a folder that was not looked at yet."""
-    if source in seen or source.startswith(PACKAGED) or not Path(source).is_dir():
-        return False
-    seen.add(source)
-    return True
-
-
-def _check_model(source: str, who: str, window: int | None = None) -> None:
+def _check_model(source: str, who: str, own: bool = False) -> None:
+    """``own``: whether it is trained here, with its tokenizer. What is no folder is left alone."""
     from transformers import AutoConfig, AutoTokenizer
 
-    from ecr_bench.data.tokenizer import own_tokenizer, positions_of
+    from ecr_bench.data.tokenizer import DEFAULT_WINDOW, own_tokenizer
 
-    config = read_pretrained(AutoConfig, source, who)
-    if window is None:
-        read_pretrained(AutoTokenizer, source, who)
+    if is_packaged(source) or not (folder := user_path(source)).is_dir():
+        return
+    read_pretrained(AutoConfig, str(folder), who)
+    if own:
+        own_tokenizer(str(folder), DEFAULT_WINDOW)
     else:
-        own_tokenizer(source, window)
-        if (room := positions_of(config)) and room < window:
-            raise UserError(f"{who}: reads {room} tokens, max_length is {window}: at most {room}")
-    check_weights(Path(source))
+        read_pretrained(AutoTokenizer, str(folder), who)
+    check_weights(folder)
 
 
 def is_own(config: CorpusConfig) -> bool:

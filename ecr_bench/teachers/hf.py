@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from ecr_bench.errors import UserError
+from ecr_bench.errors import UserError, about
 from ecr_bench.hub import read_model, read_pretrained
 from ecr_bench.io import fingerprint
 from ecr_bench.outside import model_counts
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 
 RETRIEVAL = "retrieval"
 """In place of the number of a layer."""
+LOWEST, HIGHEST = -1_001, 1_000
+
+
+def _layer(value: Any) -> Any:
+    if value == RETRIEVAL or (type(value) is int and LOWEST <= value <= HIGHEST):
+        return value
+    raise ValueError(f"must be the number of a layer ({LOWEST} to {HIGHEST}; 0: embeddings, -1: last) or {RETRIEVAL}")
+
+
+# each kind of value would be refused by itself, under a name that is no key
+Layer = Annotated[Annotated[int, Field(ge=LOWEST, le=HIGHEST)] | Literal["retrieval"], BeforeValidator(_layer)]
 
 
 class HFTeacher:
@@ -34,7 +45,7 @@ class HFTeacher:
         """Folder of a transformers model, or a hub id."""
         revision: str = ""
         """Branch, tag or commit, for a hub id; empty: ``main``."""
-        layer: Annotated[int, Field(ge=-1_001, le=1_000)] | Literal["retrieval"] = -1
+        layer: Layer = -1
         """Hidden state to pool, as in transformers' ``hidden_states``: 0 embeddings, -1 last. ``retrieval``: the one at
         which translations find each other best in training text (stages/teacher_layer.py)."""
         pooling: PoolingKind = "mean"
@@ -59,7 +70,8 @@ class HFTeacher:
         self._layer = options.layer if isinstance(options.layer, int) else -1
         config = read_pretrained(AutoConfig, options.model, f"teacher {self.name!r}", options.revision)
         text_config = config.get_text_config()
-        resolve_layer(self._layer, text_config.num_hidden_layers)
+        with about(f"teacher.options.layer: model {options.model!r}"):
+            resolve_layer(self._layer, text_config.num_hidden_layers)
         self.dim = int(text_config.hidden_size)
         identity = options.model_dump(exclude={"model", "revision"})
         self.source = model_counts(options.model, options.revision, f"teacher {self.name!r}")
@@ -132,7 +144,7 @@ class CheckpointTeacher:
         """In place of ``path``: the experiment's own plain model of this size, seed 0."""
         state: Literal["pretrained", "base", "finetuned"] = "finetuned"
         """With ``size``: a pretrained model before it is trained here, after pre-training, or after fine-tuning."""
-        layer: Annotated[int, Field(ge=-1_001, le=1_000)] | Literal["retrieval"] = -1
+        layer: Layer = -1
         """Hidden state to pool, as in transformers' ``hidden_states``: 0 embeddings, -1 last. ``retrieval``: the one at
         which translations find each other best in training text."""
         batch_size: int = Field(default=64, ge=1, le=1_000_000)

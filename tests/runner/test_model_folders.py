@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from transformers import AutoModel
 
 from ecr_bench import config
 from ecr_bench.errors import UserError
 from ecr_bench.publish import Execution, run_and_publish
+from ecr_bench.runner.model_checks import check_models
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.runner.preflight import check_model_folders
+from ecr_bench.runner.store import Store
 from ecr_bench.weight_files import check_whole
 from tests.helpers.damage import DAMAGES, damaged
 
@@ -36,10 +40,18 @@ def folder(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "model"))
 
 
+DISTILLED = [{"method": "finetune", "with": ["distill"], "set": {"sizes.1x.max_length": 64}}]
 WAYS: dict[str, dict[str, Any]] = {
     "size": {"sizes.1x": {"model": "FOLDER", "max_length": 64}},
     "teacher": {"teacher.name": "hf", "teacher.options": {"model": "FOLDER"}},
     "checkpoint": {"teacher.name": "checkpoint", "teacher.options": {"path": "FOLDER"}},
+    "teacher's size": {
+        "sizes.3x": {"model": "FOLDER", "max_length": 64},
+        "teacher.name": "checkpoint",
+        "teacher.options": {"size": "3x", "state": "base"},
+    },
+    "distilled size": {"sizes.3x": {"model": "FOLDER", "max_length": 64}, "cells": DISTILLED},
+    "distilled": {"options.distill": {"model": "FOLDER"}, "cells": DISTILLED},
 }
 
 
@@ -51,8 +63,14 @@ def experiment(way: str, folder: Path) -> config.Experiment:
     for value in named.values():
         if isinstance(value, dict):
             value |= {key: str(folder) for key, inner in value.items() if inner == "FOLDER"}
-    cells = [{"method": "ecr", "sizes": ["1x"]}]
-    return config.load("tiny").with_overrides({**named, "cells": cells})
+    return config.load("tiny").with_overrides({"cells": [{"method": "ecr"}], **named})
+
+
+def refused(way: str, folder: Path, **overrides: Any) -> str:
+    plan = make_plan(experiment(way, folder).with_overrides(overrides))
+    with pytest.raises(UserError) as caught:
+        check_models(plan, Store(folder.parent / "out"), Console(quiet=True))
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -77,10 +95,62 @@ def test_nothing_is_written_before_it_is_known(folder: Path, tmp_path: Path) -> 
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_window_that_the_model_does_not_have_is_known_before(folder: Path) -> None:
-    longer = experiment("size", folder).with_overrides({"sizes.1x.max_length": 65})
-    with pytest.raises(UserError, match="reads 64 tokens, max_length is 65"):
-        check_model_folders(make_plan(longer))
+@pytest.mark.parametrize(("way", "name"), [("size", "1x"), ("teacher's size", "3x"), ("distilled size", "3x")])
+def test_a_window_that_the_model_does_not_have_is_known_before(way: str, name: str, folder: Path) -> None:
+    message = refused(way, folder, **{f"sizes.{name}.max_length": 65})
+    assert message.startswith(f"sizes.{name}.max_length: ") and "reads 64 tokens, max_length is 65" in message
+
+
+def test_each_window_of_a_folder_is_looked_at(folder: Path) -> None:
+    """Of two sizes of one model the second has too long a window."""
+    second = {"sizes.3x": {"model": str(folder), "max_length": 65}, "cells": [{"method": "ecr", "sizes": ["1x", "3x"]}]}
+    assert refused("size", folder, **second).startswith("sizes.3x.max_length: ")
+    second["cells"] = [{"method": "ecr", "set": {"pretrain.distill": "3x"}}]
+    assert refused("size", folder, **second).startswith("sizes.3x.max_length: ")
+
+
+def test_what_is_distilled_reads_as_much_as_the_student(folder: Path) -> None:
+    longer = [{**DISTILLED[0], "set": {"sizes.1x.max_length": 65}}]
+    for way, key in (("distilled", "options.distill.model"), ("distilled size", "options.distill.size")):
+        message = refused(way, folder, cells=longer)
+        assert message.startswith(f"{key}: ") and "reads 64 tokens, the size that learns from it 65" in message
+    short = {"sizes.3x.max_length": 32, "cells": [{"method": "ecr", "set": {"pretrain.distill": "3x"}}]}
+    assert refused("teacher", folder, **short).startswith("pretrain.distill: size 3x reads 32 tokens")
+
+
+LEARNED = {
+    "teacher": "teacher.options.model: ",
+    "checkpoint": "teacher.options.path: ",
+    "teacher's size": "sizes.3x: ",
+    "distilled size": "sizes.3x: ",
+    "distilled": "options.distill.model: ",
+}
+
+
+@pytest.mark.parametrize("way", LEARNED)
+def test_what_is_learned_from_needs_memory_for_all_its_config_says(way: str, folder: Path) -> None:
+    path = folder / "config.json"
+    shape = {"hidden_size": 8192, "intermediate_size": 65_536, "num_hidden_layers": 1000}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **shape}))
+    message = refused(way, folder)
+    assert message.startswith(LEARNED[way]) and str(folder) in message and "GB are free" in message, message
+    check_models(make_plan(experiment(way, folder)), Store(folder.parent / "out"), Console(quiet=True), here=False)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_fits_passes(way: str, folder: Path) -> None:
+    check_models(make_plan(experiment(way, folder)), Store(folder.parent / "out"), Console(quiet=True))
+
+
+def test_a_teacher_that_takes_half_precision_needs_half(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ecr_bench import memory
+    from ecr_bench.methods.models import count_parameters
+
+    numbers = count_parameters(AutoModel.from_pretrained(folder))
+    monkeypatch.setattr(memory, "free_memory", lambda: 4 * numbers - 1)
+    assert "to be read" in refused("teacher", folder)
+    half = experiment("teacher", folder).with_overrides({"teacher.options.dtype": "bfloat16"})
+    check_models(make_plan(half), Store(folder.parent / "out"), Console(quiet=True))
 
 
 @pytest.mark.parametrize(

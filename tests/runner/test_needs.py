@@ -56,6 +56,36 @@ def test_what_a_cell_sets_counts(monkeypatch: pytest.MonkeyPatch) -> None:
         needs.check_memory(make_plan(plain.with_overrides({"cells": cells})))
 
 
+LEARNS: dict[str, dict[str, Any]] = {
+    "pretrain.distill": {"pretrain.distill": "3x"},
+    "options.distill.size": {"cells": [{"method": "finetune", "with": ["distill"]}]},
+    "teacher.options.size": {"teacher.name": "checkpoint", "teacher.options": {"size": "3x", "state": "base"}},
+}
+
+
+@pytest.mark.parametrize("key", LEARNS)
+def test_a_size_that_others_learn_from_counts(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "model_memory", lambda: 24 * 2**30)
+    learns = config.load("tiny").with_overrides({"cells": [{"method": "ecr"}], "sizes.3x": BIG, **LEARNS[key]})
+    with pytest.raises(UserError, match=rf"^tiny: sizes\.3x: training .* \(for {key}\) takes at least"):
+        needs.check_memory(make_plan(learns))
+    alone = {"pretrain.distill": "", "teacher.name": "usem3", "cells": [{"method": "ecr"}]}
+    needs.check_memory(make_plan(learns.with_overrides(alone)))
+
+
+def test_a_base_that_is_never_fine_tuned_needs_no_memory_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"teacher.name": "checkpoint", "teacher.options": {"size": "3x", "state": "base"}}
+    base = config.load("tiny").with_overrides({"cells": [{"method": "ecr"}], "sizes.3x.hidden_size": 1024, **own})
+    much = base.with_overrides({"finetune.batch_size": 4096})
+    most = max(need.bytes for need in needs.needs(much, "1x"))
+    pretrained = max(need.bytes for need in needs.needs(much, "3x") if need.stage == "pretrain")
+    monkeypatch.setattr(needs, "model_memory", lambda: max(most, pretrained))
+    assert max(need.bytes for need in needs.needs(much, "3x")) > max(most, pretrained)
+    needs.check_memory(make_plan(much))
+    with pytest.raises(UserError, match=r"finetune\.batch_size: .*teacher\.options\.size"):
+        needs.check_memory(make_plan(much.with_overrides({"teacher.options.state": "finetuned"})))
+
+
 def test_parts_of_a_batch_need_less() -> None:
     tiny = config.load("tiny")
     whole, parts = (

@@ -50,6 +50,8 @@ CASES = {
     "big-integer": ("a.jsonl", BIG, ["a.jsonl:2", "too many digits"]),
     "nan": ("a.jsonl", '{"text": "a", "lang": "en", "label": NaN}\n', ["a.jsonl:1", "finite"]),
     "infinity": ("a.jsonl", '{"text": "a", "lang": "en", "n": -Infinity}\n', ["a.jsonl:1", "finite"]),
+    "overflow": ("a.jsonl", '{"text": "a", "lang": "en", "n": 1e999}\n', ["a.jsonl:1", "1e999", "finite"]),
+    "negative-overflow": ("a.jsonl", '{"text": "a", "lang": "en", "n": [-1E+400]}\n', ["a.jsonl:1", "finite"]),
     "repeated-key": ("a.jsonl", '{"text": "a", "lang": "en", "text": "b"}\n', ["a.jsonl:1", "'text' is there twice"]),
     "boolean-label": ("a.jsonl", '{"text": "a", "lang": "en", "label": true}\n', ["a.jsonl:1", "'label' must be text"]),
     "utf16-jsonl": ("a.jsonl", _rows(2, 2).encode("utf-16"), ["a.jsonl", "UTF-16"]),

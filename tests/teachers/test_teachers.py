@@ -126,8 +126,14 @@ def test_bad_options_are_named_in_one_line(name, options, words) -> None:
 
 def test_missing_layer_folder_and_hub_id(folders, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="layer 7 does not exist: allowed are -4 to 3"):
-        teacher("hf", model=str(folders["llama"]), layer=7)
+    folder = folders["llama"]
+    for name, option in (("hf", "model"), ("checkpoint", "path")):
+        with pytest.raises(UserError, match="layer 7 does not exist: allowed are -4 to 3") as caught:
+            teacher(name, **{option: str(folder)}, layer=7)
+        assert str(caught.value).startswith(f"teacher.options.layer: model '{folder}': ")
+        for odd in ("last", 1001, -1002, True, 1.0, None):
+            with pytest.raises(UserError, match=r"^teacher\.options\.layer: must be .*-1001 to 1000.* or retrieval"):
+                teacher(name, **{option: str(folder)}, layer=odd)
     with pytest.raises(UserError, match="hf download nobody/nothing"):
         teacher("hf", model="nobody/nothing")
     with pytest.raises(UserError, match=r"config\.json"):
