@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 OF_THE_WHOLE = ("name", "cells", "device", "tuned")
 """Keys that hold for a whole run and that no cell can have its own value of."""
-OF_TRAINING = ("pretrain", "finetune", "sizes", "options")
-"""Sections of what may be tuned for an arm."""
+NOT_TUNED = ("items", "text_share", "texts", "seed", "seed_per_cell", "distill")
+"""Settings of the training stages that are not how an arm is trained, but on what."""
 
 
 def check_sizes(experiment: Experiment) -> None:
@@ -100,10 +100,25 @@ def check_tuned(experiment: Experiment) -> None:
             if arm in arms:
                 raise ValueError(f"tuned: {tuned.method} at {size} stands there twice")
             arms.add(arm)
-    keys = [key for tuned in experiment.tuned for key in tuned.set]
-    _check_keys("tuned.set", keys)
-    if odd := next((key for key in keys if key.partition(".")[0] not in OF_TRAINING), None):
-        raise ValueError(f"tuned.set: {odd} is not of {', '.join(OF_TRAINING)}: set it in the experiment or in a cell")
+        _check_keys("tuned.set", tuned.set)
+        for key in tuned.set:
+            if not _is_of_training(key, tuned.sizes):
+                raise ValueError(
+                    f"tuned.set: {key} is not how its arm is trained (steps, rates, clipping, options of its methods): "
+                    "set it in the experiment or in a cell"
+                )
+
+
+def _is_of_training(key: str, sizes: Iterable[str]) -> bool:
+    """Whether two arms that are compared may differ there: not in shape, data, seeds or whom they learn from."""
+    match key.split("."):
+        case ["pretrain" | "finetune", name]:
+            return name not in NOT_TUNED
+        case ["sizes", size, name, *_]:
+            return size in sizes and name in Fitting.model_fields
+        case ["options", *_]:
+            return True
+    return False
 
 
 def check_overrides(experiment: Experiment) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from ecr_bench.content import is_folder
 from ecr_bench.errors import UserError
 from ecr_bench.weight_files import CONVERT, SUFFIX, check_weights, read_whole
 
@@ -24,7 +25,7 @@ SECONDS = 10
 def read_model(kind: Any, source: str, who: str, revision: str = "", **options: Any) -> Any:
     """``read_pretrained`` for weights: of safetensors alone, whether ``source`` is a folder or on the hub, and all of
     them."""
-    if Path(source).is_dir():
+    if is_folder(Path(source)):
         check_weights(Path(source))
     read = partial(read_whole, kind, source, f"{who}: {source}")
     return _read(read, source, who, revision, use_safetensors=True, **options)
@@ -38,7 +39,7 @@ def read_pretrained(kind: Any, source: str, who: str, revision: str = "", **opti
 
 
 def _read(read: Callable[..., Any], source: str, who: str, revision: str, **options: Any) -> Any:
-    if not Path(source).is_dir():
+    if not is_folder(Path(source)):
         options["revision"] = commit_of(source, revision, who=who)
     try:
         return read(**options)
@@ -46,7 +47,7 @@ def _read(read: Callable[..., Any], source: str, who: str, revision: str, **opti
         raise
     except Exception as error:  # transformers, tokenizers and safetensors each raise their own kinds
         reason = " ".join(str(error).split()) or type(error).__name__
-        if Path(source).is_dir():
+        if is_folder(Path(source)):
             raise UserError(
                 f"{who}: cannot read {source}: {reason:.160}; it must be a transformers folder with config.json, "
                 "a tokenizer and model.safetensors"

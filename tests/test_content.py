@@ -17,6 +17,8 @@ from ecr_bench.content import MISSING, content_of
 from ecr_bench.errors import UserError
 from ecr_bench.runner.plan import make_plan
 
+LONG = "a" * 300
+
 EDITS: dict[str, Callable[[Path], object]] = {
     "a file": lambda root: (root / "data/a.jsonl").write_text("other"),
     "a file in a folder": lambda root: (root / "data/de/a.jsonl").write_text("other"),
@@ -159,3 +161,11 @@ def test_a_path_that_leads_nowhere_is_missing(root: Path) -> None:
     (root / "gone").symlink_to(root / "nothing")
     for path in (root / "none", root / "loop", root / "gone", root / "data/a.jsonl/b", root / "a\0b"):
         assert content_of(path) == MISSING
+
+
+@pytest.mark.parametrize(
+    "teacher", [{"name": "hf", "options": {"model": LONG}}, {"name": "checkpoint", "options": {"path": LONG}}]
+)
+def test_a_model_whose_name_is_too_long_is_one_line(teacher: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=r"a{80}.*: (cannot be read|no path of a file): file name too long$"):
+        make_plan(config.load("tiny").with_overrides({"teacher": {**teacher, "rows": 300}}))

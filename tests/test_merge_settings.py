@@ -14,11 +14,12 @@ from ecr_bench.leaderboard.items import hash_of
 from ecr_bench.leaderboard.merge import _apart, merge
 from ecr_bench.leaderboard.origins import other_origin
 from ecr_bench.leaderboard.pool import contribution, pooled
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.results.claim_settings import setting_of
 from ecr_bench.results.files import RUN, write_manifest
 from ecr_bench.run import Run
 from tests.test_merge import part
-from tests.test_merge_sources import edited
+from tests.test_merge_sources import OTHER, edited, notes, prints
 
 ECR = Arm.of("ecr", "1x", role=Role.MAIN)
 CODES = Arm.of("codes-only", "1x", role=Role.MODEL_CONTROL)
@@ -80,13 +81,82 @@ def test_what_is_chosen_for_each_arm_or_drawn_by_seeds_may_differ(halves, tmp_pa
 
 
 def test_a_size_of_one_name_has_one_shape_and_a_setting_that_one_arm_does_not_read_sets_nobody_apart():
-    ours = {"sizes": {"1x": {"hidden_size": 64}, "3x": {"hidden_size": 128}}, "control_tokens": {"count": 1}}
-    theirs = {"sizes": {"1x": {"hidden_size": 80}, "3x": {"hidden_size": 128}}, "control_tokens": {"count": 16}}
+    def experiment(width, count):
+        sizes = {"1x": {"hidden_size": width}, "3x": {"hidden_size": 128}}
+        return {"sizes": sizes, "control_tokens": {"count": count}, "tuned": [], "cells": []}
+
+    ours, theirs = experiment(64, 1), experiment(80, 16)
     assert list(unlike(ECR, CODES, ours, theirs)) == [
         ("control_tokens.count", 1, 16), ("sizes.1x.hidden_size", 64, 80),
     ]  # fmt: skip
     assert list(unlike(ECR, PLAIN, ours, theirs)) == [("sizes.1x.hidden_size", 64, 80)]
     assert list(unlike(ECR, LARGE, ours, theirs)) == []
+
+
+def test_arms_meet_if_they_were_run_alike_whoever_set_it():
+    ours = {"pretrain": {"steps": 4}, "sizes": {}, "tuned": [], "cells": []}
+    theirs = {"pretrain": {"steps": 8}, "sizes": {}, "tuned": [], "cells": []}
+    own = Arm.of("ecr", "1x", {"pretrain.steps": 8}, role=Role.MAIN)
+    tuned = {"method": "ecr", "sizes": ["1x"], "set": {"pretrain.steps": 8}}
+    assert list(unlike(ECR, CODES, ours, theirs)) == [("pretrain.steps", 4, 8)]
+    assert list(unlike(own, CODES, ours, theirs)) == []
+    assert list(unlike(ECR, CODES, {**ours, "tuned": [tuned]}, theirs)) == []
+
+
+def test_a_setting_that_an_older_version_did_not_have_is_not_compared():
+    ours = {
+        "pretrain": {"steps": 4, "distill": ""},
+        "sizes": {"1x": {"layers": 2, "checkpointing": False}},
+        "cells": [],
+    }
+    theirs = {"pretrain": {"steps": 4}, "sizes": {"1x": {"layers": 2}}, "cells": []}
+    assert list(unlike(ECR, CODES, ours, theirs)) == []
+
+
+def test_a_teacher_and_sizes_that_are_learned_from_count_for_whoever_asks_them():
+    def experiment(teacher, hidden):
+        options = {"name": teacher, "options": {"size": "3x"}}
+        return {"teacher": options, "sizes": {"3x": {"hidden_size": hidden}}, "tuned": [], "cells": []}
+
+    rival = Arm.of("embedding-distillation", "1x")
+    assert list(unlike(ECR, rival, experiment("usem3", 8), experiment("hf", 8))) == [("teacher.name", "usem3", "hf")]
+    assert [key for key, *_ in unlike(ECR, CODES, experiment("checkpoint", 8), experiment("checkpoint", 9))] == [
+        "sizes.3x.hidden_size"
+    ]
+    assert list(unlike(ECR, PLAIN, experiment("usem3", 8), experiment("hf", 9))) == []
+
+
+def test_options_of_what_both_arms_are_made_of_are_compared():
+    def experiment(**options):
+        return {"options": {"dropout": options}, "sizes": {}, "tuned": [], "cells": []}
+
+    dropped = [Arm.of(method, "1x", modifiers=["dropout"]) for method in ("ecr", "random")]
+    default = Recipe.of("ecr", ["dropout"]).to_json()["options"]["dropout"]
+    name, value = next(iter(default.items()))
+    assert list(unlike(*dropped, experiment(**{name: value + 0.1}), experiment())) == [
+        (f"options.dropout.{name}", value + 0.1, value)
+    ]
+    assert list(unlike(ECR, dropped[1], experiment(**{name: value + 0.1}), experiment())) == []
+
+
+@pytest.mark.parametrize("what", ["corpus", "teacher"])
+def test_arms_of_two_names_learn_from_one_corpus_and_ask_one_teacher(halves, tmp_path, what):
+    ours, theirs = halves
+    values = {"corpus": OTHER} if what == "corpus" else {"teachers": [OTHER]}
+    changed = edited(ours, tmp_path / "changed", prints(**values))
+    who = "ecr-1x and finetune-3x" if what == "corpus" else "ecr-1x and codes-only-1x"
+    with pytest.raises(UserError, match=f"{who}: the fingerprint of the {what} is {OTHER} in ours and .+ in theirs"):
+        merge([changed, theirs], tmp_path / "board", apart=False)
+
+
+def test_a_board_of_boards_keeps_what_its_boards_say_of_settings(halves, tmp_path):
+    ours, theirs = halves
+    changed = edited(ours, tmp_path / "changed", put("anchors", "k", 7))
+    merge([changed, theirs], tmp_path / "first", apart=True)
+    third = part("third", tmp_path / "third", lambda r: r["arm"] == "finetune-3x")
+    merge([tmp_path / "first" / "intents", third], tmp_path / "second", apart=True)
+    said = [[n for n in notes(tmp_path / name / "intents") if n.startswith("settings")] for name in ("first", "second")]
+    assert said[0] and said[0] == said[1]
 
 
 @pytest.mark.parametrize(
@@ -141,8 +211,8 @@ def test_a_teacher_that_both_runs_have_hides_no_other(halves):
         provenance["fingerprints"]["teachers"] = teachers
         return replace(run, board=run.board.model_copy(update={"provenance": provenance}))
 
-    assert other_origin(ECR, taught("a", "b"), taught("b", "a")) is None
-    assert other_origin(ECR, taught("a", "c"), taught("b", "c"))[:2] == ("teacher", "a and c")
+    assert other_origin(ECR, ECR, taught("a", "b"), taught("b", "a")) is None
+    assert other_origin(ECR, ECR, taught("a", "c"), taught("b", "c"))[:2] == ("teacher", "a and c")
 
 
 def test_a_whole_section_of_an_arm_leaves_nothing_unknown():

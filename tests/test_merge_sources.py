@@ -13,7 +13,8 @@ from ecr_bench.cli import main
 from ecr_bench.errors import UserError
 from ecr_bench.leaderboard.conflicts import environments
 from ecr_bench.leaderboard.merge import merge
-from ecr_bench.leaderboard.origins import asks_teacher, origin_notes, other_origin
+from ecr_bench.leaderboard.origins import origin_notes, other_origin
+from ecr_bench.results.claim_settings import asks_teacher
 from ecr_bench.run import Run
 from tests.test_merge import part
 
@@ -57,7 +58,7 @@ def test_another_corpus_or_teacher_behind_the_same_name_is_refused_unless_kept_a
 ):
     one, two = halves
     other = edited(two, tmp_path / "other", prints(**values))
-    with pytest.raises(UserError, match=rf"{arm}: the fingerprint of its {what} is .+ in one and {OTHER} in two; --ap"):
+    with pytest.raises(UserError, match=rf"{arm}: the fingerprint of the {what} is .+ in one and {OTHER} in two; --ap"):
         merge([one, other], tmp_path / "board", apart=False)
     assert not (tmp_path / "board").exists()
     merge([one, other], tmp_path / "board", apart=True)
@@ -85,7 +86,7 @@ def test_fingerprints_are_kept_and_compared_again_on_a_board_of_boards(halves, t
     assert both.provenance["runs"]["one"]["fingerprints"] == alone and alone["corpus"]
     assert not any("fingerprint" in note for note in both.board.notes)
     other = edited(two, tmp_path / "other", prints(corpus=OTHER))
-    with pytest.raises(UserError, match=rf"its corpus is {alone['corpus']} in one and {OTHER} in two"):
+    with pytest.raises(UserError, match=rf"the corpus is {alone['corpus']} in one and {OTHER} in two"):
         merge([tmp_path / "both" / "both", other], tmp_path / "refused", apart=False)
     merge([tmp_path / "both" / "both", other], tmp_path / "apart", apart=True, name="all")
     sources = Run.load(tmp_path / "apart" / "all").provenance["runs"]
@@ -127,7 +128,7 @@ def test_what_is_another_origin(one, other, what):
     """Another draw of the corpus and a teacher of the experiment's own are what seeds cover, and settings say."""
     one, other = (SimpleNamespace(sources={name: one_told}) for name, one_told in (("one", one), ("other", other)))
     for here, there in ((one, other), (other, one)):
-        found = other_origin(ECR, here, there)
+        found = other_origin(ECR, ECR, here, there)
         assert (found and found[0]) == what
 
 
@@ -165,7 +166,7 @@ def test_an_arm_that_is_in_no_source_is_compared_by_what_all_share(halves, tmp_p
     with pytest.raises(UserError, match=r"pretrain\.steps is \d+ in x and 9 in two; --apart"):
         merge([board, other], tmp_path / "refused", apart=False)
     foreign = edited(two, tmp_path / "foreign", prints(corpus=OTHER))
-    with pytest.raises(UserError, match=rf"its corpus is .+ in one and {OTHER} in two; --apart"):
+    with pytest.raises(UserError, match=rf"the corpus is .+ in one and {OTHER} in two; --apart"):
         merge([board, foreign], tmp_path / "refused", apart=False)
 
 

@@ -10,7 +10,7 @@ from ecr_bench.arm import Arm, Role
 from ecr_bench.errors import UserError
 from ecr_bench.methods.registry import default_options
 from ecr_bench.metrics.registry import AGAINST_TEACHER, ASPECTS
-from ecr_bench.results.claim_settings import reads, setting_of, tuned_for
+from ecr_bench.results.claim_settings import NotTestedError, asks_teacher, reads, setting_of, tuned_for
 
 PlainJson = Mapping[str, Any]
 
@@ -95,22 +95,53 @@ def conflicts(arm: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[tuple[st
 
 
 def unlike(one: Arm, other: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[tuple[str, Any, Any]]:
-    """The settings that two arms both read, and would share in one experiment, in which theirs differ: dotted key and
-    both values. A section that one of them does not tell is not compared."""
-    size = one.size if one.size == other.size else ""
-    here, there = (_for_all(experiment, size) for experiment in (ours, theirs))
-    known = here.keys() & there.keys()
-    for path, *found in _difference(*({name: side[name] for name in side if name in known} for side in (here, there))):
-        if all(reads(arm, path) for arm in (one, other)):
-            yield found[0], found[1], found[2]
+    """The settings that two arms both read, and would share in one experiment, in which they were run otherwise: dotted
+    key and both values. What one of the experiments does not tell is not compared."""
+    here, there = (_for_all((one, other), experiment) for experiment in (ours, theirs))
+    for path, key, *values in _difference(here, there):
+        told = all(_is_told(path, side) for side in (here, there))
+        if told and all(reads(arm, path) for arm in (one, other)) and not _run_alike(key, (one, ours), (other, theirs)):
+            yield key, values[0], values[1]
 
 
-def _for_all(experiment: PlainJson, size: str) -> dict[str, Any]:
-    """What an experiment gives all arms alike, those of a ``size`` where there is one."""
-    sections = {name: experiment[name] for name in (*SHARED, *OF_ANCHORS) if name in experiment}
-    shape = (experiment.get("sizes") or {}).get(size)
-    found = {name: _without(section, SEEDS | OF_ONE_ARM) for name, section in sections.items()}
-    return found | ({"sizes": {size: _without(shape, OF_ONE_ARM)}} if shape else {})
+def _run_alike(key: str, *runs: tuple[Arm, PlainJson]) -> bool:
+    """Whether arms were run with the same value, by their own settings or what is tuned for them; so where a board of
+    an older version does not tell."""
+    try:
+        one, other = (setting_of(arm, experiment, key) for arm, experiment in runs)
+    except NotTestedError:
+        return True
+    return bool(one == other)
+
+
+def _for_all(arms: tuple[Arm, Arm], experiment: PlainJson) -> dict[str, Any]:
+    """What an experiment gives two arms alike: shared sections, the sizes that both are of or learn from, options of
+    what both are made of."""
+    sections = (name for name in (*SHARED, *OF_ANCHORS) if name in experiment)
+    found = {name: _without(experiment[name], SEEDS | OF_ONE_ARM) for name in sections}
+    sizes, options = experiment.get("sizes") or {}, experiment.get("options")
+    shapes = {name: _without(sizes[name], OF_ONE_ARM) for name in _sizes_of_both(arms, experiment) if name in sizes}
+    if options is not None:
+        names = set.intersection(*({arm.method, *arm.modifiers} for arm in arms))
+        found["options"] = {name: default_options(name) | options.get(name, {}) for name in sorted(names)}
+    return found | {"sizes": shapes}
+
+
+def _sizes_of_both(arms: tuple[Arm, Arm], experiment: PlainJson) -> list[str]:
+    found = [arms[0].size] if arms[0].size == arms[1].size else []
+    named = [(experiment.get("pretrain") or {}).get("distill")]
+    if all(map(asks_teacher, arms)):
+        named.append(((experiment.get("teacher") or {}).get("options") or {}).get("size"))
+    return list(dict.fromkeys([*found, *(name for name in named if isinstance(name, str))]))
+
+
+def _is_told(path: tuple[str, ...], settings: PlainJson) -> bool:
+    node: Any = settings
+    for step in path:
+        if not isinstance(node, Mapping) or step not in node:
+            return False
+        node = node[step]
+    return True
 
 
 def environments(runs: Mapping[str, PlainJson]) -> Iterator[str]:

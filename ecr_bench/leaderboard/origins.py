@@ -9,7 +9,7 @@ from typing import Any
 
 from ecr_bench.arm import Arm
 from ecr_bench.leaderboard.conflicts import OF_MEASURES, PlainJson
-from ecr_bench.methods.registry import METHODS, MODIFIERS
+from ecr_bench.results.claim_settings import asks_teacher
 from ecr_bench.run import Run
 
 CORPORA, TEACHERS = "corpora differ by fingerprint:", "teachers differ by fingerprint:"
@@ -20,13 +20,14 @@ OF_CORPUS = OF_MEASURES["geometry"]
 """Metrics that are measured on texts of the corpus."""
 
 
-def other_origin(arm: Arm, one: Run, other: Run) -> tuple[str, str, str, str, str] | None:
-    """Corpus or teacher in which an arm of this name differs between two runs: what, here, its run, there, its run."""
-    asks = asks_teacher(arm)
-    for (ours, mine), (theirs, yours) in product(_with(arm, one).items(), _with(arm, other).items()):
+def other_origin(arm: Arm, rival: Arm, one: Run, other: Run) -> tuple[str, str, str, str, str] | None:
+    """Corpus or teacher in which two arms, of one name perhaps, differ between two runs: what, here, its run, there,
+    its run. The teacher counts where both ask one."""
+    ask = asks_teacher(arm) and asks_teacher(rival)
+    for (ours, mine), (theirs, yours) in product(_with(arm, one).items(), _with(rival, other).items()):
         if _other_corpus(mine, yours):
             return "corpus", _corpus(mine), ours, _corpus(yours), theirs
-        if asks and _other_teacher(mine, yours, arm):
+        if ask and _other_teacher(mine, yours, arm):
             return "teacher", _teachers(mine), ours, _teachers(yours), theirs
     return None
 
@@ -59,16 +60,6 @@ def origin_notes(sources: Mapping[str, PlainJson], arms: Mapping[str, Arm]) -> I
     }
     if any(lost.values()):
         yield f"{UNKNOWN} " + ", ".join(f"{what} ({', '.join(names)})" for what, names in lost.items() if names)
-
-
-def asks_teacher(arm: Arm) -> bool:
-    """Whether what a teacher says reaches an arm; of a plugin that is not here it is supposed."""
-    owners = ((METHODS, arm.method), *((MODIFIERS, name) for name in arm.modifiers))
-    flags = ("uses_anchors", "uses_teacher", "distils_teacher")
-    return any(
-        name not in registry or any(getattr(registry.get(name), flag, False) for flag in flags)
-        for registry, name in owners
-    )
 
 
 def _asks(told: PlainJson, arms: Mapping[str, Arm]) -> bool:

@@ -139,9 +139,9 @@ def _check_settings(one: Contribution, other: Contribution) -> None:
         if (arm != rival and _is_apart(arm, rival)) or not (found := next(_conflicts(arm, rival, one, other), None)):
             continue
         setting, here, ours, there, theirs = found
-        who = str(arm) if arm == rival else f"{arm} and {rival}"
         raise UserError(
-            f"{who}: {setting} is {here} in {ours} and {there} in {theirs}; --apart keeps arms of different runs apart"
+            f"{_names(arm, rival)}: {setting} is {here} in {ours} and {there} in {theirs}; --apart keeps arms of "
+            "different runs apart"
         )
 
 
@@ -173,13 +173,19 @@ def _conflicts(
 
 
 def _check_origins(one: Contribution, other: Contribution) -> None:
-    for key, arm in one.run.arms.items():
-        if key in other.run.arms and (found := other_origin(arm, one.run, other.run)):
+    for arm, rival in product(one.run.arms.values(), other.run.arms.values()):
+        if arm != rival and _is_apart(arm, rival):
+            continue
+        if found := other_origin(arm, rival, one.run, other.run):
             what, here, ours, there, theirs = found
             raise UserError(
-                f"{key}: the fingerprint of its {what} is {here} in {ours} and {there} in {theirs}; --apart keeps arms "
-                "of different runs apart"
+                f"{_names(arm, rival)}: the fingerprint of the {what} is {here} in {ours} and {there} in {theirs}; "
+                "--apart keeps arms of different runs apart"
             )
+
+
+def _names(arm: Arm, rival: Arm) -> str:
+    return str(arm) if arm == rival else f"{arm} and {rival}"
 
 
 def _without_repeats(parts: Sequence[Contribution]) -> tuple[list[Contribution], list[str]]:
@@ -249,9 +255,9 @@ def _their_notes(parts: Sequence[Contribution], said: Sequence[str]) -> list[str
         names = list(part.run.sources)
         named = tuple(f"{name}{end}" for name in names for end in (":", ",")) if names != [part.name] else ()
         for note in part.run.board.notes:
-            if note not in said and not note.startswith((DIFFER, APART, *OF_ORIGINS)):
+            if note not in said and not note.startswith((DIFFER, *OF_ORIGINS)):
                 # a board of several runs names who says what not all of them say
-                by_note.setdefault(note, []).extend([] if note.startswith(named) else names)
+                by_note.setdefault(note, []).extend([] if note.startswith((APART, *named)) else names)
     everybody = len(_sources(parts))
     return [
         f"{', '.join(names)}: {note}" if names and len(names) < everybody else note for note, names in by_note.items()

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from ecr_bench.arm import Arm, Setting, as_setting
 from ecr_bench.config import Experiment
-from ecr_bench.methods.registry import METHODS, default_options
+from ecr_bench.methods.registry import METHODS, MODIFIERS, default_options
 from ecr_bench.results.claim_schema import Claim
 from ecr_bench.yaml_files import CHOOSERS, drop_options
 
@@ -73,6 +73,17 @@ def _values(arms: Iterable[Arm], experiments: Mapping[Arm, Iterable[Mapping[str,
     return {as_setting(setting_of(arm, experiment, key)) for arm in arms for experiment in experiments[arm]}
 
 
+def asks_teacher(arm: Arm) -> bool:
+    """Whether what a teacher says reaches an arm; of a plugin that is not here it is supposed."""
+    return any(_has_flag(arm, flag) for flag in ("uses_anchors", "uses_teacher", "distils_teacher"))
+
+
+def _has_flag(arm: Arm, flag: str) -> bool:
+    """Whether a part of an arm states that it does so, or is not loaded and may."""
+    owners = ((METHODS, arm.method), *((MODIFIERS, name) for name in arm.modifiers))
+    return any(name not in registry or bool(getattr(registry.get(name), flag, False)) for registry, name in owners)
+
+
 def reads(arm: Arm, path: Path) -> bool:
     """Whether an arm is another one with another value there; that of a method which is not loaded may be."""
     if path[0] == "options":
@@ -85,8 +96,10 @@ def reads(arm: Arm, path: Path) -> bool:
             return bool(kind.trains_model)
         case ("control_tokens", *_) | ("anchors",) | ("anchors", "k" | "assignment"):
             return bool(kind.uses_control_tokens)
-        case ("anchors" | "projection" | "teacher", *_):
-            return bool(kind.uses_anchors)
+        case ("anchors" | "projection", *_):
+            return _has_flag(arm, "uses_anchors")
+        case ("teacher", *_):
+            return asks_teacher(arm)
     return True
 
 

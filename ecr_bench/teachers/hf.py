@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
+from ecr_bench.content import is_folder
 from ecr_bench.errors import UserError, about
 from ecr_bench.hub import read_model, read_pretrained
 from ecr_bench.io import fingerprint
@@ -161,7 +162,7 @@ class CheckpointTeacher:
     name = "checkpoint"
 
     def __init__(self, options: Options):
-        if not Path(options.path).is_dir():
+        if not is_folder(Path(options.path)):
             raise UserError(f"teacher.options.path: no such folder: {options.path}")
         same = options.model_dump(include={"layer", "batch_size", "max_length"})
         self._states = _Checkpoint(HFTeacher.Options(model=options.path, **same), bos=True)

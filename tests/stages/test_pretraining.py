@@ -259,8 +259,15 @@ def test_what_was_tuned_for_an_arm_is_its_own_and_in_no_name():
         ({"method": "ecr", "sizes": ["1x"], "set": {"name": "x"}}, "tuned.set: name holds for a whole run"),
         ({"method": "ecr", "sizes": ["1x"], "set": {"finetune.rate": 1}}, r"tuned.set: unknown key 'finetune.rate'"),
         ({"method": "ecrr", "sizes": ["1x"], "set": {}}, "tuned: unknown method 'ecrr'"),
+        *[
+            ({"method": "ecr", "sizes": ["1x"], "set": {key: value}}, f"tuned.set: {key} is not how its arm is trained")
+            for key, value in {
+                "sizes.1x.hidden_size": 256, "sizes.3x.learning_rate": 0.1, "finetune.items": 9, "pretrain.seed": 1,
+                "pretrain.distill": "3x", "control_tokens.count": 1, "anchors.k": 8, "finetune": {"steps": 9},
+            }.items()
+        ],
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_tuned_is_one_line(tuned, message):
     with pytest.raises(UserError, match=message):
         make_plan(experiment("ecr", tuned=[tuned]))
