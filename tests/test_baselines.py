@@ -22,9 +22,9 @@ def test_two_refreshes_are_one_after_each_pass_but_the_last() -> None:
     assert finetune.steps * labelled / (finetune.items * len(tasks)) == pytest.approx(3, abs=0.02)
 
 
-def test_rates_of_larger_sizes_were_looked_for_at_a_third_of_the_steps() -> None:
-    tuning, quick = load("tuning-size"), load("quick")
-    assert 3 * tuning.pretrain.steps == quick.pretrain.steps and 3 * tuning.finetune.steps == quick.finetune.steps
+def test_rates_of_larger_sizes_are_looked_for_at_the_budget_they_are_used_at() -> None:
+    tuning, used = load("tuning-size"), load_ablation("size", {}).experiment
+    assert (tuning.pretrain.steps, tuning.finetune.steps) == (used.pretrain.steps, used.finetune.steps)
 
 
 @pytest.mark.parametrize("size", ["10x", "30x"])
