@@ -98,20 +98,20 @@ def unlike(one: Arm, other: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator
     """The settings that two arms both read, and would share in one experiment, in which they were run otherwise: dotted
     key and both values. What one of the experiments does not tell is not compared."""
     here, there = (_for_all((one, other), experiment) for experiment in (ours, theirs))
-    for path, key, *values in _difference(here, there):
-        told = all(_is_told(path, side) for side in (here, there))
-        if told and all(reads(arm, path) for arm in (one, other)) and not _run_alike(key, (one, ours), (other, theirs)):
-            yield key, values[0], values[1]
+    for path, key, *_ in _difference(here, there):
+        if all(_is_told(path, side) for side in (here, there)) and all(reads(arm, path) for arm in (one, other)):
+            values = _run_with(key, (one, ours), (other, theirs))
+            if values and values[0] != values[1]:
+                yield key, values[0], values[1]
 
 
-def _run_alike(key: str, *runs: tuple[Arm, PlainJson]) -> bool:
-    """Whether arms were run with the same value, by their own settings or what is tuned for them; so where a board of
-    an older version does not tell."""
+def _run_with(key: str, *runs: tuple[Arm, PlainJson]) -> list[Any]:
+    """The value for each arm, which its own settings or what is tuned for it may decide; none where a board of an
+    older version does not tell."""
     try:
-        one, other = (setting_of(arm, experiment, key) for arm, experiment in runs)
+        return [setting_of(arm, experiment, key) for arm, experiment in runs]
     except NotTestedError:
-        return True
-    return bool(one == other)
+        return []
 
 
 def _for_all(arms: tuple[Arm, Arm], experiment: PlainJson) -> dict[str, Any]:
