@@ -97,7 +97,7 @@ def test_a_board_of_several_runs_can_be_merged_with_another(folders, tmp_path):
         merge([tmp_path / "two" / "two", first], tmp_path / "again", apart=False)
 
 
-STEPS = ("pretrain", "steps")
+DECAY = ("pretrain", "weight_decay")
 
 
 @pytest.mark.slow
@@ -107,23 +107,23 @@ def test_boards_of_runs_that_differ_are_compared_run_by_run(folders, tmp_path):
     ran = {
         name: part(
             name, tmp_path / name, lambda r, seed=seed, arm=arm: r["seed"] == seed and r["arm"] == arms[arm],
-            [(*STEPS, steps)],
+            [(*DECAY, decay)],
         )
-        for name, seed, arm, steps in (
-            ("a", 0, "ecr", 400), ("b", 0, "codes", 800), ("c", 1, "ecr", 800), ("d", 1, "codes", 400),
-            ("e", 1, "ecr", 400),
+        for name, seed, arm, decay in (
+            ("a", 0, "ecr", 0.4), ("b", 0, "codes", 0.8), ("c", 1, "ecr", 0.8), ("d", 1, "codes", 0.4),
+            ("e", 1, "ecr", 0.4),
         )
     }  # fmt: skip
     for name, both in (("m", "ab"), ("n", "cd")):
         merge([ran[one] for one in both], tmp_path / f"of-{name}", apart=False, name=name)
     m, n = tmp_path / "of-m" / "m", tmp_path / "of-n" / "n"
     assert "pretrain" not in Run.load(m).experiment
-    with pytest.raises(UserError, match=r"ecr-1x: pretrain\.steps is 400 in a and 800 in c; --apart"):
+    with pytest.raises(UserError, match=r"ecr-1x: pretrain\.weight_decay is 0\.4 in a and 0\.8 in c; --apart"):
         merge([m, n], tmp_path / "refused", apart=False)
     merge([m, ran["e"]], tmp_path / "pooled", apart=False, name="all")
     merged = Run.load(tmp_path / "pooled" / "all")
     assert {cell.seed for cell in merged.cells if str(cell.arm) == "ecr-1x"} == {0, 1}
-    assert merged.provenance["runs"]["a"]["experiment"]["pretrain"]["steps"] == 400
+    assert merged.provenance["runs"]["a"]["experiment"]["pretrain"]["weight_decay"] == 0.4
     older = Run.load(m)
     for told in older.board.provenance["runs"].values():
         del told["experiment"], told["arms"]
