@@ -38,11 +38,6 @@ def content_of(path: Path) -> str:
     return fingerprint([[name, _hash(file, state)] for name, file, state in sorted(_files(path))])
 
 
-def exists(path: Path) -> bool:
-    """Whether there is anything. UserError where the system does not say."""
-    return _state(path) is not None
-
-
 def is_folder(path: Path) -> bool:
     """Whether it leads to a folder. UserError where the system does not say: a name too long, no permission."""
     state = _state(path)

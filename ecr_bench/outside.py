@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, SerializationInfo
 from pydantic_core import PydanticSerializationError
 
-from ecr_bench.content import content_of, exists, is_folder
+from ecr_bench.content import content_of
 from ecr_bench.errors import UserError
 from ecr_bench.hub import commit_of
 from ecr_bench.reading import user_path
@@ -54,13 +54,13 @@ def model_counts(model: str, revision: str = "", who: str = "") -> str:
     if is_packaged(model):
         return model
     folder = user_path(model)
-    if is_folder(folder):
+    if folder.is_dir():
         return f"content {content_of(folder)}"
     return f"{model}@{commit_of(model, revision, who=who or f'model {model!r}')}"
 
 
 def data_set_counts(path: str, revision: str = "", who: str = "") -> str:
     """The same for a data set; a file counts as well."""
-    if not path or exists(user_path(path)):
+    if not path or user_path(path).exists():
         return data_counts(path)
     return f"{path}@{commit_of(path, revision, 'dataset', who or f'data set {path!r}')}"

@@ -10,7 +10,7 @@ from ecr_bench.arm import Arm, Role
 from ecr_bench.errors import UserError
 from ecr_bench.methods.registry import default_options
 from ecr_bench.metrics.registry import AGAINST_TEACHER, ASPECTS
-from ecr_bench.results.claim_settings import NotTestedError, asks_teacher, reads, setting_of, tuned_for
+from ecr_bench.results.claim_settings import NotTestedError, asks_teacher, has_path, reads, setting_of, tuned_for
 
 PlainJson = Mapping[str, Any]
 
@@ -90,16 +90,17 @@ def conflicts(arm: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[tuple[st
 
     UserError as ``settings_of``.
     """
-    for _, *found in _difference(*(settings_of(arm, experiment) for experiment in (ours, theirs))):
-        yield found[0], found[1], found[2]
+    for path, here, there in _difference(*(settings_of(arm, experiment) for experiment in (ours, theirs))):
+        yield ".".join(path), here, there
 
 
 def unlike(one: Arm, other: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[tuple[str, Any, Any]]:
     """The settings that two arms both read, and would share in one experiment, in which they were run otherwise: dotted
     key and both values. What one of the experiments does not tell is not compared."""
     here, there = (_for_all((one, other), experiment) for experiment in (ours, theirs))
-    for path, key, *_ in _difference(here, there):
-        if all(_is_told(path, side) for side in (here, there)) and all(reads(arm, path) for arm in (one, other)):
+    for path, *_ in _difference(here, there):
+        if all(has_path(side, path) for side in (here, there)) and all(reads(arm, path) for arm in (one, other)):
+            key = ".".join(path)
             values = _run_with(key, (one, ours), (other, theirs))
             if values and values[0] != values[1]:
                 yield key, values[0], values[1]
@@ -135,15 +136,6 @@ def _sizes_of_both(arms: tuple[Arm, Arm], experiment: PlainJson) -> list[str]:
     return list(dict.fromkeys([*found, *(name for name in named if isinstance(name, str))]))
 
 
-def _is_told(path: tuple[str, ...], settings: PlainJson) -> bool:
-    node: Any = settings
-    for step in path:
-        if not isinstance(node, Mapping) or step not in node:
-            return False
-        node = node[step]
-    return True
-
-
 def environments(runs: Mapping[str, PlainJson]) -> Iterator[str]:
     """Lines that name what differs between the code, packages and machines of runs, by their provenance."""
     told = {
@@ -156,16 +148,12 @@ def environments(runs: Mapping[str, PlainJson]) -> Iterator[str]:
             yield f"{key}: " + ", ".join(f"{value} ({name})" for name, value in values.items())
 
 
-_Difference = tuple[tuple[str, ...], str, Any, Any]
-"""Where, as steps and as a dotted key, and both values."""
-
-
-def _difference(ours: PlainJson, theirs: PlainJson) -> Iterator[_Difference]:
-    """Every value in which two mappings differ, in their order."""
+def _difference(ours: PlainJson, theirs: PlainJson) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Where two mappings differ, as the steps there, and both values; in their order."""
     one, other = (dict(_flat(side)) for side in (ours, theirs))
     for path in (*one, *(path for path in other if path not in one)):
         if one.get(path) != other.get(path):
-            yield path, ".".join(path), one.get(path), other.get(path)
+            yield path, one.get(path), other.get(path)
 
 
 def _flat(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

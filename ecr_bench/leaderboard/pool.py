@@ -133,16 +133,25 @@ def _with_hardware(part: Contribution) -> list[CellCosts]:
 
 def _check_settings(one: Contribution, other: Contribution) -> None:
     """UserError where an arm of both, or two that a board compares, were run in settings that should be the same."""
-    for arm, rival in product(one.run.arms.values(), other.run.arms.values()):
+    for arm, rival in _pairs(one, other, apart=False):
         if arm == rival and arm.role != rival.role:
             raise UserError(f"{arm}: its role is {arm.role} in {one.name} and {rival.role} in {other.name}")
-        if (arm != rival and _is_apart(arm, rival)) or not (found := next(_conflicts(arm, rival, one, other), None)):
-            continue
-        setting, here, ours, there, theirs = found
-        raise UserError(
-            f"{_names(arm, rival)}: {setting} is {here} in {ours} and {there} in {theirs}; --apart keeps arms of "
-            "different runs apart"
-        )
+        if found := next(_conflicts(arm, rival, one, other), None):
+            raise _differ(arm, rival, *found)
+
+
+def _check_origins(one: Contribution, other: Contribution) -> None:
+    for arm, rival in _pairs(one, other, apart=False):
+        if found := other_origin(arm, rival, one.run, other.run):
+            what, *values = found
+            raise _differ(arm, rival, f"the fingerprint of the {what}", *values)
+
+
+def _differ(arm: Arm, rival: Arm, what: str, here: Any, ours: str, there: Any, theirs: str) -> UserError:
+    who = str(arm) if arm == rival else f"{arm} and {rival}"
+    return UserError(
+        f"{who}: {what} is {here} in {ours} and {there} in {theirs}; --apart keeps arms of different runs apart"
+    )
 
 
 def _settings_notes(parts: Sequence[Contribution]) -> Iterator[str]:
@@ -150,16 +159,19 @@ def _settings_notes(parts: Sequence[Contribution]) -> Iterator[str]:
     lines = (
         f"{APART} {setting}: {here} ({ours}), {there} ({theirs})"
         for one, other in combinations(parts, 2)
-        for arm, rival in product(one.run.arms.values(), other.run.arms.values())
-        if arm != rival and _is_apart(arm, rival)
+        for arm, rival in _pairs(one, other, apart=True)
         for setting, here, ours, there, theirs in _conflicts(arm, rival, one, other)
     )
     yield from dict.fromkeys(lines)
 
 
-def _is_apart(arm: Arm, rival: Arm) -> bool:
-    """Whether the name of one says which run it is of, and so whose settings it has."""
-    return any(FROM in dict(one.settings) for one in (arm, rival))
+def _pairs(one: Contribution, other: Contribution, apart: bool) -> Iterator[tuple[Arm, Arm]]:
+    """Arms of two runs that a board compares, an arm of both with itself; or those that it keeps ``apart``, since the
+    name of one says which run it is of, and so whose settings it has."""
+    for arm, rival in product(one.run.arms.values(), other.run.arms.values()):
+        kept = arm != rival and any(FROM in dict(each.settings) for each in (arm, rival))
+        if kept == apart:
+            yield arm, rival
 
 
 def _conflicts(
@@ -170,22 +182,6 @@ def _conflicts(
     for (ours, mine), (theirs, yours) in product(*sides):
         found = conflicts(arm, mine, yours) if arm == rival else unlike(arm, rival, mine, yours)
         yield from ((setting, here, ours, there, theirs) for setting, here, there in found)
-
-
-def _check_origins(one: Contribution, other: Contribution) -> None:
-    for arm, rival in product(one.run.arms.values(), other.run.arms.values()):
-        if arm != rival and _is_apart(arm, rival):
-            continue
-        if found := other_origin(arm, rival, one.run, other.run):
-            what, here, ours, there, theirs = found
-            raise UserError(
-                f"{_names(arm, rival)}: the fingerprint of the {what} is {here} in {ours} and {there} in {theirs}; "
-                "--apart keeps arms of different runs apart"
-            )
-
-
-def _names(arm: Arm, rival: Arm) -> str:
-    return str(arm) if arm == rival else f"{arm} and {rival}"
 
 
 def _without_repeats(parts: Sequence[Contribution]) -> tuple[list[Contribution], list[str]]:

@@ -56,7 +56,7 @@ def setting_of(arm: Arm, experiment: Mapping[str, Any], dotted: str) -> Any:
     for needed in _rests_on(path, arm):
         _check_known(arm, experiment, needed, dotted)
     found = effective(arm, experiment)
-    if path[0] == "options" and len(path) > 2 and not _has(found, path[:3]):
+    if path[0] == "options" and len(path) > 2 and not has_path(found, path[:3]):
         return _value(default_options(path[1]), path[2:])
     return _value(found, path)
 
@@ -105,7 +105,7 @@ def reads(arm: Arm, path: Path) -> bool:
 
 def has_setting(arm: Arm, experiment: Mapping[str, Any], dotted: str) -> bool:
     """Whether the experiment of an arm has the key, as far as it is known."""
-    return _has(effective(arm, experiment), _path(dotted))
+    return has_path(effective(arm, experiment), _path(dotted))
 
 
 def effective(arm: Arm, experiment: Mapping[str, Any]) -> dict[str, Any]:
@@ -230,6 +230,7 @@ def _value(node: Any, path: Path) -> Any:
     return node
 
 
-def _has(node: Any, path: Path) -> bool:
+def has_path(node: Any, path: Path) -> bool:
+    """Whether nested mappings have something there, None perhaps."""
     above = _value(node, path[:-1])
     return isinstance(above, Mapping) and path[-1] in above

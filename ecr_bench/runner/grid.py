@@ -227,11 +227,7 @@ class Grid:
 
     def _as_plain(self, size: str) -> Grid:
         """With what is tuned for the plain arm of a size that others learn from, and learns from none itself."""
-        set_here = {key: value for key, value in self.own_set.items() if key != "pretrain.distill"}
-        spec = ArmSpec(method="finetune", set=set_here)
-        local = self.declared.tuned_for(spec, size)
-        pretrain = local.pretrain.model_copy(update={"distill": ""})
-        return replace(self, experiment=local.model_copy(update={"pretrain": pretrain}))
+        return replace(self, experiment=plain_settings(self.declared, self.own_set, size))
 
     def _undistilled(self, larger: str, size: str, seed: int) -> str:
         """The model whose logits are distilled into ``size``; UserError where the two cannot share a tokenizer."""
@@ -372,6 +368,13 @@ class Grid:
 
     def _add(self, stage: Stage[Any]) -> str:
         return self.stages.setdefault(stage.id, stage).id
+
+
+def plain_settings(declared: Experiment, own_set: Mapping[str, Any], size: str) -> Experiment:
+    """The settings of the plain model of a ``size`` that cells with these settings of their own learn from."""
+    spec = ArmSpec(method="finetune", set={key: value for key, value in own_set.items() if key != "pretrain.distill"})
+    local = declared.tuned_for(spec, size)
+    return local.model_copy(update={"pretrain": local.pretrain.model_copy(update={"distill": ""})})
 
 
 def _vocabulary(size: SizeConfig | PretrainedSize) -> tuple[str, ...]:

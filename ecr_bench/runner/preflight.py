@@ -6,7 +6,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from ecr_bench.config import Experiment
-from ecr_bench.content import is_folder
 from ecr_bench.corpora.registry import build, languages_of
 from ecr_bench.device import check_device
 from ecr_bench.errors import UserError, about
@@ -101,7 +100,7 @@ def _check_model(source: str, who: str, own: bool = False) -> None:
 
     from ecr_bench.data.tokenizer import DEFAULT_WINDOW, own_tokenizer
 
-    if is_packaged(source) or not is_folder(folder := user_path(source)):
+    if is_packaged(source) or not (folder := user_path(source)).is_dir():
         return
     read_pretrained(AutoConfig, str(folder), who)
     if own:

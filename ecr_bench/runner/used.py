@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ecr_bench.config import ArmSpec, CellSpec, Experiment
+from ecr_bench.config import CellSpec, Experiment
 from ecr_bench.methods.recipe import Recipe
+from ecr_bench.runner.grid import plain_settings
 from ecr_bench.runner.plan import Plan
 from ecr_bench.sizes import SizeConfig
 
@@ -75,18 +76,18 @@ def _sizes_of(declared: Experiment, spec: CellSpec, size: str, local: Experiment
     recipe, window = Recipe.of_spec(spec, local.options), local.sizes[size].max_length
     yield UsedSize(size, local, _trained(local, ("pretrain", "finetune") if recipe.trains_model else ("pretrain",)))
     if larger := local.pretrain.distill:
-        plain = _plain(declared, spec, larger)
+        plain = plain_settings(declared, spec.set, larger)
         from_scratch = isinstance(plain.sizes[larger], SizeConfig)
         trained = _trained(plain, ("pretrain",) if from_scratch else ())
         yield UsedSize(larger, plain, trained, "pretrain.distill", window)
     if recipe.larger is not None and not recipe.larger.model:
-        plain = _plain(declared, spec, recipe.larger.size)
+        plain = plain_settings(declared, spec.set, recipe.larger.size)
         trained = _trained(plain, ("pretrain", "finetune"))
         yield UsedSize(recipe.larger.size, plain, trained, "options.distill.size", window)
     options = local.teacher.options
     if local.teacher.name == "checkpoint" and options.get("size") and _asks_teacher(local, recipe):
         own, state, layer = options["size"], options.get("state", "finetuned"), options.get("layer", -1)
-        plain = _plain(declared, spec, own)
+        plain = plain_settings(declared, spec.set, own)
         stages = {"pretrained": (), "base": ("pretrain",)}.get(state, ("pretrain", "finetune"))
         number = layer if isinstance(layer, int) else None
         yield UsedSize(own, plain, _trained(plain, stages), "teacher.options.size", layer=number)
@@ -103,12 +104,6 @@ def _models_of(spec: CellSpec, size: str, local: Experiment) -> Iterator[UsedMod
     if recipe.larger is not None and recipe.larger.model:
         window = local.sizes[size].max_length
         yield UsedModel("options.distill.model", recipe.larger.model, distilled=True, window=window)
-
-
-def _plain(declared: Experiment, spec: CellSpec, size: str) -> Experiment:
-    """The settings of the plain model that the cells of ``spec`` learn from, as ``runner.grid`` lays it out."""
-    own = ArmSpec(method="finetune", set={key: value for key, value in spec.set.items() if key != "pretrain.distill"})
-    return declared.tuned_for(own, size).with_overrides({"pretrain.distill": ""})
 
 
 def _trained(settings: Experiment, stages: Sequence[str]) -> tuple[str, ...]:
