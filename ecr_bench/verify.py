@@ -46,16 +46,20 @@ def verify(folder: Path) -> list[str]:
     lines = [f"files: {len(manifest.files)} are as they were published"]
     if BOARD not in manifest.files:
         return [*lines, f"not recomputed: published without {BOARD}"]
-    run = Run.load(folder)
+    return [*lines, *verify_run(Run.load(folder), folder)]
+
+
+def verify_run(run: Run, folder: Path) -> list[str]:
+    """``verify`` of a run that is loaded from ``folder`` already, where its files were checked."""
     _raise(f"{folder / CELLS}: ", _fault_of_cells(run))
     _raise(f"{folder / MEASURES}: ", _fault_of_measures(run))
     _raise(f"{folder / TIMINGS}: ", fault_of(run.timings))
-    if RECORDS not in manifest.files:
-        return [*lines, f"not recomputed: {BOARD} and {CLAIMS}, published without {RECORDS}"]
+    if not (folder / RECORDS).is_file():
+        return [f"not recomputed: {BOARD} and {CLAIMS}, published without {RECORDS}"]
     records = run.records()
     _raise(f"{folder / RECORDS}: ", first_fault(records, run.arms))
     _raise(f"{folder / RECORDS}: ", _fault_of_owners(run, records))
-    lines.append(f"{RECORDS}: {len(records):,} answers agree with themselves")
+    lines = [f"{RECORDS}: {len(records):,} answers agree with themselves"]
     for name, stored, found in _recomputed(run, records):
         _raise(f"{folder / name}: ", first_difference(_plain(stored), _plain(found)))
         lines.append(f"{name}: every number follows from the records")

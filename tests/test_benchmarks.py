@@ -37,6 +37,7 @@ def test_each_runs_small_and_compares_like_with_like(name, tmp_path):
         json.dumps(result.beside)
 
 
+@pytest.mark.slow
 def test_the_suite_prints_writes_and_resumes(tmp_path, capsys):
     assert run_suite(["seeds"], False, True, tmp_path, 1, "cpu") == 0
     (row,) = json.loads((tmp_path / "speed.json").read_text())["benchmarks"]["seeds"]["rows"]

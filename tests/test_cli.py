@@ -72,6 +72,7 @@ def test_every_command_documents_every_option(capsys):
     assert "--help" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_importing_us_registers_ecr_hf_and_hides_none_of_lm_evals_own():
     code = "import ecr_bench; from lm_eval.api.registry import get_model as g; print(g('ecr-hf'), g('hf'), g('dummy'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -155,6 +155,7 @@ def test_any_experiment_is_refused_in_one_line_or_sound(tmp_path_factory, raw):
     _read(path)
 
 
+@pytest.mark.slow
 @given(override=overrides())
 @settings(many, max_examples=max(1, COUNT // 3))
 def test_any_override_is_refused_in_one_line_or_sound(override: tuple[str, Any]):

@@ -177,6 +177,7 @@ def test_what_other_teachers_and_texts_measure_is_not_compared(folders, tmp_path
     assert any(f"runs differ in {change[0]}: " in note for note in merged.board.notes) == bool(lost)
 
 
+@pytest.mark.slow
 def test_a_board_of_one_can_be_given_a_name_that_names_a_folder(folders, tmp_path):
     merge(folders[1:], tmp_path / "board", apart=False, name="long")
     assert Run.load(tmp_path / "board" / "long").name == "long"
@@ -204,6 +205,7 @@ def test_costs_of_different_machines_stand_not_side_by_side(folders, tmp_path):
         assert all(cell.parameters for cell in merged.cells)
 
 
+@pytest.mark.slow
 def test_runs_that_differ_in_their_cells_alone_are_one_experiment(folders, tmp_path):
     """Then the page says how each arm is run again; where anything else differs there is nothing to run."""
     some = {"method": "ecr-like", "with": [], "options": {}, "set": {}, "sizes": ["3x"], "seeds": [0]}
@@ -274,6 +276,7 @@ def test_the_first_page_ranks_with_ties_and_says_where_runs_come_from(folders, t
     assert "first: commit" in page and "[Board](intents/board.md)" in text
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_in_two_runs_counts_once(folders, tmp_path):
     again = part("again", tmp_path / "again", lambda r: r["seed"] == 0 and r["arm"] == "ecr-1x")
     merge([*folders[1:], again], tmp_path / "board", apart=False)
@@ -298,6 +301,7 @@ def test_anchors_are_no_matter_to_a_plain_model_and_seeds_to_nobody(folders, tmp
     merge([folders[1], other], tmp_path / "board", apart=False)
 
 
+@pytest.mark.slow
 def test_runs_on_other_items_get_a_board_of_their_own(folders, tmp_path):
     fewer = part("fewer", tmp_path / "fewer", lambda r: r["lang"] != "pl" and r["target_lang"] != "pl")
     lines = merge([folders[1], fewer], tmp_path / "board", apart=False)

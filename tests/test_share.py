@@ -51,6 +51,7 @@ def test_a_dry_run_says_what_would_be_sent_and_asks_nobody(hub, capsys):
     assert not hub.asked and not hub.folder.exists()
 
 
+@pytest.mark.slow
 def test_what_was_pushed_is_pulled_and_verified(hub, tmp_path):
     push(QUICK, "me/runs", dry_run=False)
     (hub.folder / "me/runs/quick/extra.py").write_text("print()")

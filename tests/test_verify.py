@@ -237,6 +237,7 @@ def changed(value: Any) -> Any:
 FROM_ELSEWHERE = {("name",), ("notes",), ("provenance",), ("baselines",), ("source",), ("fingerprint",)}
 
 
+@pytest.mark.slow
 def test_every_kind_of_number_is_compared(whole: Path) -> None:
     from ecr_bench.run import Run
 

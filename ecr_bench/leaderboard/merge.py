@@ -17,7 +17,7 @@ from ecr_bench.leaderboard.pool import FROM, Contribution, contribution, pooled
 from ecr_bench.names import repeated, run_name
 from ecr_bench.publish import draw
 from ecr_bench.run import Run
-from ecr_bench.verify import verify
+from ecr_bench.verify import verify_run
 
 
 def merge(sources: Sequence[Path], out: Path, apart: bool, name: str | None = None) -> list[str]:
@@ -54,8 +54,8 @@ def merge(sources: Sequence[Path], out: Path, apart: bool, name: str | None = No
 def _checked(folder: Path, source: Path) -> Run:
     """``source``: as the user called it, an archive perhaps, which is what a message names."""
     try:
-        verify(folder)
-        return Run.load(folder)
+        verify_run(run := Run.load(folder), folder)
+        return run
     except UserError as error:
         error.args = UserError(str(error).replace(str(folder), str(source))).args
         raise

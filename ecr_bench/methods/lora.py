@@ -50,6 +50,7 @@ class Lora(Modifier):
         """Train all token rows (embedding and tied head), not the control tokens' alone: what a young base needs."""
 
     options: Options
+    trains_weights = False
 
     def misfit(self, recipe: Recipe) -> str:
         check_peft(f"modifier {self.name!r}")

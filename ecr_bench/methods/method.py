@@ -102,6 +102,9 @@ class Part:
     counts over all of them (``methods.base.position_weights``, ``ranks.summed``). Without that its arm is trained on
     one device."""
 
+    trains_weights: ClassVar[bool] = True
+    """False for a part that leaves the weights of the model as they are and trains others beside them."""
+
     options: Section
 
     def __init__(self, name: str, options: Section | None = None):

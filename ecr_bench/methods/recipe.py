@@ -123,6 +123,11 @@ class Recipe:
         return self.method.trains_model
 
     @property
+    def trains_weights(self) -> bool:
+        """Whether fine-tuning changes all weights of the model."""
+        return self.trains_model and all(part.trains_weights for part in self.parts)
+
+    @property
     def uses_anchors(self) -> bool:
         return any(part.uses_anchors for part in self.parts)
 

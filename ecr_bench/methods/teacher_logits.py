@@ -8,7 +8,6 @@ into the student's prompt; the answer tokens themselves are kept beside the logi
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +23,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from ecr_bench.data.cutting import TextRow
 from ecr_bench.data.encode import Example, encode_items, encode_texts
 from ecr_bench.data.module import collate
-from ecr_bench.data.tokenizer import load_tokenizer
+from ecr_bench.data.tokenizer import difference, load_tokenizer
 from ecr_bench.divergence import check_finite
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
@@ -63,28 +62,16 @@ def load_teacher(folder: Path, tokenizer: PreTrainedTokenizerBase, window: int) 
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"distill: {folder} is not a model folder with its tokenizer: {reason:.120}") from error
-    _check_tokenizer(folder, tokenizer, theirs)
+    if differing := difference(tokenizer, theirs):
+        raise UserError(
+            f"distill: the teacher in {folder} has another tokenizer ({differing}): logits can only be distilled "
+            "between models with one tokenizer; choose distill.size, or a distill.model of the same experiment"
+        )
     if (room := getattr(config, "max_position_embeddings", window)) < window:
         raise UserError(f"distill: the teacher in {folder} reads {room} tokens, the student {window}; it needs as many")
     teacher = read_folder(AutoModelForCausalLM, folder).float().eval().requires_grad_(False)
     check_finite(teacher, f"distill: the teacher in {folder}")
     return teacher
-
-
-def _check_tokenizer(folder: Path, ours: PreTrainedTokenizerBase, theirs: PreTrainedTokenizerBase) -> None:
-    """Same ids for same tokens, made by the same rules; padding of the embedding matrix is no difference."""
-    mine, other = ours.get_vocab(), theirs.get_vocab()
-    differing = len(mine.items() ^ other.items())
-    if differing or _rules(ours) != _rules(theirs):
-        what = f"{differing} (token, id) pairs differ" if differing else "same tokens, other rules"
-        raise UserError(
-            f"distill: the teacher in {folder} has another tokenizer ({what}): logits can only be distilled "
-            "between models with one tokenizer; choose distill.size, or a distill.model of the same experiment"
-        )
-
-
-def _rules(tokenizer: Any) -> Any:
-    return {k: v for k, v in json.loads(tokenizer.backend_tokenizer.to_str()).items() if k in ("model", "normalizer")}
 
 
 def cache_identity(teacher: Path, rows: Sequence[Example], settings: Distill.Options, seed: int) -> dict[str, Any]:

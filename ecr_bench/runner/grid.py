@@ -233,9 +233,18 @@ class Grid:
         """The model whose logits are distilled into ``size``; UserError where the two cannot share a tokenizer."""
         if larger == size:
             raise UserError(f"pretrain.distill: {larger} cannot learn from itself: name a larger size")
-        if _vocabulary(self.experiment.sizes[larger]) != _vocabulary(self.experiment.sizes[size]):
-            raise UserError(f"pretrain.distill: {larger} has another tokenizer than {size}: logits need one vocabulary")
+        self._check_vocabularies(larger, size, "pretrain.distill")
         return self._untrained(larger, seed)
+
+    def _check_vocabularies(self, larger: str, size: str, key: str) -> None:
+        """UserError where the two cannot share a tokenizer. Those of two pretrained models are compared when they are
+        read (runner/distillation_checks.py)."""
+        theirs, ours = (_vocabulary(self.experiment.sizes[name]) for name in (larger, size))
+        if theirs != ours:
+            raise UserError(
+                f"{key}: size {larger} has {theirs}; size {size}, which learns from its logits, has {ours}: they need "
+                "one tokenizer"
+            )
 
     def _anchors_of(self, recipe: Recipe, size: str, seed: int) -> dict[str, str]:
         """The stage of the anchors by its role, for a recipe that reads them."""
@@ -318,6 +327,7 @@ class Grid:
         elif distill.size not in exp.sizes:
             raise UserError(f"options.distill.size: no size {distill.size!r}: 'sizes' defines {', '.join(exp.sizes)}")
         else:
+            self._check_vocabularies(distill.size, size, "options.distill.size")
             inputs["larger"] = self._plain(distill.size, seed)
         if distill.cache_top_k is None:
             return inputs
@@ -377,6 +387,8 @@ def plain_settings(declared: Experiment, own_set: Mapping[str, Any], size: str) 
     return local.model_copy(update={"pretrain": local.pretrain.model_copy(update={"distill": ""})})
 
 
-def _vocabulary(size: SizeConfig | PretrainedSize) -> tuple[str, ...]:
-    """What the token ids of a size are made by."""
-    return (size.model, size.revision, size.vocabulary) if isinstance(size, PretrainedSize) else ()
+def _vocabulary(size: SizeConfig | PretrainedSize) -> str:
+    """What kind of tokenizer a size has."""
+    if isinstance(size, SizeConfig):
+        return "the tokenizer that is trained here"
+    return "that of its model" + (", cut to the corpus" if size.vocabulary == "corpus" else "")

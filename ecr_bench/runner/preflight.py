@@ -83,7 +83,7 @@ def check_model_folders(plan: Plan) -> None:
 
     Of weights only what their files say of themselves is looked at.
     """
-    sizes = [(used.name, used.settings.sizes[used.name]) for used in used_sizes(plan)]
+    sizes = [(used.name, used.size) for used in used_sizes(plan)]
     trained = {shape.model: name for name, shape in reversed(sizes) if isinstance(shape, PretrainedSize)}
     for source, name in trained.items():
         with about(f"sizes.{name}"):

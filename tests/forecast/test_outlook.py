@@ -62,6 +62,7 @@ def test_the_first_run_tells_the_second(tmp_path):
     assert nothing is None and "plan:" not in said
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_costs_the_next_plan_and_no_run(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ECR_BENCH_CACHE", str(tmp_path / "file" / "cache"))

@@ -18,10 +18,10 @@ from ecr_bench.data.vocabulary import load_kept
 from ecr_bench.errors import UserError
 from ecr_bench.evaluation.records import read_records
 from ecr_bench.methods.packaged_models import MODELS, packaged
-from ecr_bench.runner import model_checks
-from ecr_bench.runner.model_checks import check_models, least_memory
+from ecr_bench.runner.model_checks import check_models
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.runner.store import Store
+from ecr_bench.runner.unread import config_of, least_memory
 from ecr_bench.sizes import PretrainedSize
 from ecr_bench.stages.compress import CompressStage
 from ecr_bench.stages.teacher_layer import TeacherLayerStage
@@ -195,7 +195,7 @@ def test_too_little_memory_is_found_before_a_model_is_loaded(gemma, tmp_path, mo
 
 
 def test_the_least_memory_follows_what_is_kept(gemma):
-    config = model_checks._config(PretrainedSize(model=str(gemma)))
+    config = config_of(PretrainedSize(model=str(gemma)))
     whole = AutoModelForCausalLM.from_pretrained(gemma)
     numbers = sum(weight.numel() for weight in whole.parameters())
     assert least_memory(PretrainedSize(model=str(gemma)), config) == 16 * numbers
@@ -234,7 +234,7 @@ def test_settings_that_cannot_be_are_one_line(gemma, overrides, message):
         ({"pretrain.distill": "1x"}, "pretrain.distill: 1x cannot learn from itself"),
         (
             {"pretrain.distill": "3x", "sizes.3x.vocabulary": "whole"},
-            "pretrain.distill: 3x has another tokenizer than 1x",
+            "pretrain.distill: size 3x has that of its model; size 1x, .* cut to the corpus: they need one tokenizer",
         ),
     ],
 )

@@ -37,6 +37,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, size: Any, tokenizer: Any) -
 
 @pytest.fixture
 def folder(whole: Path, tmp_path: Path) -> Path:
+    """With a second one beside it, ``student``."""
+    shutil.copytree(whole, tmp_path / "student")
     return Path(shutil.copytree(whole, tmp_path / "model"))
 
 
@@ -50,7 +52,11 @@ WAYS: dict[str, dict[str, Any]] = {
         "teacher.name": "checkpoint",
         "teacher.options": {"size": "3x", "state": "base"},
     },
-    "distilled size": {"sizes.3x": {"model": "FOLDER", "max_length": 64}, "cells": DISTILLED},
+    "distilled size": {
+        "sizes.3x": {"model": "FOLDER", "max_length": 64},
+        "sizes.1x": {"model": "STUDENT", "max_length": 64},
+        "cells": DISTILLED,
+    },
     "distilled": {"options.distill": {"model": "FOLDER"}, "cells": DISTILLED},
 }
 
@@ -63,6 +69,7 @@ def experiment(way: str, folder: Path) -> config.Experiment:
     for value in named.values():
         if isinstance(value, dict):
             value |= {key: str(folder) for key, inner in value.items() if inner == "FOLDER"}
+            value |= {key: str(folder.parent / "student") for key, inner in value.items() if inner == "STUDENT"}
     return config.load("tiny").with_overrides({"cells": [{"method": "ecr"}], **named})
 
 
@@ -111,11 +118,13 @@ def test_each_window_of_a_folder_is_looked_at(folder: Path) -> None:
 
 def test_what_is_distilled_reads_as_much_as_the_student(folder: Path) -> None:
     longer = [{**DISTILLED[0], "set": {"sizes.1x.max_length": 65}}]
-    for way, key in (("distilled", "options.distill.model"), ("distilled size", "options.distill.size")):
-        message = refused(way, folder, cells=longer)
-        assert message.startswith(f"{key}: ") and "reads 64 tokens, the size that learns from it 65" in message
-    short = {"sizes.3x.max_length": 32, "cells": [{"method": "ecr", "set": {"pretrain.distill": "3x"}}]}
-    assert refused("teacher", folder, **short).startswith("pretrain.distill: size 3x reads 32 tokens")
+    message = refused("distilled", folder, cells=longer)
+    assert message.startswith("options.distill.model: ")
+    assert "reads 64 tokens, the size that learns from it 65" in message
+    short = {"sizes.3x.max_length": 32, "sizes.1x.max_length": 64}
+    for key, cell in (("pretrain", {"set": {"pretrain.distill": "3x"}}), ("options", {"with": ["distill"]})):
+        message = refused("teacher", folder, **short, cells=[{"method": "ecr", **cell}])
+        assert message.startswith(f"{key}.distill") and "size 3x reads 32 tokens" in message
 
 
 LEARNED = {

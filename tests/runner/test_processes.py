@@ -166,6 +166,7 @@ def test_a_stage_that_fails_takes_only_what_rests_on_it_along(tmp_path, forked, 
         failures.raise_first()
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_killed_is_tried_once_more_alone(tmp_path, forked):
     log = tmp_path / "log"
     stages = [toy(log, "unlucky", "die once"), toy(log, "long", seconds=1), toy(log, "late")]

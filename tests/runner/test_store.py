@@ -97,6 +97,7 @@ def run(store, stages, **options):
     return said.getvalue()
 
 
+@pytest.mark.slow
 def test_a_damaged_stage_is_set_aside_and_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(stores, "LARGE", 50)  # large.bin is
     store, log = Store(tmp_path), tmp_path / "log"

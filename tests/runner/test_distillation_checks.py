@@ -1,0 +1,119 @@
+"""Two models of which one learns from the other's logits are looked at together, before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from transformers import AutoModelForCausalLM, BartConfig, BartForConditionalGeneration, T5Config, T5Model
+
+from ecr_bench import config, memory
+from ecr_bench.errors import UserError
+from ecr_bench.methods.models import count_parameters
+from ecr_bench.runner.model_checks import check_models
+from ecr_bench.runner.plan import make_plan
+from ecr_bench.runner.store import Store
+from tests.helpers.tiny_models import LLAMA, bpe, save
+
+KEYS: dict[str, dict[str, Any]] = {
+    "pretrain.distill": {"method": "finetune", "set": {"pretrain.distill": "3x"}},
+    "options.distill.size": {"method": "finetune", "with": ["distill"]},
+}
+
+
+def checked(key: str, student: Path | None, larger: Path | None, **overrides: Any) -> None:
+    """Check a plan in which a size learns from another by ``key``; None for a size from scratch."""
+    given = {"1x": student, "3x": larger}
+    sizes = {f"sizes.{name}": {"model": str(path), "max_length": 64} for name, path in given.items() if path}
+    experiment = config.load("tiny").with_overrides({**sizes, "cells": [KEYS[key]], **overrides})
+    check_models(make_plan(experiment), Store(Path("nowhere")), Console(quiet=True))
+
+
+def refused(*args: Any, **overrides: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        checked(*args, **overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save("llama", tmp_path_factory.mktemp("small") / "llama")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_two_models_of_one_family_pass(key: str, llama: Path, tmp_path: Path) -> None:
+    checked(key, llama, save("llama", tmp_path / "llama", scale=2, layers=3))
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_models_of_two_families_have_two_tokenizers(key: str, llama: Path, tmp_path: Path) -> None:
+    message = refused(key, llama, save("qwen2", tmp_path / "qwen"))
+    assert message.startswith(f"{key}: size 3x has another tokenizer than size 1x")
+    assert "(token, id) pairs differ" in message
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_model_from_scratch_has_a_tokenizer_of_its_own(key: str, llama: Path) -> None:
+    assert refused(key, None, llama).startswith(f"{key}: size 3x has that of its model; size 1x, which learns from")
+
+
+def test_a_folder_with_more_tokens_than_are_trained_here(llama: Path) -> None:
+    own = {"options.distill": {"model": str(llama)}, "sizes.1x.max_length": 64, "tokenizer.vocab_size": 300}
+    message = refused("options.distill.size", None, None, **own)
+    assert message.startswith(f"options.distill.model: {llama} has another tokenizer than size 1x")
+    assert "at most 300 here" in message
+    checked("options.distill.size", None, None, **{**own, "tokenizer.vocab_size": 600})
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_larger_model_lies_in_memory_beside_the_student(
+    key: str, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    larger = save("llama", tmp_path / "llama", layers=3)
+    ours, theirs = (count_parameters(AutoModelForCausalLM.from_pretrained(path)) for path in (llama, larger))
+    trained = {"3x" if key == "options.distill.size" else "": 16 * theirs}  # which is trained before, alone
+    both = 16 * ours + 4 * theirs
+    assert both > max(trained.values())
+    monkeypatch.setattr(memory, "free_memory", lambda: both)
+    checked(key, llama, larger)
+    monkeypatch.setattr(memory, "free_memory", lambda: both - 1)
+    message = refused(key, llama, larger)
+    assert message.startswith(f"size 1x with size 3x beside it ({key}) takes ") and "GB are free" in message
+    if key == "options.distill.size":  # asked before the student is trained
+        checked(key, llama, larger, **{"options.distill": {"cache_top_k": 4}})
+
+
+def test_adapters_need_no_gradients_of_the_weights(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = count_parameters(AutoModelForCausalLM.from_pretrained(llama))
+    monkeypatch.setattr(memory, "free_memory", lambda: 4 * count)
+    plain = {"cells": [{"method": "finetune"}], "pretrain.steps": 0}
+    adapted = {**plain, "cells": [{"method": "finetune", "with": ["lora"]}]}
+    key = "options.distill.size"
+    checked(key, llama, llama, **adapted)
+    for needs_all in (plain, {**adapted, "pretrain.steps": 1}):
+        assert "to be read and trained" in refused(key, llama, llama, **needs_all)
+
+
+NARROW = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+def test_encoder_decoders_are_known_before(kind: str, tmp_path: Path) -> None:
+    tokenizer = bpe(LLAMA, bos=True)
+    if kind == "bart":
+        heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+        model: Any = BartForConditionalGeneration(BartConfig(vocab_size=len(tokenizer), **NARROW, **heads))
+    else:
+        model = T5Model(T5Config(vocab_size=len(tokenizer), d_model=32, d_kv=16, num_heads=2, d_ff=32, num_layers=1))
+    folder = tmp_path / kind
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    ecr = {"cells": [{"method": "ecr"}]}
+    as_teacher = {"teacher.name": "hf", "teacher.options": {"model": str(folder)}}
+    said = "is an encoder-decoder: give an encoder or a causal language model"
+    assert refused("options.distill.size", folder, None, **ecr) == f"model {str(folder)!r} {said}"
+    message = refused("options.distill.size", None, None, **ecr, **as_teacher)
+    assert message == f"teacher.options.model: {folder} {said}"
