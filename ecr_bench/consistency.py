@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 OF_THE_WHOLE = ("name", "cells", "device", "tuned")
 """Keys that hold for a whole run and that no cell can have its own value of."""
-NOT_TUNED = ("items", "text_share", "texts", "seed", "seed_per_cell", "distill")
-"""Settings of the training stages that are not how an arm is trained, but on what."""
+HOW_TRAINED = frozenset({"learning_rate", "warmup", "weight_decay", "clip", "dropout"})
+"""Settings of the training stages that are chosen for each arm by itself (docs/protocol.md, 13). So are the steps, but
+a board says so."""
+FIT = frozenset({"accumulate", "checkpointing", "devices"})
+"""How the training of a size fits the machine: no gradient depends on it."""
 
 
 def check_sizes(experiment: Experiment) -> None:
@@ -23,6 +26,7 @@ def check_sizes(experiment: Experiment) -> None:
             raise ValueError(f"cells name size {odd[0]!r}; 'sizes' defines {', '.join(experiment.sizes) or 'none'}")
     count = experiment.control_tokens.count
     least = 2 * (count + 2)
+    trained = {name for spec in experiment.cells for name in spec.sizes}
     for name, size in experiment.sizes.items():
         if size.max_length < least:
             raise ValueError(
@@ -33,7 +37,8 @@ def check_sizes(experiment: Experiment) -> None:
             raise ValueError(f"sizes.{name}.accumulate: {size.accumulate} parts of a batch of {rows} rows")
         _check_devices(experiment, name, size)
         if isinstance(size, SizeConfig):
-            _check_layers(experiment, name, size.layers)
+            if name in trained:
+                _check_layers(experiment, name, size.layers)
             if not experiment.pretrain.steps:
                 raise ValueError(f"pretrain.steps: size {name} is from scratch and needs 1 or more")
     larger = experiment.pretrain.distill
@@ -102,20 +107,23 @@ def check_tuned(experiment: Experiment) -> None:
             arms.add(arm)
         _check_keys("tuned.set", tuned.set)
         for key in tuned.set:
-            if not _is_of_training(key, tuned.sizes):
+            if not may_be_tuned(key, tuned.sizes):
                 raise ValueError(
-                    f"tuned.set: {key} is not how its arm is trained (steps, rates, clipping, options of its methods): "
-                    "set it in the experiment or in a cell"
+                    f"tuned.set: {key} is not how its arm is trained (steps, {', '.join(sorted(HOW_TRAINED))}, options "
+                    "of its methods): set it in the experiment or in a cell"
                 )
 
 
-def _is_of_training(key: str, sizes: Iterable[str]) -> bool:
-    """Whether two arms that are compared may differ there: not in shape, data, seeds or whom they learn from."""
+def may_be_tuned(key: str, sizes: Iterable[str]) -> bool:
+    """Whether two arms that are compared may differ there: not in shape, data, seeds, the size of a batch, or whom they
+    learn from."""
     match key.split("."):
         case ["pretrain" | "finetune", name]:
-            return name not in NOT_TUNED
+            return name in HOW_TRAINED | {"steps"}
         case ["sizes", size, name, *_]:
-            return size in sizes and name in Fitting.model_fields
+            return size in sizes and name in FIT | {"learning_rate"}
+        case ["options", "distill", *name]:
+            return bool(name) and name[0] not in ("size", "model")
         case ["options", *_]:
             return True
     return False

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from ecr_bench.errors import UserError
 from ecr_bench.io import cache_dir, fingerprint, read_json, write_json
+from ecr_bench.reading import user_path
 
 LARGE = 8 * 2**20
 """Bytes from which on the hash of a file is kept."""
@@ -42,6 +43,16 @@ def is_folder(path: Path) -> bool:
     """Whether it leads to a folder. UserError where the system does not say: a name too long, no permission."""
     state = _state(path)
     return state is not None and stat.S_ISDIR(state.st_mode)
+
+
+def folder_of(model: str) -> Path | None:
+    """The folder that a user names as a model, ``~`` being their home; None where there is none of that name, which may
+    be one on the hub.
+
+    Whoever reads such a name asks here, so that all read it alike. UserError as of ``user_path`` and ``is_folder``.
+    """
+    folder = user_path(model)
+    return folder if is_folder(folder) else None
 
 
 def _state(path: Path) -> os.stat_result | None:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from ecr_bench.content import is_folder
+from ecr_bench.content import folder_of
 from ecr_bench.errors import UserError
 from ecr_bench.weight_files import CONVERT, SUFFIX, check_weights, read_whole
 
@@ -25,29 +25,30 @@ SECONDS = 10
 def read_model(kind: Any, source: str, who: str, revision: str = "", **options: Any) -> Any:
     """``read_pretrained`` for weights: of safetensors alone, whether ``source`` is a folder or on the hub, and all of
     them."""
-    if is_folder(Path(source)):
-        check_weights(Path(source))
-    read = partial(read_whole, kind, source, f"{who}: {source}")
+    if folder := folder_of(source):
+        check_weights(folder)
+    read = partial(read_whole, kind, who=f"{who}: {source}")
     return _read(read, source, who, revision, use_safetensors=True, **options)
 
 
 def read_pretrained(kind: Any, source: str, who: str, revision: str = "", **options: Any) -> Any:
-    """``kind.from_pretrained(source, **options)`` at the commit that ``revision`` is; UserError names ``who``, the
-    source and the remedy."""
-    read = partial(kind.from_pretrained, source, trust_remote_code=False)
+    """``kind.from_pretrained(source, **options)``, of a folder or at the commit that ``revision`` is; UserError names
+    ``who``, the source and the remedy."""
+    read = partial(kind.from_pretrained, trust_remote_code=False)
     return _read(read, source, who, revision, **options)
 
 
 def _read(read: Callable[..., Any], source: str, who: str, revision: str, **options: Any) -> Any:
-    if not is_folder(Path(source)):
+    folder = folder_of(source)
+    if folder is None:
         options["revision"] = commit_of(source, revision, who=who)
     try:
-        return read(**options)
+        return read(str(folder or source), **options)
     except (UserError, MemoryError):
         raise
     except Exception as error:  # transformers, tokenizers and safetensors each raise their own kinds
         reason = " ".join(str(error).split()) or type(error).__name__
-        if is_folder(Path(source)):
+        if folder is not None:
             raise UserError(
                 f"{who}: cannot read {source}: {reason:.160}; it must be a transformers folder with config.json, "
                 "a tokenizer and model.safetensors"

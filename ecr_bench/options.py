@@ -6,6 +6,7 @@ or ``--set`` gives is read against it before anything runs.
 
 from __future__ import annotations
 
+import functools
 import json
 import types
 import typing
@@ -13,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from ecr_bench.errors import UserError
 from ecr_bench.registry import Registry
@@ -52,6 +54,16 @@ def options_of(owner: Any) -> Any:
     if isinstance(owner, type) or not hasattr(owner, "__annotations__"):
         return getattr(owner, "Options", NoOptions)
     return typing.get_type_hints(owner).get("options", NoOptions)
+
+
+@functools.cache
+def defaults_of(kind: type[BaseModel]) -> Mapping[str, Any]:
+    """The fields that may be left out, at what they are then, as plain JSON under the names a YAML has for them."""
+    fields = {field.alias or name: field for name, field in kind.model_fields.items() if not field.is_required()}
+    return {
+        name: to_jsonable_python(field.get_default(call_default_factory=True), serialize_unknown=True, by_alias=True)
+        for name, field in fields.items()
+    }
 
 
 def listing(registry: Registry) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, SerializationInfo
 from pydantic_core import PydanticSerializationError
 
-from ecr_bench.content import content_of
+from ecr_bench.content import content_of, folder_of
 from ecr_bench.errors import UserError
 from ecr_bench.hub import commit_of
 from ecr_bench.reading import user_path
@@ -53,8 +53,7 @@ def model_counts(model: str, revision: str = "", who: str = "") -> str:
     """
     if is_packaged(model):
         return model
-    folder = user_path(model)
-    if folder.is_dir():
+    if folder := folder_of(model):
         return f"content {content_of(folder)}"
     return f"{model}@{commit_of(model, revision, who=who or f'model {model!r}')}"
 

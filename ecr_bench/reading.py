@@ -30,7 +30,7 @@ def user_path(given: str) -> Path:
         path.exists()
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "there is no such user"
-        raise UserError(f"{given!r:.80}: no path of a file: {reason.lower()}") from None
+        raise UserError(f"{given[:80]!r}: no path of a file: {reason.lower()}") from None
     return path
 
 

@@ -23,6 +23,8 @@ LARGEST_TREE = 100_000
 STRING, MERGE = BaseResolver.DEFAULT_SCALAR_TAG, "tag:yaml.org,2002:merge"
 INTEGER, FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 BOOLEAN, NULL = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:null"
+QUOTED = ("'", '"')
+"""Styles of a scalar that is text unless a tag says otherwise."""
 
 
 class _Composer(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer, BaseResolver):
@@ -81,14 +83,16 @@ class _Builder:
         """``key``: the dotted key that leads here; ``above``: the nodes this one stands in."""
         self.count += 1
         if any(node is outer for outer in above):
-            raise _Fault(node, f"{key}: holds itself (an alias inside of what it stands for)")
+            raise _Fault(node, f"{_place(key)}: holds itself (an alias inside of what it stands for)")
         if len(above) > DEEPEST:
-            raise _Fault(node, f"{key:.60}: nested more than {DEEPEST} levels deep")
+            raise _Fault(node, f"{_place(key)}: nested more than {DEEPEST} levels deep")
         if self.count > LARGEST_TREE:
-            raise _Fault(node, f"{key:.60}: aliases make more than {LARGEST_TREE:,} values of this file")
+            raise _Fault(node, f"{_place(key)}: aliases make more than {LARGEST_TREE:,} values of this file")
         inside = (*above, node)
         if isinstance(node, SequenceNode) and node.tag == BaseResolver.DEFAULT_SEQUENCE_TAG:
-            return [self.value(item, f"{key}.{index}", inside) for index, item in enumerate(node.value)]
+            return [
+                self.value(item, f"{key}.{index}".removeprefix("."), inside) for index, item in enumerate(node.value)
+            ]
         if isinstance(node, MappingNode) and node.tag == BaseResolver.DEFAULT_MAPPING_TAG:
             return self._mapping(node, key, inside)
         if isinstance(node, ScalarNode):
@@ -102,19 +106,20 @@ class _Builder:
         own: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         lines: dict[str, int] = {}
+        merging = 0  # the line of its '<<'
         for name, content in node.value:
             line = name.start_mark.line + 1
-            if name.tag == MERGE:
-                if MERGE in lines:
+            if name.tag == MERGE and name.value == "<<":
+                if merging:
                     raise _Fault(
                         name,
-                        f"{key or 'the file'}: '<<' is there twice, in line {lines[MERGE]} and in line {line}: give "
-                        "one, with a list of what it takes",
+                        f"{_place(key)}: '<<' is there twice, in line {merging} and in line {line}: give one, with a "
+                        "list of what it takes",
                     )
-                lines[MERGE] = line
-                for source in content.value if isinstance(content, SequenceNode) else [content]:
+                merging = line
+                for source in _sources(content):
                     if not isinstance(source, MappingNode):
-                        raise _Fault(source, f"{key}: '<<' takes a mapping")
+                        raise _Fault(source, f"{_place(key)}: '<<' takes a mapping, or a list of mappings")
                     merged = self.value(source, key, inside) | merged
                 continue
             _check_key(name, key)
@@ -126,14 +131,28 @@ class _Builder:
         return merged | own
 
 
+def _place(key: str) -> str:
+    """Where a fault is, in words: the dotted key, or the file where it is at the top."""
+    return f"{key:.60}" if key else "the file"
+
+
+def _sources(content: Node) -> list[Node]:
+    """What a ``<<`` takes."""
+    listed = isinstance(content, SequenceNode) and content.tag == BaseResolver.DEFAULT_SEQUENCE_TAG
+    return content.value if listed else [content]
+
+
 def _check_key(name: Node, key: str) -> None:
-    if not isinstance(name, ScalarNode) or name.tag != STRING:
-        shown = repr(name.value) if isinstance(name, ScalarNode) else "a list or mapping"
-        raise _Fault(name, f"{key or 'the file'}: the key {shown:.60} is no text; put it in quotes")
+    if not isinstance(name, ScalarNode):
+        raise _Fault(name, f"{_place(key)}: the key is a list or mapping: must be text")
+    if name.tag not in _READ or (name.tag != STRING and name.style in QUOTED):
+        raise _Fault(name, f"{_place(key)}: the tag {name.tag!r:.60} of the key {name.value!r:.60} is not read here")
+    if name.tag != STRING:
+        raise _Fault(name, f"{_place(key)}: the key {name.value!r:.60} is no text; put it in quotes")
     try:
         plain(name.value)
     except ValueError as error:
-        raise _Fault(name, f"{key or 'the file'}: {error} in the key {name.value!r:.60}") from None
+        raise _Fault(name, f"{_place(key)}: {error} in the key {name.value!r:.60}") from None
 
 
 def _integer(text: str) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,9 @@ from ecr_bench.errors import UserError
 from ecr_bench.leaderboard.conflicts import environments
 from ecr_bench.leaderboard.merge import merge
 from ecr_bench.leaderboard.origins import origin_notes, other_origin
+from ecr_bench.methods.registry import role_of
 from ecr_bench.results.claim_settings import asks_teacher
+from ecr_bench.results.told import check_roles
 from ecr_bench.run import Run
 from tests.test_merge import part
 
@@ -183,6 +187,8 @@ def _set(*path):
 
 
 TUNED = {"method": "ecr", "with": [{"lora": {}}], "sizes": ["1x"], "set": {}}
+PLAIN = {"method": "ecr", "with": [], "sizes": ["1x"], "set": {}}
+ODD = [{"teacher.options": ["x"]}, {"options": 3}, {"sizes.1x": 3}, {"tasks": "x"}]
 
 
 @pytest.mark.parametrize(("edit", "key"), [
@@ -198,6 +204,12 @@ TUNED = {"method": "ecr", "with": [{"lora": {}}], "sizes": ["1x"], "set": {}}
     (_set("experiment", "options", None), r"experiment\.options: "),
     (_set("experiment", "options", {"ecr": None}), r"experiment\.options\.ecr: "),
     (_set("experiment", "pretrain", None), r"experiment\.pretrain: "),
+    (_set("experiment", "teacher", "options", ["x"]), r"experiment\.teacher\.options: "),
+    (_set("experiment", "projection", "options", "x"), r"experiment\.projection\.options: "),
+    (_set("experiment", "corpus", "options", None), r"experiment\.corpus\.options: "),
+    (_set("experiment", "sizes", "1x", ["x"]), r"experiment\.sizes\.1x: "),
+    *((_set("experiment", "tuned", [PLAIN | {"set": given}]), r"experiment\.tuned\.0\.set: ") for given in ODD),
+    (_set("experiment", "cells", [PLAIN | {"seeds": [0], "set": ["x"]}]), r"experiment\.cells\.0\.set: "),
     (_set("experiment", "tuned", [TUNED]), r"experiment\.tuned\.0\.with\.0: "),
     (_set("experiment", "cells", [{"method": "ecr"}]), r"experiment\.cells\.0\.sizes: "),
     (_set("experiment", "name", ""), "experiment: .*no name"),
@@ -222,6 +234,15 @@ def test_a_provenance_that_no_version_writes_is_one_line(damaged, tmp_path, edit
         run.board.provenance.update(board["provenance"])
         run.write(folder)
     assert error.value.exit_code == 2 and not (tmp_path / "board").exists()
+
+
+@pytest.mark.parametrize("value", ['["x"]', "x", 3])
+@pytest.mark.parametrize("key", ["teacher.options", "options", "sizes.1x", "tuned", "tasks.x"])
+def test_an_arm_with_a_setting_that_its_section_cannot_have_is_one_line(key: str, value: Any) -> None:
+    with pytest.raises(UserError, match=rf"^here: \S+: {re.escape(key)}: .* no version") as caught:
+        check_roles([Arm.of("ecr", "1x", {key: value}, role_of("ecr"))], "here")
+    assert "\n" not in str(caught.value)
+    check_roles([Arm.of("ecr", "1x", {"teacher.options": '{"model":"a"}', "lora.rank": 2}, role_of("ecr"))], "here")
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import runpy
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -12,7 +14,7 @@ from ecr_bench.methods.registry import METHODS
 from ecr_bench.report.drawing import save
 from ecr_bench.run import Run
 from tests.helpers.outside import ROOT
-from tests.helpers.prose import estimates
+from tests.helpers.prose import estimates, stated
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BOARD = re.compile(r"results/([\w-]+)/board\.md")
@@ -23,15 +25,34 @@ def test_it_is_short() -> None:
     assert len(README.split()) <= 900
 
 
-def quoted(text: str) -> list[tuple[str, str]]:
-    """(number, run whose board says it): the next that its paragraph links to, else the last, else the first of all."""
-    text = re.sub(r"<!-- (\w+):start -->.*?<!-- \1:end -->", "", text, flags=re.S)  # another test compares these
-    found = []
+def without_tables(text: str) -> str:
+    """Without those that another test compares."""
+    return re.sub(r"<!-- (\w+):start -->.*?<!-- \1:end -->", "", text, flags=re.S)
+
+
+def paragraphs(text: str) -> Iterator[tuple[str, Callable[[int], str]]]:
+    """Each paragraph, and what says whose board a place in it quotes: that of the run which the paragraph links to
+    next, else the last, else the first of all."""
+    text = without_tables(text)
     for paragraph in re.split(r"\n\s*\n", text):
         links = [(link.start(), link[1]) for link in BOARD.finditer(paragraph)] or [(0, BOARD.search(text)[1])]
-        for number in NUMBER.finditer(paragraph):
-            found.append((number[0], next((run for at, run in links if at > number.start()), links[-1][1])))
-    return sorted(set(found))
+        yield paragraph, partial(_linked, links)
+
+
+def _linked(links: list[tuple[int, str]], place: int) -> str:
+    return next((run for at, run in links if at > place), links[-1][1])
+
+
+def quoted(text: str) -> list[tuple[str, str]]:
+    """(number, run whose board says it)."""
+    return sorted({(found[0], run(found.start())) for part, run in paragraphs(text) for found in NUMBER.finditer(part)})
+
+
+def quoted_estimates(text: str) -> list[tuple[str, str, str]]:
+    """(difference, interval, run whose board says both)."""
+    return sorted(
+        {(one.difference, one.interval, run(one.at)) for part, run in paragraphs(text) for one in stated(part)}
+    )
 
 
 @pytest.mark.parametrize(("number", "run"), quoted(README))
@@ -45,11 +66,20 @@ def test_a_number_is_of_the_run_beside_it() -> None:
     assert quoted(text) == [("+1.0", "a"), ("+2.0", "b"), ("+3.0", "b"), ("+4.0", "a")]
 
 
-def test_a_difference_is_quoted_with_its_own_interval() -> None:
-    runs = {run for _, run in quoted(README)}
-    boards = [(ROOT / "results" / run / "board.md").read_text(encoding="utf-8") for run in runs]
-    assert len(estimates(README)) > 10
-    assert estimates(README) <= set().union(*map(estimates, boards))
+@pytest.mark.parametrize(("difference", "interval", "run"), quoted_estimates(README))
+def test_every_interval_is_quoted_behind_its_own_difference(difference: str, interval: str, run: str) -> None:
+    board = (ROOT / "results" / run / "board.md").read_text(encoding="utf-8")
+    assert (difference, interval) in estimates(board)
+
+
+def test_an_interval_is_of_the_run_beside_it() -> None:
+    text = "1.0 ahead (+0.5 to +1.5; [a](results/a/board.md)), **+2.0** [+1.0\nto +3.0] ([b](results/b/board.md)).\n"
+    assert quoted_estimates(text) == [("+1.0", "+0.5 to +1.5", "a"), ("+2.0", "+1.0 to +3.0", "b")]
+
+
+def test_no_interval_is_overlooked() -> None:
+    ends = re.findall(r"(?<=\bto )[+−]\d", " ".join(without_tables(README).split()))
+    assert len(ends) == sum(len(stated(part)) for part, _ in paragraphs(README)) > 10
 
 
 def test_the_picture_is_drawn_from_the_run_that_is_quoted_first(tmp_path) -> None:

@@ -14,7 +14,7 @@ from ecr_bench.results.schema import Word
 from ecr_bench.run import Run
 from ecr_bench.verify import verify
 from tests.helpers.outside import ROOT
-from tests.helpers.prose import estimates
+from tests.helpers.prose import estimates, stated
 
 RESULTS = ROOT / "results"
 PAGE = (RESULTS / "README.md").read_text(encoding="utf-8")
@@ -51,14 +51,68 @@ def test_every_number_about_a_run_is_on_its_board(run: str) -> None:
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_a_difference_about_a_run_stands_with_its_own_interval(run: str) -> None:
-    assert estimates(prose_of(run)) <= estimates(board_of(run))
+def test_every_interval_about_a_run_stands_behind_its_own_difference(run: str) -> None:
+    board = estimates(board_of(run))
+    lost = [one[:2] for one in stated(prose_of(run)) if one[:2] not in board]
+    assert not lost, f"{run}: (difference, interval) not on its board: {lost}"
 
 
-def test_a_difference_with_the_interval_of_another_is_found() -> None:
-    board = estimates("| a | +1.0 (+0.5 to +1.5) | b: +2.0 points, +1.0 to +3.0 |")
-    assert estimates("+1.0 (+0.5 to +1.5; of new topics), +2.0\n(+1.0 to +3.0)") == board
-    assert not estimates("+1.0 (+1.0 to +3.0)") <= board
+@pytest.mark.parametrize("run", [folder.name for folder in TABLES["published"]()])
+def test_of_every_run_with_a_verdict_a_difference_is_said(run: str) -> None:
+    assert stated(prose_of(run)), f"no difference with its interval is said about {run}"
+
+
+def test_intervals_stand_only_where_they_are_compared() -> None:
+    """In the sections of runs, and in the tables that are made of them."""
+    assert {name for name, _ in TABLE.findall(PAGE)} == {"overview", *TABLES["PAIRS"]}
+    rest = TABLE.sub("", PAGE)
+    for run in RUNS:
+        rest = rest.replace(prose_of(run), "")
+    assert stated(rest) == []
+
+
+BOARD = estimates("| a | +1.0 (+0.5 to +1.5) | b: +2.0 points, +1.0 to +3.0 |\n| c | −0.0 (−1.5 to +1.4) |")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+1.0 (+0.5 to +1.5; of new topics), +2.0\n(+1.0 to +3.0)",
+        "**+1.0** (+0.5 to +1.5)",
+        "+1.0 (95 %: +0.5 to +1.5)",
+        "+1.0 [+0.5 to +1.5]",
+        "+1.0, which is little (two seeds: +0.5\nto +1.5)",
+        "1.0 points ahead of a plain model of 3 times its size (+0.5 to +1.5)",
+        "2.0 above it (with 12.5 %, +1.0 to +3.0)",
+        "0.0 (−1.5 to +1.4), +0.0 (-1.5 to +1.4)",
+    ],
+)
+def test_a_difference_with_its_interval_is_held_however_it_is_written(text: str) -> None:
+    assert {one[:2] for one in stated(text)} <= BOARD and stated(text)
+    for difference, said in (("+1.0", "+1.1"), ("2.0", "2.1"), ("0.0", "0.2"), ("1.0 points", "1.1 points")):
+        changed = text.replace(difference, said)
+        assert changed == text or not {one[:2] for one in stated(changed)} <= BOARD, changed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+1.0 (+1.0 to +3.0)",
+        "1.0 points behind (+0.5 to +1.5)",
+        "a lead of 1.0 (+0.5 to +1.5)",
+        "+1.0 (+0.5 to +1.5), a lead of 1.1 (two seeds: +0.5 to +1.5)",
+        "+1.0 in all\n- on fine tasks (+0.5 to +1.5)",
+        "+1.0 in all\n\nOn fine tasks (+0.5 to +1.5)",
+        "+1.0 (+0.5 to 1.5), and then +2.0 (0.0 to +3.0)",
+        "+1.0 (+0.5 to +1.5) and on others (+1.0 to +3.0)",
+    ],
+)
+def test_an_interval_without_its_difference_is_found(text: str) -> None:
+    assert not {one[:2] for one in stated(text)} <= BOARD
+
+
+def test_ranges_of_other_things_are_no_intervals() -> None:
+    assert stated("on fine tasks most (51.7 to 44.9), 2.3 to 4.2 times, 1 to 32 tokens, 39M+0.75M, 2026-11-26") == []
 
 
 @pytest.mark.parametrize("run", [folder.name for folder in TABLES["published"]()])

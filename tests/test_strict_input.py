@@ -29,6 +29,14 @@ CASES = {
     "surrogate-key": HEAD.encode() + b'corpus: {options: {"\\ud800": 1}}\n',
     "duplicate-keys": HEAD + "cells: [{method: finetune}]\ncells: [{method: random}]\n",
     "duplicate-merge": HEAD + "finetune: &a {steps: 3}\npretrain: {<<: *a, <<: *a}\n",
+    "merge-nothing": HEAD + "<<: null\n",
+    "merge-value": HEAD + "<<: [1]\n",
+    "merge-itself": "&a\n" + HEAD + "<<: *a\n",
+    "merge-tagged-list": HEAD + "<<: !mine [{name: b}]\n",
+    "merge-as-tag": HEAD + '? !!merge "a"\n: {name: b}\n',
+    "merge-as-tag-of-a-list": HEAD + "? !!merge [a]\n: {name: b}\n",
+    "tagged-key": HEAD + "!mine a: b\n",
+    "list-in-a-list": "- [&a [*a]]\n",
     "duplicate-deep": HEAD + "sizes:\n  2x:\n    layers: 1\n    layers: 2\n",
     "alias-loop": HEAD + "corpus: &c {name: intents, options: {a: *c}}\n",
     "alias-list": HEAD + "tasks: &t [*t]\n",
@@ -135,6 +143,14 @@ def test_a_bad_experiment_is_one_line_that_names_the_file(tmp_path, name):
         ("unknown-deep", ["sizes.1x.colour", "hidden_size"]),
         ("extends-number", ["extends", "shipped"]),
         ("duplicate-merge", ["bad.yaml:4: pretrain: '<<' is there twice", "line 4", "a list"]),
+        ("merge-nothing", ["bad.yaml:3: the file: '<<' takes a mapping"]),
+        ("merge-value", ["bad.yaml:3: the file: '<<' takes a mapping"]),
+        ("merge-itself", ["the file: holds itself"]),
+        ("merge-tagged-list", ["the file: '<<' takes a mapping"]),
+        ("merge-as-tag", ["bad.yaml:3: the file: the tag 'tag:yaml.org,2002:merge' of the key 'a' is not read here"]),
+        ("merge-as-tag-of-a-list", ["the file: the key is a list or mapping"]),
+        ("tagged-key", ["the file: the tag '!mine' of the key 'a' is not read here"]),
+        ("list-in-a-list", ["bad.yaml:1: 0.0.0: holds itself"]),
         ("layer", ["geometry.layer", "9", "-3 to 2"]),
         ("text-share", ["finetune.text_share", "0.6", "labelled"]),
         ("more-codes", ["control_tokens.count", "17", "16"]),
@@ -212,6 +228,11 @@ def test_a_byte_order_mark_aliases_and_merge_keys_are_fine(tmp_path):
     path.write_bytes(b"\xef\xbb\xbf" + text.encode() + b"  3x: {<<: *small, layers: 3}\n")
     sizes = config.load(str(path)).sizes
     assert (sizes["1x"].layers, sizes["3x"].layers, sizes["3x"].hidden_size) == (2, 3, 64)
+
+
+def test_a_key_that_is_called_as_the_tag_of_merge_keys_is_a_key_of_its_own():
+    text = 'a: &a {x: 1}\nb: {"tag:yaml.org,2002:merge": 2, <<: *a, "<<": 3}'
+    assert parse_yaml(text, "x")["b"] == {"x": 1, "tag:yaml.org,2002:merge": 2, "<<": 3}
 
 
 @pytest.mark.parametrize("code", ["en", "fil", "zh-Hans", "pt-BR", "deu_Latn", "zh-Hant-TW"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from datasets import ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
@@ -16,6 +15,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.hub import commit_of
 from ecr_bench.options import read_options
 from ecr_bench.outside import data_set_counts
+from ecr_bench.reading import user_path
 from ecr_bench.sections import CorpusConfig
 
 
@@ -67,13 +67,14 @@ def options_identity(config: CorpusConfig) -> dict[str, Any]:
 
 def _parts(options: HubOptions) -> dict[str, Dataset]:
     """Split name -> data set, only ``options.take`` if that is given."""
-    path = options.path
+    path, here = options.path, user_path(options.path)
     try:
-        if (Path(path) / "state.json").is_file() or (Path(path) / "dataset_dict.json").is_file():
-            loaded: Any = load_from_disk(path)
+        if (here / "state.json").is_file() or (here / "dataset_dict.json").is_file():
+            loaded: Any = load_from_disk(str(here))
+        elif here.exists():
+            loaded = load_dataset(str(here), options.config)
         else:
-            commit = None if Path(path).exists() else commit_of(path, options.revision, "dataset")
-            loaded = load_dataset(path, options.config, revision=commit)
+            loaded = load_dataset(path, options.config, revision=commit_of(path, options.revision, "dataset"))
     except Exception as error:  # each storage back end raises its own kind
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"cannot load data set {path!r}: {reason:.200}") from error

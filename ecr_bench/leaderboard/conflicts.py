@@ -7,12 +7,27 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ecr_bench.arm import Arm, Role
+from ecr_bench.consistency import FIT, HOW_TRAINED, may_be_tuned
 from ecr_bench.errors import UserError
 from ecr_bench.methods.registry import default_options
 from ecr_bench.metrics.registry import AGAINST_TEACHER, ASPECTS
-from ecr_bench.results.claim_settings import NotTestedError, asks_teacher, has_path, reads, setting_of, tuned_for
+from ecr_bench.results.claim_settings import (
+    asks_teacher,
+    by_path,
+    decides,
+    effective,
+    is_tuned,
+    own_settings,
+    reads,
+    setting_of,
+    tuned_for,
+)
+from ecr_bench.results.filled import filled
+from ecr_bench.yaml_files import CHOOSERS
 
 PlainJson = Mapping[str, Any]
+Differing = tuple[tuple[str, ...], Any, Any]
+"""The steps of a dotted key, and two values."""
 
 SHARED = ("corpus", "seen_languages", "tokenizer", "tasks", "pretrain", "finetune")
 """Sections that every arm depends on."""
@@ -34,8 +49,8 @@ OF_CODE = ("commit", "ecr_bench", "python")
 """What a run says of the code that made it, beside its packages."""
 SEEDS = {"seed", "seed_per_cell"}
 """Settings of a section in which two runs may differ and be pooled: what seeds cover."""
-OF_ONE_ARM = {"learning_rate", "warmup", "weight_decay", "clip", "dropout"}
-"""Settings that are chosen for each arm by itself (docs/protocol.md), and so say nothing against comparing two."""
+LEARNED_FROM = "tuned for what is learned from"
+"""In place of a section: what is tuned for the plain arms that others learn from."""
 
 
 def settings_of(arm: Arm, experiment: PlainJson) -> dict[str, Any]:
@@ -48,13 +63,15 @@ def settings_of(arm: Arm, experiment: PlainJson) -> dict[str, Any]:
     lost = next((name for name in needed if name not in experiment), None)
     if lost is not None:
         raise UserError(f"{arm}: its {lost} settings are not known: of a board of several runs merge the runs instead")
-    found = {name: _without_seeds(experiment[name]) for name in sections}
+    whole = filled(experiment)
+    found = {name: _without(whole[name], SEEDS) for name in sections}
     distils = ("distill",) if setting_of(arm, experiment, "pretrain.distill") else ()
     options = {
-        name: default_options(name) | experiment["options"].get(name, {})
+        name: whole["options"].get(name, default_options(name))
         for name in dict.fromkeys((arm.method, *arm.modifiers, *distils))
     }
-    tuned, sizes = tuned_for(arm, experiment), experiment["sizes"]
+    tuned = tuned_for(arm, experiment)
+    sizes = {name: _without(size, FIT) for name, size in whole["sizes"].items()}
     own = [str(value) for _, value in arm.settings]
     named = json.dumps([found, options, tuned]) + "".join(own)
     return {
@@ -85,55 +102,92 @@ def incomparable(parts: Iterable[tuple[Iterable[str], Iterable[PlainJson]]]) -> 
     return result
 
 
-def conflicts(arm: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[tuple[str, Any, Any]]:
-    """The settings in which an arm of this name differs between two experiments: dotted key and both values.
+def conflicts(arm: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[Differing]:
+    """The settings in which an arm of this name differs between two experiments.
 
     UserError as ``settings_of``.
     """
-    for path, here, there in _difference(*(settings_of(arm, experiment) for experiment in (ours, theirs))):
-        yield ".".join(path), here, there
+    yield from _difference(*(settings_of(arm, experiment) for experiment in (ours, theirs)))
 
 
-def unlike(one: Arm, other: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[tuple[str, Any, Any]]:
-    """The settings that two arms both read, and would share in one experiment, in which they were run otherwise: dotted
-    key and both values. What one of the experiments does not tell is not compared."""
-    here, there = (_for_all((one, other), experiment) for experiment in (ours, theirs))
-    for path, *_ in _difference(here, there):
-        if all(has_path(side, path) for side in (here, there)) and all(reads(arm, path) for arm in (one, other)):
-            key = ".".join(path)
-            values = _run_with(key, (one, ours), (other, theirs))
-            if values and values[0] != values[1]:
-                yield key, values[0], values[1]
+def unlike(one: Arm, other: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[Differing]:
+    """The settings that two arms both read, and would share in one experiment, in which they were run otherwise.
+
+    One experiment can give an arm settings of its own, which its name then tells, and what may be tuned for it: these
+    say nothing against comparing two. Sections that one of the experiments does not tell are not compared
+    (``not_told``).
+    """
+    here, there = (_for_both(arm, (one, other), run) for arm, run in ((one, ours), (other, theirs)))
+    for path, mine, yours in _difference(here, there):
+        told = path[0] in here and path[0] in there
+        if told and not any(_own_choice(arm, run, path) for arm, run in ((one, ours), (other, theirs))):
+            yield path, mine, yours
 
 
-def _run_with(key: str, *runs: tuple[Arm, PlainJson]) -> list[Any]:
-    """The value for each arm, which its own settings or what is tuned for it may decide; none where a board of an
-    older version does not tell."""
-    try:
-        return [setting_of(arm, experiment, key) for arm, experiment in runs]
-    except NotTestedError:
-        return []
+def not_told(experiment: PlainJson) -> list[str]:
+    """Sections that an experiment does not tell and that ``unlike`` can then not compare."""
+    return [name for name in (*SHARED, *OF_ANCHORS, "sizes", "options") if name not in experiment]
 
 
-def _for_all(arms: tuple[Arm, Arm], experiment: PlainJson) -> dict[str, Any]:
-    """What an experiment gives two arms alike: shared sections, the sizes that both are of or learn from, options of
-    what both are made of."""
-    sections = (name for name in (*SHARED, *OF_ANCHORS) if name in experiment)
-    found = {name: _without(experiment[name], SEEDS | OF_ONE_ARM) for name in sections}
-    sizes, options = experiment.get("sizes") or {}, experiment.get("options")
-    shapes = {name: _without(sizes[name], OF_ONE_ARM) for name in _sizes_of_both(arms, experiment) if name in sizes}
-    if options is not None:
-        names = set.intersection(*({arm.method, *arm.modifiers} for arm in arms))
-        found["options"] = {name: default_options(name) | options.get(name, {}) for name in sorted(names)}
-    return found | {"sizes": shapes}
+def _own_choice(arm: Arm, experiment: PlainJson, path: tuple[str, ...]) -> bool:
+    """Whether the value is the arm's own, or one that may be tuned for it."""
+    own, section = own_settings(arm), path[0]
+    if section in CHOOSERS and path[1] == "options" and (section, CHOOSERS[section]) in own:
+        return True  # another owner, with options of its own
+    tuned = (by_path(chosen["set"]) for chosen in experiment.get("tuned", ()) if is_tuned(arm, chosen))
+    allowed = may_be_tuned(".".join(path), [arm.size])
+    return decides(own, path) or (allowed and any(decides(chosen, path) for chosen in tuned))
 
 
-def _sizes_of_both(arms: tuple[Arm, Arm], experiment: PlainJson) -> list[str]:
-    found = [arms[0].size] if arms[0].size == arms[1].size else []
-    named = [(experiment.get("pretrain") or {}).get("distill")]
-    if all(map(asks_teacher, arms)):
-        named.append(((experiment.get("teacher") or {}).get("options") or {}).get("size"))
-    return list(dict.fromkeys([*found, *(name for name in named if isinstance(name, str))]))
+def _for_both(arm: Arm, both: tuple[Arm, Arm], experiment: PlainJson) -> dict[str, Any]:
+    """What an experiment gave ``arm`` that one experiment would give ``both`` alike: shared sections, the sizes that
+    both are of or learn from, options of what both are made of."""
+    whole = effective(arm, experiment)
+    found: dict[str, Any] = {}
+    for name in (*SHARED, *OF_ANCHORS):
+        if name in whole:
+            _keep_read(found, name, _without(whole[name], SEEDS | HOW_TRAINED), both)
+    sizes, learned_from = whole.get("sizes") or {}, _learned_from(both, whole)
+    if "sizes" in whole:
+        own = [arm.size] if both[0].size == both[1].size and all(reads(one, ("sizes",)) for one in both) else []
+        found["sizes"] = {
+            **{name: _without(sizes.get(name), FIT | {"learning_rate"}) for name in own},
+            **{name: _without(sizes.get(name), FIT) for name in learned_from},
+        }
+    if learned_from and "tuned" in experiment:
+        plain = {name: Arm("finetune", name) for name in learned_from}
+        chosen = {name: [one["set"] for one in experiment["tuned"] if is_tuned(plain[name], one)] for name in plain}
+        found[LEARNED_FROM] = {str(plain[name]): json.dumps(sets, sort_keys=True) for name, sets in chosen.items()}
+    if "options" in whole:
+        found["options"] = {name: whole["options"].get(name, default_options(name)) for name in _parts(both, whole)}
+    return found
+
+
+def _keep_read(found: dict[str, Any], name: str, section: Any, both: tuple[Arm, Arm]) -> None:
+    """Put into ``found`` what of a section both arms read."""
+    if not isinstance(section, Mapping):
+        if all(reads(arm, (name,)) for arm in both):
+            found[name] = section
+        return
+    read = {key: value for key, value in section.items() if all(reads(arm, (name, key)) for arm in both)}
+    if read:
+        found[name] = read
+
+
+def _parts(both: tuple[Arm, Arm], whole: PlainJson) -> list[str]:
+    """Methods and modifiers whose options both read; ``distill`` has a part in pre-training as well."""
+    named = set.intersection(*({arm.method, *arm.modifiers} for arm in both))
+    return sorted(named | ({"distill"} if (whole.get("pretrain") or {}).get("distill") else set()))
+
+
+def _learned_from(both: tuple[Arm, Arm], whole: PlainJson) -> list[str]:
+    """Names of the sizes that both learn from."""
+    named = [(whole.get("pretrain") or {}).get("distill")]
+    if all("distill" in arm.modifiers for arm in both):
+        named.append((whole.get("options") or {}).get("distill", default_options("distill")).get("size"))
+    if all(map(asks_teacher, both)):
+        named.append(((whole.get("teacher") or {}).get("options") or {}).get("size"))
+    return list(dict.fromkeys(name for name in named if name and isinstance(name, str)))
 
 
 def environments(runs: Mapping[str, PlainJson]) -> Iterator[str]:
@@ -148,7 +202,7 @@ def environments(runs: Mapping[str, PlainJson]) -> Iterator[str]:
             yield f"{key}: " + ", ".join(f"{value} ({name})" for name, value in values.items())
 
 
-def _difference(ours: PlainJson, theirs: PlainJson) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+def _difference(ours: PlainJson, theirs: PlainJson) -> Iterator[Differing]:
     """Where two mappings differ, as the steps there, and both values; in their order."""
     one, other = (dict(_flat(side)) for side in (ours, theirs))
     for path in (*one, *(path for path in other if path not in one)):
@@ -167,10 +221,6 @@ def _flat(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
 def _machine(provenance: PlainJson) -> dict[str, Any]:
     machine = provenance.get("machine") or {}
     return {key: machine.get(key) for key in ("cpu", "gpu")}
-
-
-def _without_seeds(section: Any) -> Any:
-    return _without(section, SEEDS)
 
 
 def _without(section: Any, keys: Collection[str]) -> Any:

@@ -32,6 +32,16 @@ def other_origin(arm: Arm, rival: Arm, one: Run, other: Run) -> tuple[str, str, 
     return None
 
 
+def settled_by(one: PlainJson, other: PlainJson) -> Iterator[tuple[str, ...]]:
+    """Beginnings of the settings that make no difference between two runs, since what they name is known to be the
+    same: the rows of a corpus, the weights and layer of a teacher. A folder may lie elsewhere on another machine."""
+    if _corpus(one) and _corpus(one) == _corpus(other):
+        yield ("corpus",)
+    ours, theirs = (_fingerprints(told).get("teachers") or () for told in (one, other))
+    if len(ours) == 1 and list(ours) == list(theirs):
+        yield from (("teacher", "name"), ("teacher", "options"))
+
+
 def unmeasured(sources: Mapping[str, PlainJson]) -> dict[str, set[str]]:
     """What of corpus and teacher differs between runs -> metrics that can then not be compared."""
     found = {}

@@ -11,9 +11,9 @@ import pandas as pd
 
 from ecr_bench.arm import Arm, by_name
 from ecr_bench.errors import UserError
-from ecr_bench.leaderboard.conflicts import conflicts, environments, incomparable, unlike
+from ecr_bench.leaderboard.conflicts import conflicts, environments, incomparable, not_told, unlike
 from ecr_bench.leaderboard.joint import joint_experiment
-from ecr_bench.leaderboard.origins import OF_ORIGINS, origin_notes, other_origin, unmeasured
+from ecr_bench.leaderboard.origins import OF_ORIGINS, origin_notes, other_origin, settled_by, unmeasured
 from ecr_bench.metrics.registry import PLAIN
 from ecr_bench.results.board import build_board, own_baselines
 from ecr_bench.results.cells import PROPERTY_OF, CellCosts, comparable, mixed_note
@@ -22,6 +22,7 @@ from ecr_bench.run import Run
 from ecr_bench.types import Measure
 
 DIFFER, APART = "environments differ in", "settings differ in"
+NOT_TOLD = "settings not known and so not compared:"
 OF_SOURCE = ("experiment", "arms", "fingerprints")
 """What decides whether arms of a run may be pooled; an older version did not keep it."""
 FROM = "run"
@@ -97,6 +98,7 @@ def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
     notes = [
         *(f"{DIFFER} {line}" for line in environments(sources)),
         *_settings_notes(parts),
+        *_not_told(parts),
         *origin_notes(sources, arms),
         *mixed_note(made),
         *notes,
@@ -181,7 +183,17 @@ def _conflicts(
     sides = one.run.experiments(str(arm)).items(), other.run.experiments(str(rival)).items()
     for (ours, mine), (theirs, yours) in product(*sides):
         found = conflicts(arm, mine, yours) if arm == rival else unlike(arm, rival, mine, yours)
-        yield from ((setting, here, ours, there, theirs) for setting, here, there in found)
+        settled = list(settled_by(one.run.sources.get(ours, {}), other.run.sources.get(theirs, {})))
+        for path, here, there in found:
+            if not any(path[: len(begin)] == begin for begin in settled):
+                yield ".".join(path), here, ours, there, theirs
+
+
+def _not_told(parts: Sequence[Contribution]) -> Iterator[str]:
+    """Which settings of which run nobody knows."""
+    runs = {name: told for part in parts for name, told in part.run.experiments().items()}
+    if lost := {name: sections for name, told in runs.items() if (sections := not_told(told))}:
+        yield f"{NOT_TOLD} " + "; ".join(f"{', '.join(sections)} ({name})" for name, sections in lost.items())
 
 
 def _without_repeats(parts: Sequence[Contribution]) -> tuple[list[Contribution], list[str]]:
@@ -251,7 +263,7 @@ def _their_notes(parts: Sequence[Contribution], said: Sequence[str]) -> list[str
         names = list(part.run.sources)
         named = tuple(f"{name}{end}" for name in names for end in (":", ",")) if names != [part.name] else ()
         for note in part.run.board.notes:
-            if note not in said and not note.startswith((DIFFER, *OF_ORIGINS)):
+            if note not in said and not note.startswith((DIFFER, NOT_TOLD, *OF_ORIGINS)):
                 # a board of several runs names who says what not all of them say
                 by_note.setdefault(note, []).extend([] if note.startswith((APART, *named)) else names)
     everybody = len(_sources(parts))

@@ -10,6 +10,7 @@ from pydantic import Field, SerializationInfo, field_serializer, model_validator
 
 from ecr_bench.methods.method import Modifier, Training
 from ecr_bench.outside import as_identity, model_counts
+from ecr_bench.reading import user_path
 from ecr_bench.section import Section
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Distill(Modifier):
 
 def teacher_folder(options: Distill.Options, folders: Mapping[str, Path]) -> Path:
     """Model folder of the teacher: ``options.model``, else the trained cell the plan put in ``larger``."""
-    return Path(options.model) if options.model else folders["larger"] / "model"
+    return user_path(options.model) if options.model else folders["larger"] / "model"
 
 
 def _check_alignment(theirs: torch.Tensor, ours: torch.Tensor) -> None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from ecr_bench.content import folder_of
 from ecr_bench.errors import UserError
 from ecr_bench.io import atomic_dir, cache_dir, disk_errors, fingerprint, write_text
 from ecr_bench.methods.packaged_models import LICENCE, TEXT, Packaged, packaged
 from ecr_bench.outside import PACKAGED, is_packaged
-from ecr_bench.reading import user_path
 from ecr_bench.source_code import code_of, installed_version
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ def local_source(model: str) -> str:
     """What ``from_pretrained`` takes for the ``model`` of a size: ``package:NAME`` becomes a folder in the cache."""
     if is_packaged(model):
         return str(fetch(model.removeprefix(PACKAGED)))
-    folder = user_path(model)
-    return str(folder) if folder.is_dir() else model
+    return str(folder_of(model) or model)
 
 
 def fetch(name: str) -> Path:

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from itertools import chain, combinations
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-
 from ecr_bench.arm import Role
-from ecr_bench.options import NoOptions, options_of
+from ecr_bench.options import NoOptions, defaults_of, options_of
 from ecr_bench.registry import Registry
 
 METHODS = Registry(
@@ -57,12 +55,7 @@ def role_of(method: str) -> Role:
 def default_options(owner: str) -> dict[str, Any]:
     """Options of a method or modifier where nobody sets them, as plain JSON; none of a plugin's that is not loaded."""
     registries = (registry for registry in (METHODS, MODIFIERS) if owner in registry)
-    kind = next((options_of(registry.get(owner)) for registry in registries), NoOptions)
-    fields = {name: field for name, field in kind.model_fields.items() if not field.is_required()}
-    return {
-        name: to_jsonable_python(field.get_default(call_default_factory=True), serialize_unknown=True)
-        for name, field in fields.items()
-    }
+    return dict(defaults_of(next((options_of(registry.get(owner)) for registry in registries), NoOptions)))
 
 
 def recipe_names() -> Iterator[str]:

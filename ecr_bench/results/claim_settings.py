@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from pydantic import BaseModel
-
 from ecr_bench.arm import Arm, Setting, as_setting
 from ecr_bench.config import Experiment
 from ecr_bench.methods.registry import METHODS, MODIFIERS, default_options
 from ecr_bench.results.claim_schema import Claim
+from ecr_bench.results.filled import filled, filled_section
 from ecr_bench.yaml_files import CHOOSERS, drop_options
 
 STAGES = ("pretrain", "finetune")
@@ -36,7 +35,7 @@ def unmet(claim: Claim, arm: Arm, experiments: Iterable[Mapping[str, Any]]) -> s
     ``setting_of``."""
     for experiment, (key, wanted) in product(experiments, claim.requires.items()):
         if not _same(given := setting_of(arm, experiment, key), wanted):
-            who = "this run" if given == _value(experiment, _path(key)) else str(arm)
+            who = "this run" if given == _value(filled(experiment), _path(key)) else str(arm)
             return f"it needs {key} = {wanted}, {who} has {given}"
     return None
 
@@ -110,10 +109,12 @@ def has_setting(arm: Arm, experiment: Mapping[str, Any], dotted: str) -> bool:
 
 def effective(arm: Arm, experiment: Mapping[str, Any]) -> dict[str, Any]:
     """The experiment as it was for an arm: with what is tuned for it, its own settings on top of that, and the
-    learning rate of its size in place of those of the stages; as far as a board of several runs knows it."""
+    learning rate of its size in place of those of the stages, and what nobody set at its default; as far as a board of
+    several runs knows it."""
     found = dict(experiment)
-    for overrides in (*map(_by_path, _tuned_for(arm, experiment)), _own(arm)):
+    for overrides in (*map(by_path, _tuned_for(arm, experiment)), own_settings(arm)):
         found = _with(found, overrides)
+    found = filled(found)
     rate = _value(found, ("sizes", arm.size, RATE))
     stages = [name for name in STAGES if isinstance(found.get(name), Mapping)] if rate else []
     return found | {name: {**found[name], RATE: rate} for name in stages}
@@ -131,12 +132,13 @@ def tuned_for(arm: Arm, experiment: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _tuned_for(arm: Arm, experiment: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [
-        chosen["set"]
-        for chosen in experiment.get("tuned", ())
-        if chosen["method"] == arm.method and set(modifiers_of(chosen)) == set(arm.modifiers)
-        if arm.size in chosen["sizes"]
-    ]
+    return [chosen["set"] for chosen in experiment.get("tuned", ()) if is_tuned(arm, chosen)]
+
+
+def is_tuned(arm: Arm, chosen: Mapping[str, Any]) -> bool:
+    """Whether an entry of ``tuned`` is for the arm."""
+    named = chosen["method"] == arm.method and set(modifiers_of(chosen)) == set(arm.modifiers)
+    return named and arm.size in chosen["sizes"]
 
 
 def modifiers_of(spec: Mapping[str, Any]) -> Iterator[str]:
@@ -166,22 +168,23 @@ def _rests_on(path: Path, arm: Arm) -> Iterator[Path]:
 
 def _check_known(arm: Arm, experiment: Mapping[str, Any], path: Path, asked: str) -> None:
     """NotTestedError where neither what is set for an arm decides a key nor what the experiments of a board share."""
-    if _decides(_own(arm), path) or any(_decides(_by_path(chosen), path) for chosen in tuned_for(arm, experiment)):
+    if decides(own_settings(arm), path) or any(decides(by_path(chosen), path) for chosen in tuned_for(arm, experiment)):
         return
     if not_shared(experiment, path[0]):
         raise NotTestedError(f"its runs differ in {path[0]}, and it needs {asked}")
 
 
-def _decides(overrides: Mapping[Path, Any], path: Path) -> bool:
+def decides(overrides: Mapping[Path, Any], path: Path) -> bool:
     """Whether a key, or one above it, is set."""
     return any(path[: len(key)] == key for key in overrides)
 
 
-def _by_path(overrides: Mapping[str, Any]) -> dict[Path, Any]:
+def by_path(overrides: Mapping[str, Any]) -> dict[Path, Any]:
+    """Overrides by the steps of their dotted keys."""
     return {_path(key): value for key, value in overrides.items()}
 
 
-def _own(arm: Arm) -> dict[Path, Any]:
+def own_settings(arm: Arm) -> dict[Path, Any]:
     """An arm's own settings as they were given: it keeps lists and mappings as JSON."""
     return {_path(key): _thawed(value) for key, value in arm.settings}
 
@@ -203,17 +206,8 @@ def _with(experiment: dict[str, Any], overrides: Mapping[Path, Any]) -> dict[str
             found[section] = dict(found[section])
             drop_options(found, section, overrides[section, key])
     for path, value in overrides.items():
-        found = _put(found, path, _filled(path[0], value) if len(path) == 1 else value)
+        found = _put(found, path, filled_section(path[0], value) if len(path) == 1 else value)
     return found
-
-
-def _filled(section: str, value: Any) -> Any:
-    """A whole section as it was run: what it leaves out is at its default."""
-    known = Experiment.model_fields.get(section)
-    default = known.get_default(call_default_factory=True) if known else None
-    if isinstance(default, BaseModel) and isinstance(value, Mapping):
-        return {**default.model_dump(mode="json"), **value}
-    return value
 
 
 def _put(node: Any, path: Path, value: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ecr_bench.metrics.files import FILE, read_measures
 from ecr_bench.results.arms import GROUPS
 from ecr_bench.results.board import Baselines
 from ecr_bench.results.cells import CellCosts, comparable
+from ecr_bench.results.claim_settings import is_tuned
 from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.ran import Ran
 from ecr_bench.runner.store import Store
@@ -132,9 +133,21 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
         f"Corpus {card['name']}: {card['rows']} rows; duplicates dropped within splits "
         f"{card['duplicates_dropped']}, across splits {card['cross_split_duplicates_dropped']}."
     )
+    notes += tuned_notes(plan)
     notes += [*_translation_notes(plan, store, card), _dropout_note(plan), *_begin_note(plan), *_cut_note(plan, store)]
     notes += [*_memory_note(plan, store), *_plain_note(plan)]
     return notes
+
+
+def tuned_notes(plan: Plan) -> list[str]:
+    """Who is trained in other steps than the experiment says. Where no note does, all arms have the same budget."""
+    found: dict[str, dict[str, None]] = {}
+    for cell in plan.cells:
+        for tuned in plan.experiment.tuned:
+            if is_tuned(cell.arm, tuned.model_dump(mode="json")):
+                steps = [f"{key} = {value}" for key, value in tuned.set.items() if key.endswith(".steps")]
+                found.setdefault(", ".join(steps), {})[str(cell.arm)] = None
+    return [f"Steps of their own: {', '.join(arms)} ({steps})." for steps, arms in found.items() if steps]
 
 
 def divergence_note(cells: Sequence[CellCosts]) -> list[str]:

@@ -11,6 +11,7 @@ from ecr_bench.arm import Arm
 from ecr_bench.errors import UserError
 from ecr_bench.methods.registry import SHIPPED, role_of
 from ecr_bench.names import run_name
+from ecr_bench.results.claim_settings import own_settings
 
 PlainSection = dict[str, Any]
 
@@ -21,11 +22,28 @@ class _Told(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
 
+def _of_their_sections(overrides: PlainSection) -> PlainSection:
+    """ValueError where a dotted key sets what its section cannot be."""
+    for dotted, value in overrides.items():
+        nested = value
+        for step in reversed(dotted.split(".")):
+            nested = {step: nested}
+        try:
+            _Experiment.model_validate(nested)
+        except ValidationError as error:
+            raise ValueError(f"{dotted:.60}: {error.errors(include_url=False)[0]['msg']}") from None
+    return overrides
+
+
+Overrides = Annotated[PlainSection, AfterValidator(_of_their_sections)]
+"""Dotted keys and values."""
+
+
 class _Tuned(_Told):
     method: str
     modifiers: list[str] = Field(default=[], alias="with")
     sizes: list[str]
-    set: PlainSection
+    set: Overrides
 
 
 class _Cells(_Told):
@@ -33,18 +51,25 @@ class _Cells(_Told):
     modifiers: list[str | dict[str, PlainSection]] = Field(default=[], alias="with")
     sizes: list[str]
     seeds: list[int]
+    set: Overrides = {}
+
+
+class _Owned(_Told):
+    """A section with options of whoever it names."""
+
+    options: PlainSection = {}
 
 
 class _Experiment(_Told):
     """Not ``config.Experiment``: a board of several runs has only what they share, a plugin need not be here."""
 
     name: str = ""
-    corpus: PlainSection = {}
+    corpus: _Owned = _Owned()
     seen_languages: list[str] = []
     tokenizer: PlainSection = {}
-    teacher: PlainSection = {}
+    teacher: _Owned = _Owned()
     anchors: PlainSection = {}
-    projection: PlainSection = {}
+    projection: _Owned = _Owned()
     control_tokens: PlainSection = {}
     sizes: dict[str, PlainSection] = {}
     pretrain: PlainSection = {}
@@ -105,8 +130,13 @@ def check_provenance(provenance: PlainSection, source: object) -> None:
 
 
 def check_roles(arms: Iterable[Arm], source: object) -> None:
-    """UserError where an arm of a shipped method claims a part that its method does not play: verdicts rest on it."""
+    """UserError where an arm of a shipped method claims a part that its method does not play, or an arm has a setting
+    that its section cannot have: verdicts rest on both."""
     for arm in arms:
+        try:
+            _of_their_sections({".".join(path): value for path, value in own_settings(arm).items()})
+        except ValueError as error:
+            raise UserError(f"{source}: {arm!s:.200}: {error}: no version of ecr-bench writes that") from None
         if arm.method in SHIPPED:
             role = role_of(arm.method).modified if arm.modifiers else role_of(arm.method)
             if arm.role is not role:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecr_bench.errors import UserError
 from ecr_bench.hub import read_pretrained
 from ecr_bench.methods.packaged import local_source
+from ecr_bench.reading import user_path
 from ecr_bench.runner.needs import needs, parameters
 from ecr_bench.runner.unread import READ_BYTES, config_of, numbers_kept, refuse_beyond_free, training_memory, unfilled
 from ecr_bench.runner.used import Distillation, UsedModel, UsedSize
@@ -65,7 +65,7 @@ def _difference(pair: Distillation) -> str:
 
     ours, larger = pair.student.size, pair.larger
     if isinstance(larger, UsedModel):
-        found = load_tokenizer(Path(larger.source))
+        found = load_tokenizer(user_path(larger.source))
         if not isinstance(ours, PretrainedSize):
             most = pair.student.settings.tokenizer.vocab_size
             return f"{len(found):,} tokens, at most {most:,} here" if len(found) > most else ""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from ecr_bench.arm import Arm
 from ecr_bench.config import ArmSpec, Experiment, FinetuneConfig, PretrainConfig
 from ecr_bench.ecr.projection import PROJECTIONS
 from ecr_bench.errors import UserError, unknown
-from ecr_bench.methods.distill import Distill
+from ecr_bench.methods.distill import Distill, teacher_folder
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.weights import weight_files
 from ecr_bench.sizes import Fitting, PretrainedSize, SizeConfig
@@ -323,7 +322,7 @@ class Grid:
         exp = self.experiment
         inputs: dict[str, str] = {}
         if distill.model:
-            weight_files(Path(distill.model), "options.distill.model")
+            weight_files(teacher_folder(distill, {}), "options.distill.model")
         elif distill.size not in exp.sizes:
             raise UserError(f"options.distill.size: no size {distill.size!r}: 'sizes' defines {', '.join(exp.sizes)}")
         else:

@@ -11,6 +11,7 @@ from ecr_bench.errors import UserError, about
 from ecr_bench.hub import read_pretrained
 from ecr_bench.methods.layer_choice import check_count, check_layers
 from ecr_bench.methods.packaged import local_source
+from ecr_bench.methods.recipe import Recipe
 from ecr_bench.runner.distillation_checks import check_distillation
 from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.store import Store
@@ -31,8 +32,10 @@ def check_models(plan: Plan, store: Store, console: Console, here: bool = True) 
     if all(store.done(stage.id) for stage in plan.stages.values() if stage.kind in MODEL_STAGES):
         return
     cut: dict[tuple[str, str], tuple[str, PretrainedSize]] = {}
+    projecting = _with_anchors(plan)
     for used in used_sizes(plan):
-        _check_size(used, console, here)
+        layers = _check_size(used, console, here)
+        _check_looked_at(used, layers, projected=not used.key and used.name in projecting)
         size = used.size
         if isinstance(size, PretrainedSize) and size.vocabulary == "corpus":
             cut.setdefault((size.model, size.revision), (used.name, size))
@@ -44,30 +47,45 @@ def check_models(plan: Plan, store: Store, console: Console, here: bool = True) 
         check_distillation(pair, here)
 
 
-def _check_size(used: UsedSize, console: Console, here: bool) -> None:
+def _with_anchors(plan: Plan) -> set[str]:
+    """Sizes that a cell trains with anchors, on whose base the projection is fitted."""
+    entries = [(spec, size) for spec in plan.experiment.cells for size in spec.sizes]
+    return {
+        size
+        for spec, size in entries
+        if Recipe.of_spec(spec, plan.experiment.tuned_for(spec, size).options).uses_anchors
+    }
+
+
+def _check_size(used: UsedSize, console: Console, here: bool) -> int:
+    """How many layers it has."""
     name, size = used.name, used.size
-    if isinstance(size, PretrainedSize):
-        from ecr_bench.data.tokenizer import positions_of
+    if not isinstance(size, PretrainedSize):
+        return size.layers
+    from ecr_bench.data.tokenizer import positions_of
 
-        console.print(escape(f"looking at {size.model}"), style="dim", highlight=False)
-        config = config_of(size)
-        layers, room = check_kept(size, config.num_hidden_layers, f"sizes.{name}"), positions_of(config)
-        if room and room < size.max_length:
-            raise UserError(
-                f"sizes.{name}.max_length: model {size.model!r}: reads {room} tokens, max_length is "
-                f"{size.max_length}: at most {room}"
-            )
-        if here:
-            _check_memory(used, size, config)
-    else:
-        layers = size.layers
-    _check_looked_at(used, layers)
+    console.print(escape(f"looking at {size.model}"), style="dim", highlight=False)
+    config = config_of(size)
+    layers, room = check_kept(size, config.num_hidden_layers, f"sizes.{name}"), positions_of(config)
+    if room and room < size.max_length:
+        raise UserError(
+            f"sizes.{name}.max_length: model {size.model!r}: reads {room} tokens, max_length is "
+            f"{size.max_length}: at most {room}"
+        )
+    if here:
+        _check_memory(used, size, config)
+    return layers
 
 
-def _check_looked_at(used: UsedSize, layers: int) -> None:
-    """UserError for a hidden state that a size of ``layers`` lacks."""
-    looked_at = {"geometry.layer": used.settings.geometry.layer}
-    if isinstance(layer := used.settings.projection.options.get("layer"), int):
+def _check_looked_at(used: UsedSize, layers: int, projected: bool) -> None:
+    """UserError for a hidden state that is asked of a size of ``layers`` and that it lacks.
+
+    ``projected``: whether a projection is fitted on it."""
+    geometry, looked_at = used.settings.geometry, {}
+    # of a model that others learn from nothing is measured, but fine-tuning keeps its states at several steps
+    if not used.key or ("finetune" in used.trained and geometry.snapshots):
+        looked_at["geometry.layer"] = geometry.layer
+    if projected and isinstance(layer := used.settings.projection.options.get("layer"), int):
         looked_at["projection.options.layer"] = layer
     if used.layer is not None:
         looked_at["teacher.options.layer"] = used.layer

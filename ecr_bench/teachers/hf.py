@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from ecr_bench.content import is_folder
+from ecr_bench.content import folder_of
 from ecr_bench.errors import UserError, about
 from ecr_bench.hub import read_model, read_pretrained
 from ecr_bench.io import fingerprint
@@ -162,7 +161,7 @@ class CheckpointTeacher:
     name = "checkpoint"
 
     def __init__(self, options: Options):
-        if not is_folder(Path(options.path)):
+        if folder_of(options.path) is None:
             raise UserError(f"teacher.options.path: no such folder: {options.path}")
         same = options.model_dump(include={"layer", "batch_size", "max_length"})
         self._states = _Checkpoint(HFTeacher.Options(model=options.path, **same), bos=True)

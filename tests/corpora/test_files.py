@@ -123,7 +123,7 @@ def test_missing_file_wrong_encoding_and_unknown_option(tmp_path: Path) -> None:
         build(CorpusConfig(name="files"))
 
 
-def test_saved_data_set_keeps_splits_and_class_names(tmp_path: Path) -> None:
+def test_saved_data_set_keeps_splits_and_class_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     features = Features({"text": Value("string"), "lang": Value("string"), "y": ClassLabel(names=["off", "on"])})
     parts = {
         name: Dataset.from_list(
@@ -135,6 +135,8 @@ def test_saved_data_set_keeps_splits_and_class_names(tmp_path: Path) -> None:
     corpus = _build(tmp_path / "d", name="hub", label="y")
     assert corpus.card.languages == {"en": {"train": 6, "validation": 0, "test": 3}}
     assert set(corpus.dataset["label"]) == {"off", "on"}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert _build(Path("~/d"), name="hub", label="y").card.fingerprint == corpus.card.fingerprint
     taken = _build(tmp_path / "d", name="hub", take="train").card.languages["en"]
     assert sum(taken.values()) == 6
     assert taken["test"] == 1

@@ -14,6 +14,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.results.claim_schema import Claim, ClaimResult
 from ecr_bench.results.claim_settings import NotTestedError, setting_of, unmet
 from ecr_bench.results.claims_file import judge
+from ecr_bench.results.filled import filled
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.types import Measure
 from tests.helpers.world import LEVELS, QUICK, Made, arm, make, measured
@@ -82,7 +83,7 @@ def test_the_settings_are_those_the_runner_trains_with() -> None:
     """The same layers in the same order as an experiment puts them on."""
     tuned = [{"method": "ecr", "with": [], "sizes": ["1x"], "set": {"finetune.clip": None, "finetune.steps": 7}}]
     experiment, own = QUICK | {"tuned": tuned}, {"finetune.steps": 9, "control_tokens.count": 8}
-    local = parse(experiment, "x").tuned_for(ArmSpec(method="ecr", set=own), "1x").model_dump(mode="json")
+    local = filled(parse(experiment, "x").tuned_for(ArmSpec(method="ecr", set=own), "1x").model_dump(mode="json"))
     arm = Arm.of("ecr", "1x", own)
     for key in ("control_tokens", "projection", "anchors", "finetune.steps", "finetune.clip", "finetune.batch_size"):
         section, _, rest = key.partition(".")

@@ -27,7 +27,7 @@ def checked(key: str, student: Path | None, larger: Path | None, **overrides: An
     """Check a plan in which a size learns from another by ``key``; None for a size from scratch."""
     given = {"1x": student, "3x": larger}
     sizes = {f"sizes.{name}": {"model": str(path), "max_length": 64} for name, path in given.items() if path}
-    experiment = config.load("tiny").with_overrides({**sizes, "cells": [KEYS[key]], **overrides})
+    experiment = config.load("tiny").with_overrides({**sizes, "cells": [KEYS.get(key)], **overrides})
     check_models(make_plan(experiment), Store(Path("nowhere")), Console(quiet=True))
 
 
@@ -95,6 +95,30 @@ def test_adapters_need_no_gradients_of_the_weights(llama: Path, monkeypatch: pyt
     checked(key, llama, llama, **adapted)
     for needs_all in (plain, {**adapted, "pretrain.steps": 1}):
         assert "to be read and trained" in refused(key, llama, llama, **needs_all)
+
+
+@pytest.mark.parametrize(("key", "value"), [("geometry.layer", 4), ("projection.options", {"layer": 4})])
+@pytest.mark.parametrize("fine_tuned", [False, True])
+def test_layers_are_asked_only_of_models_that_are_looked_at(
+    key: str, value: Any, fine_tuned: bool, tmp_path: Path
+) -> None:
+    """Of a larger model whose logits are learned from nothing is, but that its fine-tuning keeps states to measure."""
+    deep = save("llama", tmp_path / "llama", layers=5)
+    shallow: dict[str, Any] = {"sizes.3x": {"model": str(deep), "max_length": 64, "layers": 2}}
+    distilled = {"method": "ecr", **({"with": ["distill"]} if fine_tuned else {"set": {"pretrain.distill": "3x"}})}
+    given = {**shallow, "projection.kind": "hidden", key: value, "cells": [distilled]}
+    if fine_tuned and key == "geometry.layer":
+        assert refused("", deep, None, **given).startswith("geometry.layer: 4 is no layer of size 3x")
+        given["geometry.snapshots"] = 0
+    checked("", deep, None, **given)
+    plain = {"method": "finetune", "sizes": ["3x"]}
+    both = {**given, "cells": [distilled, plain]}
+    if key == "geometry.layer":
+        assert refused("", deep, None, **both).startswith("geometry.layer: 4 is no layer of size 3x")
+    else:
+        checked("", deep, None, **both)  # a plain model has no projection
+    both["cells"] = [distilled, {**plain, "method": "ecr"}]
+    assert f"{key.partition('.')[0]}." in (message := refused("", deep, None, **both)) and "of size 3x" in message
 
 
 NARROW = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}

@@ -13,11 +13,14 @@ from transformers import AutoModel
 
 from ecr_bench import config
 from ecr_bench.errors import UserError
+from ecr_bench.methods.distill import Distill, teacher_folder
 from ecr_bench.publish import Execution, run_and_publish
 from ecr_bench.runner.model_checks import check_models
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.runner.preflight import check_model_folders
 from ecr_bench.runner.store import Store
+from ecr_bench.sections import TeacherConfig
+from ecr_bench.teachers.registry import create
 from ecr_bench.weight_files import check_whole
 from tests.helpers.damage import DAMAGES, damaged
 
@@ -83,6 +86,44 @@ def refused(way: str, folder: Path, **overrides: Any) -> str:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_whole_folder_passes(way: str, folder: Path) -> None:
     check_model_folders(make_plan(experiment(way, folder)))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_home_folder_is_one_wherever_a_folder_is_named(
+    way: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is checked, counts and is found as under its whole name."""
+    monkeypatch.setenv("HOME", str(folder.parent))
+    at_home, whole = (make_plan(experiment(way, place)) for place in (Path("~/model"), folder))
+    assert {*at_home.stages} == {*whole.stages}
+    check_model_folders(at_home)
+    check_models(at_home, Store(folder.parent / "out"), Console(quiet=True))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_folder_at_home_that_is_not_whole_is_one_line_as_well(
+    name: str, way: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    with damaged(folder / name, "deleted"), pytest.raises(UserError) as caught:
+        check_model_folders(make_plan(experiment(way, Path("~/model"))))
+    message = str(caught.value)
+    assert "\n" not in message and str(folder) in message and len(message) < 500, message
+
+
+@pytest.mark.parametrize("kind", ["hf", "checkpoint"])
+def test_a_teacher_at_home_speaks(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    key = "model" if kind == "hf" else "path"
+    at_home, whole = (create(TeacherConfig(name=kind, options={key: at})) for at in ("~/model", str(folder)))
+    assert at_home.fingerprint == whole.fingerprint
+    assert (at_home.embed(["a b"]) == whole.embed(["a b"])).all()
+
+
+def test_a_model_at_home_is_distilled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert teacher_folder(Distill.Options(model="~/model"), {}) == folder
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -24,6 +24,7 @@ from ecr_bench.ecr.soft import FILE as MAP
 from ecr_bench.errors import UserError
 from ecr_bench.methods.teacher_init import start_from
 from ecr_bench.quiet import quiet_libraries
+from ecr_bench.results.collect import tuned_notes
 from ecr_bench.runner.execute import execute
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.pool import Local
@@ -257,13 +258,16 @@ def test_what_was_tuned_for_an_arm_is_its_own_and_in_no_name():
     [
         ({"method": "ecr", "sizes": ["9x"], "set": {}}, "tuned names size '9x'"),
         ({"method": "ecr", "sizes": ["1x"], "set": {"name": "x"}}, "tuned.set: name holds for a whole run"),
-        ({"method": "ecr", "sizes": ["1x"], "set": {"finetune.rate": 1}}, r"tuned.set: unknown key 'finetune.rate'"),
+        ({"method": "ecr", "sizes": ["1x"], "set": {"finetune.rate": 1}}, r"finetune.rate is not how .*learning_rate"),
         ({"method": "ecrr", "sizes": ["1x"], "set": {}}, "tuned: unknown method 'ecrr'"),
         *[
             ({"method": "ecr", "sizes": ["1x"], "set": {key: value}}, f"tuned.set: {key} is not how its arm is trained")
             for key, value in {
                 "sizes.1x.hidden_size": 256, "sizes.3x.learning_rate": 0.1, "finetune.items": 9, "pretrain.seed": 1,
                 "pretrain.distill": "3x", "control_tokens.count": 1, "anchors.k": 8, "finetune": {"steps": 9},
+                "finetune.batch_size": 9, "finetune.loss": "token", "pretrain.optimiser": "adamw",
+                "sizes.1x.dtype": "bf16", "sizes.1x.max_length": 64, "options.distill": {"size": "1x"},
+                "options.distill.size": "1x", "options.distill.model": "here",
             }.items()
         ],
     ],
@@ -273,3 +277,11 @@ def test_what_cannot_be_tuned_is_one_line(tuned, message):
         make_plan(experiment("ecr", tuned=[tuned]))
     with pytest.raises(UserError, match="stands there twice"):
         make_plan(experiment("ecr", tuned=[{"method": "ecr", "sizes": ["1x"], "set": {}}] * 2))
+
+
+def test_whoever_has_steps_of_their_own_is_named():
+    rates = {"method": "random", "sizes": ["1x"], "set": {"finetune.clip": 1.0}}
+    steps = {"sizes": ["1x"], "set": {"finetune.steps": 9}}
+    longer = [{"method": name, **steps} for name in ("ecr", "codes-only", "oracle")]
+    plan = make_plan(experiment("ecr", "codes-only", "random", "finetune", tuned=[rates, *longer]))
+    assert tuned_notes(plan) == ["Steps of their own: ecr-1x, codes-only-1x (finetune.steps = 9)."]

@@ -1,0 +1,145 @@
+"""Two runs are compared in what they were run with: defaults, what is tuned, and what others learn from included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ecr_bench import config
+from ecr_bench.arm import Arm, Role
+from ecr_bench.errors import UserError
+from ecr_bench.leaderboard.conflicts import conflicts, unlike
+from ecr_bench.leaderboard.merge import merge
+from ecr_bench.leaderboard.pool import NOT_TOLD
+from ecr_bench.results.claim_settings import setting_of
+from ecr_bench.run import Run
+from tests.test_merge_settings import CODES, ECR, PLAIN, halves, put
+from tests.test_merge_sources import OTHER, edited, notes, prints
+
+__all__ = ["halves"]  # a fixture
+DISTILLED, DISTILLED_PLAIN = (Arm.of(method, "1x", modifiers=["distill"]) for method in ("ecr", "finetune"))
+TINY = config.load("tiny").model_dump(mode="json")
+
+
+def experiment(**sections: Any) -> dict[str, Any]:
+    """``tiny``, with keys of sections replaced."""
+    return (
+        TINY
+        | {name: {**TINY[name], **given} for name, given in sections.items() if name != "tuned"}
+        | {"tuned": sections.get("tuned", [])}
+    )
+
+
+def keys(one: Arm, other: Arm, ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    both = list(unlike(one, other, ours, theirs)), list(unlike(other, one, theirs, ours))
+    found = [[".".join(path) for path, *_ in side] for side in both]
+    assert sorted(found[0]) == sorted(found[1])
+    return found[0]
+
+
+def own(**options: Any) -> dict[str, Any]:
+    return {"name": "checkpoint", "options": {"size": "3x", **options}}
+
+
+WIDER = {"3x": {**TINY["sizes"]["3x"], "hidden_size": 8 * TINY["sizes"]["3x"]["heads"]}}
+UNLIKE = {
+    "projection.options.rank": (ECR, CODES, {"projection": {"options": {"rank": 2}}}, {}),
+    "teacher.options.state": (ECR, CODES, {"teacher": own(state="base")}, {"teacher": own()}),
+    "teacher.options.layer": (ECR, CODES, {"teacher": own(layer=0)}, {"teacher": own()}),
+    "corpus.options.path": (ECR, PLAIN, {"corpus": {"options": {"path": "here"}}}, {}),
+    "sizes.3x.hidden_size": (DISTILLED, DISTILLED_PLAIN, {"sizes": WIDER}, {}),
+    "options.distill.weight": (
+        ECR, PLAIN,
+        {"pretrain": {"distill": "3x"}, "options": {"distill": {"weight": 0.9}}}, {"pretrain": {"distill": "3x"}},
+    ),
+    "pretrain.distill": (ECR, PLAIN, {"pretrain": {"distill": "3x"}}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", UNLIKE)
+def test_a_default_is_a_value(key: str) -> None:
+    one, other, ours, theirs = UNLIKE[key]
+    assert key in keys(one, other, experiment(**ours), experiment(**theirs))
+    assert keys(one, other, experiment(**ours), experiment(**ours)) == []
+
+
+def test_a_default_that_is_said_is_no_other_value() -> None:
+    rank = config.load("tiny").projection.options.get("rank", 64)
+    said = experiment(projection={"options": {"rank": rank}})
+    assert list(conflicts(ECR, said, experiment())) == [] == keys(ECR, CODES, said, experiment())
+    assert setting_of(ECR, experiment(), "projection.options.rank") == rank
+
+
+def tuned(method: str, size: str = "1x", **chosen: Any) -> list[dict[str, Any]]:
+    return [
+        {"method": method, "with": [], "sizes": [size], "set": {k.replace("__", "."): v for k, v in chosen.items()}}
+    ]
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"sizes.1x.hidden_size": 640}, {"finetune.items": 99}, {"control_tokens.count": 3}, {"corpus.rows": 5}]
+)
+def test_what_may_not_be_tuned_sets_arms_apart(chosen: dict[str, Any]) -> None:
+    """An older version, or a stranger, may have run it."""
+    (key,) = chosen
+    ours = experiment(tuned=[{"method": "ecr", "with": [], "sizes": ["1x"], "set": chosen}])
+    assert keys(ECR, Arm.of("random", "1x", role=Role.ANCHOR_CONTROL), ours, experiment()) == [key]
+
+
+def test_what_may_be_tuned_or_is_an_arms_own_does_not() -> None:
+    ours = experiment(tuned=tuned("ecr", finetune__steps=7, finetune__learning_rate=0.1, sizes__1x__accumulate=2))
+    assert keys(ECR, CODES, ours, experiment()) == []
+    counted = Arm.of("ecr", "1x", {"control_tokens.count": 3, "teacher.name": "bag"}, role=Role.MAIN)
+    assert keys(counted, CODES, experiment(), experiment()) == []
+
+
+def test_how_training_fits_a_machine_is_no_matter() -> None:
+    fit = {"1x": {**TINY["sizes"]["1x"], "accumulate": 2, "checkpointing": True, "devices": {"count": 2}}}
+    ours = experiment(sizes=fit)
+    assert list(conflicts(ECR, ours, experiment())) == [] == keys(ECR, CODES, ours, experiment())
+
+
+@pytest.mark.parametrize(
+    ("arms", "learned"),
+    [
+        ((ECR, CODES), {"teacher": own()}),
+        ((ECR, PLAIN), {"pretrain": {"distill": "3x"}}),
+        ((DISTILLED, DISTILLED_PLAIN), {}),
+    ],
+)
+def test_what_is_tuned_for_a_model_that_both_learn_from(arms: tuple[Arm, Arm], learned: dict[str, Any]) -> None:
+    ours = experiment(**learned, tuned=tuned("finetune", "3x", finetune__learning_rate=0.5))
+    (key,) = keys(*arms, ours, experiment(**learned))
+    assert key == "tuned for what is learned from.finetune-3x"
+    assert keys(*arms, ours, ours) == []
+    assert keys(PLAIN, Arm.of("finetune", "1x", modifiers=["dropout"]), experiment(tuned=ours["tuned"]), TINY) == []
+
+
+@pytest.mark.parametrize("section", ["pretrain", "tokenizer", "projection"])
+def test_a_run_that_does_not_tell_its_settings_is_named(halves: Any, tmp_path: Any, section: str) -> None:
+    def lose(provenance: dict[str, Any]) -> None:
+        del provenance["experiment"][section]
+
+    ours, theirs = halves
+    merge([edited(ours, tmp_path / "less", lose), theirs], tmp_path / "board", apart=False)
+    said = [note for note in notes(tmp_path / "board" / "intents") if note.startswith(NOT_TOLD)]
+    assert said == [f"{NOT_TOLD} {section} (ours)"]
+    merge([ours, theirs], tmp_path / "whole", apart=False)
+    assert not any(note.startswith(NOT_TOLD) for note in notes(tmp_path / "whole" / "intents"))
+
+
+@pytest.mark.parametrize(
+    ("what", "option"), [("corpus", ("corpus", {"path": "/home/a/x.jsonl"})), ("teacher", ("teacher", {"dim": 3}))]
+)
+def test_a_place_is_no_matter_where_what_lies_there_is_the_same(
+    halves: Any, tmp_path: Any, what: str, option: tuple[str, dict[str, Any]]
+) -> None:
+    ours, theirs = halves
+    moved = edited(ours, tmp_path / "moved", put(option[0], "options", option[1]))
+    merge([moved, theirs], tmp_path / "board", apart=False)
+    values = {"corpus": ""} if what == "corpus" else {"teachers": []}
+    unknown = edited(moved, tmp_path / "unknown", prints(**values))
+    with pytest.raises(UserError, match=rf"{option[0]}\.options\."):
+        merge([unknown, theirs], tmp_path / "other", apart=False)
+    assert Run.load(unknown).provenance["fingerprints"] != {"corpus": OTHER}
