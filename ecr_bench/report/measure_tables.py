@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ecr_bench.arm import Arm, Role
-from ecr_bench.formats import DASH, count, estimate, level, number, with_side
+from ecr_bench.formats import DASH, MINUS, count, estimate, level, number, with_side
 from ecr_bench.metrics.registry import PLAIN
 from ecr_bench.results.ablation_schema import AblationResult, Point
 from ecr_bench.results.cells import CellCosts
@@ -40,6 +40,7 @@ TABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
         "diverged", "spike_score", "loss_spikes", "grad_norm_median", "grad_norm_p95", "grad_norm_max",
     )),
 )  # fmt: skip
+PAIRED = "paired by item; 95 % interval, not corrected for multiplicity"
 SHORT = ("cka_base", "mutual_knn_teacher", "mexa", "language_separability")
 HEADS = {
     "bits_per_byte": "bits per byte", "acc_mutual_info": "accuracy by PMI", "acc_mutual_info_coarse": "coarse by PMI",
@@ -268,13 +269,14 @@ def _times(timing: Timing, plain: Timing | None) -> str:
 
 
 def ablation_tables(result: AblationResult) -> list[Table]:
-    """Accuracy of each point and reference by group, differences from the references, how training went."""
+    """Accuracy of each point and reference by group, differences from the references and between lines, how training
+    went."""
     by_group = [_accuracies(result, group) for group in dict.fromkeys(str(point.group) for point in result.points)]
     lines = ((row.series, row.label, *_stability(row)) for row in result.stability)
     heads = ("runs", "diverged", "rate (95 %)", "spike score", "loss spikes", "gradient median", "95 %", "max")
     caption = f"spikes: means over runs; gradient norms: medians over runs, {DASH} where infinite"
     stability = Table.of("Stability of training, all runs", ("line", result.label, *heads), lines, caption, words=2)
-    return [table for table in (*by_group, _ablation_differences(result), stability) if table]
+    return [table for table in (*by_group, _from_references(result), _between_lines(result), stability) if table]
 
 
 def _accuracies(result: AblationResult, group: str) -> Table:
@@ -295,7 +297,7 @@ def _accuracies(result: AblationResult, group: str) -> Table:
     return Table.of(title, ("line", result.label, "seeds", *tasks), lines, words=2)
 
 
-def _ablation_differences(result: AblationResult) -> Table:
+def _from_references(result: AblationResult) -> Table:
     found = {(d.series, d.label, d.reference, d.task): d for d in result.differences}
     heads = list(dict.fromkeys((d.reference, d.task) for d in result.differences))
     lines: list[Line] = []
@@ -304,7 +306,18 @@ def _ablation_differences(result: AblationResult) -> Table:
         lines.append((series, label, *(estimate(d.difference, d.ci) if d else DASH for d in cells)))
     title = "Points above a reference, unseen languages"
     columns = ("line", result.label, *(f"{task}: minus {reference}" for reference, task in heads))
-    return Table.of(title, columns, lines, "paired by item; 95 % interval, not corrected for multiplicity", words=2)
+    return Table.of(title, columns, lines, PAIRED, words=2)
+
+
+def _between_lines(result: AblationResult) -> Table:
+    found = {(d.series, d.minus, d.label, d.task): d for d in result.between_lines}
+    tasks = list(dict.fromkeys(d.task for d in result.between_lines))
+    lines: list[Line] = []
+    for series, minus, label in dict.fromkeys((d.series, d.minus, d.label) for d in result.between_lines):
+        cells = (found[series, minus, label, task] for task in tasks)
+        lines.append((f"{series} {MINUS} {minus}", label, *(estimate(d.difference, d.ci) for d in cells)))
+    title = "Points between lines at the same value, unseen languages"
+    return Table.of(title, ("line", result.label, *tasks), lines, PAIRED, words=2)
 
 
 def _stability(row: Stability) -> Line:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import pandas as pd
 
 from ecr_bench.arm import Arm, Role
-from ecr_bench.results.ablation_schema import AblationResult, Layout, Point, PointDifference, Spot
+from ecr_bench.results.ablation_schema import AblationResult, Layout, LineDifference, Point, PointDifference, Spot
 from ecr_bench.results.arms import ordered_precisions
 from ecr_bench.results.contrasts import TASKS
 from ecr_bench.results.divergence import stability_of
@@ -59,6 +60,7 @@ def build_result(
         ],
         chance={f"{group}/{task}": row.chance for (_, group, task), row in rows.items()},
         differences=list(_differences(scored, panel, precision)) if panel else [],
+        between_lines=list(_between_lines(scored, panel, precision)) if panel else [],
         equal_sizes=sizes,
         stability=stability_of(layout.places, measures),
         findings=[found.sentence for found in sizes] + _side(rows, sizes, curve) + _no_unit(unit, curve),
@@ -100,6 +102,23 @@ def _differences(layout: Layout, panel: Panel, precision: str) -> Iterator[Point
                     difference=found.value,
                     ci=(found.low, found.high),
                 )
+
+
+def _between_lines(layout: Layout, panel: Panel, precision: str) -> Iterator[LineDifference]:
+    """Each line minus those below it, where both have an arm at a value."""
+    for one, other in combinations(layout.places, 2):
+        if one.series == other.series or one.label != other.label or one.arm == other.arm:
+            continue
+        for task in (task for task in TASKS if task in panel.tasks):
+            found = compare(panel, str(one.arm), str(other.arm), precision, precision, task)
+            yield LineDifference(
+                series=one.series,
+                minus=other.series,
+                label=one.label,
+                task=task,
+                difference=found.value,
+                ci=(found.low, found.high),
+            )
 
 
 def _plain_line(layout: Layout) -> list[Place]:

@@ -50,6 +50,19 @@ class PointDifference(Record):
     ci: tuple[float, float]
 
 
+class LineDifference(Record):
+    """A line minus another at the same value, on the same items of unseen languages; not corrected for multiplicity."""
+
+    series: str
+    minus: str
+    """The other line."""
+    label: str
+    """Of the value."""
+    task: str
+    difference: float
+    ci: tuple[float, float]
+
+
 @dataclass(frozen=True)
 class Layout:
     """What was varied, and which arms stand where."""
@@ -100,6 +113,7 @@ class AblationResult(Record):
     chance: dict[str, float]
     """``group/task`` -> accuracy by chance."""
     differences: list[PointDifference]
+    between_lines: list[LineDifference] = []
     equal_sizes: list[EqualSize]
     stability: list[Stability] = []
     """How training went at each point, where traces were kept."""

@@ -18,6 +18,7 @@ from ecr_bench.ecr.anchors import fit_anchors
 from ecr_bench.ecr.selection import farthest_points, random_rows
 from ecr_bench.errors import UserError
 from ecr_bench.report.export import write_ablation
+from ecr_bench.report.measure_tables import ablation_tables
 from ecr_bench.results.ablation import build_result, compared_by_size
 from ecr_bench.results.ablation_schema import AblationResult, Layout
 from ecr_bench.results.board import build_board
@@ -352,6 +353,24 @@ def test_differences_are_against_each_reference(tmp_path: Path) -> None:
     assert abs(found["<none>", "finetune-1x"].difference) < 0.03
     assert [str(point.arm) for point in result.references if point.task == "fine"] == ["finetune-1x", "finetune-3x"]
     assert not result.equal_sizes
+
+
+def test_lines_are_compared_at_each_value_that_both_have(tmp_path: Path) -> None:
+    values = [{"label": label, "set": {"control_tokens.count": count}} for label, count in (("few", 1), ("some", 2))]
+    series = [{"label": "ECR"}, {"label": "random", "method": "random"}]
+    axis = {"label": "tokens", "values": values, "series": series}
+    ablation = load_ablation(written(tmp_path, axis=axis, cells=[]), {})
+    shares = {"ecr": (0.5, 0.7), "random": (0.5, 0.4)}
+    arms = {f"{m}-1x[control_tokens.count={n}]": share for m, pair in shares.items() for n, share in enumerate(pair, 1)}
+    made = made_up_records(ablation, arms)
+    result = build_result(Layout.planned(ablation), build_board("try", *made, {}, {}, []), made.records)
+    found = {(d.series, d.minus, d.label, d.task): d for d in result.between_lines}
+    assert set(found) == {("ECR", "random", at, t) for at in ("few", "some") for t in ("coarse", "fine", "all")}
+    assert abs(found["ECR", "random", "few", "all"].difference) < 0.03
+    few, some = (found["ECR", "random", at, "all"].ci for at in ("few", "some"))
+    assert few[0] < 0 < few[1] and 0.2 < some[0] < some[1] < 0.4
+    table = next(table for table in ablation_tables(result) if table.title.startswith("Points between lines"))
+    assert [line[:2] for line in table.lines] == [("ECR \N{MINUS SIGN} random", at) for at in ("few", "some")]
 
 
 @pytest.mark.slow
