@@ -110,7 +110,7 @@ def check_tuned(experiment: Experiment) -> None:
             if not may_be_tuned(key, tuned.sizes):
                 raise ValueError(
                     f"tuned.set: {key} is not how its arm is trained (steps, {', '.join(sorted(HOW_TRAINED))}, options "
-                    "of its methods): set it in the experiment or in a cell"
+                    "of its methods, but not whom it learns from): set it in the experiment or in a cell"
                 )
 
 
@@ -124,7 +124,7 @@ def may_be_tuned(key: str, sizes: Iterable[str]) -> bool:
             return size in sizes and name in FIT | {"learning_rate"}
         case ["options", "distill", *name]:
             return bool(name) and name[0] not in ("size", "model")
-        case ["options", *_]:
+        case ["options", _, *_]:
             return True
     return False
 

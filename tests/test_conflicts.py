@@ -33,7 +33,7 @@ def found(arm: Arm, shared: dict[str, Any], changed: dict[str, Any]) -> str | No
         theirs[section] = {**theirs[section], **value} if isinstance(value, dict) else value
     setting = next(conflicts(arm, ours, theirs), None)
     assert (setting is None) == (next(conflicts(arm, theirs, ours), None) is None)
-    return setting[0] if setting else None
+    return ".".join(setting[0]) if setting else None
 
 
 @pytest.mark.parametrize(("arm", "shared", "changed", "setting"), [

@@ -9,10 +9,11 @@ import pytest
 from ecr_bench import config
 from ecr_bench.arm import Arm, Role
 from ecr_bench.errors import UserError
-from ecr_bench.leaderboard.conflicts import conflicts, unlike
+from ecr_bench.leaderboard.conflicts import conflicts, incomparable, unlike
 from ecr_bench.leaderboard.merge import merge
+from ecr_bench.leaderboard.origins import settled_by
 from ecr_bench.leaderboard.pool import NOT_TOLD
-from ecr_bench.results.claim_settings import setting_of
+from ecr_bench.results.claim_settings import has_setting, setting_of
 from ecr_bench.run import Run
 from tests.test_merge_settings import CODES, ECR, PLAIN, halves, put
 from tests.test_merge_sources import OTHER, edited, notes, prints
@@ -94,10 +95,55 @@ def test_what_may_be_tuned_or_is_an_arms_own_does_not() -> None:
     assert keys(counted, CODES, experiment(), experiment()) == []
 
 
+OF_ITS_OWN = {
+    "an own model as teacher": Arm.of(
+        "ecr", "1x", {"teacher.name": "checkpoint", "teacher.options": {"size": "3x"}}, role=Role.MAIN
+    ),
+    "distilled": Arm.of("finetune", "1x", {"pretrain.distill": "3x"}, modifiers=["distill"]),
+    "from another size": Arm.of("ecr", "1x", {"distill.size": "1x"}, modifiers=["distill"]),
+}
+
+
+@pytest.mark.parametrize("name", OF_ITS_OWN)
+@pytest.mark.parametrize("rival", [ECR, CODES, PLAIN, DISTILLED_PLAIN])
+def test_whom_an_arm_says_it_learns_from_sets_it_apart_from_nobody(name: str, rival: Arm) -> None:
+    assert keys(OF_ITS_OWN[name], rival, TINY, TINY) == []
+
+
+def test_what_is_set_in_a_section_that_is_not_told_tells_nothing_of_the_rest() -> None:
+    less = experiment(tuned=tuned("ecr", finetune__steps=9))
+    del less["finetune"]
+    assert keys(ECR, PLAIN, less, experiment(finetune={"batch_size": 17})) == []
+    assert not has_setting(ECR, less, "finetune.batch_size") and has_setting(ECR, less, "finetune.steps")
+
+
+def test_a_teacher_is_settled_only_for_arms_whose_anchors_it_made() -> None:
+    """The run tells the teachers of anchors, and ``embedding-distillation`` asks one itself."""
+    told = {"fingerprints": {"teachers": ["a"]}, "arms": ["ecr-1x"]}
+    rival = Arm.of("embedding-distillation", "1x")
+    assert list(settled_by((ECR, CODES), told, told)) == [("teacher", "name"), ("teacher", "options")]
+    assert list(settled_by((ECR, rival), told, told)) == []
+    chosen = {**told, "arms": ["ecr-1x[teacher.name=usem3]"]}
+    assert list(settled_by((ECR, CODES), told, chosen)) == []
+    two = {**told, "fingerprints": {"teachers": ["a", "b"]}}
+    assert list(settled_by((ECR, CODES), two, two)) == []
+
+
 def test_how_training_fits_a_machine_is_no_matter() -> None:
     fit = {"1x": {**TINY["sizes"]["1x"], "accumulate": 2, "checkpointing": True, "devices": {"count": 2}}}
     ours = experiment(sizes=fit)
     assert list(conflicts(ECR, ours, experiment())) == [] == keys(ECR, CODES, ours, experiment())
+    chosen = experiment(tuned=tuned("ecr", sizes__1x__accumulate=2))
+    assert list(conflicts(ECR, chosen, experiment())) == []
+    larger = {"3x": {**TINY["sizes"]["3x"], "accumulate": 2}}
+    fitted = experiment(sizes=larger, teacher=own(), tuned=tuned("finetune", "3x", sizes__3x__accumulate=2))
+    assert keys(ECR, CODES, fitted, experiment(teacher=own())) == []
+
+
+def test_a_measure_is_compared_where_a_default_is_said() -> None:
+    said, plain, other = (experiment(teacher=teacher) for teacher in ({"options": {"threads": None}}, {}, {"rows": 9}))
+    assert incomparable([(["trustworthiness"], [said]), (["trustworthiness"], [plain])]) == {}
+    assert incomparable([(["trustworthiness"], [other]), (["trustworthiness"], [plain])])
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from ecr_bench.results.claim_settings import (
     setting_of,
     tuned_for,
 )
-from ecr_bench.results.filled import filled
+from ecr_bench.results.filled import filled, filled_section
 from ecr_bench.yaml_files import CHOOSERS
 
 PlainJson = Mapping[str, Any]
@@ -70,7 +70,8 @@ def settings_of(arm: Arm, experiment: PlainJson) -> dict[str, Any]:
         name: whole["options"].get(name, default_options(name))
         for name in dict.fromkeys((arm.method, *arm.modifiers, *distils))
     }
-    tuned = tuned_for(arm, experiment)
+    tuned_for(arm, experiment)  # which raises where it is not known
+    tuned = _chosen_for(arm, experiment)
     sizes = {name: _without(size, FIT) for name, size in whole["sizes"].items()}
     own = [str(value) for _, value in arm.settings]
     named = json.dumps([found, options, tuned]) + "".join(own)
@@ -78,7 +79,7 @@ def settings_of(arm: Arm, experiment: PlainJson) -> dict[str, Any]:
         **found,
         "size": sizes.get(arm.size),
         "other sizes": {
-            name: {**size, "tuned": tuned_for(Arm("finetune", name), experiment)}
+            name: {**size, "tuned": _chosen_for(Arm("finetune", name), experiment)}
             for name, size in sizes.items()
             if json.dumps(name) in named or name in own
         },
@@ -96,7 +97,7 @@ def incomparable(parts: Iterable[tuple[Iterable[str], Iterable[PlainJson]]]) -> 
     result = {}
     for section, concerned in OF_MEASURES.items():
         told = [one for metrics, experiments in known if metrics & concerned for one in experiments]
-        values = [_without(one[section], UNMEASURED) if section in one else None for one in told]
+        values = [_without(filled_section(section, one.get(section)), UNMEASURED) for one in told]
         if any(value is None or value != values[0] for value in values[1:]):
             result[section] = set(concerned)
     return result
@@ -117,9 +118,13 @@ def unlike(one: Arm, other: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator
     say nothing against comparing two. Sections that one of the experiments does not tell are not compared
     (``not_told``).
     """
-    here, there = (_for_both(arm, (one, other), run) for arm, run in ((one, ours), (other, theirs)))
+    both, wholes = (one, other), (effective(one, ours), effective(other, theirs))
+    # an arm may learn from whom it says itself; what that model is concerns the other only if it learns from it too
+    learned = [name for name in _learned_from(both, wholes[0]) if name in _learned_from(both, wholes[1])]
+    parts = [name for name in _parts(both, wholes[0]) if name in _parts(both, wholes[1])]
+    here, there = (_for_both(both, whole, learned, parts) for whole in wholes)
     for path, mine, yours in _difference(here, there):
-        told = path[0] in here and path[0] in there
+        told = all(path[0] in run or path[0] == LEARNED_FROM for run in (ours, theirs))
         if told and not any(_own_choice(arm, run, path) for arm, run in ((one, ours), (other, theirs))):
             yield path, mine, yours
 
@@ -139,28 +144,34 @@ def _own_choice(arm: Arm, experiment: PlainJson, path: tuple[str, ...]) -> bool:
     return decides(own, path) or (allowed and any(decides(chosen, path) for chosen in tuned))
 
 
-def _for_both(arm: Arm, both: tuple[Arm, Arm], experiment: PlainJson) -> dict[str, Any]:
-    """What an experiment gave ``arm`` that one experiment would give ``both`` alike: shared sections, the sizes that
-    both are of or learn from, options of what both are made of."""
-    whole = effective(arm, experiment)
+def _for_both(
+    both: tuple[Arm, Arm], whole: PlainJson, learned_from: Iterable[str], parts: Iterable[str]
+) -> dict[str, Any]:
+    """What one experiment would give two arms alike, of the ``whole`` that one of them had: shared sections, the size
+    that both are of, the sizes that both learn from, options of the parts that both are made of."""
     found: dict[str, Any] = {}
     for name in (*SHARED, *OF_ANCHORS):
         if name in whole:
             _keep_read(found, name, _without(whole[name], SEEDS | HOW_TRAINED), both)
-    sizes, learned_from = whole.get("sizes") or {}, _learned_from(both, whole)
-    if "sizes" in whole:
-        own = [arm.size] if both[0].size == both[1].size and all(reads(one, ("sizes",)) for one in both) else []
-        found["sizes"] = {
-            **{name: _without(sizes.get(name), FIT | {"learning_rate"}) for name in own},
-            **{name: _without(sizes.get(name), FIT) for name in learned_from},
-        }
-    if learned_from and "tuned" in experiment:
-        plain = {name: Arm("finetune", name) for name in learned_from}
-        chosen = {name: [one["set"] for one in experiment["tuned"] if is_tuned(plain[name], one)] for name in plain}
-        found[LEARNED_FROM] = {str(plain[name]): json.dumps(sets, sort_keys=True) for name, sets in chosen.items()}
-    if "options" in whole:
-        found["options"] = {name: whole["options"].get(name, default_options(name)) for name in _parts(both, whole)}
+    sizes = whole.get("sizes") or {}
+    own = {both[0].size} & {both[1].size} if all(reads(one, ("sizes",)) for one in both) else set()
+    found["sizes"] = {
+        **{name: _without(sizes.get(name), FIT | {"learning_rate"}) for name in own},
+        **{name: _without(sizes.get(name), FIT) for name in learned_from},
+    }
+    found[LEARNED_FROM] = {
+        str(plain): json.dumps(_chosen_for(plain, whole), sort_keys=True)
+        for plain in (Arm("finetune", name) for name in learned_from)
+    }
+    found["options"] = {name: (whole.get("options") or {}).get(name, default_options(name)) for name in parts}
     return found
+
+
+def _chosen_for(arm: Arm, experiment: PlainJson) -> list[dict[str, Any]]:
+    """What is tuned for an arm, but for how its training fits a machine."""
+    sets = (chosen["set"] for chosen in experiment.get("tuned", ()) if is_tuned(arm, chosen))
+    kept = ({key: value for key, value in one.items() if not FIT & set(key.split(".")[2:3])} for one in sets)
+    return [one for one in kept if one]
 
 
 def _keep_read(found: dict[str, Any], name: str, section: Any, both: tuple[Arm, Arm]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations, product
 from typing import Any
 
 from ecr_bench.arm import Arm
 from ecr_bench.leaderboard.conflicts import OF_MEASURES, PlainJson
-from ecr_bench.results.claim_settings import asks_teacher
+from ecr_bench.results.claim_settings import asks_teacher, fits_anchors
 from ecr_bench.run import Run
 
 CORPORA, TEACHERS = "corpora differ by fingerprint:", "teachers differ by fingerprint:"
@@ -32,13 +32,17 @@ def other_origin(arm: Arm, rival: Arm, one: Run, other: Run) -> tuple[str, str, 
     return None
 
 
-def settled_by(one: PlainJson, other: PlainJson) -> Iterator[tuple[str, ...]]:
-    """Beginnings of the settings that make no difference between two runs, since what they name is known to be the
-    same: the rows of a corpus, the weights and layer of a teacher. A folder may lie elsewhere on another machine."""
+def settled_by(arms: Iterable[Arm], one: PlainJson, other: PlainJson) -> Iterator[tuple[str, ...]]:
+    """Beginnings of the settings that make no difference to ``arms`` of two runs, since what they name is known to be
+    the same: the rows of a corpus, the weights and layer of a teacher. A folder may lie elsewhere on another machine.
+
+    A run tells the teachers that anchors are from, and not which arm's these are.
+    """
     if _corpus(one) and _corpus(one) == _corpus(other):
         yield ("corpus",)
     ours, theirs = (_fingerprints(told).get("teachers") or () for told in (one, other))
-    if len(ours) == 1 and list(ours) == list(theirs):
+    chosen = any("teacher." in name for told in (one, other) for name in told.get("arms", ()))
+    if len(ours) == 1 and list(ours) == list(theirs) and not chosen and all(map(fits_anchors, arms)):
         yield from (("teacher", "name"), ("teacher", "options"))
 
 

@@ -183,7 +183,8 @@ def _conflicts(
     sides = one.run.experiments(str(arm)).items(), other.run.experiments(str(rival)).items()
     for (ours, mine), (theirs, yours) in product(*sides):
         found = conflicts(arm, mine, yours) if arm == rival else unlike(arm, rival, mine, yours)
-        settled = list(settled_by(one.run.sources.get(ours, {}), other.run.sources.get(theirs, {})))
+        told = one.run.sources.get(ours, {}), other.run.sources.get(theirs, {})
+        settled = list(settled_by((arm, rival), *told))
         for path, here, there in found:
             if not any(path[: len(begin)] == begin for begin in settled):
                 yield ".".join(path), here, ours, there, theirs

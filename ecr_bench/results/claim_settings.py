@@ -11,7 +11,7 @@ from ecr_bench.arm import Arm, Setting, as_setting
 from ecr_bench.config import Experiment
 from ecr_bench.methods.registry import METHODS, MODIFIERS, default_options
 from ecr_bench.results.claim_schema import Claim
-from ecr_bench.results.filled import filled, filled_section
+from ecr_bench.results.filled import filled
 from ecr_bench.yaml_files import CHOOSERS, drop_options
 
 STAGES = ("pretrain", "finetune")
@@ -72,6 +72,11 @@ def _values(arms: Iterable[Arm], experiments: Mapping[Arm, Iterable[Mapping[str,
     return {as_setting(setting_of(arm, experiment, key)) for arm in arms for experiment in experiments[arm]}
 
 
+def fits_anchors(arm: Arm) -> bool:
+    """Whether an arm has anchors of the teacher's; of a plugin that is not here it is supposed."""
+    return _has_flag(arm, "uses_anchors")
+
+
 def asks_teacher(arm: Arm) -> bool:
     """Whether what a teacher says reaches an arm; of a plugin that is not here it is supposed."""
     return any(_has_flag(arm, flag) for flag in ("uses_anchors", "uses_teacher", "distils_teacher"))
@@ -96,7 +101,7 @@ def reads(arm: Arm, path: Path) -> bool:
         case ("control_tokens", *_) | ("anchors",) | ("anchors", "k" | "assignment"):
             return bool(kind.uses_control_tokens)
         case ("anchors" | "projection", *_):
-            return _has_flag(arm, "uses_anchors")
+            return fits_anchors(arm)
         case ("teacher", *_):
             return asks_teacher(arm)
     return True
@@ -111,10 +116,12 @@ def effective(arm: Arm, experiment: Mapping[str, Any]) -> dict[str, Any]:
     """The experiment as it was for an arm: with what is tuned for it, its own settings on top of that, and the
     learning rate of its size in place of those of the stages, and what nobody set at its default; as far as a board of
     several runs knows it."""
-    found = dict(experiment)
+    found, whole = dict(experiment), set(experiment)
     for overrides in (*map(by_path, _tuned_for(arm, experiment)), own_settings(arm)):
         found = _with(found, overrides)
-    found = filled(found)
+        whole |= {path[0] for path in overrides if len(path) == 1}
+    # of a section that is not known, what sets a part of it tells no more than that part
+    found |= filled({name: value for name, value in found.items() if name in whole})
     rate = _value(found, ("sizes", arm.size, RATE))
     stages = [name for name in STAGES if isinstance(found.get(name), Mapping)] if rate else []
     return found | {name: {**found[name], RATE: rate} for name in stages}
@@ -206,7 +213,7 @@ def _with(experiment: dict[str, Any], overrides: Mapping[Path, Any]) -> dict[str
             found[section] = dict(found[section])
             drop_options(found, section, overrides[section, key])
     for path, value in overrides.items():
-        found = _put(found, path, filled_section(path[0], value) if len(path) == 1 else value)
+        found = _put(found, path, value)
     return found
 
 

@@ -19,7 +19,7 @@ from ecr_bench.metrics.files import FILE, read_measures
 from ecr_bench.results.arms import GROUPS
 from ecr_bench.results.board import Baselines
 from ecr_bench.results.cells import CellCosts, comparable
-from ecr_bench.results.claim_settings import is_tuned
+from ecr_bench.results.claim_settings import STAGES, decides, own_settings, setting_of
 from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.ran import Ran
 from ecr_bench.runner.store import Store
@@ -141,12 +141,18 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
 
 def tuned_notes(plan: Plan) -> list[str]:
     """Who is trained in other steps than the experiment says. Where no note does, all arms have the same budget."""
-    found: dict[str, dict[str, None]] = {}
-    for cell in plan.cells:
-        for tuned in plan.experiment.tuned:
-            if is_tuned(cell.arm, tuned.model_dump(mode="json")):
-                steps = [f"{key} = {value}" for key, value in tuned.set.items() if key.endswith(".steps")]
-                found.setdefault(", ".join(steps), {})[str(cell.arm)] = None
+    experiment = plan.experiment.model_dump(mode="json")
+    found: dict[str, list[str]] = {}
+    for arm in dict.fromkeys(cell.arm for cell in plan.cells):
+        given = {f"{stage}.steps": experiment[stage]["steps"] for stage in STAGES}
+        had = {key: setting_of(arm, experiment, key) for key in given}
+        named = own_settings(arm)  # which its name tells
+        steps = [
+            f"{key} = {had[key]}"
+            for key in given
+            if had[key] != given[key] and not decides(named, tuple(key.split(".")))
+        ]
+        found.setdefault(", ".join(steps), []).append(str(arm))
     return [f"Steps of their own: {', '.join(arms)} ({steps})." for steps, arms in found.items() if steps]
 
 

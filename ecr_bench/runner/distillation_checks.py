@@ -13,6 +13,9 @@ from ecr_bench.runner.unread import READ_BYTES, config_of, numbers_kept, refuse_
 from ecr_bench.runner.used import Distillation, UsedModel, UsedSize
 from ecr_bench.sizes import PretrainedSize
 
+BYTES_OF = {"int8": 1, "nf4": 0.5}
+"""Of a weight that adapters are trained beside, at the least."""
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -99,7 +102,7 @@ def _training(student: UsedSize) -> int:
         config = config_of(student.size)
         if student.weights_trained:
             return training_memory(student.size, config)
-        return READ_BYTES * numbers_kept(student.size, config)
+        return int(BYTES_OF.get(student.quantised, READ_BYTES) * numbers_kept(student.size, config))
     stages = [need.bytes for need in needs(student.settings, student.name) if need.stage in student.trained]
     return max(stages, default=0)
 

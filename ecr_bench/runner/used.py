@@ -27,6 +27,8 @@ class UsedSize:
     """The hidden state it is asked for as the teacher."""
     adapted: bool = False
     """Whether fine-tuning leaves its weights as they are and trains adapters beside them."""
+    quantised: str = ""
+    """The precision that its weights have then, if another than float32."""
 
     @property
     def size(self) -> SizeConfig | PretrainedSize:
@@ -96,7 +98,7 @@ def distillations(plan: Plan) -> list[Distillation]:
 
 def _identity(used: UsedSize) -> tuple[str, ...]:
     settings = used.settings.model_copy(update={"cells": ()}).model_dump_json()
-    return (settings, used.name, *used.trained, used.key, str(used.layer), str(used.adapted))
+    return (settings, used.name, *used.trained, used.key, str(used.layer), str(used.adapted), used.quantised)
 
 
 def _arms(plan: Plan) -> Iterator[tuple[Experiment, CellSpec, str]]:
@@ -124,7 +126,8 @@ def _own_size(declared: Experiment, spec: CellSpec, size: str) -> UsedSize:
     local = declared.tuned_for(spec, size)
     recipe = Recipe.of_spec(spec, local.options)
     stages = ("pretrain", "finetune") if recipe.trains_model else ("pretrain",)
-    return UsedSize(size, local, _trained(local, stages), adapted=not recipe.trains_weights)
+    adapted, quantised = not recipe.trains_weights, recipe.base_precision or ""
+    return UsedSize(size, local, _trained(local, stages), adapted=adapted, quantised=quantised)
 
 
 def _models_of(declared: Experiment, spec: CellSpec, size: str) -> Iterator[UsedModel]:

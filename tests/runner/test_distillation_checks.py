@@ -121,6 +121,18 @@ def test_layers_are_asked_only_of_models_that_are_looked_at(
     assert f"{key.partition('.')[0]}." in (message := refused("", deep, None, **both)) and "of size 3x" in message
 
 
+def test_a_quantised_base_takes_less_beside_the_larger_model(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = count_parameters(AutoModelForCausalLM.from_pretrained(llama))
+    key = "options.distill.model"
+    adapted = {"cells": [{"method": "finetune", "with": ["distill", "lora"]}], "pretrain.steps": 0}
+    beside = {**adapted, "options": {"distill": {"model": str(llama)}}}
+    monkeypatch.setattr(memory, "free_memory", lambda: 8 * count - 1)
+    assert refused("options.distill.size", llama, llama, **beside).startswith(f"size 1x with {llama} beside it ({key})")
+    monkeypatch.setattr(memory, "free_memory", lambda: 5 * count)
+    quantised = {**beside, "options": {**beside["options"], "lora": {"base": "nf4"}}}
+    checked("options.distill.size", llama, llama, **quantised)
+
+
 NARROW = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
 
 

@@ -267,7 +267,7 @@ def test_what_was_tuned_for_an_arm_is_its_own_and_in_no_name():
                 "pretrain.distill": "3x", "control_tokens.count": 1, "anchors.k": 8, "finetune": {"steps": 9},
                 "finetune.batch_size": 9, "finetune.loss": "token", "pretrain.optimiser": "adamw",
                 "sizes.1x.dtype": "bf16", "sizes.1x.max_length": 64, "options.distill": {"size": "1x"},
-                "options.distill.size": "1x", "options.distill.model": "here",
+                "options.distill.size": "1x", "options.distill.model": "here", "options": {"distill": {"size": "1x"}},
             }.items()
         ],
     ],
@@ -285,3 +285,11 @@ def test_whoever_has_steps_of_their_own_is_named():
     longer = [{"method": name, **steps} for name in ("ecr", "codes-only", "oracle")]
     plan = make_plan(experiment("ecr", "codes-only", "random", "finetune", tuned=[rates, *longer]))
     assert tuned_notes(plan) == ["Steps of their own: ecr-1x, codes-only-1x (finetune.steps = 9)."]
+
+
+def test_steps_that_a_name_tells_or_that_all_have_are_no_news():
+    usual = experiment("ecr").finetune.steps
+    tuned = [{"method": "ecr", "sizes": ["1x"], "set": {"finetune.steps": 9}}]
+    tuned += [{"method": "random", "sizes": ["1x"], "set": {"finetune.steps": usual}}]
+    cells = [{"method": "ecr", "set": {"finetune.steps": 7}}, {"method": "random"}]
+    assert tuned_notes(make_plan(experiment(cells=cells, tuned=tuned))) == []
