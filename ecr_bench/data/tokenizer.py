@@ -50,11 +50,14 @@ def difference(ours: PreTrainedTokenizerBase, theirs: PreTrainedTokenizerBase) -
     rules. How wide the embeddings are padded is no difference."""
     if differing := len(ours.get_vocab().items() ^ theirs.get_vocab().items()):
         return f"{differing} (token, id) pairs differ"
-    return "" if _rules(ours) == _rules(theirs) else "same tokens, other rules"
+    mine, other = rules_of(ours), rules_of(theirs)
+    same = all(mine.get(part) == other.get(part) for part in ("model", "normalizer"))
+    return "" if same else "same tokens, other rules"
 
 
-def _rules(tokenizer: Any) -> Any:
-    return {k: v for k, v in json.loads(tokenizer.backend_tokenizer.to_str()).items() if k in ("model", "normalizer")}
+def rules_of(tokenizer: Any) -> dict[str, Any]:
+    """What ``tokenizer.json`` holds of a fast tokenizer."""
+    return json.loads(tokenizer.backend_tokenizer.to_str())
 
 
 PROBE = "Ein Test, 测试 123.\n  проба"

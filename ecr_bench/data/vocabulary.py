@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from ecr_bench.data.tokenizer import rules_of
 from ecr_bench.errors import UserError
 
 FILE = "vocabulary.safetensors"
@@ -54,7 +55,7 @@ def cut_vocabulary(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], who
     ``texts`` would be read otherwise than before.
     """
     check_cuttable(tokenizer, who)
-    rules = _rules(tokenizer)
+    rules = rules_of(tokenizer)
     whole: dict[str, int] = rules["model"]["vocab"]
     merges = [_pair(merge) for merge in rules["model"]["merges"]]
     used: set[int] = set()
@@ -86,7 +87,7 @@ def check_cuttable(tokenizer: PreTrainedTokenizerBase, who: str) -> None:
 def _why_not(tokenizer: PreTrainedTokenizerBase) -> str:
     if not tokenizer.is_fast:
         return "it is no fast tokenizer (tokenizer.json)"
-    rules = _rules(tokenizer)
+    rules = rules_of(tokenizer)
     model = rules["model"]
     if model["type"] != "BPE":
         return f"its model is {model['type']}, not BPE"
@@ -100,10 +101,6 @@ def _why_not(tokenizer: PreTrainedTokenizerBase) -> str:
     if (missing := set(alphabet) - model["vocab"].keys()) and model.get("byte_fallback"):
         return f"it has no token for {len(missing)} of 256 bytes"
     return ""
-
-
-def _rules(tokenizer: Any) -> dict[str, Any]:
-    return json.loads(tokenizer.backend_tokenizer.to_str())
 
 
 def _pair(merge: Any) -> Merge:

@@ -14,9 +14,9 @@ from ecr_bench.metrics.registry import AGAINST_TEACHER, ASPECTS
 from ecr_bench.results.claim_settings import (
     asks_teacher,
     by_path,
+    chosen_for,
     decides,
     effective,
-    is_tuned,
     own_settings,
     reads,
     setting_of,
@@ -70,8 +70,7 @@ def settings_of(arm: Arm, experiment: PlainJson) -> dict[str, Any]:
         name: whole["options"].get(name, default_options(name))
         for name in dict.fromkeys((arm.method, *arm.modifiers, *distils))
     }
-    tuned_for(arm, experiment)  # which raises where it is not known
-    tuned = _chosen_for(arm, experiment)
+    tuned = _but_fit(tuned_for(arm, experiment))
     sizes = {name: _without(size, FIT) for name, size in whole["sizes"].items()}
     own = [str(value) for _, value in arm.settings]
     named = json.dumps([found, options, tuned]) + "".join(own)
@@ -79,7 +78,7 @@ def settings_of(arm: Arm, experiment: PlainJson) -> dict[str, Any]:
         **found,
         "size": sizes.get(arm.size),
         "other sizes": {
-            name: {**size, "tuned": _chosen_for(Arm("finetune", name), experiment)}
+            name: {**size, "tuned": _but_fit(tuned_for(Arm("finetune", name), experiment))}
             for name, size in sizes.items()
             if json.dumps(name) in named or name in own
         },
@@ -139,7 +138,7 @@ def _own_choice(arm: Arm, experiment: PlainJson, path: tuple[str, ...]) -> bool:
     own, section = own_settings(arm), path[0]
     if section in CHOOSERS and path[1] == "options" and (section, CHOOSERS[section]) in own:
         return True  # another owner, with options of its own
-    tuned = (by_path(chosen["set"]) for chosen in experiment.get("tuned", ()) if is_tuned(arm, chosen))
+    tuned = map(by_path, chosen_for(arm, experiment))
     allowed = may_be_tuned(".".join(path), [arm.size])
     return decides(own, path) or (allowed and any(decides(chosen, path) for chosen in tuned))
 
@@ -160,16 +159,15 @@ def _for_both(
         **{name: _without(sizes.get(name), FIT) for name in learned_from},
     }
     found[LEARNED_FROM] = {
-        str(plain): json.dumps(_chosen_for(plain, whole), sort_keys=True)
+        str(plain): json.dumps(_but_fit(chosen_for(plain, whole)), sort_keys=True)
         for plain in (Arm("finetune", name) for name in learned_from)
     }
     found["options"] = {name: (whole.get("options") or {}).get(name, default_options(name)) for name in parts}
     return found
 
 
-def _chosen_for(arm: Arm, experiment: PlainJson) -> list[dict[str, Any]]:
-    """What is tuned for an arm, but for how its training fits a machine."""
-    sets = (chosen["set"] for chosen in experiment.get("tuned", ()) if is_tuned(arm, chosen))
+def _but_fit(sets: Iterable[PlainJson]) -> list[dict[str, Any]]:
+    """What is tuned, but for how training fits a machine."""
     kept = ({key: value for key, value in one.items() if not FIT & set(key.split(".")[2:3])} for one in sets)
     return [one for one in kept if one]
 

@@ -117,7 +117,7 @@ def effective(arm: Arm, experiment: Mapping[str, Any]) -> dict[str, Any]:
     learning rate of its size in place of those of the stages, and what nobody set at its default; as far as a board of
     several runs knows it."""
     found, whole = dict(experiment), set(experiment)
-    for overrides in (*map(by_path, _tuned_for(arm, experiment)), own_settings(arm)):
+    for overrides in (*map(by_path, chosen_for(arm, experiment)), own_settings(arm)):
         found = _with(found, overrides)
         whole |= {path[0] for path in overrides if len(path) == 1}
     # of a section that is not known, what sets a part of it tells no more than that part
@@ -135,15 +135,15 @@ def tuned_for(arm: Arm, experiment: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     if not_shared(experiment, "tuned") and "cells" not in experiment:
         raise NotTestedError("its runs differ in what is tuned for an arm")
-    return _tuned_for(arm, experiment)
+    return chosen_for(arm, experiment)
 
 
-def _tuned_for(arm: Arm, experiment: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [chosen["set"] for chosen in experiment.get("tuned", ()) if is_tuned(arm, chosen)]
+def chosen_for(arm: Arm, experiment: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """As ``tuned_for``, as far as it is known."""
+    return [chosen["set"] for chosen in experiment.get("tuned", ()) if _is_for(arm, chosen)]
 
 
-def is_tuned(arm: Arm, chosen: Mapping[str, Any]) -> bool:
-    """Whether an entry of ``tuned`` is for the arm."""
+def _is_for(arm: Arm, chosen: Mapping[str, Any]) -> bool:
     named = chosen["method"] == arm.method and set(modifiers_of(chosen)) == set(arm.modifiers)
     return named and arm.size in chosen["sizes"]
 
