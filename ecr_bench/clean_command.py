@@ -18,6 +18,7 @@ def clean(out: Path = Path("runs"), free: bool = False, caches: bool = False) ->
     from rich.console import Console
 
     from ecr_bench.errors import UserError
+    from ecr_bench.formats import size
     from ecr_bench.runner import clean as cleaning
     from ecr_bench.runner.store import Store
     from ecr_bench.table import Table, print_table
@@ -30,15 +31,15 @@ def clean(out: Path = Path("runs"), free: bool = False, caches: bool = False) ->
     store = Store(out)
     found, cached = cleaning.remains(store), cleaning.caches()
     shown = [*found, *cached]
-    lines = [(one.what, f"{one.bytes / 1e6:,.1f}") for one in shown]
+    lines = [(one.what, size(one.bytes)) for one in shown]
     console = Console()
     if lines:
-        print_table(Table.of("", ("what no run uses", "MB"), lines, words=1), console)
+        print_table(Table.of("", ("what no run uses", "size"), lines, words=1), console)
     if older := store.unnoted():
         names = ", ".join(older)
         console.print(f"stages are not listed: {names} of an older version may use them; run it again, or delete it")
     wanted = [*found, *(cached if caches else [])] if free else []
     freed = cleaning.free(store, wanted)
     held = cleaning.size_of(store.path(""))
-    said = f"freed {freed / 1e6:.1f} MB; " if free else ""
-    console.print(f"{said}{store.path('')} holds {held / 1e6:.1f} MB", highlight=False, soft_wrap=True)
+    said = f"freed {size(freed)}; " if free else ""
+    console.print(f"{said}{store.path('')} holds {size(held)}", highlight=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from ecr_bench.browse.commands import items
 from ecr_bench.bundle.commands import gguf
 from ecr_bench.clean_command import clean
 from ecr_bench.errors import UserError, of_the_system, unknown
-from ecr_bench.formats import percent
+from ecr_bench.formats import percent, size
 from ecr_bench.interrupts import exit_code, handled, kill_all, line_of
 from ecr_bench.leaderboard.commands import COMMANDS as LEADERBOARD
 from ecr_bench.listing_commands import corpora, data, methods, models, runs, schema, show, tasks, teachers
@@ -272,7 +272,7 @@ def export(cell: str, folder: Path, run: str = "quick", out: Path = Path("runs")
 
     quiet_libraries()
     meta = write_bundle(out, run, cell, folder, precision)
-    print(f"{meta.cell} at {meta.precision}: {folder}, {disk_bytes(folder) / 1e6:.1f} MB")
+    print(f"{meta.cell} at {meta.precision}: {folder}, {size(disk_bytes(folder))}")
 
 
 def generate(folder: Path, text: str, tokens: int = 40) -> None:
@@ -292,9 +292,7 @@ def generate(folder: Path, text: str, tokens: int = 40) -> None:
     found = continue_text(bundle, text, tokens)
     print(found.text if found.text.strip() else "[the model ended at once: it holds the text to be complete]")
     speed = f"first token after {found.first_token_ms:.1f} ms, then {found.tokens_per_second:.1f} tokens/s"
-    print(
-        f"[{bundle.bytes / 1e6:.1f} MB on disk, peak memory {found.peak_memory / 1e6:.0f} MB, {speed}]", file=sys.stderr
-    )
+    print(f"[{size(bundle.bytes)} on disk, peak memory {size(found.peak_memory)}, {speed}]", file=sys.stderr)
 
 
 def score(folder: Path, task: str, items: Path | None = None, records: Path | None = None) -> None:
@@ -317,7 +315,7 @@ def score(folder: Path, task: str, items: Path | None = None, records: Path | No
     groups = found.groupby("task_name")
     lines = ((str(name), str(len(mine)), percent(mine["correct"].mean())) for name, mine in groups)
     print_table(Table.of("", ("task", "items", "accuracy"), lines), Console())
-    print(f"[{bundle.bytes / 1e6:.1f} MB on disk, peak memory {peak_memory() / 1e6:.0f} MB]", file=sys.stderr)
+    print(f"[{size(bundle.bytes)} on disk, peak memory {size(peak_memory())}]", file=sys.stderr)
 
 
 def completion(shell: str) -> None:

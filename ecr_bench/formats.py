@@ -101,9 +101,11 @@ def duration(seconds: float | None) -> str:
 
 
 def size(bytes: float | None) -> str:
-    """Bytes: ``65 kB``, ``1.52 MB``, ``812 MB``, ``3.1 GB``."""
+    """Bytes: ``812 bytes``, ``65 kB``, ``1.52 MB``, ``812 MB``, ``3.1 GB``."""
     if bytes is None:
         return DASH
+    if bytes < 1e3:
+        return f"{bytes:.0f} bytes"
     if bytes < 1e6:
         return f"{bytes / 1e3:.0f} kB"
     if bytes < 1e9:

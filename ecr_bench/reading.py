@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ecr_bench import formats
 from ecr_bench.errors import UserError
 from ecr_bench.names import repeated
 from ecr_bench.system import memory_limit
@@ -43,7 +44,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as file:
             yield file
     except MemoryError:
-        raise UserError(f"{path}: memory does not hold its {path.stat().st_size / 2**30:,.1f} GiB") from None
+        raise UserError(f"{path}: memory does not hold its {formats.size(path.stat().st_size)}") from None
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
     except IsADirectoryError:
@@ -57,7 +58,7 @@ def read_bytes(path: Path) -> bytes:
     limit = memory_limit()  # which reads files of the system: one that is missing there is not this one
     with opened(path) as file:
         if (size := path.stat().st_size) > limit:
-            raise UserError(f"{path}: {size / 2**30:,.1f} GiB, more than the {limit / 2**30:,.1f} GiB of memory here")
+            raise UserError(f"{path}: {formats.size(size)}, more than the {formats.size(limit)} of memory here")
         return file.read()
 
 

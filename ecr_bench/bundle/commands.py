@@ -13,8 +13,9 @@ def gguf(bundle: Path, folder: Path) -> None:
         folder: a new folder for the model, its tokenizer and its conditioner.
     """
     from ecr_bench.bundle.gguf import write_gguf
+    from ecr_bench.formats import size
     from ecr_bench.quiet import quiet_libraries
 
     quiet_libraries()
     path = write_gguf(bundle, folder)
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; prompts: ecr_bench.bundle.gguf.open_prompts({str(folder)!r})")
+    print(f"{path}: {size(path.stat().st_size)}; prompts: ecr_bench.bundle.gguf.open_prompts({str(folder)!r})")

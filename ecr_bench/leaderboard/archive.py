@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ecr_bench.errors import UserError
+from ecr_bench.formats import size
 from ecr_bench.io import atomic_path, check_folder, disk_errors
 from ecr_bench.names import file_inside, repeated
 from ecr_bench.results.files import read_manifest
@@ -35,7 +36,7 @@ def submit(folder: Path, to: Path) -> list[str]:
     with atomic_path(to) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(names):
             archive.writestr(zipfile.ZipInfo(name, EPOCH), (folder / name).read_bytes(), zipfile.ZIP_DEFLATED)
-    return [*lines, f"{to}: {len(names)} files, {to.stat().st_size / 1e6:.1f} MB"]
+    return [*lines, f"{to}: {len(names)} files, {size(to.stat().st_size)}"]
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ecr_bench.errors import UserError
+from ecr_bench.formats import size
 from ecr_bench.io import atomic_dir
 from ecr_bench.names import run_name
 from ecr_bench.results.files import RUN, read_manifest
@@ -25,10 +26,10 @@ def push(folder: Path, repository: str, dry_run: bool) -> list[str]:
     lines = verify(folder)
     manifest = read_manifest(folder)
     names = manifest.published
-    size = sum((folder / name).stat().st_size for name in names) / 1e6
+    held = sum((folder / name).stat().st_size for name in names)
     where = f"{repository}/{manifest.name}"
     if dry_run:
-        return [*lines, *names, f"would send {len(names)} files, {size:.1f} MB, to {where}"]
+        return [*lines, *names, f"would send {len(names)} files, {size(held)}, to {where}"]
     from huggingface_hub import HfApi
 
     def send(api: Any) -> None:
@@ -39,7 +40,7 @@ def push(folder: Path, repository: str, dry_run: bool) -> list[str]:
         )  # fmt: skip
 
     _asked(lambda: send(HfApi()), where)
-    return [*lines, f"sent {len(names)} files, {size:.1f} MB, to {where}"]
+    return [*lines, f"sent {len(names)} files, {size(held)}, to {where}"]
 
 
 def pull(repository: str, name: str, to: Path, revision: str | None = None) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecr_bench import formats
 from ecr_bench.errors import UserError
 from ecr_bench.io import cache_dir
 from ecr_bench.names import STORE
@@ -97,7 +98,7 @@ def keep_below(store: Store, most: int) -> None:
     held -= free(store, remains(store))
     if held > most:
         raise UserError(
-            f"{store.root / STORE}: {held / 1e9:.2f} GB, more than --max-disk allows ({most / 1e9:.2f} GB), all used "
+            f"{store.root / STORE}: {formats.size(held)}, more than --max-disk allows ({formats.size(most)}), all used "
             "by runs: allow more, or delete the folder of a run and give the same command again"
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ecr_bench import formats
 from ecr_bench.errors import UserError
 from ecr_bench.hub import read_pretrained
 from ecr_bench.methods.packaged import local_source
@@ -91,7 +92,7 @@ def _check_memory(pair: Distillation) -> None:
     refuse_beyond_free(
         f"size {pair.student.name} with {_named(pair.larger)} beside it ({pair.key})",
         student + beside,
-        f"to be trained ({student / 1e9:.1f} and {beside / 1e9:.1f})",
+        f"to be trained ({formats.size(student)} and {formats.size(beside)})",
         "take smaller models" + ("" if pair.key == "pretrain.distill" else ", or give options.distill.cache_top_k"),
     )
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ecr_bench import formats
 from ecr_bench.config import Experiment
 from ecr_bench.device import device
 from ecr_bench.errors import UserError
@@ -90,7 +91,7 @@ def check_memory(plan: Plan) -> None:
     for used in used_sizes(plan):
         for need in needs(used.settings, used.name):
             if need.stage in used.trained and need.bytes > limit:
-                least, room = (f"{number / 2**30:,.1f} GiB" for number in (need.bytes, limit))
+                least, room = map(formats.size, (need.bytes, limit))
                 raise UserError(
                     f"{plan.experiment.name}: {need.key}: {need.what}{used.purpose} takes at least {least} of memory, "
                     f"here are {room}: {remedy(used.settings, used.name, limit)}"

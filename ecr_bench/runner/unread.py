@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ecr_bench import formats
 from ecr_bench.device import device
 from ecr_bench.errors import UserError
 from ecr_bench.hub import read_pretrained
@@ -90,6 +91,5 @@ def refuse_beyond_free(who: str, needed: int, what: str, remedy: str) -> None:
     from ecr_bench.memory import free_memory
 
     if needed > (free := free_memory()):
-        raise UserError(
-            f"{who} takes {needed / 1e9:.1f} GB at the least {what}, {free / 1e9:.1f} GB are free: {remedy}"
-        )
+        least, room = map(formats.size, (needed, free))
+        raise UserError(f"{who} takes {least} at the least {what}, {room} are free: {remedy}")

@@ -66,7 +66,7 @@ def test_durations(seconds, text):
 
 def test_sizes_and_differences():
     assert [size(n) for n in (0, 65e3, 1.52e6, 812e6, 3.1e9, None)] == [
-        "0 kB",
+        "0 bytes",
         "65 kB",
         "1.52 MB",
         "812 MB",

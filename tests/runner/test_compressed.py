@@ -189,7 +189,7 @@ def test_too_little_memory_is_found_before_a_model_is_loaded(gemma, tmp_path, mo
     monkeypatch.setattr(memory, "free_memory", lambda: 1000)
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", None)
     message = refused(shipped(gemma), tmp_path)
-    assert "GB at the least to be read and trained, 0.0 GB are free" in message and message.startswith("sizes.")
+    assert "kB at the least to be read and trained, 1 kB are free" in message and message.startswith("sizes.")
     monkeypatch.setattr(memory, "free_memory", lambda: 10**15)
     check_models(make_plan(shipped(gemma)), Store(tmp_path), QUIET)
 

@@ -43,7 +43,7 @@ def test_what_cannot_fit_is_one_line_and_leaves_nothing(
     with pytest.raises(UserError) as caught:
         run_and_publish(experiment, Execution(tmp_path / "runs", Console(quiet=True)))
     message = str(caught.value)
-    assert "\n" not in message and all(part in message for part in [*parts, "24.0 GiB", "tiny"]), message
+    assert "\n" not in message and all(part in message for part in [*parts, "25.8 GB", "tiny"]), message
     assert not (tmp_path / "runs").exists()
 
 
