@@ -157,9 +157,25 @@ def test_a_measure_is_compared_where_a_default_is_said() -> None:
 def test_what_is_tuned_for_a_model_that_both_learn_from(arms: tuple[Arm, Arm], learned: dict[str, Any]) -> None:
     ours = experiment(**learned, tuned=tuned("finetune", "3x", finetune__learning_rate=0.5))
     (key,) = keys(*arms, ours, experiment(**learned))
-    assert key == "tuned for what is learned from.finetune-3x"
+    assert key == "tuned for what is learned from.finetune-3x.finetune.learning_rate"
     assert keys(*arms, ours, ours) == []
     assert keys(PLAIN, Arm.of("finetune", "1x", modifiers=["dropout"]), experiment(tuned=ours["tuned"]), TINY) == []
+
+
+def test_what_is_tuned_counts_by_the_value_that_an_arm_has() -> None:
+    """And not by how it came to it: saying a default, or the same in another way, is no difference."""
+    usual = TINY["finetune"]
+    rate, steps = {"finetune__learning_rate": usual["learning_rate"]}, {"finetune__steps": usual["steps"]}
+    for same in (rate, steps, rate | steps):
+        said = experiment(tuned=tuned("ecr", **same))
+        otherwise = experiment(tuned=said["tuned"], finetune={**usual, "learning_rate": 0.5})
+        assert list(conflicts(ECR, said, experiment())) == []
+        assert (list(conflicts(ECR, otherwise, experiment())) == []) == ("finetune__learning_rate" in same)
+        plain = experiment(tuned=tuned("finetune", "3x", **same))
+        assert keys(DISTILLED, DISTILLED_PLAIN, plain, experiment()) == []
+        assert list(conflicts(DISTILLED, plain, experiment())) == []
+    other = experiment(tuned=tuned("ecr", finetune__learning_rate=0.5))
+    assert [".".join(path) for path, *_ in conflicts(ECR, other, experiment())] == ["finetune.learning_rate"]
 
 
 @pytest.mark.parametrize("section", ["pretrain", "tokenizer", "projection"])

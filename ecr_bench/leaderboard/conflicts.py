@@ -12,6 +12,9 @@ from ecr_bench.errors import UserError
 from ecr_bench.methods.registry import default_options
 from ecr_bench.metrics.registry import AGAINST_TEACHER, ASPECTS
 from ecr_bench.results.claim_settings import (
+    RATE,
+    STAGES,
+    as_path,
     asks_teacher,
     by_path,
     chosen_for,
@@ -20,9 +23,9 @@ from ecr_bench.results.claim_settings import (
     own_settings,
     reads,
     setting_of,
-    tuned_for,
+    value_at,
 )
-from ecr_bench.results.filled import filled, filled_section
+from ecr_bench.results.filled import filled_section
 from ecr_bench.yaml_files import CHOOSERS
 
 PlainJson = Mapping[str, Any]
@@ -63,28 +66,33 @@ def settings_of(arm: Arm, experiment: PlainJson) -> dict[str, Any]:
     lost = next((name for name in needed if name not in experiment), None)
     if lost is not None:
         raise UserError(f"{arm}: its {lost} settings are not known: of a board of several runs merge the runs instead")
-    whole = filled(experiment)
+    whole = effective(arm, experiment)
     found = {name: _without(whole[name], SEEDS) for name in sections}
     distils = ("distill",) if setting_of(arm, experiment, "pretrain.distill") else ()
     options = {
         name: whole["options"].get(name, default_options(name))
         for name in dict.fromkeys((arm.method, *arm.modifiers, *distils))
     }
-    tuned = _but_fit(tuned_for(arm, experiment))
-    sizes = {name: _without(size, FIT) for name, size in whole["sizes"].items()}
     own = [str(value) for _, value in arm.settings]
-    named = json.dumps([found, options, tuned]) + "".join(own)
+    named = json.dumps([found, options]) + "".join(own)
+    learned_from = [name for name in whole["sizes"] if json.dumps(name) in named or name in own]
     return {
         **found,
-        "size": sizes.get(arm.size),
-        "other sizes": {
-            name: {**size, "tuned": _but_fit(tuned_for(Arm("finetune", name), experiment))}
-            for name, size in sizes.items()
-            if json.dumps(name) in named or name in own
-        },
+        "size": _shape(whole, arm.size),
+        "other sizes": {name: _plain(experiment, name) for name in learned_from},
         "options": options,
-        "tuned": tuned,
     }
+
+
+def _plain(experiment: PlainJson, size: str) -> dict[str, Any]:
+    """How the plain model of a size is trained that others learn from."""
+    whole = effective(Arm("finetune", size), experiment)
+    return {"size": _shape(whole, size), **{name: _without(whole[name], SEEDS) for name in STAGES}}
+
+
+def _shape(whole: PlainJson, size: str) -> Any:
+    """A size but for how it fits a machine, and its learning rate, which is in the stages' (``effective``)."""
+    return _without((whole.get("sizes") or {}).get(size), FIT | {RATE})
 
 
 def incomparable(parts: Iterable[tuple[Iterable[str], Iterable[PlainJson]]]) -> dict[str, set[str]]:
@@ -121,7 +129,8 @@ def unlike(one: Arm, other: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator
     # an arm may learn from whom it says itself; what that model is concerns the other only if it learns from it too
     learned = [name for name in _learned_from(both, wholes[0]) if name in _learned_from(both, wholes[1])]
     parts = [name for name in _parts(both, wholes[0]) if name in _parts(both, wholes[1])]
-    here, there = (_for_both(both, whole, learned, parts) for whole in wholes)
+    tuned = {plain: _tuned(plain, wholes) for plain in (Arm("finetune", name) for name in learned)}
+    here, there = (_for_both(both, whole, tuned, parts) for whole in wholes)
     for path, mine, yours in _difference(here, there):
         told = all(path[0] in run or path[0] == LEARNED_FROM for run in (ours, theirs))
         if told and not any(_own_choice(arm, run, path) for arm, run in ((one, ours), (other, theirs))):
@@ -144,32 +153,32 @@ def _own_choice(arm: Arm, experiment: PlainJson, path: tuple[str, ...]) -> bool:
 
 
 def _for_both(
-    both: tuple[Arm, Arm], whole: PlainJson, learned_from: Iterable[str], parts: Iterable[str]
+    both: tuple[Arm, Arm], whole: PlainJson, learned_from: Mapping[Arm, Iterable[str]], parts: Iterable[str]
 ) -> dict[str, Any]:
     """What one experiment would give two arms alike, of the ``whole`` that one of them had: shared sections, the size
-    that both are of, the sizes that both learn from, options of the parts that both are made of."""
+    that both are of, the plain arms that both learn from, with the keys that are tuned for these, options of the parts
+    that both are made of."""
     found: dict[str, Any] = {}
     for name in (*SHARED, *OF_ANCHORS):
         if name in whole:
             _keep_read(found, name, _without(whole[name], SEEDS | HOW_TRAINED), both)
-    sizes = whole.get("sizes") or {}
     own = {both[0].size} & {both[1].size} if all(reads(one, ("sizes",)) for one in both) else set()
     found["sizes"] = {
-        **{name: _without(sizes.get(name), FIT | {"learning_rate"}) for name in own},
-        **{name: _without(sizes.get(name), FIT) for name in learned_from},
+        **{name: _shape(whole, name) for name in own},
+        **{plain.size: _without((whole.get("sizes") or {}).get(plain.size), FIT) for plain in learned_from},
     }
     found[LEARNED_FROM] = {
-        str(plain): json.dumps(_but_fit(chosen_for(plain, whole)), sort_keys=True)
-        for plain in (Arm("finetune", name) for name in learned_from)
+        str(plain): {key: value_at(effective(plain, whole), as_path(key)) for key in keys}
+        for plain, keys in learned_from.items()
     }
     found["options"] = {name: (whole.get("options") or {}).get(name, default_options(name)) for name in parts}
     return found
 
 
-def _but_fit(sets: Iterable[PlainJson]) -> list[dict[str, Any]]:
-    """What is tuned, but for how training fits a machine."""
-    kept = ({key: value for key, value in one.items() if not FIT & set(key.split(".")[2:3])} for one in sets)
-    return [one for one in kept if one]
+def _tuned(plain: Arm, wholes: Iterable[PlainJson]) -> list[str]:
+    """Keys that one of the experiments tunes for an arm, but for how training fits a machine."""
+    keys = (key for whole in wholes for chosen in chosen_for(plain, whole) for key in chosen)
+    return [key for key in dict.fromkeys(keys) if not FIT & set(as_path(key)[2:3])]
 
 
 def _keep_read(found: dict[str, Any], name: str, section: Any, both: tuple[Arm, Arm]) -> None:

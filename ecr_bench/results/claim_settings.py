@@ -35,7 +35,7 @@ def unmet(claim: Claim, arm: Arm, experiments: Iterable[Mapping[str, Any]]) -> s
     ``setting_of``."""
     for experiment, (key, wanted) in product(experiments, claim.requires.items()):
         if not _same(given := setting_of(arm, experiment, key), wanted):
-            who = "this run" if given == _value(filled(experiment), _path(key)) else str(arm)
+            who = "this run" if given == value_at(filled(experiment), as_path(key)) else str(arm)
             return f"it needs {key} = {wanted}, {who} has {given}"
     return None
 
@@ -51,20 +51,20 @@ def setting_of(arm: Arm, experiment: Mapping[str, Any], dotted: str) -> Any:
 
     NotTestedError where a board of several runs does not share what it depends on.
     """
-    path = _path(dotted)
+    path = as_path(dotted)
     for needed in _rests_on(path, arm):
         _check_known(arm, experiment, needed, dotted)
     found = effective(arm, experiment)
     if path[0] == "options" and len(path) > 2 and not has_path(found, path[:3]):
-        return _value(default_options(path[1]), path[2:])
-    return _value(found, path)
+        return value_at(default_options(path[1]), path[2:])
+    return value_at(found, path)
 
 
 def told_apart_by(arm: Arm, control: Arm, experiments: Mapping[Arm, Iterable[Mapping[str, Any]]]) -> str | None:
     """The first setting that one of two arms has of its own, that both read and in which they were run otherwise: what
     the one does then says nothing of the other. None where there is none. ``experiments``: those of each arm."""
     keys = sorted({key for one in (arm, control) for key, _ in one.settings})
-    read = (key for key in keys if all(reads(one, _path(key)) for one in (arm, control)))
+    read = (key for key in keys if all(reads(one, as_path(key)) for one in (arm, control)))
     return next((key for key in read if len(_values((arm, control), experiments, key)) > 1), None)
 
 
@@ -109,7 +109,7 @@ def reads(arm: Arm, path: Path) -> bool:
 
 def has_setting(arm: Arm, experiment: Mapping[str, Any], dotted: str) -> bool:
     """Whether the experiment of an arm has the key, as far as it is known."""
-    return has_path(effective(arm, experiment), _path(dotted))
+    return has_path(effective(arm, experiment), as_path(dotted))
 
 
 def effective(arm: Arm, experiment: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def effective(arm: Arm, experiment: Mapping[str, Any]) -> dict[str, Any]:
         whole |= {path[0] for path in overrides if len(path) == 1}
     # of a section that is not known, what sets a part of it tells no more than that part
     found |= filled({name: value for name, value in found.items() if name in whole})
-    rate = _value(found, ("sizes", arm.size, RATE))
+    rate = value_at(found, ("sizes", arm.size, RATE))
     stages = [name for name in STAGES if isinstance(found.get(name), Mapping)] if rate else []
     return found | {name: {**found[name], RATE: rate} for name in stages}
 
@@ -160,7 +160,7 @@ def not_shared(experiment: Mapping[str, Any], dotted: str) -> bool:
     return bool(experiment) and section not in experiment and section in Experiment.model_fields
 
 
-def _path(dotted: str) -> Path:
+def as_path(dotted: str) -> Path:
     """The steps of a dotted key. An option may be named as an arm has it, by its owner: ``lora.rank``."""
     steps = tuple(dotted.split("."))
     return steps if len(steps) == 1 or steps[0] in Experiment.model_fields else ("options", *steps)
@@ -188,12 +188,12 @@ def decides(overrides: Mapping[Path, Any], path: Path) -> bool:
 
 def by_path(overrides: Mapping[str, Any]) -> dict[Path, Any]:
     """Overrides by the steps of their dotted keys."""
-    return {_path(key): value for key, value in overrides.items()}
+    return {as_path(key): value for key, value in overrides.items()}
 
 
 def own_settings(arm: Arm) -> dict[Path, Any]:
     """An arm's own settings as they were given: it keeps lists and mappings as JSON."""
-    return {_path(key): _thawed(value) for key, value in arm.settings}
+    return {as_path(key): _thawed(value) for key, value in arm.settings}
 
 
 def _thawed(value: Setting) -> Any:
@@ -224,8 +224,8 @@ def _put(node: Any, path: Path, value: Any) -> dict[str, Any]:
     return {**before, step: _put(before.get(step), tuple(rest), value) if rest else value}
 
 
-def _value(node: Any, path: Path) -> Any:
-    """None where there is none."""
+def value_at(node: Any, path: Path) -> Any:
+    """What nested mappings have there; None where there is nothing."""
     for step in path:
         node = node.get(step) if isinstance(node, Mapping) else None
     return node
@@ -233,5 +233,5 @@ def _value(node: Any, path: Path) -> Any:
 
 def has_path(node: Any, path: Path) -> bool:
     """Whether nested mappings have something there, None perhaps."""
-    above = _value(node, path[:-1])
+    above = value_at(node, path[:-1])
     return isinstance(above, Mapping) and path[-1] in above
