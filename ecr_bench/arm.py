@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any
@@ -40,10 +40,9 @@ class Role(StrEnum):
         """Neither a control nor an upper bound."""
         return not self.is_control and self is not Role.UPPER_BOUND
 
-    @property
-    def modified(self) -> Role:
-        """With modifiers: neither the main nor the plain method is what the claims speak of."""
-        return Role.CONTENDER if self in (Role.MAIN, Role.PLAIN) else self
+    def under(self, modifiers: Sized) -> Role:
+        """What is left of it: with modifiers neither the main nor the plain method is what the claims speak of."""
+        return Role.CONTENDER if modifiers and self in (Role.MAIN, Role.PLAIN) else self
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ class Recipe:
     @property
     def role(self) -> Role:
         """The method's, or what is left of it under modifiers."""
-        return self.method.role.modified if self.modifiers else self.method.role
+        return self.method.role.under(self.modifiers)
 
     @property
     def uses_control_tokens(self) -> bool:
@@ -117,6 +117,11 @@ class Recipe:
     @property
     def uses_teacher(self) -> bool:
         return self.method.uses_teacher
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether the teacher itself is asked, at whatever stage, beside the anchors that are made of it."""
+        return self.method.uses_teacher or self.method.distils_teacher
 
     @property
     def trains_model(self) -> bool:

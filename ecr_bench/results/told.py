@@ -138,6 +138,6 @@ def check_roles(arms: Iterable[Arm], source: object) -> None:
         except ValueError as error:
             raise UserError(f"{source}: {arm!s:.200}: {error}: no version of ecr-bench writes that") from None
         if arm.method in SHIPPED:
-            role = role_of(arm.method).modified if arm.modifiers else role_of(arm.method)
+            role = role_of(arm.method).under(arm.modifiers)
             if arm.role is not role:
                 raise UserError(f"{source}: {arm} says that its role is {arm.role}; {arm.name} is: {role}")

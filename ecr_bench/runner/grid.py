@@ -297,7 +297,7 @@ class Grid:
             raise unknown("teacher.options.state", str(state), STATES)
         if state == "pretrained" and not isinstance(sizes[size], PretrainedSize):
             raise UserError(f"teacher.options.state: size {size} is from scratch, none has pretrained it: take 'base'")
-        if recipe.uses_teacher or recipe.method.distils_teacher:
+        if recipe.asks_teacher:
             raise UserError(f"teacher.options.size: {recipe.name} asks the teacher itself and needs 'path' instead")
         if state == "pretrained":
             own = self._untrained(size, 0)

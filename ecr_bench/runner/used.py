@@ -171,5 +171,4 @@ def _trained(settings: Experiment, stages: Sequence[str]) -> tuple[str, ...]:
 
 
 def _asks_teacher(local: Experiment, recipe: Recipe) -> bool:
-    method = recipe.method
-    return local.geometry.measure or recipe.uses_anchors or method.uses_teacher or method.distils_teacher
+    return local.geometry.measure or recipe.uses_anchors or recipe.asks_teacher

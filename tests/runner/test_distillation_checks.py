@@ -81,7 +81,7 @@ def test_the_larger_model_lies_in_memory_beside_the_student(
     checked(key, llama, larger)
     monkeypatch.setattr(memory, "free_memory", lambda: both - 1)
     message = refused(key, llama, larger)
-    assert message.startswith(f"size 1x with size 3x beside it ({key}) takes ") and "GB are free" in message
+    assert message.startswith(f"size 1x with size 3x beside it ({key}) takes ") and "kB are free" in message
     if key == "options.distill.size":  # asked before the student is trained
         checked(key, llama, larger, **{"options.distill": {"cache_top_k": 4}})
 
