@@ -9,11 +9,12 @@ import pytest
 from ecr_bench import config
 from ecr_bench.arm import Arm, Role
 from ecr_bench.errors import UserError
-from ecr_bench.leaderboard.conflicts import conflicts, incomparable, unlike
+from ecr_bench.leaderboard.conflicts import conflicts, unlike
+from ecr_bench.leaderboard.joint import joint_experiment
 from ecr_bench.leaderboard.merge import merge
-from ecr_bench.leaderboard.origins import settled_by
+from ecr_bench.leaderboard.origins import incomparable, settled_by
 from ecr_bench.leaderboard.pool import NOT_TOLD
-from ecr_bench.results.claim_settings import has_setting, setting_of
+from ecr_bench.results.claim_settings import has_setting, setting_of, told_apart_by
 from ecr_bench.run import Run
 from tests.test_merge_settings import CODES, ECR, PLAIN, halves, put
 from tests.test_merge_sources import OTHER, edited, notes, prints
@@ -49,7 +50,7 @@ UNLIKE = {
     "teacher.options.state": (ECR, CODES, {"teacher": own(state="base")}, {"teacher": own()}),
     "teacher.options.layer": (ECR, CODES, {"teacher": own(layer=0)}, {"teacher": own()}),
     "corpus.options.path": (ECR, PLAIN, {"corpus": {"options": {"path": "here"}}}, {}),
-    "sizes.3x.hidden_size": (DISTILLED, DISTILLED_PLAIN, {"sizes": WIDER}, {}),
+    "learned from.3x.sizes.hidden_size": (DISTILLED, DISTILLED_PLAIN, {"sizes": WIDER}, {}),
     "options.distill.weight": (
         ECR, PLAIN,
         {"pretrain": {"distill": "3x"}, "options": {"distill": {"weight": 0.9}}}, {"pretrain": {"distill": "3x"}},
@@ -69,6 +70,9 @@ def test_a_default_that_is_said_is_no_other_value() -> None:
     rank = config.load("tiny").projection.options.get("rank", 64)
     said = experiment(projection={"options": {"rank": rank}})
     assert list(conflicts(ECR, said, experiment())) == [] == keys(ECR, CODES, said, experiment())
+    joint = joint_experiment([said, experiment()])
+    assert setting_of(ECR, joint, "projection.kind") == "token-table" and joint["cells"]
+    assert joint_experiment([experiment(), said])["projection"] == experiment()["projection"]
     assert setting_of(ECR, experiment(), "projection.options.rank") == rank
 
 
@@ -125,6 +129,10 @@ def test_a_teacher_is_settled_only_for_arms_whose_anchors_it_made() -> None:
     assert list(settled_by((ECR, rival), told, told)) == []
     chosen = {**told, "arms": ["ecr-1x[teacher.name=usem3]"]}
     assert list(settled_by((ECR, CODES), told, chosen)) == []
+    whole = {**told, "arms": ['ecr-1x[teacher={"name":"usem3"}]']}
+    assert list(settled_by((ECR, CODES), told, whole)) == []
+    probe = {**told, "arms": ["ecr-1x", "teacher-probe-1x"]}
+    assert list(settled_by((ECR, CODES), told, probe)) == [("teacher", "name"), ("teacher", "options")]
     two = {**told, "fingerprints": {"teachers": ["a", "b"]}}
     assert list(settled_by((ECR, CODES), two, two)) == []
 
@@ -142,24 +150,96 @@ def test_how_training_fits_a_machine_is_no_matter() -> None:
 
 def test_a_measure_is_compared_where_a_default_is_said() -> None:
     said, plain, other = (experiment(teacher=teacher) for teacher in ({"options": {"threads": None}}, {}, {"rows": 9}))
-    assert incomparable([(["trustworthiness"], [said]), (["trustworthiness"], [plain])]) == {}
-    assert incomparable([(["trustworthiness"], [other]), (["trustworthiness"], [plain])])
+
+    def differ(*experiments: dict[str, Any], **told: Any) -> dict[str, set[str]]:
+        return incomparable((["trustworthiness"], {"a": one}, {"a": told}) for one in experiments)
+
+    assert differ(said, plain) == {}
+    assert differ(other, plain)
+    placed = experiment(teacher={"options": {"threads": 2}})
+    assert differ(placed, plain)
+    assert differ(placed, plain, fingerprints={"teachers": ["a"]}, arms=["ecr-1x"]) == {}
 
 
-@pytest.mark.parametrize(
-    ("arms", "learned"),
-    [
-        ((ECR, CODES), {"teacher": own()}),
-        ((ECR, PLAIN), {"pretrain": {"distill": "3x"}}),
-        ((DISTILLED, DISTILLED_PLAIN), {}),
-    ],
-)
-def test_what_is_tuned_for_a_model_that_both_learn_from(arms: tuple[Arm, Arm], learned: dict[str, Any]) -> None:
-    ours = experiment(**learned, tuned=tuned("finetune", "3x", finetune__learning_rate=0.5))
-    (key,) = keys(*arms, ours, experiment(**learned))
-    assert key == "tuned for what is learned from.finetune-3x.finetune.learning_rate"
-    assert keys(*arms, ours, ours) == []
-    assert keys(PLAIN, Arm.of("finetune", "1x", modifiers=["dropout"]), experiment(tuned=ours["tuned"]), TINY) == []
+LEARNERS = [
+    ((ECR, CODES), {"teacher": own()}, "finetune"),
+    ((ECR, CODES), {"teacher": own(state="base")}, "pretrain"),
+    ((ECR, PLAIN), {"pretrain": {"distill": "3x"}}, "pretrain"),
+    ((DISTILLED, DISTILLED_PLAIN), {}, "finetune"),
+]
+
+
+@pytest.mark.parametrize(("arms", "learned", "stage"), LEARNERS)
+def test_the_model_that_both_learn_from_is_trained_alike(
+    arms: tuple[Arm, Arm], learned: dict[str, Any], stage: str
+) -> None:
+    """In the stages that it goes through, whether that is tuned for it or set for all; what is tuned for who
+    learns from it is not its own."""
+    usual, found = experiment(**learned), [f"learned from.3x.{stage}.learning_rate"]
+    key, section = f"{stage}__learning_rate", {stage: {**learned.get(stage, {}), "learning_rate": 0.5}}
+    for ours in (experiment(**learned, tuned=tuned("finetune", "3x", **{key: 0.5})), experiment(**learned | section)):
+        assert keys(*arms, ours, usual) == found
+        assert keys(*arms, ours, ours) == []
+    rate, method = TINY[stage]["learning_rate"], arms[0].method
+    own_rate = tuned(method, **{key: 0.5})
+    own_rate[0]["with"] = list(arms[0].modifiers)
+    said = experiment(**learned, tuned=tuned("finetune", "3x", **{key: rate}))
+    assert list(unlike(*arms, experiment(**learned, tuned=own_rate), said)) == []
+    other = experiment(**learned, tuned=tuned("finetune", "3x", **{key: 0.5}))
+    assert [".".join(path) for path, *_ in unlike(*arms, experiment(**learned, tuned=own_rate), other)] == found
+    if stage == "pretrain":  # it is not fine-tuned
+        tune = experiment(**learned, tuned=tuned("finetune", "3x", finetune__learning_rate=0.5))
+        assert keys(*arms, tune, usual) == []
+
+
+def test_the_rate_of_a_size_that_is_learned_from_counts_by_its_value() -> None:
+    sized = experiment(sizes={"3x": {**TINY["sizes"]["3x"], "learning_rate": TINY["finetune"]["learning_rate"]}})
+    same = experiment(pretrain={"learning_rate": TINY["finetune"]["learning_rate"]})
+    assert keys(DISTILLED, DISTILLED_PLAIN, sized, same) == []
+
+
+@pytest.mark.parametrize("chosen", ["token-table", "hidden"])
+def test_an_owner_that_is_chosen_hides_its_options_only_where_it_is_another(chosen: str) -> None:
+    ours = experiment(projection={"kind": "token-table", "options": {"rank": 2}})
+    arm = Arm.of("ecr", "1x", {"projection.kind": chosen}, role=Role.MAIN)
+    found = list(unlike(arm, CODES, ours, experiment()))
+    assert [".".join(path) for path, *_ in found] == (["projection.options.rank"] if chosen == "token-table" else [])
+
+
+def test_all_options_as_one_setting_are_read() -> None:
+    """No version writes such an arm, but a stranger may."""
+    odd = Arm.of("ecr", "1x", {"options": {"ecr": {}}})
+    assert setting_of(odd, experiment(), "options") == {"ecr": {}}
+    assert told_apart_by(odd, CODES, {odd: [experiment()], CODES: [experiment()]}) == "options"
+
+
+def test_what_an_arm_does_not_read_sets_it_apart_from_itself_neither() -> None:
+    random, adapted = Arm.of("random", "1x"), Arm.of("finetune", "1x", modifiers=["lora"])
+    probe = Arm.of("teacher-probe", "1x")
+    assert list(conflicts(random, experiment(teacher={"rows": 9}), experiment())) == []
+    assert list(conflicts(adapted, experiment(anchors={"k": 9}), experiment())) == []
+    assert list(conflicts(probe, experiment(pretrain={"batch_size": 9}), experiment())) == []
+    assert list(conflicts(probe, experiment(teacher={"rows": 9}), experiment()))
+
+
+def test_steps_that_differ_between_runs_are_told_whatever_is_tuned(halves: Any, tmp_path: Any) -> None:
+    """What is tuned at its default keeps a run from refusing others, and its own board has no note."""
+    ours, theirs = halves
+    steps = Run.load(theirs).experiment["finetune"]["steps"]
+    arms = [(arm.method, arm.size) for arm in Run.load(theirs).arms.values()]
+    chosen = [
+        {"method": method, "with": [], "sizes": [size], "set": {"finetune.steps": steps}} for method, size in arms
+    ]
+    longer = edited(ours, tmp_path / "longer", put("finetune", "steps", 2 * steps))
+    said = edited(theirs, tmp_path / "said", lambda told: told["experiment"].update(tuned=chosen))
+    merge([longer, said], tmp_path / "board", apart=False)
+    (note,) = [note for note in notes(tmp_path / "board" / "intents") if note.startswith("Steps of their own")]
+    assert f"finetune.steps = {steps}" in note and f"finetune.steps = {2 * steps}" in note
+
+
+def test_what_is_tuned_is_no_matter_to_who_does_not_learn_from_it() -> None:
+    ours = experiment(tuned=tuned("finetune", "3x", finetune__learning_rate=0.5))
+    assert keys(PLAIN, Arm.of("finetune", "1x", modifiers=["dropout"]), ours, TINY) == []
 
 
 def test_what_is_tuned_counts_by_the_value_that_an_arm_has() -> None:

@@ -124,7 +124,7 @@ def test_a_teacher_and_sizes_that_are_learned_from_count_for_whoever_asks_them()
     rival = Arm.of("embedding-distillation", "1x")
     assert ("teacher.name", "usem3", "hf") in differing(ECR, rival, experiment("usem3", 8), experiment("hf", 8))
     assert differing(ECR, CODES, experiment("checkpoint", 8), experiment("checkpoint", 9)) == [
-        ("sizes.3x.hidden_size", 8, 9)
+        ("learned from.3x.sizes.hidden_size", 8, 9)
     ]
     assert differing(ECR, PLAIN, experiment("usem3", 8), experiment("hf", 9)) == []
 

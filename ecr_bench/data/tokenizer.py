@@ -19,7 +19,8 @@ DEFAULT_WINDOW = 2048
 UNSET = 10**9
 """Tokenizers say a huge number where they know no limit."""
 LEAST_WINDOW = 2
-BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
+SPECIAL = BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
+"""Of a tokenizer that is trained here, in the order of their ids."""
 
 
 def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> PreTrainedTokenizerFast:
@@ -29,7 +30,7 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> PreTrained
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocab_size,
-        special_tokens=[BOS, EOS, PAD],
+        special_tokens=[*SPECIAL],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -47,11 +48,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 def difference(ours: PreTrainedTokenizerBase, theirs: PreTrainedTokenizerBase) -> str:
     """What tells two fast tokenizers apart; empty where they give the same ids for the same tokens, made by the same
-    rules. How wide the embeddings are padded is no difference."""
+    rules. How wide the embeddings are padded is no difference, nor what is put around a text: rows are made of ids."""
     if differing := len(ours.get_vocab().items() ^ theirs.get_vocab().items()):
         return f"{differing} (token, id) pairs differ"
     mine, other = rules_of(ours), rules_of(theirs)
-    same = all(mine.get(part) == other.get(part) for part in ("model", "normalizer"))
+    same = all(mine.get(part) == other.get(part) for part in ("model", "normalizer", "pre_tokenizer"))
     return "" if same else "same tokens, other rules"
 
 

@@ -6,15 +6,13 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from ecr_bench.arm import Arm, Role
+from ecr_bench.arm import Arm
 from ecr_bench.consistency import FIT, HOW_TRAINED, may_be_tuned
 from ecr_bench.errors import UserError
 from ecr_bench.methods.registry import default_options
-from ecr_bench.metrics.registry import AGAINST_TEACHER, ASPECTS
 from ecr_bench.results.claim_settings import (
     RATE,
     STAGES,
-    as_path,
     asks_teacher,
     by_path,
     chosen_for,
@@ -22,8 +20,6 @@ from ecr_bench.results.claim_settings import (
     effective,
     own_settings,
     reads,
-    setting_of,
-    value_at,
 )
 from ecr_bench.results.filled import filled_section
 from ecr_bench.yaml_files import CHOOSERS
@@ -32,180 +28,152 @@ PlainJson = Mapping[str, Any]
 Differing = tuple[tuple[str, ...], Any, Any]
 """The steps of a dotted key, and two values."""
 
-SHARED = ("corpus", "seen_languages", "tokenizer", "tasks", "pretrain", "finetune")
-"""Sections that every arm depends on."""
-OF_ANCHORS = ("teacher", "anchors", "projection", "control_tokens")
-"""Sections that a plain model does not depend on."""
-OF_STATES = {"drift", "manifold", "cross-lingual", "semantic similarity"}
-"""Aspects of hidden states."""
-OF_MEASURES = {
-    "teacher": {*AGAINST_TEACHER},
-    "geometry": {
-        "bits_per_byte",
-        *(name for name, aspect in ASPECTS.items() if aspect in OF_STATES and name != "rankc"),
-    },
-}
-"""Section -> metrics that depend on it in every arm, plain ones too."""
-UNMEASURED = {"measure", "snapshots"}
-"""Settings of these sections that change no measure at the end of training."""
+SECTIONS = (
+    "corpus", "seen_languages", "tokenizer", "tasks", "pretrain", "finetune", "teacher", "anchors", "projection",
+    "control_tokens",
+)  # fmt: skip
+"""What an arm may depend on beside its size and the options of its parts; which of it, ``reads`` says."""
 OF_CODE = ("commit", "ecr_bench", "python")
 """What a run says of the code that made it, beside its packages."""
 SEEDS = {"seed", "seed_per_cell"}
 """Settings of a section in which two runs may differ and be pooled: what seeds cover."""
-LEARNED_FROM = "tuned for what is learned from"
-"""In place of a section: what is tuned for the plain arms that others learn from."""
-
-
-def settings_of(arm: Arm, experiment: PlainJson) -> dict[str, Any]:
-    """What an arm's numbers depend on in its experiment, as plain JSON, but for seeds.
-
-    UserError where a section is not there: an older version kept of a board of several runs only what all share.
-    """
-    sections = SHARED if arm.role is Role.PLAIN and not arm.modifiers else (*SHARED, *OF_ANCHORS)
-    needed = (*sections, "sizes", "options", *(() if "cells" in experiment else ("tuned",)))
-    lost = next((name for name in needed if name not in experiment), None)
-    if lost is not None:
-        raise UserError(f"{arm}: its {lost} settings are not known: of a board of several runs merge the runs instead")
-    whole = effective(arm, experiment)
-    found = {name: _without(whole[name], SEEDS) for name in sections}
-    distils = ("distill",) if setting_of(arm, experiment, "pretrain.distill") else ()
-    options = {
-        name: whole["options"].get(name, default_options(name))
-        for name in dict.fromkeys((arm.method, *arm.modifiers, *distils))
-    }
-    own = [str(value) for _, value in arm.settings]
-    named = json.dumps([found, options]) + "".join(own)
-    learned_from = [name for name in whole["sizes"] if json.dumps(name) in named or name in own]
-    return {
-        **found,
-        "size": _shape(whole, arm.size),
-        "other sizes": {name: _plain(experiment, name) for name in learned_from},
-        "options": options,
-    }
-
-
-def _plain(experiment: PlainJson, size: str) -> dict[str, Any]:
-    """How the plain model of a size is trained that others learn from."""
-    whole = effective(Arm("finetune", size), experiment)
-    return {"size": _shape(whole, size), **{name: _without(whole[name], SEEDS) for name in STAGES}}
-
-
-def _shape(whole: PlainJson, size: str) -> Any:
-    """A size but for how it fits a machine, and its learning rate, which is in the stages' (``effective``)."""
-    return _without((whole.get("sizes") or {}).get(size), FIT | {RATE})
-
-
-def incomparable(parts: Iterable[tuple[Iterable[str], Iterable[PlainJson]]]) -> dict[str, set[str]]:
-    """Section in which experiments differ -> metrics that can then not be compared.
-
-    ``parts``: metrics that were measured, and the experiments that they were measured in.
-    """
-    known = [(set(metrics), list(experiments)) for metrics, experiments in parts]
-    result = {}
-    for section, concerned in OF_MEASURES.items():
-        told = [one for metrics, experiments in known if metrics & concerned for one in experiments]
-        values = [_without(filled_section(section, one.get(section)), UNMEASURED) for one in told]
-        if any(value is None or value != values[0] for value in values[1:]):
-            result[section] = set(concerned)
-    return result
+LEARNED_FROM = "learned from"
+"""In place of a section: plain models of sizes that an arm learns from."""
+OF_STATE: dict[str, tuple[str, ...]] = {"pretrained": (), "base": ("pretrain",)}
+"""Stages that a size of the experiment's own goes through before it is the teacher, where these are not all."""
 
 
 def conflicts(arm: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[Differing]:
-    """The settings in which an arm of this name differs between two experiments.
+    """The settings in which an arm of this name differs between two experiments, but for seeds.
 
-    UserError as ``settings_of``.
+    UserError where a section that it reads is not there: an older version kept of a board of several runs only what
+    all share.
     """
-    yield from _difference(*(settings_of(arm, experiment) for experiment in (ours, theirs)))
+    for experiment in (ours, theirs):
+        needed = [name for name in (*SECTIONS, "sizes") if reads(arm, (name,)) or reads(arm, (name, ""))]
+        needed += ["options", *(() if "cells" in experiment else ("tuned",))]
+        lost = next((name for name in needed if name not in experiment), None)
+        if lost is not None:
+            raise UserError(
+                f"{arm}: its {lost} settings are not known: of a board of several runs merge the runs instead"
+            )
+    yield from _difference(*_read_by((arm, arm), (ours, theirs)))
 
 
 def unlike(one: Arm, other: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[Differing]:
     """The settings that two arms both read, and would share in one experiment, in which they were run otherwise.
 
     One experiment can give an arm settings of its own, which its name then tells, and what may be tuned for it: these
-    say nothing against comparing two. Sections that one of the experiments does not tell are not compared
-    (``not_told``).
+    say nothing against comparing two (of steps that are tuned a board says so, ``results.budget``). Sections that one
+    of the experiments does not tell are not compared (``not_told``).
     """
-    both, wholes = (one, other), (effective(one, ours), effective(other, theirs))
-    # an arm may learn from whom it says itself; what that model is concerns the other only if it learns from it too
-    learned = [name for name in _learned_from(both, wholes[0]) if name in _learned_from(both, wholes[1])]
-    parts = [name for name in _parts(both, wholes[0]) if name in _parts(both, wholes[1])]
-    tuned = {plain: _tuned(plain, wholes) for plain in (Arm("finetune", name) for name in learned)}
-    here, there = (_for_both(both, whole, tuned, parts) for whole in wholes)
-    for path, mine, yours in _difference(here, there):
-        told = all(path[0] in run or path[0] == LEARNED_FROM for run in (ours, theirs))
-        if told and not any(_own_choice(arm, run, path) for arm, run in ((one, ours), (other, theirs))):
+    for path, mine, yours in _difference(*_read_by((one, other), (ours, theirs))):
+        within = path[2:] if path[0] == LEARNED_FROM else path
+        if not all(within[0] in run for run in (ours, theirs)) or _chosen_for_each(path):
+            continue
+        if not any(_own_choice(arm, run, path) for arm, run in ((one, ours), (other, theirs))):
             yield path, mine, yours
 
 
 def not_told(experiment: PlainJson) -> list[str]:
     """Sections that an experiment does not tell and that ``unlike`` can then not compare."""
-    return [name for name in (*SHARED, *OF_ANCHORS, "sizes", "options") if name not in experiment]
+    return [name for name in (*SECTIONS, "sizes", "options") if name not in experiment]
+
+
+def _chosen_for_each(path: tuple[str, ...]) -> bool:
+    return path[0] in STAGES and path[1] in HOW_TRAINED
 
 
 def _own_choice(arm: Arm, experiment: PlainJson, path: tuple[str, ...]) -> bool:
     """Whether the value is the arm's own, or one that may be tuned for it."""
     own, section = own_settings(arm), path[0]
-    if section in CHOOSERS and path[1] == "options" and (section, CHOOSERS[section]) in own:
-        return True  # another owner, with options of its own
+    if section == LEARNED_FROM:  # what an arm sets holds for whom it learns from, what is tuned for it does not
+        return decides(own, path[2:])
+    if section in CHOOSERS and path[1:2] == ("options",) and (section, CHOOSERS[section]) in own:
+        # options are of their owner: with another than the experiment's come others
+        before = filled_section(section, experiment.get(section)) or {}
+        if own[section, CHOOSERS[section]] != before.get(CHOOSERS[section]):
+            return True
     tuned = map(by_path, chosen_for(arm, experiment))
     allowed = may_be_tuned(".".join(path), [arm.size])
     return decides(own, path) or (allowed and any(decides(chosen, path) for chosen in tuned))
 
 
-def _for_both(
-    both: tuple[Arm, Arm], whole: PlainJson, learned_from: Mapping[Arm, Iterable[str]], parts: Iterable[str]
-) -> dict[str, Any]:
-    """What one experiment would give two arms alike, of the ``whole`` that one of them had: shared sections, the size
-    that both are of, the plain arms that both learn from, with the keys that are tuned for these, options of the parts
-    that both are made of."""
-    found: dict[str, Any] = {}
-    for name in (*SHARED, *OF_ANCHORS):
-        if name in whole:
-            _keep_read(found, name, _without(whole[name], SEEDS | HOW_TRAINED), both)
-    own = {both[0].size} & {both[1].size} if all(reads(one, ("sizes",)) for one in both) else set()
-    found["sizes"] = {
-        **{name: _shape(whole, name) for name in own},
-        **{plain.size: _without((whole.get("sizes") or {}).get(plain.size), FIT) for plain in learned_from},
-    }
-    found[LEARNED_FROM] = {
-        str(plain): {key: value_at(effective(plain, whole), as_path(key)) for key in keys}
-        for plain, keys in learned_from.items()
-    }
-    found["options"] = {name: (whole.get("options") or {}).get(name, default_options(name)) for name in parts}
+def _read_by(arms: tuple[Arm, Arm], experiments: tuple[PlainJson, PlainJson]) -> list[dict[str, Any]]:
+    """What all of ``arms`` read, as each of the experiments had it for its arm: sections, the size that they are of,
+    the sizes that they learn from, options of the parts that they are made of."""
+    wholes = [effective(arm, experiment) for arm, experiment in zip(arms, experiments, strict=True)]
+    options = [_options(arm, whole) for arm, whole in zip(arms, wholes, strict=True)]
+    plain = [_plain_models(*side) for side in zip(arms, experiments, wholes, options, strict=True)]
+    alike = arms[0].size == arms[1].size and all(reads(arm, ("sizes",)) for arm in arms)
+    sides = []
+    for whole, own, models in zip(wholes, options, plain, strict=True):
+        found: dict[str, Any] = {}
+        for name in SECTIONS:
+            if name in whole:
+                _keep_read(found, name, without(whole[name], SEEDS), arms)
+        found["sizes"] = {arms[0].size: _shape(whole, arms[0].size)} if alike else {}
+        found["options"] = {name: own[name] for name in own if all(name in each for each in options)}
+        found[LEARNED_FROM] = {size: models[size] for size in models if all(size in each for each in plain)}
+        sides.append(found)
+    return sides
+
+
+def _options(arm: Arm, whole: PlainJson) -> dict[str, Any]:
+    """Options of each part; ``distill`` has one in pre-training as well."""
+    names = (arm.method, *arm.modifiers, *(("distill",) if _distilled(arm, whole) else ()))
+    given = whole.get("options") or {}
+    return {name: given.get(name, default_options(name)) for name in dict.fromkeys(names)}
+
+
+def _distilled(arm: Arm, whole: PlainJson) -> str:
+    """The size whose logits it learns from in pre-training."""
+    size = (whole.get("pretrain") or {}).get("distill")
+    return size if isinstance(size, str) and reads(arm, ("pretrain",)) else ""
+
+
+def _plain_models(arm: Arm, experiment: PlainJson, whole: PlainJson, options: PlainJson) -> dict[str, Any]:
+    """The plain models of sizes that an arm learns from: shape, and settings of the stages that these go through."""
+    own = tuple((key, value) for key, value in arm.settings if key != "pretrain.distill")
+    found = {}
+    for size, stages in _learned_from(arm, whole, options).items():
+        plain = effective(Arm("finetune", size, settings=own), experiment)
+        told = {name: without(plain[name], SEEDS | {"distill"}) for name in stages if name in plain}
+        found[size] = {"sizes": _shape(plain, size), **told}
     return found
 
 
-def _tuned(plain: Arm, wholes: Iterable[PlainJson]) -> list[str]:
-    """Keys that one of the experiments tunes for an arm, but for how training fits a machine."""
-    keys = (key for whole in wholes for chosen in chosen_for(plain, whole) for key in chosen)
-    return [key for key in dict.fromkeys(keys) if not FIT & set(as_path(key)[2:3])]
+def _learned_from(arm: Arm, whole: PlainJson, options: PlainJson) -> dict[str, tuple[str, ...]]:
+    """Sizes, and the stages that they go through before they are learned from."""
+    sizes, found = whole.get("sizes") or {}, dict[str, tuple[str, ...]]()
+    teacher = ((whole.get("teacher") or {}).get("options") or {}) if asks_teacher(arm) else {}
+    for size in sizes:  # a plugin may name one wherever it likes
+        if json.dumps(size) in json.dumps([teacher, {name: options[name] for name in options if name != "distill"}]):
+            found[size] = STAGES
+    if (state := teacher.get("state")) in OF_STATE and teacher.get("size") in found:
+        found[teacher["size"]] = OF_STATE[state]
+    if distilled := _distilled(arm, whole):
+        read_as_it_came = "model" in (sizes.get(distilled) or {})
+        found.setdefault(distilled, () if read_as_it_came else ("pretrain",))
+    if "distill" in arm.modifiers and (size := options["distill"].get("size")) and not options["distill"].get("model"):
+        found[size] = STAGES
+    return found
 
 
-def _keep_read(found: dict[str, Any], name: str, section: Any, both: tuple[Arm, Arm]) -> None:
-    """Put into ``found`` what of a section both arms read."""
+def _shape(whole: PlainJson, size: str) -> Any:
+    """A size but for how it fits a machine, and its learning rate, which is in the stages' (``effective``)."""
+    return without((whole.get("sizes") or {}).get(size), FIT | {RATE})
+
+
+def _keep_read(found: dict[str, Any], name: str, section: Any, arms: Iterable[Arm]) -> None:
+    """Put into ``found`` what of a section all arms read."""
     if not isinstance(section, Mapping):
-        if all(reads(arm, (name,)) for arm in both):
+        if all(reads(arm, (name,)) for arm in arms):
             found[name] = section
         return
-    read = {key: value for key, value in section.items() if all(reads(arm, (name, key)) for arm in both)}
+    read = {key: value for key, value in section.items() if all(reads(arm, (name, key)) for arm in arms)}
     if read:
         found[name] = read
-
-
-def _parts(both: tuple[Arm, Arm], whole: PlainJson) -> list[str]:
-    """Methods and modifiers whose options both read; ``distill`` has a part in pre-training as well."""
-    named = set.intersection(*({arm.method, *arm.modifiers} for arm in both))
-    return sorted(named | ({"distill"} if (whole.get("pretrain") or {}).get("distill") else set()))
-
-
-def _learned_from(both: tuple[Arm, Arm], whole: PlainJson) -> list[str]:
-    """Names of the sizes that both learn from."""
-    named = [(whole.get("pretrain") or {}).get("distill")]
-    if all("distill" in arm.modifiers for arm in both):
-        named.append((whole.get("options") or {}).get("distill", default_options("distill")).get("size"))
-    if all(map(asks_teacher, both)):
-        named.append(((whole.get("teacher") or {}).get("options") or {}).get("size"))
-    return list(dict.fromkeys(name for name in named if name and isinstance(name, str)))
 
 
 def environments(runs: Mapping[str, PlainJson]) -> Iterator[str]:
@@ -218,6 +186,13 @@ def environments(runs: Mapping[str, PlainJson]) -> Iterator[str]:
         values = {name: facts.get(key) for name, facts in told.items()}
         if len({str(value) for value in values.values()}) > 1:
             yield f"{key}: " + ", ".join(f"{value} ({name})" for name, value in values.items())
+
+
+def without(section: Any, keys: Collection[str]) -> Any:
+    """A mapping but for ``keys``; anything else as it is."""
+    return (
+        {key: value for key, value in section.items() if key not in keys} if isinstance(section, Mapping) else section
+    )
 
 
 def _difference(ours: PlainJson, theirs: PlainJson) -> Iterator[Differing]:
@@ -239,9 +214,3 @@ def _flat(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
 def _machine(provenance: PlainJson) -> dict[str, Any]:
     machine = provenance.get("machine") or {}
     return {key: machine.get(key) for key in ("cpu", "gpu")}
-
-
-def _without(section: Any, keys: Collection[str]) -> Any:
-    return (
-        {key: value for key, value in section.items() if key not in keys} if isinstance(section, Mapping) else section
-    )

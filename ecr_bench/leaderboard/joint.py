@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
+from ecr_bench.methods.registry import default_options
 from ecr_bench.results.claim_settings import modifiers_of
+from ecr_bench.results.filled import filled
 
 OF_ARMS = ("name", "cells", "sizes", "options", "tuned")
 """Parts of an experiment that say nothing of an arm they do not name."""
@@ -17,18 +19,17 @@ KeyT = TypeVar("KeyT")
 def joint_experiment(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The first experiment with the cells of all, where they differ in nothing but what is of single arms; else the
     settings that all share, without a grid: a board of these is no experiment that could be run."""
-    first, *others = experiments
+    first, wholes = experiments[0], [filled(one) for one in experiments]  # a default that is said is no other value
     common = {
         key: value
         for key, value in first.items()
-        if key not in ("name", "cells") and all(other.get(key) == value for other in others)
+        if key not in ("name", "cells") and all(key in one and one[key] == wholes[0][key] for one in wholes)
     }
     alike = all(set(one) <= {*common, *OF_ARMS} and one.get("cells") for one in experiments)
-    sizes, options = _united(map(_sizes_used, experiments)), _united(map(_options_used, experiments))
     tuned = _united(map(_tuned_by_arm, experiments))
-    if not alike or sizes is None or options is None or tuned is None:
+    parts = [_united(map(used, wholes)) for used in (_sizes_used, _options_used)]
+    if not alike or tuned is None or None in parts:
         return common
-    used = {name: value for name, value in options.items() if value is not None}
     chosen = [
         {"method": method, "with": list(modifiers), "sizes": [size], "set": best}
         for (method, modifiers, size), best in tuned.items()
@@ -37,8 +38,11 @@ def joint_experiment(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         **common,
         "name": first["name"],
-        "sizes": _all_sizes(experiments) | sizes,
-        "options": used,
+        "sizes": _first(one.get("sizes", {}) for one in experiments) | _first(map(_sizes_used, experiments)),
+        "options": _first(
+            {name: given for name, given in _options_used(one).items() if name in one.get("options", {})}
+            for one in experiments
+        ),
         "tuned": chosen,
         "cells": _cells(experiments),
     }
@@ -62,14 +66,18 @@ def _sizes_used(experiment: dict[str, Any]) -> dict[str, Any]:
     return {name: sizes[name] for name in sizes if name in named or json.dumps(name) in others}
 
 
-def _all_sizes(experiments: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {name: size for one in reversed(experiments) for name, size in one.get("sizes", {}).items()}
+def _first(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The entries of all; of two for a key the first."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        found = part | found
+    return found
 
 
 def _options_used(experiment: dict[str, Any]) -> dict[str, Any]:
-    """Options of the methods and modifiers that its cells name; None of one that has none."""
+    """Options of the methods and modifiers that its cells name; of one that is given none those it has by itself."""
     names = [name for spec in experiment.get("cells", ()) for name in (spec["method"], *modifiers_of(spec))]
-    return {name: experiment.get("options", {}).get(name) for name in names}
+    return {name: experiment.get("options", {}).get(name, default_options(name)) for name in names}
 
 
 def _tuned_by_arm(experiment: dict[str, Any]) -> dict[tuple[str, tuple[str, ...], str], dict[str, Any]]:

@@ -8,14 +8,28 @@ from itertools import combinations, product
 from typing import Any
 
 from ecr_bench.arm import Arm
-from ecr_bench.leaderboard.conflicts import OF_MEASURES, PlainJson
+from ecr_bench.leaderboard.conflicts import PlainJson, without
+from ecr_bench.metrics.registry import AGAINST_TEACHER, ASPECTS
 from ecr_bench.results.claim_settings import asks_teacher, fits_anchors
+from ecr_bench.results.filled import filled_section
 from ecr_bench.run import Run
 
 CORPORA, TEACHERS = "corpora differ by fingerprint:", "teachers differ by fingerprint:"
 UNKNOWN = "fingerprints not known and so not compared:"
 OF_ORIGINS = (CORPORA, TEACHERS, UNKNOWN)
 """How the notes of this module begin: a board of boards has its own."""
+OF_STATES = {"drift", "manifold", "cross-lingual", "semantic similarity"}
+"""Aspects of hidden states."""
+OF_MEASURES = {
+    "teacher": {*AGAINST_TEACHER},
+    "geometry": {
+        "bits_per_byte",
+        *(name for name, aspect in ASPECTS.items() if aspect in OF_STATES and name != "rankc"),
+    },
+}
+"""Section -> metrics that depend on it in every arm, plain ones too."""
+UNMEASURED = {"measure", "snapshots"}
+"""Settings of these sections that change no measure at the end of training."""
 OF_CORPUS = OF_MEASURES["geometry"]
 """Metrics that are measured on texts of the corpus."""
 
@@ -41,7 +55,8 @@ def settled_by(arms: Iterable[Arm], one: PlainJson, other: PlainJson) -> Iterato
     if _corpus(one) and _corpus(one) == _corpus(other):
         yield ("corpus",)
     ours, theirs = (_fingerprints(told).get("teachers") or () for told in (one, other))
-    chosen = any("teacher." in name for told in (one, other) for name in told.get("arms", ()))
+    named = [name for told in (one, other) for name in told.get("arms", ())]
+    chosen = any(mark in name for name in named for mark in ("teacher.", "teacher="))
     if len(ours) == 1 and list(ours) == list(theirs) and not chosen and all(map(fits_anchors, arms)):
         yield from (("teacher", "name"), ("teacher", "options"))
 
@@ -55,6 +70,34 @@ def unmeasured(sources: Mapping[str, PlainJson]) -> dict[str, set[str]]:
     if any(_other_teacher(one, other) for one, other in pairs):
         found["teacher"] = set(OF_MEASURES["teacher"])
     return found
+
+
+def incomparable(
+    parts: Iterable[tuple[Iterable[str], Mapping[str, PlainJson], Mapping[str, PlainJson]]],
+) -> dict[str, set[str]]:
+    """Section in which experiments differ -> metrics that can then not be compared.
+
+    ``parts``: metrics that were measured, the experiments that they were measured in by name, and what the runs of
+    these names tell of themselves.
+    """
+    known = [(set(metrics), experiments, sources) for metrics, experiments, sources in parts]
+    result = {}
+    for section, concerned in OF_MEASURES.items():
+        told = [
+            (filled_section(section, experiment.get(section)), sources.get(name, {}))
+            for metrics, experiments, sources in known
+            if metrics & concerned
+            for name, experiment in experiments.items()
+        ]
+        if any(_measured_otherwise(section, *told[0], *other) for other in told[1:]):
+            result[section] = set(concerned)
+    return result
+
+
+def _measured_otherwise(section: str, ours: Any, mine: PlainJson, theirs: Any, yours: PlainJson) -> bool:
+    settled = {path[1] for path in settled_by((), mine, yours) if path[0] == section and path[1:]}
+    one, other = (without(value, UNMEASURED | settled) for value in (ours, theirs))
+    return one is None or one != other
 
 
 def origin_notes(sources: Mapping[str, PlainJson], arms: Mapping[str, Arm]) -> Iterator[str]:

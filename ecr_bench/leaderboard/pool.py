@@ -11,11 +11,19 @@ import pandas as pd
 
 from ecr_bench.arm import Arm, by_name
 from ecr_bench.errors import UserError
-from ecr_bench.leaderboard.conflicts import conflicts, environments, incomparable, not_told, unlike
+from ecr_bench.leaderboard.conflicts import conflicts, environments, not_told, unlike
 from ecr_bench.leaderboard.joint import joint_experiment
-from ecr_bench.leaderboard.origins import OF_ORIGINS, origin_notes, other_origin, settled_by, unmeasured
+from ecr_bench.leaderboard.origins import (
+    OF_ORIGINS,
+    incomparable,
+    origin_notes,
+    other_origin,
+    settled_by,
+    unmeasured,
+)
 from ecr_bench.metrics.registry import PLAIN
 from ecr_bench.results.board import build_board, own_baselines
+from ecr_bench.results.budget import STEPS, step_notes
 from ecr_bench.results.cells import PROPERTY_OF, CellCosts, comparable, mixed_note
 from ecr_bench.results.claims_file import judge, shipped_claims
 from ecr_bench.run import Run
@@ -99,12 +107,13 @@ def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
         *(f"{DIFFER} {line}" for line in environments(sources)),
         *_settings_notes(parts),
         *_not_told(parts),
+        *step_notes(_experiments_by_arm(parts)),
         *origin_notes(sources, arms),
         *mixed_note(made),
         *notes,
     ]
     measures = [m for part in kept for m in part.run.measures if m.cell in labels]
-    measured = [({_bare(m) for m in part.run.measures}, part.run.experiments().values()) for part in parts]
+    measured = [({_bare(m) for m in part.run.measures}, part.run.experiments(), part.run.sources) for part in parts]
     for section, metrics in (unmeasured(sources) | incomparable(measured)).items():
         if lost := sorted({_bare(m) for m in measures} & metrics):
             notes.append(f"left out, since runs differ in {section}: {', '.join(lost)}")
@@ -197,6 +206,14 @@ def _not_told(parts: Sequence[Contribution]) -> Iterator[str]:
         yield f"{NOT_TOLD} " + "; ".join(f"{', '.join(sections)} ({name})" for name, sections in lost.items())
 
 
+def _experiments_by_arm(parts: Sequence[Contribution]) -> dict[Arm, list[Mapping[str, Any]]]:
+    found: dict[Arm, list[Mapping[str, Any]]] = {}
+    for part in parts:
+        for name, arm in part.run.arms.items():
+            found.setdefault(arm, []).extend(part.run.experiments(name).values())
+    return found
+
+
 def _without_repeats(parts: Sequence[Contribution]) -> tuple[list[Contribution], list[str]]:
     seen: dict[str, Contribution] = {}
     kept, notes = [], []
@@ -264,7 +281,7 @@ def _their_notes(parts: Sequence[Contribution], said: Sequence[str]) -> list[str
         names = list(part.run.sources)
         named = tuple(f"{name}{end}" for name in names for end in (":", ",")) if names != [part.name] else ()
         for note in part.run.board.notes:
-            if note not in said and not note.startswith((DIFFER, NOT_TOLD, *OF_ORIGINS)):
+            if note not in said and not note.startswith((DIFFER, NOT_TOLD, STEPS, *OF_ORIGINS)):
                 # a board of several runs names who says what not all of them say
                 by_note.setdefault(note, []).extend([] if note.startswith((APART, *named)) else names)
     everybody = len(_sources(parts))

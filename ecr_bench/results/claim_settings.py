@@ -91,7 +91,7 @@ def _has_flag(arm: Arm, flag: str) -> bool:
 def reads(arm: Arm, path: Path) -> bool:
     """Whether an arm is another one with another value there; that of a method which is not loaded may be."""
     if path[0] == "options":
-        return path[1] in (arm.method, *arm.modifiers)
+        return not path[1:] or path[1] in (arm.method, *arm.modifiers)
     if arm.method not in METHODS:
         return True
     kind = METHODS.get(arm.method)

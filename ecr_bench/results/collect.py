@@ -18,8 +18,8 @@ from ecr_bench.io import read_json
 from ecr_bench.metrics.files import FILE, read_measures
 from ecr_bench.results.arms import GROUPS
 from ecr_bench.results.board import Baselines
+from ecr_bench.results.budget import step_notes
 from ecr_bench.results.cells import CellCosts, comparable
-from ecr_bench.results.claim_settings import STAGES, decides, own_settings, setting_of
 from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.ran import Ran
 from ecr_bench.runner.store import Store
@@ -133,27 +133,10 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
         f"Corpus {card['name']}: {card['rows']} rows; duplicates dropped within splits "
         f"{card['duplicates_dropped']}, across splits {card['cross_split_duplicates_dropped']}."
     )
-    notes += tuned_notes(plan)
+    notes += step_notes({cell.arm: [plan.experiment.model_dump(mode="json")] for cell in plan.cells})
     notes += [*_translation_notes(plan, store, card), _dropout_note(plan), *_begin_note(plan), *_cut_note(plan, store)]
     notes += [*_memory_note(plan, store), *_plain_note(plan)]
     return notes
-
-
-def tuned_notes(plan: Plan) -> list[str]:
-    """Who is trained in other steps than the experiment says. Where no note does, all arms have the same budget."""
-    experiment = plan.experiment.model_dump(mode="json")
-    found: dict[str, list[str]] = {}
-    for arm in dict.fromkeys(cell.arm for cell in plan.cells):
-        given = {f"{stage}.steps": experiment[stage]["steps"] for stage in STAGES}
-        had = {key: setting_of(arm, experiment, key) for key in given}
-        named = own_settings(arm)  # which its name tells
-        steps = [
-            f"{key} = {had[key]}"
-            for key in given
-            if had[key] != given[key] and not decides(named, tuple(key.split(".")))
-        ]
-        found.setdefault(", ".join(steps), []).append(str(arm))
-    return [f"Steps of their own: {', '.join(arms)} ({steps})." for steps, arms in found.items() if steps]
 
 
 def divergence_note(cells: Sequence[CellCosts]) -> list[str]:

@@ -71,14 +71,33 @@ def _difference(pair: Distillation) -> str:
     if isinstance(larger, UsedModel):
         found = load_tokenizer(user_path(larger.source))
         if not isinstance(ours, PretrainedSize):
-            most = pair.student.settings.tokenizer.vocab_size
-            return f"{len(found):,} tokens, at most {most:,} here" if len(found) > most else ""
-        return "" if ours.vocabulary == "corpus" else difference(_own_tokenizer(ours), found)
+            return _beyond_training(found, pair.student.settings.tokenizer.vocab_size)
+        own = _own_tokenizer(ours)
+        return _beyond_cutting(found, own) if ours.vocabulary == "corpus" else difference(own, found)
     theirs = larger.size
     if not isinstance(ours, PretrainedSize) or not isinstance(theirs, PretrainedSize):
         return ""
     same = (ours.model, ours.revision) == (theirs.model, theirs.revision)
     return "" if same else difference(_own_tokenizer(ours), _own_tokenizer(theirs))
+
+
+def _beyond_training(found: PreTrainedTokenizerBase, most: int) -> str:
+    """Why no training of a tokenizer here can end with this one."""
+    from ecr_bench.data.tokenizer import SPECIAL
+
+    vocabulary = found.get_vocab()
+    if len(vocabulary) > most:
+        return f"{len(vocabulary):,} tokens, at most {most:,} here"
+    return next(
+        (f"{token} is not its token {place}" for place, token in enumerate(SPECIAL) if vocabulary.get(token) != place),
+        "",
+    )
+
+
+def _beyond_cutting(found: PreTrainedTokenizerBase, whole: PreTrainedTokenizerBase) -> str:
+    """Why no cut of a vocabulary can be this one."""
+    new = found.get_vocab().keys() - whole.get_vocab().keys()
+    return f"{len(new):,} tokens that {whole.name_or_path} has not" if new else ""
 
 
 def _own_tokenizer(size: PretrainedSize) -> PreTrainedTokenizerBase:
@@ -99,13 +118,21 @@ def _check_memory(pair: Distillation) -> None:
 
 def _training(student: UsedSize) -> int:
     """Bytes, at the least."""
-    if isinstance(student.size, PretrainedSize):
-        config = config_of(student.size)
-        if student.weights_trained:
-            return training_memory(student.size, config)
-        return int(BYTES_OF.get(student.quantised, READ_BYTES) * numbers_kept(student.size, config))
+    size = student.size
+    config = config_of(size) if isinstance(size, PretrainedSize) else None
+    if not student.weights_trained:
+        return int(BYTES_OF.get(student.quantised, READ_BYTES) * _numbers(student, config))
+    if isinstance(size, PretrainedSize):
+        return training_memory(size, config)
     stages = [need.bytes for need in needs(student.settings, student.name) if need.stage in student.trained]
     return max(stages, default=0)
+
+
+def _numbers(model: UsedSize, config: Any) -> int:
+    """Parameters of a size, at the least; ``config`` of a pretrained one."""
+    if isinstance(model.size, PretrainedSize):
+        return numbers_kept(model.size, config)
+    return parameters(model.size, model.settings.tokenizer.vocab_size)
 
 
 def _reading(larger: UsedSize | UsedModel) -> int:
@@ -116,6 +143,4 @@ def _reading(larger: UsedSize | UsedModel) -> int:
 
     if isinstance(larger, UsedModel):
         return READ_BYTES * count_parameters(unfilled(AutoModelForCausalLM, _config(larger), _named(larger)))
-    if isinstance(larger.size, PretrainedSize):
-        return READ_BYTES * numbers_kept(larger.size, config_of(larger.size))
-    return READ_BYTES * parameters(larger.size, larger.settings.tokenizer.vocab_size)
+    return READ_BYTES * _numbers(larger, config_of(larger.size) if isinstance(larger.size, PretrainedSize) else None)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
-from transformers import AutoModelForCausalLM, BartConfig, BartForConditionalGeneration, T5Config, T5Model
+from tokenizers import pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BartConfig,
+    BartForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5Model,
+)
 
 from ecr_bench import config, memory
 from ecr_bench.errors import UserError
 from ecr_bench.methods.models import count_parameters
 from ecr_bench.runner.model_checks import check_models
+from ecr_bench.runner.needs import parameters
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.runner.store import Store
 from tests.helpers.tiny_models import LLAMA, bpe, save
@@ -60,12 +71,62 @@ def test_a_model_from_scratch_has_a_tokenizer_of_its_own(key: str, llama: Path) 
     assert refused(key, None, llama).startswith(f"{key}: size 3x has that of its model; size 1x, which learns from")
 
 
-def test_a_folder_with_more_tokens_than_are_trained_here(llama: Path) -> None:
-    own = {"options.distill": {"model": str(llama)}, "sizes.1x.max_length": 64, "tokenizer.vocab_size": 300}
-    message = refused("options.distill.size", None, None, **own)
-    assert message.startswith(f"options.distill.model: {llama} has another tokenizer than size 1x")
-    assert "at most 300 here" in message
-    checked("options.distill.size", None, None, **{**own, "tokenizer.vocab_size": 600})
+def folder_with(tokenizer: PreTrainedTokenizerFast, llama: Path, folder: Path) -> Path:
+    shutil.copytree(llama, folder)
+    tokenizer.save_pretrained(str(folder))
+    return folder
+
+
+def test_a_folder_with_a_tokenizer_that_no_training_here_can_give(
+    llama: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    ours = folder_with(tokenizer, llama, tmp_path / "ours")
+
+    def given(folder: Path, count: int) -> dict[str, Any]:
+        return {"options.distill": {"model": str(folder)}, "sizes.1x.max_length": 64, "tokenizer.vocab_size": count}
+
+    for folder, count, said in (
+        (llama, 300, "at most 300 here"), (llama, 600, "<|bos|> is not its token 0"), (ours, 300, "at most 300 here"),
+    ):  # fmt: skip
+        message = refused("options.distill.size", None, None, **given(folder, count))
+        assert message.startswith(f"options.distill.model: {folder} has another tokenizer than size 1x")
+        assert said in message
+    checked("options.distill.size", None, None, **given(ours, len(tokenizer)))
+
+
+def test_a_folder_with_tokens_that_no_cut_of_the_vocabulary_has(llama: Path, tmp_path: Path) -> None:
+    """A cut tokenizer has some of the model's own tokens under other ids."""
+
+    def given(folder: Path) -> dict[str, Any]:
+        cut = {"model": str(llama), "max_length": 64, "vocabulary": "corpus"}
+        return {"options.distill": {"model": str(folder)}, "sizes.1x": cut}
+
+    qwen = save("qwen2", tmp_path / "qwen")
+    assert f"tokens that {llama} has not" in refused("options.distill.size", llama, None, **given(qwen))
+    checked("options.distill.size", llama, None, **given(llama))
+
+
+def test_a_text_is_parted_by_the_same_rules(llama: Path, tmp_path: Path) -> None:
+    other = AutoTokenizer.from_pretrained(llama)
+    other.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    folder = folder_with(other, llama, tmp_path / "digits")
+    assert "same tokens, other rules" in refused("options.distill.size", llama, folder)
+
+
+def test_adapters_on_a_model_from_scratch_need_no_gradients_of_its_weights(
+    llama: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_with(tokenizer, llama, tmp_path / "ours")
+    given = {"options.distill": {"model": str(folder)}, "sizes.1x.max_length": 64, "pretrain.steps": 1}
+    given |= {"tokenizer.vocab_size": len(tokenizer), "cells": [{"method": "finetune", "with": ["distill", "lora"]}]}
+    larger = count_parameters(AutoModelForCausalLM.from_pretrained(folder))
+    student = parameters(config.load("tiny").with_overrides(given).sizes["1x"], len(tokenizer))
+    monkeypatch.setattr(memory, "free_memory", lambda: 4 * (student + larger))
+    checked("options.distill.size", None, None, **given)
+    whole = {**given, "cells": [{"method": "finetune", "with": ["distill"]}]}
+    assert "beside it (options.distill.model)" in refused("options.distill.size", None, None, **whole)
 
 
 @pytest.mark.parametrize("key", KEYS)

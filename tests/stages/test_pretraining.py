@@ -24,7 +24,7 @@ from ecr_bench.ecr.soft import FILE as MAP
 from ecr_bench.errors import UserError
 from ecr_bench.methods.teacher_init import start_from
 from ecr_bench.quiet import quiet_libraries
-from ecr_bench.results.collect import tuned_notes
+from ecr_bench.results.budget import step_notes
 from ecr_bench.runner.execute import execute
 from ecr_bench.runner.plan import Plan, make_plan
 from ecr_bench.runner.pool import Local
@@ -279,12 +279,19 @@ def test_what_cannot_be_tuned_is_one_line(tuned, message):
         make_plan(experiment("ecr", tuned=[{"method": "ecr", "sizes": ["1x"], "set": {}}] * 2))
 
 
+def experiments(plan):
+    return {cell.arm: [plan.experiment.model_dump(mode="json")] for cell in plan.cells}
+
+
 def test_whoever_has_steps_of_their_own_is_named():
     rates = {"method": "random", "sizes": ["1x"], "set": {"finetune.clip": 1.0}}
     steps = {"sizes": ["1x"], "set": {"finetune.steps": 9}}
     longer = [{"method": name, **steps} for name in ("ecr", "codes-only", "oracle")]
-    plan = make_plan(experiment("ecr", "codes-only", "random", "finetune", tuned=[rates, *longer]))
-    assert tuned_notes(plan) == ["Steps of their own: ecr-1x, codes-only-1x (finetune.steps = 9)."]
+    plan = make_plan(experiment("ecr", "codes-only", "random", "constant", "finetune", tuned=[rates, *longer]))
+    usual = plan.experiment.finetune.steps
+    assert step_notes(experiments(plan)) == [
+        f"Steps of their own: ecr-1x, codes-only-1x (finetune.steps = 9); the others have finetune.steps = {usual}."
+    ]
 
 
 def test_steps_that_a_name_tells_or_that_all_have_are_no_news():
@@ -292,4 +299,4 @@ def test_steps_that_a_name_tells_or_that_all_have_are_no_news():
     tuned = [{"method": "ecr", "sizes": ["1x"], "set": {"finetune.steps": 9}}]
     tuned += [{"method": "random", "sizes": ["1x"], "set": {"finetune.steps": usual}}]
     cells = [{"method": "ecr", "set": {"finetune.steps": 7}}, {"method": "random"}]
-    assert tuned_notes(make_plan(experiment(cells=cells, tuned=tuned))) == []
+    assert step_notes(experiments(make_plan(experiment(cells=cells, tuned=tuned)))) == []
