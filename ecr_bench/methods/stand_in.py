@@ -43,6 +43,7 @@ class StandIn(Modifier):
 
     options: Options
     uses_anchors = True
+    sections = ("control_tokens",)  # how many codes a text has, beside a plain model as well
 
     def misfit(self, recipe: Recipe) -> str:
         if recipe.method.drop_cue:
@@ -85,8 +86,12 @@ class StandIn(Modifier):
         projected = project(given.projection, given.tokenizer, texts)
         if self.options.by == "vector":
             return normalize(projected, dim=-1)
-        codes = given.anchors.assign(projected, given.control_tokens.count)
-        marks = one_hot(codes, given.k).float()  # (N, m, K)
+        if not (count := int(self.training.settings["control_tokens"]["count"])):
+            raise UserError(
+                "stand-in: control_tokens.count is 0, so texts have no codes to share: by: vector needs none"
+            )
+        codes = given.anchors.assign(projected, count)
+        marks = one_hot(codes, given.anchors.centroids.shape[1]).float()  # (N, m, K)
         # the same id of another residual level is another code
         return normalize(marks.flatten(1) if given.anchors.levels > 1 else marks.sum(1), dim=-1)
 

@@ -15,6 +15,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.methods.method import Ingredients, Training
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.stand_in import Exchange, nearest
+from ecr_bench.stages.ingredients import RecipeReads, RecipeSettings
 from ecr_bench.types import Item
 
 WINDOW, CHOICES = 64, ("red", "blue lamp", "in the garden")
@@ -33,14 +34,19 @@ def given(tokenizer, anchors_and_projection) -> Ingredients:
     return Ingredients(tokenizer, ControlTokensConfig(count=3), ("en", "xx"), 8, 1, 32, anchors, projection)
 
 
-def varied(method, given, model, items, texts, **options):
+def varied(method, given, model, items, texts, count=3, **options):
     """The variation of a recipe with stand-ins, and the rows it varies."""
     recipe = Recipe.of(method, ["stand-in"], {"stand-in": options})
+    if not recipe.uses_control_tokens:  # what a plain model is given, anchors or not
+        reads = RecipeReads(recipe=RecipeSettings.of(recipe))
+        given = dataclasses.replace(given, control_tokens=reads.control_tokens, k=reads.codes.k)
+    settings = {"control_tokens": {"count": count}}
+    assert recipe.sections == tuple(settings)
     conditioner = recipe.conditioner(given)
     if conditioner.tokens is not None:
         conditioner.tokens.add_to(model, 0.02, seed=0)
     module = recipe.module(model, OptimiserConfig(steps=1, learning_rate=0.01))
-    module.prepare(Training(given, conditioner, items, texts, WINDOW, 0, {}, {}))
+    module.prepare(Training(given, conditioner, items, texts, WINDOW, 0, settings, {}))
 
     def encode(arm):
         return [*encode_items(arm, items, WINDOW), *encode_texts(arm, texts, WINDOW)]
@@ -91,3 +97,11 @@ def test_nothing_to_exchange_is_said(given, model, sentences, grain, lang, missi
     texts = whole_texts([(text, lang) for text in sentences[:9]])
     with pytest.raises(UserError, match=f"stand-in: there is no {missing}"):
         varied("ecr", given, model, items_of(sentences, grain), texts)
+
+
+def test_texts_without_codes_cannot_share_any(given, model, sentences):
+    items, texts = items_of(sentences, "coarse"), whole_texts([(text, "xx") for text in sentences[20:]])
+    with pytest.raises(UserError, match=r"stand-in: control_tokens\.count is 0.*by: vector"):
+        varied("finetune", given, model, items, texts, count=0)
+    variation, _, _ = varied("finetune", given, model, items, texts, count=0, by="vector")
+    assert variation is not None
