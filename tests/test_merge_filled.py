@@ -213,6 +213,14 @@ def test_all_options_as_one_setting_are_read() -> None:
     assert told_apart_by(odd, CODES, {odd: [experiment()], CODES: [experiment()]}) == "options"
 
 
+@pytest.mark.parametrize("odd", [[1], {"a": 1}, 3, None])
+def test_whom_an_arm_learns_from_may_be_nonsense_in_a_strangers_run(odd: Any) -> None:
+    ours = experiment(teacher=own(size=odd, state=odd), pretrain={"distill": odd}, options={"distill": {"size": odd}})
+    found = [".".join(path) for path, *_ in unlike(ECR, CODES, ours, experiment(teacher=own()))]
+    assert any(key.startswith("teacher.options.size") for key in found)
+    assert keys(DISTILLED, DISTILLED_PLAIN, ours, ours) == [] == list(conflicts(DISTILLED, ours, ours))
+
+
 def test_what_an_arm_does_not_read_sets_it_apart_from_itself_neither() -> None:
     random, adapted = Arm.of("random", "1x"), Arm.of("finetune", "1x", modifiers=["lora"])
     probe = Arm.of("teacher-probe", "1x")

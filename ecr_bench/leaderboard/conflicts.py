@@ -128,8 +128,7 @@ def _options(arm: Arm, whole: PlainJson) -> dict[str, Any]:
 
 def _distilled(arm: Arm, whole: PlainJson) -> str:
     """The size whose logits it learns from in pre-training."""
-    size = (whole.get("pretrain") or {}).get("distill")
-    return size if isinstance(size, str) and reads(arm, ("pretrain",)) else ""
+    return _text((whole.get("pretrain") or {}).get("distill")) if reads(arm, ("pretrain",)) else ""
 
 
 def _plain_models(arm: Arm, experiment: PlainJson, whole: PlainJson, options: PlainJson) -> dict[str, Any]:
@@ -150,14 +149,20 @@ def _learned_from(arm: Arm, whole: PlainJson, options: PlainJson) -> dict[str, t
     for size in sizes:  # a plugin may name one wherever it likes
         if json.dumps(size) in json.dumps([teacher, {name: options[name] for name in options if name != "distill"}]):
             found[size] = STAGES
-    if (state := teacher.get("state")) in OF_STATE and teacher.get("size") in found:
-        found[teacher["size"]] = OF_STATE[state]
+    if (size := _text(teacher.get("size"))) in found:
+        found[size] = OF_STATE.get(_text(teacher.get("state")), STAGES)
     if distilled := _distilled(arm, whole):
         read_as_it_came = "model" in (sizes.get(distilled) or {})
         found.setdefault(distilled, () if read_as_it_came else ("pretrain",))
-    if "distill" in arm.modifiers and (size := options["distill"].get("size")) and not options["distill"].get("model"):
+    distill = options["distill"] if "distill" in arm.modifiers else {}
+    if (size := _text(distill.get("size"))) and not distill.get("model"):
         found[size] = STAGES
     return found
+
+
+def _text(value: Any) -> str:
+    """Empty for what no version writes there."""
+    return value if isinstance(value, str) else ""
 
 
 def _shape(whole: PlainJson, size: str) -> Any:
