@@ -23,7 +23,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from ecr_bench.data.cutting import TextRow
 from ecr_bench.data.encode import Example, encode_items, encode_texts
 from ecr_bench.data.module import collate
-from ecr_bench.data.tokenizer import difference, load_tokenizer
+from ecr_bench.data.tokenizer import difference, load_tokenizer, positions_of
 from ecr_bench.divergence import check_finite
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.errors import UserError
@@ -67,7 +67,7 @@ def load_teacher(folder: Path, tokenizer: PreTrainedTokenizerBase, window: int) 
             f"distill: the teacher in {folder} has another tokenizer ({differing}): logits can only be distilled "
             "between models with one tokenizer; choose distill.size, or a distill.model of the same experiment"
         )
-    if (room := getattr(config, "max_position_embeddings", window)) < window:
+    if (room := positions_of(config)) and room < window:
         raise UserError(f"distill: the teacher in {folder} reads {room} tokens, the student {window}; it needs as many")
     teacher = read_folder(AutoModelForCausalLM, folder).float().eval().requires_grad_(False)
     check_finite(teacher, f"distill: the teacher in {folder}")
