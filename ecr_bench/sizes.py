@@ -17,6 +17,13 @@ from pydantic import (
 from ecr_bench.outside import as_identity, model_counts
 from ecr_bench.section import Distinct, Filled, Section
 
+STAGES_OF: dict[str, tuple[str, ...]] = {
+    "pretrained": (),
+    "base": ("pretrain",),
+    "finetuned": ("pretrain", "finetune"),
+}
+"""State of a size that is the teacher (``teacher.options.state``) -> the stages that bring it there."""
+
 
 class Devices(Section):
     """How many devices train one cell of this size together: GPUs, or processes where there is none."""

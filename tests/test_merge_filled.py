@@ -14,6 +14,7 @@ from ecr_bench.leaderboard.joint import joint_experiment
 from ecr_bench.leaderboard.merge import merge
 from ecr_bench.leaderboard.origins import incomparable, settled_by
 from ecr_bench.leaderboard.pool import NOT_TOLD
+from ecr_bench.results.budget import step_notes
 from ecr_bench.results.claim_settings import has_setting, setting_of, told_apart_by
 from ecr_bench.run import Run
 from tests.test_merge_settings import CODES, ECR, PLAIN, halves, put
@@ -227,6 +228,7 @@ def test_what_an_arm_does_not_read_sets_it_apart_from_itself_neither() -> None:
     assert list(conflicts(random, experiment(teacher={"rows": 9}), experiment())) == []
     assert list(conflicts(adapted, experiment(anchors={"k": 9}), experiment())) == []
     assert list(conflicts(probe, experiment(pretrain={"batch_size": 9}), experiment())) == []
+    assert list(conflicts(Arm.of("embedding-distillation", "1x"), experiment(teacher={"rows": 9}), experiment())) == []
     assert list(conflicts(probe, experiment(teacher={"rows": 9}), experiment()))
 
 
@@ -241,8 +243,23 @@ def test_steps_that_differ_between_runs_are_told_whatever_is_tuned(halves: Any, 
     longer = edited(ours, tmp_path / "longer", put("finetune", "steps", 2 * steps))
     said = edited(theirs, tmp_path / "said", lambda told: told["experiment"].update(tuned=chosen))
     merge([longer, said], tmp_path / "board", apart=False)
-    (note,) = [note for note in notes(tmp_path / "board" / "intents") if note.startswith("Steps of their own")]
+    (note,) = [note for note in notes(tmp_path / "board" / "intents") if note.startswith("Steps differ:")]
     assert f"finetune.steps = {steps}" in note and f"finetune.steps = {2 * steps}" in note
+
+
+def test_who_has_which_steps_is_told_of_those_that_have_some_and_whose_name_does_not_tell() -> None:
+    usual, (few, many) = TINY["finetune"]["steps"], (3, 8)
+    named, probe = Arm.of("ecr", "1x", {"finetune.steps": many}), Arm.of("teacher-probe", "1x")
+    ours = experiment(tuned=tuned("finetune", finetune__steps=few))
+    told = {arm: [ours] for arm in (named, PLAIN, CODES, probe)}
+    assert step_notes(told) == [f"Steps differ: finetune.steps = {few}: {PLAIN}; finetune.steps = {usual}: {CODES}."]
+    assert step_notes({arm: [ours] for arm in (named, CODES, probe)}) == []
+    unknown = {name: value for name, value in ours.items() if name != "finetune"}
+    assert step_notes({PLAIN: [ours], CODES: [unknown]}) == []
+    odd = experiment(finetune={"steps": [1]})
+    assert step_notes({ECR: [odd, TINY], PLAIN: [TINY]}) == [
+        f"Steps differ: finetune.steps = [1] and {usual}: {ECR}; finetune.steps = {usual}: {PLAIN}."
+    ]
 
 
 def test_what_is_tuned_is_no_matter_to_who_does_not_learn_from_it() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ecr_bench.arm import Arm
 from ecr_bench.consistency import FIT, HOW_TRAINED, may_be_tuned
+from ecr_bench.ecr.projection import PROJECTIONS
 from ecr_bench.errors import UserError
+from ecr_bench.methods.distill import IN_PRETRAINING
 from ecr_bench.methods.registry import default_options
 from ecr_bench.results.claim_settings import (
     RATE,
@@ -18,10 +20,12 @@ from ecr_bench.results.claim_settings import (
     chosen_for,
     decides,
     effective,
+    fits_anchors,
     own_settings,
     reads,
 )
 from ecr_bench.results.filled import filled_section
+from ecr_bench.sizes import STAGES_OF
 from ecr_bench.yaml_files import CHOOSERS
 
 PlainJson = Mapping[str, Any]
@@ -39,8 +43,6 @@ SEEDS = {"seed", "seed_per_cell"}
 """Settings of a section in which two runs may differ and be pooled: what seeds cover."""
 LEARNED_FROM = "learned from"
 """In place of a section: plain models of sizes that an arm learns from."""
-OF_STATE: dict[str, tuple[str, ...]] = {"pretrained": (), "base": ("pretrain",)}
-"""Stages that a size of the experiment's own goes through before it is the teacher, where these are not all."""
 
 
 def conflicts(arm: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[Differing]:
@@ -105,30 +107,46 @@ def _read_by(arms: tuple[Arm, Arm], experiments: tuple[PlainJson, PlainJson]) ->
     wholes = [effective(arm, experiment) for arm, experiment in zip(arms, experiments, strict=True)]
     options = [_options(arm, whole) for arm, whole in zip(arms, wholes, strict=True)]
     plain = [_plain_models(*side) for side in zip(arms, experiments, wholes, options, strict=True)]
-    alike = arms[0].size == arms[1].size and all(reads(arm, ("sizes",)) for arm in arms)
+    readers = list(zip(arms, wholes, strict=True))
+    alike = arms[0].size == arms[1].size and all(_reads(*reader, ("sizes",)) for reader in readers)
     sides = []
     for whole, own, models in zip(wholes, options, plain, strict=True):
         found: dict[str, Any] = {}
         for name in SECTIONS:
             if name in whole:
-                _keep_read(found, name, without(whole[name], SEEDS), arms)
+                _keep_read(found, name, without(whole[name], SEEDS), readers)
         found["sizes"] = {arms[0].size: _shape(whole, arms[0].size)} if alike else {}
         found["options"] = {name: own[name] for name in own if all(name in each for each in options)}
-        found[LEARNED_FROM] = {size: models[size] for size in models if all(size in each for each in plain)}
+        if "distill" in found["options"] and not all("distill" in arm.modifiers for arm in arms):
+            found["options"]["distill"] = without(own["distill"], {"size", *IN_PRETRAINING})
+        found[LEARNED_FROM] = {
+            size: {name: model[name] for name in model if all(name in each[size] for each in plain)}
+            for size, model in models.items()
+            if all(size in each for each in plain)
+        }
         sides.append(found)
     return sides
 
 
+def _reads(arm: Arm, whole: PlainJson, path: tuple[str, ...]) -> bool:
+    """As ``reads``; and a projection that is fitted on states of the base model reads how that came about."""
+    if reads(arm, path):
+        return True
+    kind = str((whole.get("projection") or {}).get("kind"))
+    on_states = kind not in PROJECTIONS or PROJECTIONS.get(kind).reads_model
+    return path[0] in ("pretrain", "sizes") and fits_anchors(arm) and on_states
+
+
 def _options(arm: Arm, whole: PlainJson) -> dict[str, Any]:
     """Options of each part; ``distill`` has one in pre-training as well."""
-    names = (arm.method, *arm.modifiers, *(("distill",) if _distilled(arm, whole) else ()))
     given = whole.get("options") or {}
+    names = (arm.method, *arm.modifiers, *(("distill",) if _distilled(arm, whole) else ()))
     return {name: given.get(name, default_options(name)) for name in dict.fromkeys(names)}
 
 
 def _distilled(arm: Arm, whole: PlainJson) -> str:
     """The size whose logits it learns from in pre-training."""
-    return _text((whole.get("pretrain") or {}).get("distill")) if reads(arm, ("pretrain",)) else ""
+    return _text((whole.get("pretrain") or {}).get("distill")) if _reads(arm, whole, ("pretrain",)) else ""
 
 
 def _plain_models(arm: Arm, experiment: PlainJson, whole: PlainJson, options: PlainJson) -> dict[str, Any]:
@@ -150,7 +168,7 @@ def _learned_from(arm: Arm, whole: PlainJson, options: PlainJson) -> dict[str, t
         if json.dumps(size) in json.dumps([teacher, {name: options[name] for name in options if name != "distill"}]):
             found[size] = STAGES
     if (size := _text(teacher.get("size"))) in found:
-        found[size] = OF_STATE.get(_text(teacher.get("state")), STAGES)
+        found[size] = STAGES_OF.get(_text(teacher.get("state")), STAGES)
     if distilled := _distilled(arm, whole):
         read_as_it_came = "model" in (sizes.get(distilled) or {})
         found.setdefault(distilled, () if read_as_it_came else ("pretrain",))
@@ -170,13 +188,13 @@ def _shape(whole: PlainJson, size: str) -> Any:
     return without((whole.get("sizes") or {}).get(size), FIT | {RATE})
 
 
-def _keep_read(found: dict[str, Any], name: str, section: Any, arms: Iterable[Arm]) -> None:
+def _keep_read(found: dict[str, Any], name: str, section: Any, readers: Collection[tuple[Arm, PlainJson]]) -> None:
     """Put into ``found`` what of a section all arms read."""
     if not isinstance(section, Mapping):
-        if all(reads(arm, (name,)) for arm in arms):
+        if all(_reads(*reader, (name,)) for reader in readers):
             found[name] = section
         return
-    read = {key: value for key, value in section.items() if all(reads(arm, (name, key)) for arm in arms)}
+    read = {key: value for key, value in section.items() if all(_reads(*reader, (name, key)) for reader in readers)}
     if read:
         found[name] = read
 

@@ -18,13 +18,13 @@ CORPORA, TEACHERS = "corpora differ by fingerprint:", "teachers differ by finger
 UNKNOWN = "fingerprints not known and so not compared:"
 OF_ORIGINS = (CORPORA, TEACHERS, UNKNOWN)
 """How the notes of this module begin: a board of boards has its own."""
-OF_STATES = {"drift", "manifold", "cross-lingual", "semantic similarity"}
+HIDDEN_STATES = {"drift", "manifold", "cross-lingual", "semantic similarity"}
 """Aspects of hidden states."""
 OF_MEASURES = {
     "teacher": {*AGAINST_TEACHER},
     "geometry": {
         "bits_per_byte",
-        *(name for name, aspect in ASPECTS.items() if aspect in OF_STATES and name != "rankc"),
+        *(name for name, aspect in ASPECTS.items() if aspect in HIDDEN_STATES and name != "rankc"),
     },
 }
 """Section -> metrics that depend on it in every arm, plain ones too."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, SerializationInfo, field_serializer, model_validator
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from ecr_bench.methods.losses import Sparse
     from ecr_bench.methods.module import ArmModule
+
+IN_PRETRAINING: dict[str, Any] = {"model": None, "cache_top_k": None, "tail": "rest"}
+"""Options that ``pretrain.distill`` leaves no choice: it names the size, and asks as it trains, since a cache of all
+texts would ask for more than the steps see."""
 
 
 class Distill(Modifier):

@@ -1,42 +1,40 @@
-"""Which arms were trained in other numbers of steps: these may be chosen for each, and a board has to say so."""
+"""Which arms were trained in different numbers of steps: these may be chosen for each, and a board has to say so."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ecr_bench.arm import Arm
+from ecr_bench.arm import Arm, Setting, as_setting
 from ecr_bench.results.claim_settings import STAGES, Path, decides, effective, own_settings, reads, value_at
 
-STEPS = "Steps of their own:"
+STEPS = "Steps differ:"
 """How the note begins."""
 
 
 def step_notes(experiments: Mapping[Arm, Iterable[Mapping[str, Any]]]) -> list[str]:
-    """One note where arms were trained in other numbers of steps than others; none where all have the same budget.
+    """One note where arms were trained in different numbers of steps; none where all have the same budget.
 
-    ``experiments``: those that each arm was run in. Steps that the name of an arm tells are not said again; of a
+    ``experiments``: those that each arm was run in. Steps that the name of an arm tells are not said again, and of a
     board of several runs those that nobody knows are not.
     """
-    had = {arm: dict(_steps(arm, runs)) for arm, runs in experiments.items()}
-    counts: dict[Path, set[Any]] = {}
-    for path, value in (one for steps in had.values() for one in steps.items()):
-        counts.setdefault(path, set()).add(value)
+    had = {arm: _steps(arm, runs) for arm, runs in experiments.items()}
+    paths = dict.fromkeys(path for steps in had.values() for path in steps)
     groups: dict[str, list[str]] = {}
-    for arm, steps in had.items():
-        said = ", ".join(f"{'.'.join(path)} = {steps[path]}" for path in steps if len(counts[path]) > 1)
-        if said:
-            groups.setdefault(said, []).append(str(arm))
-    if not groups:
-        return []
-    usual = max(groups, key=lambda said: len(groups[said]))
-    told = [f"{', '.join(arms)} ({said})" for said, arms in groups.items() if said != usual]
-    return [f"{STEPS} {', '.join(told)}; the others have {usual}."]
+    for path in paths:
+        counts = {arm: steps[path] for arm, steps in had.items() if path in steps}
+        if len(set(counts.values())) > 1:
+            for arm, count in counts.items():
+                groups.setdefault(f"{'.'.join(path)} = {count}", []).append(str(arm))
+    told = "; ".join(f"{said}: {', '.join(arms)}" for said, arms in groups.items())
+    return [f"{STEPS} {told}."] if groups else []
 
 
-def _steps(arm: Arm, runs: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Path, Any]]:
+def _steps(arm: Arm, runs: Iterable[Mapping[str, Any]]) -> dict[Path, str]:
     named = own_settings(arm)
+    found: dict[Path, dict[Setting, None]] = {}
     for whole in (effective(arm, run) for run in runs):
-        for path in ((stage, "steps") for stage in STAGES if reads(arm, (stage,))):
+        for path in ((stage, "steps") for stage in STAGES if reads(arm, (stage, "steps"))):
             if not decides(named, path) and (value := value_at(whole, path)) is not None:
-                yield path, value
+                found.setdefault(path, {})[as_setting(value)] = None
+    return {path: " and ".join(map(str, values)) for path, values in found.items()}

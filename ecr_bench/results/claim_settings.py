@@ -88,6 +88,12 @@ def _has_flag(arm: Arm, flag: str) -> bool:
     return any(name not in registry or bool(getattr(registry.get(name), flag, False)) for registry, name in owners)
 
 
+def _sections(arm: Arm) -> set[str]:
+    """Those that its parts, as far as they are loaded, read in addition."""
+    owners = ((METHODS, arm.method), *((MODIFIERS, name) for name in arm.modifiers))
+    return {name for registry, owner in owners if owner in registry for name in registry.get(owner).sections}
+
+
 def reads(arm: Arm, path: Path) -> bool:
     """Whether an arm is another one with another value there; that of a method which is not loaded may be."""
     if path[0] == "options":
@@ -96,11 +102,13 @@ def reads(arm: Arm, path: Path) -> bool:
         return True
     kind = METHODS.get(arm.method)
     match path:
+        case ("finetune",) | ("finetune", "items"):
+            return True  # a probe learns from labelled rows as well
         case ("pretrain" | "finetune" | "sizes", *_):
             return bool(kind.trains_model)
         case ("control_tokens", *_) | ("anchors",) | ("anchors", "k" | "assignment"):
-            return bool(kind.uses_control_tokens)
-        case ("anchors" | "projection", *_):
+            return bool(kind.uses_control_tokens) or "control_tokens" in _sections(arm)
+        case ("anchors" | "projection", *_) | ("teacher", "rows"):
             return fits_anchors(arm)
         case ("teacher", *_):
             return asks_teacher(arm)

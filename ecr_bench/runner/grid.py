@@ -10,10 +10,10 @@ from ecr_bench.arm import Arm
 from ecr_bench.config import ArmSpec, Experiment, FinetuneConfig, PretrainConfig
 from ecr_bench.ecr.projection import PROJECTIONS
 from ecr_bench.errors import UserError, unknown
-from ecr_bench.methods.distill import Distill, teacher_folder
+from ecr_bench.methods.distill import IN_PRETRAINING, Distill, teacher_folder
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.methods.weights import weight_files
-from ecr_bench.sizes import Fitting, PretrainedSize, SizeConfig
+from ecr_bench.sizes import STAGES_OF, Fitting, PretrainedSize, SizeConfig
 from ecr_bench.stages.anchors import AnchorsSettings, AnchorsStage
 from ecr_bench.stages.base_model import BaseSettings, BaseStage
 from ecr_bench.stages.compress import CompressSettings, CompressStage
@@ -31,9 +31,6 @@ from ecr_bench.stages.tokenizer import OwnTokenizer, TokenizerSettings, Tokenize
 from ecr_bench.stages.train import Pooling, TrainSettings, TrainStage
 from ecr_bench.stages.translations import TranslationsSettings, TranslationsStage
 from ecr_bench.stages.unconditional import UnconditionalSettings, UnconditionalStage
-
-STATES = ("pretrained", "base", "finetuned")
-"""Of the experiment's own model that is a teacher (``teachers.hf.CheckpointTeacher``)."""
 
 OptimiserT = TypeVar("OptimiserT", PretrainConfig, FinetuneConfig)
 
@@ -113,6 +110,8 @@ class Grid:
 
     def _asked_teacher(self, who: str) -> TeacherSettings:
         teacher = self.experiment.teacher
+        if teacher.name == "checkpoint" and "size" in teacher.options:
+            raise UserError(f"teacher.options.size: {who} asks the teacher itself and needs 'path' instead")
         settings = TeacherSettings(name=teacher.name, options=teacher.options)
         if settings.chooses_layer:
             raise UserError(f"teacher.options.layer: {who} asks the teacher itself and needs the number of a layer")
@@ -170,8 +169,7 @@ class Grid:
         larger, options = self.experiment.pretrain.distill, self.experiment.options
         if not larger:
             return recipe
-        # asked as it trains: a cache of all texts would ask for more than the steps see
-        asked = {**options.get("distill", {}), "size": larger, "model": None, "cache_top_k": None, "tail": "rest"}
+        asked = {**options.get("distill", {}), "size": larger, **IN_PRETRAINING}
         return Recipe.of(recipe.method.name, ["distill"], {**recipe.to_json()["options"], "distill": asked})
 
     def _own_base(self, recipe: Recipe, size: str, seed: int) -> str:
@@ -293,12 +291,10 @@ class Grid:
         size, state, sizes = options.pop("size"), options.pop("state", "finetuned"), self.experiment.sizes
         if size not in sizes:
             raise UserError(f"teacher.options.size: no size {size!r}: 'sizes' defines {', '.join(sizes)}")
-        if state not in STATES:
-            raise unknown("teacher.options.state", str(state), STATES)
+        if state not in STAGES_OF:
+            raise unknown("teacher.options.state", str(state), STAGES_OF)
         if state == "pretrained" and not isinstance(sizes[size], PretrainedSize):
             raise UserError(f"teacher.options.state: size {size} is from scratch, none has pretrained it: take 'base'")
-        if recipe.asks_teacher:
-            raise UserError(f"teacher.options.size: {recipe.name} asks the teacher itself and needs 'path' instead")
         if state == "pretrained":
             own = self._untrained(size, 0)
         else:

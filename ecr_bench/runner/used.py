@@ -9,7 +9,7 @@ from ecr_bench.config import CellSpec, Experiment
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.runner.grid import plain_settings
 from ecr_bench.runner.plan import Plan
-from ecr_bench.sizes import PretrainedSize, SizeConfig
+from ecr_bench.sizes import STAGES_OF, PretrainedSize, SizeConfig
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _sizes_of(declared: Experiment, spec: CellSpec, size: str) -> Iterator[UsedS
     if local.teacher.name == "checkpoint" and options.get("size") and _asks_teacher(local, recipe):
         theirs, state, layer = options["size"], options.get("state", "finetuned"), options.get("layer", -1)
         plain = plain_settings(declared, spec.set, theirs)
-        stages = {"pretrained": (), "base": ("pretrain",)}.get(state, ("pretrain", "finetune"))
+        stages = STAGES_OF.get(state, ())
         number = layer if isinstance(layer, int) else None
         yield UsedSize(theirs, plain, _trained(plain, stages), "teacher.options.size", layer=number)
 

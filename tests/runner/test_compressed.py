@@ -286,3 +286,10 @@ def test_what_a_packaged_model_brings_is_evaluated_by_its_name(gemma, tmp_path, 
     (folder / "test.jsonl").write_text(json.dumps(row) + "\n")
     prepared = prepare(Evaluation(Path("package:tiny"), ("xcopa_it",), tmp_path))
     assert prepared.asked.model == gemma and prepared.lm.conditioner is None
+
+
+@pytest.mark.parametrize("method", ["oracle", "embedding-distillation"])
+def test_who_asks_the_teacher_itself_needs_it_before_the_run(method):
+    own = {"name": "checkpoint", "rows": 400, "options": {"size": "3x"}}
+    with pytest.raises(UserError, match=rf"teacher\.options\.size: {method} asks the teacher itself and needs 'path'"):
+        make_plan(load("tiny").with_overrides({"teacher": own, "cells": [{"method": method}]}))

@@ -283,14 +283,15 @@ def experiments(plan):
     return {cell.arm: [plan.experiment.model_dump(mode="json")] for cell in plan.cells}
 
 
-def test_whoever_has_steps_of_their_own_is_named():
+def test_whoever_has_other_steps_is_named():
     rates = {"method": "random", "sizes": ["1x"], "set": {"finetune.clip": 1.0}}
     steps = {"sizes": ["1x"], "set": {"finetune.steps": 9}}
     longer = [{"method": name, **steps} for name in ("ecr", "codes-only", "oracle")]
     plan = make_plan(experiment("ecr", "codes-only", "random", "constant", "finetune", tuned=[rates, *longer]))
     usual = plan.experiment.finetune.steps
     assert step_notes(experiments(plan)) == [
-        f"Steps of their own: ecr-1x, codes-only-1x (finetune.steps = 9); the others have finetune.steps = {usual}."
+        f"Steps differ: finetune.steps = 9: ecr-1x, codes-only-1x; finetune.steps = {usual}: random-1x, constant-1x, "
+        "finetune-1x."
     ]
 
 
