@@ -100,7 +100,7 @@ def test_it_runs_without_network_and_teacher_in_a_process_of_its_own(run, tmp_pa
     folder.parent.mkdir()
     (tmp_path / "b").rename(folder)
     done = alone("score", folder, "all", "--items", items, "--records", tmp_path / "records.parquet")
-    assert "MB on disk" in done.stderr and "ecr_label_de-DE" in done.stdout
+    assert "kB on disk" in done.stderr and "ecr_label_de-DE" in done.stdout
     check_same(read_records(tmp_path / "records.parquet"), expected(out, "ecr-1x-s0", "int8"))
     done = alone("generate", folder, "alarmde3 lampde1", "--tokens", "5")
     assert "first token after" in done.stderr and "peak memory" in done.stderr
