@@ -84,14 +84,18 @@ def asks_teacher(arm: Arm) -> bool:
 
 def _has_flag(arm: Arm, flag: str) -> bool:
     """Whether a part of an arm states that it does so, or is not loaded and may."""
-    owners = ((METHODS, arm.method), *((MODIFIERS, name) for name in arm.modifiers))
-    return any(name not in registry or bool(getattr(registry.get(name), flag, False)) for registry, name in owners)
+    return any(part is None or bool(getattr(part, flag, False)) for part in _parts(arm))
 
 
 def _sections(arm: Arm) -> set[str]:
     """Those that its parts, as far as they are loaded, read in addition."""
-    owners = ((METHODS, arm.method), *((MODIFIERS, name) for name in arm.modifiers))
-    return {name for registry, owner in owners if owner in registry for name in registry.get(owner).sections}
+    return {name for part in _parts(arm) if part is not None for name in part.sections}
+
+
+def _parts(arm: Arm) -> Iterator[Any]:
+    """Classes of its method and modifiers; None for one that is not loaded."""
+    for registry, name in ((METHODS, arm.method), *((MODIFIERS, name) for name in arm.modifiers)):
+        yield registry.get(name) if name in registry else None
 
 
 def reads(arm: Arm, path: Path) -> bool:

@@ -118,20 +118,18 @@ def _check_memory(pair: Distillation) -> None:
 
 def _training(student: UsedSize) -> int:
     """Bytes, at the least."""
-    size = student.size
-    config = config_of(size) if isinstance(size, PretrainedSize) else None
     if not student.weights_trained:
-        return int(BYTES_OF.get(student.quantised, READ_BYTES) * _numbers(student, config))
-    if isinstance(size, PretrainedSize):
-        return training_memory(size, config)
+        return int(BYTES_OF.get(student.quantised, READ_BYTES) * _numbers(student))
+    if isinstance(student.size, PretrainedSize):
+        return training_memory(student.size, config_of(student.size))
     stages = [need.bytes for need in needs(student.settings, student.name) if need.stage in student.trained]
     return max(stages, default=0)
 
 
-def _numbers(model: UsedSize, config: Any) -> int:
-    """Parameters of a size, at the least; ``config`` of a pretrained one."""
+def _numbers(model: UsedSize) -> int:
+    """Parameters of a size, at the least."""
     if isinstance(model.size, PretrainedSize):
-        return numbers_kept(model.size, config)
+        return numbers_kept(model.size, config_of(model.size))
     return parameters(model.size, model.settings.tokenizer.vocab_size)
 
 
@@ -143,4 +141,4 @@ def _reading(larger: UsedSize | UsedModel) -> int:
 
     if isinstance(larger, UsedModel):
         return READ_BYTES * count_parameters(unfilled(AutoModelForCausalLM, _config(larger), _named(larger)))
-    return READ_BYTES * _numbers(larger, config_of(larger.size) if isinstance(larger.size, PretrainedSize) else None)
+    return READ_BYTES * _numbers(larger)
