@@ -41,7 +41,7 @@ from ecr_bench.yaml_files import parse_set, shipped
 from tests.helpers.experiment_edits import BASE, experiments, overrides
 
 COUNT = int(os.environ.get("ECR_BENCH_FUZZ", "300"))
-many = settings(max_examples=COUNT, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+many = settings(max_examples=COUNT, suppress_health_check=list(HealthCheck), print_blob=True)
 
 
 def _refused(error: UserError) -> None:

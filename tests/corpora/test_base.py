@@ -55,7 +55,7 @@ def test_split_is_by_unit_in_the_promised_shares() -> None:
 
 
 @given(st.integers(0, 60), st.integers(0, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_split_does_not_depend_on_order_and_small_strata_have_a_test_unit(count: int, seed: int) -> None:
     strata = {f"u{i}": "s" for i in range(count)}
     drawn = draw_splits(strata, seed)
@@ -103,7 +103,7 @@ def test_given_splits_stay_and_a_unit_of_two_languages_has_one_split() -> None:
 @given(
     st.dictionaries(st.text(min_size=1, max_size=3), st.integers(0, 50), min_size=1, max_size=6), st.integers(0, 200)
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_water_filling_is_fair_and_complete(capacity: dict[str, int], total: int) -> None:
     quota = water_fill(capacity, total)
     assert sum(quota.values()) == min(total, sum(capacity.values()))

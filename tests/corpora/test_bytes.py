@@ -77,7 +77,7 @@ def _sound_or_one_line(path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 @given(edits=edits)
-@settings(max_examples=COUNT // 3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=COUNT // 3, suppress_health_check=list(HealthCheck))
 def test_any_bytes(tmp_path_factory, name, edits):
     raw = FILES[name]
     for place, cut, insert in edits:
@@ -89,7 +89,7 @@ def test_any_bytes(tmp_path_factory, name, edits):
 
 
 @given(st.dictionaries(st.sampled_from(["text", "lang", "label", "meaning", "unit", "split", "n"]), values, max_size=5))
-@settings(max_examples=COUNT // 2, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=COUNT // 2, suppress_health_check=list(HealthCheck))
 def test_any_row(tmp_path_factory, row):
     path = tmp_path_factory.getbasetemp() / "row.jsonl"
     path.write_text("\n".join(map(json.dumps, [*ROWS, row])))

@@ -51,7 +51,7 @@ def small_parts(request, monkeypatch) -> None:
 
 
 @given(ROWS, st.dictionaries(st.integers(0, 13), st.sampled_from(["train", "validation", "test"])), st.integers(1, 70))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_decisions_are_those_of_lists(rows, told, total) -> None:
     check(rows, told, total, seed=len(rows) % 3)
 

@@ -89,7 +89,7 @@ def compare(lm: EcrLM, items: list[Item], max_length: int) -> None:
         assert len(row.ids) - 1 <= max_length
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(list(KINDS)),
     lang=st.sampled_from(LANGUAGES),
@@ -140,7 +140,7 @@ def test_the_requests_that_lm_eval_makes_are_the_rows_of_training(kind, arm, tmp
     assert trained <= {request.context + request.continuation for request in seen}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(list(KINDS)),
     lang=st.sampled_from(LANGUAGES),

@@ -37,7 +37,7 @@ def test_the_texts_it_was_cut_to_are_read_as_before(kind, bos):
 
 @pytest.mark.parametrize("kind", CUTTABLE)
 @given(text=st.text(max_size=40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_text_is_read_and_written_as_the_whole_tokenizer_does(kind, text):
     whole, found = cut(kind)
     ids = found.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -94,7 +94,7 @@ def test_post_processors_of_every_form_get_the_new_ids():
 
 
 @given(text=st.text(max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_byte_level_tokenizer_that_lacks_bytes_reads_no_text_worse_than_before(text):
     """As SmolLM2's, which has no token for 21 of them."""
     rules = json.loads(tokenizer_of("byte").backend_tokenizer.to_str())

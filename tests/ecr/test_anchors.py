@@ -115,7 +115,7 @@ def test_residual_levels_lower_the_error() -> None:
     assert errors[0] > 1.2 * errors[1] > 1.2 * 1.05 * errors[2]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(0, 10_000))
 def test_codes_do_not_depend_on_the_batch(size: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -81,7 +81,7 @@ def test_text_cannot_spell_a_control_token(ecr, tokenizer):
     assert max(ids) < ecr.tokens.first_id
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cue=st.text(max_size=40), length=st.integers(5, 30))
 def test_truncation_never_eats_control_tokens(ecr_session, cue, length):
     encoded = ecr_session.encode([Prompt(cue * 3 + "\nintent:", cue)], max_tokens=length)[0]
@@ -112,7 +112,7 @@ def test_codes_only_hides_the_text(ecr):
 FOUR = st.lists(st.text(max_size=12), min_size=4, max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     task=st.sampled_from(list(TASKS)),
     text=st.text(min_size=1, max_size=30),

@@ -92,7 +92,7 @@ def test_no_answer_label_or_later_text_reaches_a_control_token(
 ) -> None:
     task = tasks[name]
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.data())
     def holds(data: st.DataObject) -> None:
         doc = drawn_document(data, name, task)

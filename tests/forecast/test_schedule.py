@@ -23,7 +23,7 @@ def plans(draw: Any) -> tuple[list[list[int]], list[float]]:
 
 
 @given(plans(), st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bounds_of_every_schedule(tmp_path_factory, plan, workers):
     needs, seconds = plan
     made = stages(tmp_path_factory.getbasetemp() / "log", needs)

@@ -67,7 +67,7 @@ def make(task: str, split: str = "test", count: int = 15, seed: int = 0, **kwarg
     return build_items(task, frame, split=split, count=count, seed=seed, **options)  # type: ignore[arg-type]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from(SINGLE_TASKS),
     st.sampled_from(["train", "validation", "test"]),

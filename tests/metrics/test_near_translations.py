@@ -53,7 +53,7 @@ def _world(count: int, langs: int, noise: float, seed: int):
     st.integers(0, 99),
     st.sampled_from([0.3, SIMILAR]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_it_is_the_plain_search(count, langs, noise, seed, similar):
     vectors, languages, training = _world(count, langs, noise, seed)
     found = near_translations(vectors, languages, training, similar)

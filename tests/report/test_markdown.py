@@ -75,14 +75,14 @@ def same(text: str) -> str:
 
 
 @given(texts)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_sentence_is_shown_as_it_is(text: str) -> None:
     kinds, seen = shown(f"- {escape_markdown(f'It is {text} today')}")
     assert kinds <= {"text"} and " ".join(seen.split()) == same(f"It is {text} today")
 
 
 @given(texts)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_an_entry_of_a_table_is_shown_as_it_is(text: str) -> None:
     table = Table.of(text, ("name", text), [(text, text), ("next", "1")], f"{text} ends")
     markdown = to_markdown(table)

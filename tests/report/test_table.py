@@ -7,7 +7,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -52,7 +52,6 @@ def tables(draw: st.DrawFn) -> Table:
 
 
 @given(tables())
-@settings(deadline=None)
 def test_every_rendering_holds_every_cell(table: Table) -> None:
     wanted = [*table.columns, *(cell for line in table.lines for cell in line)]
     page = Cells(to_html(table))
