@@ -6,6 +6,7 @@ allowed ones.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -183,12 +184,19 @@ class Experiment(Section):
             _assign(raw, key, value, source)
         return parse(raw, source)
 
-    def tuned_for(self, spec: ArmSpec, size: str) -> Experiment:
-        """The experiment with what was chosen for an arm, and with what its cells set on top."""
+    def chosen_for(self, spec: ArmSpec, size: str) -> Experiment:
+        """The experiment with what was chosen for the arms of a method, modifiers and size."""
         names = {use.name for use in spec.modifiers}
         chosen = [t for t in self.tuned if t.method == spec.method and set(t.modifiers) == names and size in t.sizes]
-        local = self.with_overrides(chosen[0].set, "tuned.set") if chosen else self
-        return local.with_overrides(spec.set, "cells.set") if spec.set else local
+        return self.with_overrides(chosen[0].set, "tuned.set") if chosen else self
+
+    def tuned_for(self, spec: ArmSpec, size: str) -> Experiment:
+        """The experiment with what was chosen for an arm, and with what its cells set on top."""
+        local = self.chosen_for(spec, size)
+        local = local.with_overrides(spec.set, "cells.set") if spec.set else local
+        # beside a part's name or in ``set``: one arm, so whoever reads the experiment must find the same
+        beside = {name: {**local.options.get(name, {}), **own} for name, own in spec.given_options().items() if own}
+        return local.model_copy(update={"options": {**local.options, **beside}})
 
     @property
     def identity(self) -> str:
@@ -209,7 +217,7 @@ def _assign(raw: dict[str, Any], dotted: str, value: Any, source: str) -> None:
     free = "options" in (path[-1:] + path[:1])  # their owner says what may stand there
     if not isinstance(node, dict) or (last not in node and not free):
         raise UserError(f"{source}: unknown key {dotted!r}: allowed here are {_keys(node)}")
-    node[last] = value
+    node[last] = copy.deepcopy(value)  # a later key may change it, and what was given stays as it was
 
 
 def _keys(node: Any) -> str:

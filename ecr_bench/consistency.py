@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -130,8 +131,19 @@ def may_be_tuned(key: str, sizes: Iterable[str]) -> bool:
 
 
 def check_overrides(experiment: Experiment) -> None:
-    """No cell sets what holds for the whole run."""
+    """No cell sets what holds for the whole run, or a thing as a whole and in part."""
     _check_keys("cells.set", [key for spec in experiment.cells for key in spec.set])
+    for spec in experiment.cells:
+        _check_once("cells.set", spec.set)
+    for tuned in experiment.tuned:
+        _check_once("tuned.set", tuned.set)
+
+
+def _check_once(where: str, keys: Iterable[str]) -> None:
+    given = list(keys)
+    for whole, part in itertools.permutations(given, 2):
+        if part.startswith(f"{whole}."):
+            raise ValueError(f"{where}: {whole} is set as a whole and {part} by itself: put the one into the other")
 
 
 def _check_keys(where: str, keys: Iterable[str]) -> None:

@@ -117,3 +117,30 @@ def test_what_an_owner_takes_is_found_on_classes_and_functions() -> None:
     assert options_of(takes) is Options and options_of(type("T", (), {"Options": Options})) is Options
     (option,) = described(Options)
     assert (option.name, option.kind, option.default, option.text) == ("x", "int", "default 1", "A number.")
+
+
+def both_ways(owner: str, key: str, value: object) -> list[dict]:
+    """A cell of an ECR arm whose base learns from 3x, with an option beside its owner's name and in ``set``."""
+    beside = {"options": {key: value}} if owner == "ecr" else {"with": [{owner: {key: value}}]}
+    inside = {"with": [] if owner == "ecr" else [owner], "set": {f"options.{owner}.{key}": value}}
+    cells = []
+    for given in (beside, inside):
+        own = {"pretrain.distill": "3x", **given.get("set", {})}
+        cells.append({"method": "ecr", "seeds": [0], **given, "set": own})
+    return cells
+
+
+@pytest.mark.parametrize(
+    ("owner", "key", "value"),
+    [("distill", "temperature", 3.0), ("distill", "divergence", "jsd"), ("dropout", "text", 0.25), ("lora", "rank", 3)],
+)
+def test_an_option_says_the_same_beside_its_owner_and_in_set(owner: str, key: str, value: object) -> None:
+    """One name of an arm, so one set of stages: what pre-trains a base reads options as well."""
+    sizes = {**load("tiny").model_dump(mode="json")["sizes"]}
+    sizes["3x"] = {**sizes["1x"], "layers": 2}
+    plans = [
+        make_plan(load("tiny").with_overrides({"sizes": sizes, "cells": [cell]}))
+        for cell in both_ways(owner, key, value)
+    ]
+    beside, inside = plans
+    assert beside.cells == inside.cells and beside.stages.keys() == inside.stages.keys()

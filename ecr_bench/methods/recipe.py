@@ -78,14 +78,16 @@ class Recipe:
         return cls.of(spec.method, names, merged)
 
     def settings(self, spec: ArmSpec, options: OwnerOptions) -> dict[str, Any]:
-        """Dotted key and value of what tells this arm from the same in an experiment with ``options``.
+        """Dotted key and value of what tells this arm from the same in an experiment with ``options``: as chosen for
+        its method and size, before its own.
 
         Options are keyed by owner, ``lora.base``, wherever in the entry they are given; those that stand beside the
-        owner's name count where they differ from the experiment's.
+        owner's name count where they differ from ``options``. All of an owner at once, ``options.lora``, stay so: they
+        put back to its default what they do not name.
         """
-        found = {key: value for key, value in spec.set.items() if key.partition(".")[0] != "options"}
-        for name, given in _options_in(spec.set).items():
-            found |= {f"{name}.{key}": value for key, value in given.items()}
+        steps = {key: key.split(".", 2) for key in spec.set}
+        single = {key for key, (first, *rest) in steps.items() if first == "options" and len(rest) == 2}
+        found = {key.removeprefix("options.") if key in single else key: value for key, value in spec.set.items()}
         before = Recipe.of(self.method.name, [part.name for part in self.modifiers], options).to_json()["options"]
         for name, given in spec.given_options().items():
             now = self.to_json()["options"][name]
@@ -210,7 +212,8 @@ class Recipe:
 def arms_of(spec: CellSpec, experiment: Experiment) -> list[Arm]:
     """The arms of an entry of ``cells``, one for each of its sizes; UserError where they cannot be run."""
     recipes = {size: Recipe.of_spec(spec, experiment.tuned_for(spec, size).options) for size in spec.sizes}
-    return [recipe.arm(size, recipe.settings(spec, experiment.options)) for size, recipe in recipes.items()]
+    before = {size: experiment.chosen_for(spec, size).options for size in recipes}
+    return [recipe.arm(size, recipe.settings(spec, before[size])) for size, recipe in recipes.items()]
 
 
 def _overrides(part: Part, hook: str) -> bool:

@@ -58,7 +58,8 @@ def make_plan(experiment: Experiment) -> Plan:
             with about("cells"):
                 recipe = Recipe.of_spec(spec, local.options)
                 _check_names(local, recipe)
-            grid, settings = Grid(local, stages, experiment, spec.set), recipe.settings(spec, experiment.options)
+            settings = recipe.settings(spec, experiment.chosen_for(spec, size).options)
+            grid = Grid(local, stages, experiment, spec.set)
             for seed in spec.seeds:
                 arm = recipe.arm(size, settings)
                 cells.append(Cell(**vars(grid.cell(recipe, arm, seed)), arm=arm, seed=seed))

@@ -132,6 +132,51 @@ def test_arms_print_what_tells_them_from_their_experiment() -> None:
     assert arms({"method": "ecr", "set": {"control_tokens.count": 1}}) == ["ecr-1x[control_tokens.count=1]"]
 
 
+@pytest.mark.parametrize(
+    ("owner", "key", "tuned", "usual"), [("lora", "rank", 2, 16), ("relational", "weight", 3.0, 1.0)]
+)
+def test_an_arm_that_goes_back_from_what_is_tuned_for_it_says_so(owner, key, tuned, usual) -> None:
+    modifies = owner in MODIFIERS
+    plain = {"method": "finetune", "with": [owner]} if modifies else {"method": owner}
+    entry = {**plain, "sizes": ["1x"], "set": {f"options.{owner}.{key}": tuned}}
+    for value, name in ((tuned, ""), (usual, f"[{owner}.{key}={usual}]")):
+        beside = {**plain, "with": [{owner: {key: value}}]} if modifies else {**plain, "options": {key: value}}
+        (arm,) = arms(beside, tuned=[entry])
+        assert arm == f"{Arm(plain['method'], '1x', tuple(plain.get('with', ())))}{name}"
+
+
+def test_options_that_are_set_as_a_whole_are_told_as_a_whole() -> None:
+    """What they do not name goes back to its default, which another experiment may have set."""
+    usual = {"options.lora": {"rank": 4, "alpha": 3.0}}
+    whole, single = ({"options.lora": {"rank": 3}}, {"options.lora.rank": 3})
+    named = [arms({"method": "ecr", "with": ["lora"], "set": given}, **usual) for given in (whole, single)]
+    assert named == [['ecr+lora-1x[options.lora={"rank":3}]'], ["ecr+lora-1x[lora.rank=3]"]]
+    both = [{"method": "ecr", "with": ["lora"], "set": given} for given in (whole, single)]
+    first, second = make_plan(load("tiny").with_overrides({"cells": both, **usual})).cells
+    assert first.train != second.train
+
+
+@pytest.mark.parametrize("given", [
+    {"sizes.1x.layers": 1, "sizes.1x": {"hidden_size": 32, "layers": 3, "heads": 2, "intermediate_size": 64}},
+    {"finetune": {"steps": 4}, "finetune.batch_size": 8},
+    {"options.lora.rank": 3, "options": {"lora": {"alpha": 2.0}}},
+])  # fmt: skip
+def test_what_is_set_as_a_whole_and_in_part_is_refused(given: dict) -> None:
+    for key, value in (
+        ("cells", {"method": "ecr", "with": ["lora"], "set": given}),
+        ("tuned", {"method": "ecr", "with": ["lora"], "sizes": ["1x"], "set": given}),
+    ):
+        with pytest.raises(UserError, match=rf"{key}.set: \S+ is set as a whole and \S+ by itself") as caught:
+            load("tiny").with_overrides({"cells": [{"method": "ecr"}], key: [value]})
+        assert "\n" not in str(caught.value)
+
+
+def test_settings_stay_as_they_were_given() -> None:
+    given = {"sizes.1x": {**load("tiny").model_dump(mode="json")["sizes"]["1x"], "layers": 3}}
+    assert load("tiny").with_overrides({**given, "sizes.1x.layers": 1}).sizes["1x"].layers == 1
+    assert given["sizes.1x"]["layers"] == 3
+
+
 def test_ways_to_set_an_option_give_the_same_stage() -> None:
     beside = {"method": "ecr", "with": [{"dropout": {"text": 0.5}}]}
     inside = {"method": "ecr", "with": ["dropout"], "set": {"options.dropout.text": 0.5}}
