@@ -6,6 +6,7 @@ identity: then it writes what the name stands for.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, SerializationInfo
@@ -56,6 +57,29 @@ def model_counts(model: str, revision: str = "", who: str = "") -> str:
     if folder := folder_of(model):
         return f"content {content_of(folder)}"
     return f"{model}@{commit_of(model, revision, who=who or f'model {model!r}')}"
+
+
+def models_named(settings: Iterable[BaseModel]) -> dict[str, str]:
+    """What each model that any of ``settings`` names stands for, by its name, and its revision if there is one."""
+    found: dict[str, str] = {}
+    for one in settings:
+        for said, counted in _with_model(one.model_dump(mode="json"), identity_json(one)):
+            found[as_named(said)] = counted["model"]
+    return dict(sorted(found.items()))
+
+
+def as_named(section: Mapping[str, Any]) -> str:
+    """The key in ``models_named`` of a section that names a model."""
+    return section["model"] + (f"@{section['revision']}" if section.get("revision") else "")
+
+
+def _with_model(said: Any, counted: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Sections in ``said`` that name a model, each as it is ``counted``."""
+    if isinstance(said, dict) and isinstance(counted, dict):
+        if isinstance(said.get("model"), str) and isinstance(counted.get("model"), str):
+            yield said, counted
+        for key in said.keys() & counted.keys():
+            yield from _with_model(said[key], counted[key])
 
 
 def data_set_counts(path: str, revision: str = "", who: str = "") -> str:

@@ -18,6 +18,7 @@ from ecr_bench.section import Section
 
 DISTILLED = Arm("finetune", "1x", ("distill",))
 PLAIN, ECR = Arm("finetune", "1x", role=Role.PLAIN), Arm("ecr", "1x", role=Role.MAIN)
+PROBE = Arm("teacher-probe", "1x")
 FROM_3X = Arm.of("ecr", "1x", {"teacher.options": {"size": "3x", "state": "base"}}, Role.MAIN)
 HEALED = Arm.of("finetune", "1x", {"pretrain.distill": "3x"}, modifiers=["distill"])
 OTHER = {"hidden_size": 8, "layers": 1, "heads": 1, "intermediate_size": 8}
@@ -63,14 +64,31 @@ def test_distillation_in_pre_training_brings_its_options_however_it_is_set() -> 
         assert found(PLAIN, shared, changed) == "options.distill.temperature"
 
 
+ON_STATES = {"projection": {"kind": "hidden", "options": {}}}
+
+
 @pytest.mark.parametrize("section", ["pretrain", "options", "tuned", "sizes"])
-def test_what_is_not_known_is_refused_and_not_taken_for_the_same(section: str) -> None:
-    whole = load("distill").model_dump(mode="json")
+@pytest.mark.parametrize(("arm", "shared"), [
+    (DISTILLED, {}),
+    (PROBE, ON_STATES),
+    (PROBE, {"teacher": CHECKPOINT}),
+    (PROBE, {"teacher": {"name": "checkpoint", "options": {"size": "3x", "state": "base"}}}),
+])  # fmt: skip
+def test_what_is_not_known_is_refused_and_not_taken_for_the_same(
+    arm: Arm, shared: dict[str, Any], section: str
+) -> None:
+    whole = load("distill").model_dump(mode="json") | shared
     del whole["cells"]  # as on a board of runs that differ
     part = {key: value for key, value in whole.items() if key != section}
     for ours, theirs in ((part, whole), (whole, part), (part, part)):
         with pytest.raises(UserError, match=f"its {section} settings are not known"):
-            list(conflicts(DISTILLED, ours, theirs))
+            list(conflicts(arm, ours, theirs))
+
+
+def test_what_an_arm_does_not_read_need_not_be_known() -> None:
+    whole = load("distill").model_dump(mode="json")
+    part = {key: value for key, value in whole.items() if key != "pretrain"}
+    assert not list(conflicts(PROBE, part, whole))
 
 
 def test_defaults_of_a_plugin_of_any_kind_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from ecr_bench.leaderboard.pool import NOT_TOLD
 from ecr_bench.results.budget import step_notes
 from ecr_bench.results.claim_settings import has_setting, setting_of, told_apart_by
 from ecr_bench.run import Run
+from ecr_bench.runner.plan import make_plan
 from tests.test_merge_settings import CODES, ECR, PLAIN, halves, put
 from tests.test_merge_sources import OTHER, edited, notes, prints
 
@@ -310,3 +311,30 @@ def test_a_place_is_no_matter_where_what_lies_there_is_the_same(
     with pytest.raises(UserError, match=rf"{option[0]}\.options\."):
         merge([unknown, theirs], tmp_path / "other", apart=False)
     assert Run.load(unknown).provenance["fingerprints"] != {"corpus": OTHER}
+
+
+FROM_3X = {"teacher": {"name": "checkpoint", "options": {"size": "3x"}}}
+RATE_OF_3X = {"tuned": [{"method": "finetune", "sizes": ["3x"], "set": {"finetune.learning_rate": 0.5}}]}
+IN_PRETRAINING = {"pretrain": {"distill": "3x"}, "options": {"distill": {"weight": 0.9}}}
+
+
+@pytest.mark.parametrize(("cell", "given"), [
+    ({"method": "finetune"}, IN_PRETRAINING),
+    ({"method": "finetune", "set": {"pretrain.distill": "3x"}}, {"options": {"distill": {"weight": 0.9}}}),
+    ({"method": "finetune"}, {**IN_PRETRAINING, **RATE_OF_3X}),
+    ({"method": "ecr"}, {**FROM_3X, **RATE_OF_3X}),
+    ({"method": "finetune", "with": ["distill"]}, RATE_OF_3X),
+    ({"method": "finetune", "with": [{"distill": {"size": "3x", "weight": 0.7}}]}, RATE_OF_3X),
+])  # fmt: skip
+def test_the_experiment_of_several_runs_trains_what_they_trained(cell: dict[str, Any], given: dict[str, Any]) -> None:
+    """Also what no cell is of: options of distillation in pre-training, settings of whom an arm learns from."""
+    usual = config.load("distill").model_dump(mode="json", exclude={"tuned", "options", "cells"})
+    for section, value in given.items():
+        usual[section] = {**usual.get(section, {}), **value} if isinstance(value, dict) else value
+    parts = [
+        config.parse({**usual, "cells": [{**cell, "seeds": [seed]}]}, "x").model_dump(mode="json") for seed in (0, 1)
+    ]
+    trained = [{cell.label: cell.train for cell in make_plan(config.parse(one, "x")).cells} for one in parts]
+    assert {c.label: c.train for c in make_plan(config.parse(joint_experiment(parts), "x")).cells} == trained[
+        0
+    ] | trained[1]

@@ -23,9 +23,11 @@ from ecr_bench.results.claim_settings import (
     fits_anchors,
     own_settings,
     reads,
+    value_at,
 )
 from ecr_bench.results.filled import filled_section
 from ecr_bench.sizes import STAGES_OF
+from ecr_bench.stages.tokenizer import OwnTokenizer
 from ecr_bench.yaml_files import CHOOSERS
 
 PlainJson = Mapping[str, Any]
@@ -52,8 +54,7 @@ def conflicts(arm: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[Differin
     all share.
     """
     for experiment in (ours, theirs):
-        needed = [name for name in (*SECTIONS, "sizes") if reads(arm, (name,)) or reads(arm, (name, ""))]
-        needed += ["options", *(() if "cells" in experiment else ("tuned",))]
+        needed = [*_needed(arm, experiment), "options", *(() if "cells" in experiment else ("tuned",))]
         lost = next((name for name in needed if name not in experiment), None)
         if lost is not None:
             raise UserError(
@@ -77,9 +78,29 @@ def unlike(one: Arm, other: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator
             yield path, mine, yours
 
 
+def _needed(arm: Arm, experiment: PlainJson) -> list[str]:
+    """Sections that an arm reads, or a plain model that it learns from."""
+    whole = effective(arm, experiment)
+    stages = _learned_from(arm, whole, _options(arm, whole)).values()
+    theirs = {"sizes", *(name for of_size in stages for name in of_size)} if stages else set()
+    paths = {name: ((name,), (name, "")) for name in (*SECTIONS, "sizes")}
+    return [name for name in paths if name in theirs or any(_reads(arm, whole, path) for path in paths[name])]
+
+
 def not_told(experiment: PlainJson) -> list[str]:
     """Sections that an experiment does not tell and that ``unlike`` can then not compare."""
     return [name for name in (*SECTIONS, "sizes", "options") if name not in experiment]
+
+
+def learned_from(arm: Arm, experiment: PlainJson) -> list[str]:
+    """Sizes whose plain models an arm learns from."""
+    whole = effective(arm, experiment)
+    return list(_learned_from(arm, whole, _options(arm, whole)))
+
+
+def parts_of(arm: Arm, experiment: PlainJson) -> list[str]:
+    """Methods and modifiers whose options an arm reads."""
+    return list(_options(arm, effective(arm, experiment)))
 
 
 def _chosen_for_each(path: tuple[str, ...]) -> bool:
@@ -108,14 +129,14 @@ def _read_by(arms: tuple[Arm, Arm], experiments: tuple[PlainJson, PlainJson]) ->
     options = [_options(arm, whole) for arm, whole in zip(arms, wholes, strict=True)]
     plain = [_plain_models(*side) for side in zip(arms, experiments, wholes, options, strict=True)]
     readers = list(zip(arms, wholes, strict=True))
-    alike = arms[0].size == arms[1].size and all(_reads(*reader, ("sizes",)) for reader in readers)
+    alike = arms[0].size == arms[1].size
     sides = []
     for whole, own, models in zip(wholes, options, plain, strict=True):
         found: dict[str, Any] = {}
         for name in SECTIONS:
             if name in whole:
                 _keep_read(found, name, without(whole[name], SEEDS), readers)
-        found["sizes"] = {arms[0].size: _shape(whole, arms[0].size)} if alike else {}
+        found["sizes"] = {arms[0].size: _size_read(whole, readers)} if alike else {}
         found["options"] = {name: own[name] for name in own if all(name in each for each in options)}
         if "distill" in found["options"] and not all("distill" in arm.modifiers for arm in arms):
             found["options"]["distill"] = without(own["distill"], {"size", *IN_PRETRAINING})
@@ -129,12 +150,24 @@ def _read_by(arms: tuple[Arm, Arm], experiments: tuple[PlainJson, PlainJson]) ->
 
 
 def _reads(arm: Arm, whole: PlainJson, path: tuple[str, ...]) -> bool:
-    """As ``reads``; and a projection that is fitted on states of the base model reads how that came about."""
-    if reads(arm, path):
+    """As ``reads``; and a projection that is fitted on states of the base model reads how that came about, any that is
+    fitted the size whose tokenizer it is over, and a pretrained model brings its own tokenizer."""
+    if path[0] == "tokenizer":
+        return _made_here(whole, arm.size)
+    if reads(arm, path) or (path[0] == "sizes" and fits_anchors(arm)):
         return True
+    return path[0] == "pretrain" and fits_anchors(arm) and _projects_states(whole)
+
+
+def _projects_states(whole: PlainJson) -> bool:
+    """Whether the projection reads states of the base model; of a plugin that is not here it is supposed."""
     kind = str((whole.get("projection") or {}).get("kind"))
-    on_states = kind not in PROJECTIONS or PROJECTIONS.get(kind).reads_model
-    return path[0] in ("pretrain", "sizes") and fits_anchors(arm) and on_states
+    return kind not in PROJECTIONS or PROJECTIONS.get(kind).reads_model
+
+
+def _made_here(whole: PlainJson, size: str) -> bool:
+    """Whether a size has the tokenizer that is trained here, as all of a former version have."""
+    return "model" not in (value_at(whole, ("sizes", size)) or {})
 
 
 def _options(arm: Arm, whole: PlainJson) -> dict[str, Any]:
@@ -155,7 +188,8 @@ def _plain_models(arm: Arm, experiment: PlainJson, whole: PlainJson, options: Pl
     found = {}
     for size, stages in _learned_from(arm, whole, options).items():
         plain = effective(Arm("finetune", size, settings=own), experiment)
-        told = {name: without(plain[name], SEEDS | {"distill"}) for name in stages if name in plain}
+        read = (*stages, *(("tokenizer",) if _made_here(plain, size) else ()))
+        told = {name: without(plain[name], SEEDS | {"distill"}) for name in read if name in plain}
         found[size] = {"sizes": _shape(plain, size), **told}
     return found
 
@@ -167,7 +201,7 @@ def _learned_from(arm: Arm, whole: PlainJson, options: PlainJson) -> dict[str, t
     for size in sizes:  # a plugin may name one wherever it likes
         if json.dumps(size) in json.dumps([teacher, {name: options[name] for name in options if name != "distill"}]):
             found[size] = STAGES
-    if (size := _text(teacher.get("size"))) in found:
+    if (size := _text(teacher.get("size"))) in found or (size and "sizes" not in whole):
         found[size] = STAGES_OF.get(_text(teacher.get("state")), STAGES)
     if distilled := _distilled(arm, whole):
         read_as_it_came = "model" in (sizes.get(distilled) or {})
@@ -186,6 +220,17 @@ def _text(value: Any) -> str:
 def _shape(whole: PlainJson, size: str) -> Any:
     """A size but for how it fits a machine, and its learning rate, which is in the stages' (``effective``)."""
     return without((whole.get("sizes") or {}).get(size), FIT | {RATE})
+
+
+def _size_read(whole: PlainJson, readers: Collection[tuple[Arm, PlainJson]]) -> Any:
+    """What all arms read of the size that they are of: where one trains no model, its tokenizer."""
+    (arm, _), *_ = readers
+    shape = _shape(whole, arm.size)
+    if all(reads(one, ("sizes",)) or (fits_anchors(one) and _projects_states(its)) for one, its in readers):
+        return shape
+    if _made_here(whole, arm.size) or not all(_reads(*reader, ("sizes",)) for reader in readers):
+        return {}
+    return {key: value for key, value in shape.items() if key in OwnTokenizer.model_fields}
 
 
 def _keep_read(found: dict[str, Any], name: str, section: Any, readers: Collection[tuple[Arm, PlainJson]]) -> None:

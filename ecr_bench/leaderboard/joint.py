@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from ecr_bench.arm import Arm
+from ecr_bench.leaderboard.conflicts import learned_from, parts_of
 from ecr_bench.methods.registry import default_options
 from ecr_bench.results.claim_settings import modifiers_of
 from ecr_bench.results.filled import filled
@@ -75,21 +77,34 @@ def _first(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _options_used(experiment: dict[str, Any]) -> dict[str, Any]:
-    """Options of the methods and modifiers that its cells name; of one that is given none those it has by itself."""
-    names = [name for spec in experiment.get("cells", ()) for name in (spec["method"], *modifiers_of(spec))]
-    return {name: experiment.get("options", {}).get(name, default_options(name)) for name in names}
+    """Options of the parts that its arms are made of; of one that is given none those it has by itself."""
+    names = (name for arm in _arms(experiment) for name in parts_of(arm, experiment))
+    return {name: experiment.get("options", {}).get(name, default_options(name)) for name in dict.fromkeys(names)}
 
 
 def _tuned_by_arm(experiment: dict[str, Any]) -> dict[tuple[str, tuple[str, ...], str], dict[str, Any]]:
-    """What is tuned for each arm, by method, modifiers and size, that has cells; empty where nothing is."""
+    """What is tuned for each arm that has cells, or that one of these learns from, by method, modifiers and size; empty
+    where nothing is."""
     tuned = {
         (entry["method"], tuple(sorted(modifiers_of(entry))), size): entry["set"]
         for entry in experiment.get("tuned", ())
         for size in entry["sizes"]
     }
-    specs = experiment.get("cells", ())
-    arms = [(spec["method"], tuple(sorted(modifiers_of(spec))), size) for spec in specs for size in spec["sizes"]]
-    return {arm: tuned.get(arm, {}) for arm in arms}
+    arms = list(_arms(experiment))
+    own = [(arm.method, tuple(sorted(arm.modifiers)), arm.size) for arm in arms]
+    others = [("finetune", (), size) for arm in arms for size in learned_from(arm, experiment)]
+    return {arm: tuned.get(arm, {}) for arm in (*own, *others)}
+
+
+def _arms(experiment: dict[str, Any]) -> Iterator[Arm]:
+    """Those of its cells, with all that these set."""
+    for spec in experiment.get("cells", ()):
+        given = {spec["method"]: spec.get("options") or {}}
+        for part in spec.get("with", ()):
+            given |= {part: {}} if isinstance(part, str) else part
+        beside = {f"options.{name}.{key}": value for name, own in given.items() for key, value in (own or {}).items()}
+        for size in spec["sizes"]:
+            yield Arm.of(spec["method"], size, {**beside, **spec.get("set", {})}, modifiers=list(modifiers_of(spec)))
 
 
 def _cells(experiments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

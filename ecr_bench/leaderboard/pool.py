@@ -15,6 +15,7 @@ from ecr_bench.leaderboard.conflicts import conflicts, environments, not_told, u
 from ecr_bench.leaderboard.joint import joint_experiment
 from ecr_bench.leaderboard.origins import (
     OF_ORIGINS,
+    by_content,
     incomparable,
     origin_notes,
     other_origin,
@@ -191,12 +192,13 @@ def _conflicts(
     """Setting, value and run of ``arm``, value and run of ``rival``."""
     sides = one.run.experiments(str(arm)).items(), other.run.experiments(str(rival)).items()
     for (ours, mine), (theirs, yours) in product(*sides):
-        found = conflicts(arm, mine, yours) if arm == rival else unlike(arm, rival, mine, yours)
         told = one.run.sources.get(ours, {}), other.run.sources.get(theirs, {})
+        here, there = by_content(mine, *told), by_content(yours, *reversed(told))
+        found = conflicts(arm, here, there) if arm == rival else unlike(arm, rival, here, there)
         settled = list(settled_by((arm, rival), *told))
-        for path, here, there in found:
+        for path, value, another in found:
             if not any(path[: len(begin)] == begin for begin in settled):
-                yield ".".join(path), here, ours, there, theirs
+                yield ".".join(path), value, ours, another, theirs
 
 
 def _not_told(parts: Sequence[Contribution]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from ecr_bench.evaluation.records import SCHEMA, read_records, undecided
 from ecr_bench.fast.switch import VARIABLE
 from ecr_bench.io import read_json
 from ecr_bench.metrics.files import FILE, read_measures
+from ecr_bench.outside import models_named
 from ecr_bench.results.arms import GROUPS
 from ecr_bench.results.board import Baselines
 from ecr_bench.results.budget import step_notes
@@ -181,13 +182,15 @@ def undecided_note(records: pd.DataFrame) -> list[str]:
 
 
 def collect_fingerprints(plan: Plan, store: Store) -> dict[str, Any]:
-    """What the results rest on: fingerprint of the corpus, of teacher and anchors, and every cell's stage."""
+    """What the results rest on: fingerprint of the corpus, of teacher and anchors, what each model that settings name
+    stands for, and every cell's stage."""
     corpus = plan.stages[plan.cells[0].train].inputs["corpus"]
     anchors = _sound_anchors(plan, store)
     return {
         "corpus": store.read(CorpusStage, corpus).fingerprint,
         "teachers": sorted({result.teacher for result in anchors}),
         "anchors": sorted({result.anchors for result in anchors}),
+        "models": models_named(stage.settings for stage in plan.stages.values()),
         "cells": {cell.label: cell.train for cell in plan.cells},
         "translations": [found.model_dump(mode="json") for found in collect_translations(plan, store)],
     }

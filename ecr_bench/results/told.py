@@ -97,6 +97,7 @@ class _Machine(_Told):
 class _Fingerprints(_Told):
     corpus: str | None = None
     teachers: list[str] = []
+    models: dict[str, str] = {}
 
 
 class _Source(_Told):

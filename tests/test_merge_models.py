@@ -1,0 +1,101 @@
+"""Models of two runs are compared by what they are: a folder may lie elsewhere, or hold something else by now."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecr_bench.arm import Arm
+from ecr_bench.config import load, parse
+from ecr_bench.leaderboard.conflicts import conflicts
+from ecr_bench.leaderboard.origins import by_content
+from ecr_bench.methods.registry import METHODS
+from ecr_bench.outside import models_named
+from ecr_bench.runner.plan import make_plan
+from tests.helpers.tiny_models import save
+
+TINY = load("tiny").model_dump(mode="json")
+TINY["geometry"]["measure"] = False
+READERS = [{"method": name} for name in ("finetune", "ecr", "relational", "teacher-probe")]
+DISTILLED = {"method": "finetune", "with": ["distill"]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models with tokenizers of their own, the first a second time, and one that becomes another."""
+    root = tmp_path_factory.mktemp("models")
+    for kind, name in (("llama", "one"), ("qwen2", "other")):
+        save(kind, root / name)
+    shutil.copytree(root / "one", root / "copy")
+    return root
+
+
+def sized(model: Path, **more: Any) -> dict[str, Any]:
+    return {**TINY, "sizes": {"1x": {"model": str(model), "max_length": 128, **more}}}
+
+
+Planned = tuple[Arm, str, dict[str, Any], dict[str, Any]]
+"""An arm, the identity of what makes it, its experiment, and what its run would say of itself."""
+
+
+def planned(experiment: Mapping[str, Any], spec: Mapping[str, Any]) -> Planned:
+    found = parse({**copy.deepcopy(dict(experiment)), "cells": [{**spec, "sizes": ["1x"]}]}, "x")
+    plan = make_plan(found)
+    (cell,) = plan.cells
+    identity = cell.train if METHODS.get(cell.arm.method).trains_model else f"{cell.anchors} {cell.items}"
+    told = {"fingerprints": {"models": models_named(stage.settings for stage in plan.stages.values())}}
+    return cell.arm, identity, found.model_dump(mode="json"), told
+
+
+def found(one: Planned, other: Planned) -> list[str]:
+    """Settings in which a merge says that they differ; they are of one name."""
+    assert one[0] == other[0]
+    ours, theirs = by_content(one[2], one[3], other[3]), by_content(other[2], other[3], one[3])
+    return [".".join(path) for path, *_ in conflicts(one[0], ours, theirs)]
+
+
+@pytest.mark.parametrize("spec", READERS, ids=lambda spec: spec["method"])
+def test_a_model_is_another_where_its_content_is(folder: Path, spec: dict[str, Any]) -> None:
+    usual = planned(sized(folder / "one"), spec)
+    for name, changed, setting in (
+        ("other model", sized(folder / "other"), "sizes.1x.model"),
+        ("elsewhere", sized(folder / "copy"), None),
+        ("vocabulary", sized(folder / "one", vocabulary="corpus"), "sizes.1x.vocabulary"),
+        ("from scratch", TINY, "sizes.1x.model"),
+        ("a tokenizer that nothing has", {**sized(folder / "one"), "tokenizer": {"vocab_size": 900}}, None),
+    ):
+        other = planned(changed, spec)
+        for said in (found(usual, other), found(other, usual)):
+            assert (setting in said) if setting else not said, name
+        assert (usual[1] == other[1]) == (setting is None), name
+
+
+@pytest.mark.parametrize("spec", [*READERS, DISTILLED], ids=str)
+def test_a_folder_that_became_another_model_is_another(folder: Path, tmp_path: Path, spec: dict[str, Any]) -> None:
+    shutil.copytree(folder / "one", live := tmp_path / "live")
+    experiment = sized(live)
+    if spec is DISTILLED:
+        experiment = {**sized(folder / "one"), "options": {"distill": {"model": str(live)}}}
+    before = planned(experiment, spec)
+    shutil.rmtree(live)
+    shutil.copytree(folder / "other", live)
+    after = planned(experiment, spec)
+    assert before[1] != after[1] and found(before, after)
+
+
+def test_a_teacher_of_logits_that_lies_elsewhere_is_the_same(folder: Path) -> None:
+    one, other = (
+        planned({**sized(folder / "one"), "options": {"distill": {"model": str(folder / name)}}}, DISTILLED)
+        for name in ("one", "copy")
+    )
+    assert one[1] == other[1] and not found(one, other)
+
+
+def test_without_content_models_go_by_their_name(folder: Path) -> None:
+    one, other = (planned(sized(folder / name), {"method": "finetune"}) for name in ("one", "copy"))
+    assert found((*one[:3], {}), other) == ["sizes.1x.model"]
