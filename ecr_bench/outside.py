@@ -59,11 +59,14 @@ def model_counts(model: str, revision: str = "", who: str = "") -> str:
     return f"{model}@{commit_of(model, revision, who=who or f'model {model!r}')}"
 
 
-def models_named(settings: Iterable[BaseModel]) -> dict[str, str]:
-    """What each model that any of ``settings`` names stands for, by its name, and its revision if there is one."""
+def models_named(settings: Iterable[tuple[BaseModel, Mapping[str, Any]]]) -> dict[str, str]:
+    """What each model that any of ``settings`` names stands for, by its name, and its revision if there is one.
+
+    ``settings`` come with their ``identity_json`` of when it counted: by now a folder may be gone.
+    """
     found: dict[str, str] = {}
-    for one in settings:
-        for said, counted in _with_model(one.model_dump(mode="json"), identity_json(one)):
+    for section, identity in settings:
+        for said, counted in _with_model(section.model_dump(mode="json"), identity):
             found[as_named(said)] = counted["model"]
     return dict(sorted(found.items()))
 
@@ -73,9 +76,9 @@ def as_named(section: Mapping[str, Any]) -> str:
     return section["model"] + (f"@{section['revision']}" if section.get("revision") else "")
 
 
-def _with_model(said: Any, counted: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def _with_model(said: Any, counted: Any) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """Sections in ``said`` that name a model, each as it is ``counted``."""
-    if isinstance(said, dict) and isinstance(counted, dict):
+    if isinstance(said, Mapping) and isinstance(counted, Mapping):
         if isinstance(said.get("model"), str) and isinstance(counted.get("model"), str):
             yield said, counted
         for key in said.keys() & counted.keys():

@@ -48,7 +48,8 @@ def planned(experiment: Mapping[str, Any], spec: Mapping[str, Any]) -> Planned:
     plan = make_plan(found)
     (cell,) = plan.cells
     identity = cell.train if METHODS.get(cell.arm.method).trains_model else f"{cell.anchors} {cell.items}"
-    told = {"fingerprints": {"models": models_named(stage.settings for stage in plan.stages.values())}}
+    stages = plan.stages.values()
+    told = {"fingerprints": {"models": models_named((stage.settings, stage.identity.settings) for stage in stages)}}
     return cell.arm, identity, found.model_dump(mode="json"), told
 
 
@@ -99,3 +100,12 @@ def test_a_teacher_of_logits_that_lies_elsewhere_is_the_same(folder: Path) -> No
 def test_without_content_models_go_by_their_name(folder: Path) -> None:
     one, other = (planned(sized(folder / name), {"method": "finetune"}) for name in ("one", "copy"))
     assert found((*one[:3], {}), other) == ["sizes.1x.model"]
+
+
+def test_a_run_can_be_told_when_its_folder_is_gone(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "one", gone := tmp_path / "gone")
+    kept = planned(sized(folder / "one"), {"method": "finetune"})
+    plan = make_plan(parse({**sized(gone), "cells": [{"method": "finetune"}]}, "x"))
+    shutil.rmtree(gone)
+    told = models_named((stage.settings, stage.identity.settings) for stage in plan.stages.values())
+    assert list(told.values()) == list(kept[3]["fingerprints"]["models"].values()) != []

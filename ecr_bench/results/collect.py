@@ -190,7 +190,7 @@ def collect_fingerprints(plan: Plan, store: Store) -> dict[str, Any]:
         "corpus": store.read(CorpusStage, corpus).fingerprint,
         "teachers": sorted({result.teacher for result in anchors}),
         "anchors": sorted({result.anchors for result in anchors}),
-        "models": models_named(stage.settings for stage in plan.stages.values()),
+        "models": models_named((stage.settings, stage.identity.settings) for stage in plan.stages.values()),
         "cells": {cell.label: cell.train for cell in plan.cells},
         "translations": [found.model_dump(mode="json") for found in collect_translations(plan, store)],
     }
