@@ -60,14 +60,16 @@ def model_counts(model: str, revision: str = "", who: str = "") -> str:
 
 
 def models_named(settings: Iterable[tuple[BaseModel, Mapping[str, Any]]]) -> dict[str, str]:
-    """What each model that any of ``settings`` names stands for, by its name, and its revision if there is one.
+    """What each model that any of ``settings`` names stands for, by its name, and its revision if there is one; nothing
+    of what stands for itself.
 
     ``settings`` come with their ``identity_json`` of when it counted: by now a folder may be gone.
     """
     found: dict[str, str] = {}
     for section, identity in settings:
         for said, counted in _with_model(section.model_dump(mode="json"), identity):
-            found[as_named(said)] = counted["model"]
+            if counted["model"] != said["model"]:
+                found[as_named(said)] = counted["model"]
     return dict(sorted(found.items()))
 
 

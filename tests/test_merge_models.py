@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 from ecr_bench.arm import Arm
 from ecr_bench.config import load, parse
 from ecr_bench.leaderboard.conflicts import conflicts
-from ecr_bench.leaderboard.origins import by_content
+from ecr_bench.leaderboard.origins import models_of
+from ecr_bench.methods.finetune import Finetune
 from ecr_bench.methods.registry import METHODS
 from ecr_bench.outside import models_named
 from ecr_bench.runner.plan import make_plan
+from ecr_bench.section import Section
 from tests.helpers.tiny_models import save
 
 TINY = load("tiny").model_dump(mode="json")
@@ -56,8 +59,9 @@ def planned(experiment: Mapping[str, Any], spec: Mapping[str, Any]) -> Planned:
 def found(one: Planned, other: Planned) -> list[str]:
     """Settings in which a merge says that they differ; they are of one name."""
     assert one[0] == other[0]
-    ours, theirs = by_content(one[2], one[3], other[3]), by_content(other[2], other[3], one[3])
-    return [".".join(path) for path, *_ in conflicts(one[0], ours, theirs)]
+    return [
+        ".".join(path) for path, *_ in conflicts(one[0], one[2], other[2], (models_of(one[3]), models_of(other[3])))
+    ]
 
 
 @pytest.mark.parametrize("spec", READERS, ids=lambda spec: spec["method"])
@@ -109,3 +113,38 @@ def test_a_run_can_be_told_when_its_folder_is_gone(folder: Path, tmp_path: Path)
     shutil.rmtree(gone)
     told = models_named((stage.settings, stage.identity.settings) for stage in plan.stages.values())
     assert list(told.values()) == list(kept[3]["fingerprints"]["models"].values()) != []
+
+
+@pytest.mark.parametrize("given", [
+    {"sizes.1x.model": "LIVE"},
+    {"sizes.1x.model": "LIVE", "sizes.1x.revision": "v1"},
+    {"sizes.1x": {"model": "LIVE", "revision": "v1", "max_length": 128}},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("revision", ["", "main"])
+def test_a_model_of_a_cell_counts_by_content_too(
+    folder: Path, tmp_path: Path, given: dict[str, Any], revision: str
+) -> None:
+    """With the revision that the arm has it at; the experiment's own model says nothing of it."""
+    live = tmp_path / "live"
+    own = json.loads(json.dumps(given).replace("LIVE", str(live)))
+    runs = []
+    for content, other in (("one", "one"), ("one", "copy"), ("other", "one")):
+        shutil.rmtree(live, ignore_errors=True)
+        shutil.copytree(folder / content, live)
+        runs.append(planned(sized(folder / other, revision=revision), {"method": "finetune", "set": own}))
+    first, elsewhere, changed = runs
+    assert first[1] == elsewhere[1] and not found(first, elsewhere)
+    assert first[1] != changed[1] and found(first, changed)
+
+
+def test_an_option_of_a_plugin_that_is_called_model_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Echo(Finetune):
+        class Options(Section):
+            model: str = ""
+
+    monkeypatch.setitem(METHODS.entries, "echo", Echo)
+    experiment = {**sized(folder / "one"), "options": {"echo": {"model": str(folder / "one")}}}
+    cells = [{"method": name} for name in ("finetune", "echo")]
+    plan = make_plan(parse({**experiment, "cells": cells}, "x"))
+    told = models_named((stage.settings, stage.identity.settings) for stage in plan.stages.values())
+    assert told == planned(sized(folder / "one"), {"method": "finetune"})[3]["fingerprints"]["models"] != {}

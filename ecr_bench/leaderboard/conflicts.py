@@ -10,6 +10,7 @@ from ecr_bench.arm import Arm
 from ecr_bench.consistency import FIT, HOW_TRAINED, may_be_tuned
 from ecr_bench.ecr.projection import PROJECTIONS
 from ecr_bench.errors import UserError
+from ecr_bench.leaderboard.named_models import UNKNOWN, BothModels, Models, by_content
 from ecr_bench.methods.distill import IN_PRETRAINING
 from ecr_bench.methods.registry import default_options
 from ecr_bench.results.claim_settings import (
@@ -47,8 +48,9 @@ LEARNED_FROM = "learned from"
 """In place of a section: plain models of sizes that an arm learns from."""
 
 
-def conflicts(arm: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[Differing]:
-    """The settings in which an arm of this name differs between two experiments, but for seeds.
+def conflicts(arm: Arm, ours: PlainJson, theirs: PlainJson, models: BothModels = UNKNOWN) -> Iterator[Differing]:
+    """The settings in which an arm of this name differs between two experiments, but for seeds. Models go by what they
+    stand for where both runs tell it: a folder may lie elsewhere, or hold something else by now.
 
     UserError where a section that it reads is not there: an older version kept of a board of several runs only what
     all share.
@@ -60,17 +62,19 @@ def conflicts(arm: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[Differin
             raise UserError(
                 f"{arm}: its {lost} settings are not known: of a board of several runs merge the runs instead"
             )
-    yield from _difference(*_read_by((arm, arm), (ours, theirs)))
+    yield from _difference(*_read_by((arm, arm), (ours, theirs), models))
 
 
-def unlike(one: Arm, other: Arm, ours: PlainJson, theirs: PlainJson) -> Iterator[Differing]:
+def unlike(
+    one: Arm, other: Arm, ours: PlainJson, theirs: PlainJson, models: BothModels = UNKNOWN
+) -> Iterator[Differing]:
     """The settings that two arms both read, and would share in one experiment, in which they were run otherwise.
 
     One experiment can give an arm settings of its own, which its name then tells, and what may be tuned for it: these
     say nothing against comparing two (of steps that are tuned a board says so, ``results.budget``). Sections that one
     of the experiments does not tell are not compared (``not_told``).
     """
-    for path, mine, yours in _difference(*_read_by((one, other), (ours, theirs))):
+    for path, mine, yours in _difference(*_read_by((one, other), (ours, theirs), models)):
         within = path[2:] if path[0] == LEARNED_FROM else path
         if not all(within[0] in run for run in (ours, theirs)) or _chosen_for_each(path):
             continue
@@ -122,16 +126,19 @@ def _own_choice(arm: Arm, experiment: PlainJson, path: tuple[str, ...]) -> bool:
     return decides(own, path) or (allowed and any(decides(chosen, path) for chosen in tuned))
 
 
-def _read_by(arms: tuple[Arm, Arm], experiments: tuple[PlainJson, PlainJson]) -> list[dict[str, Any]]:
+def _read_by(
+    arms: tuple[Arm, Arm], experiments: tuple[PlainJson, PlainJson], models: BothModels
+) -> list[dict[str, Any]]:
     """What all of ``arms`` read, as each of the experiments had it for its arm: sections, the size that they are of,
     the sizes that they learn from, options of the parts that they are made of."""
-    wholes = [effective(arm, experiment) for arm, experiment in zip(arms, experiments, strict=True)]
+    known: BothModels = UNKNOWN if None in models else models
+    wholes = [by_content(effective(arm, run), told) for arm, run, told in zip(arms, experiments, known, strict=True)]
     options = [_options(arm, whole) for arm, whole in zip(arms, wholes, strict=True)]
-    plain = [_plain_models(*side) for side in zip(arms, experiments, wholes, options, strict=True)]
+    plain = [_plain_models(*side) for side in zip(arms, experiments, wholes, options, known, strict=True)]
     readers = list(zip(arms, wholes, strict=True))
     alike = arms[0].size == arms[1].size
     sides = []
-    for whole, own, models in zip(wholes, options, plain, strict=True):
+    for whole, own, learned in zip(wholes, options, plain, strict=True):
         found: dict[str, Any] = {}
         for name in SECTIONS:
             if name in whole:
@@ -142,7 +149,7 @@ def _read_by(arms: tuple[Arm, Arm], experiments: tuple[PlainJson, PlainJson]) ->
             found["options"]["distill"] = without(own["distill"], {"size", *IN_PRETRAINING})
         found[LEARNED_FROM] = {
             size: {name: model[name] for name in model if all(name in each[size] for each in plain)}
-            for size, model in models.items()
+            for size, model in learned.items()
             if all(size in each for each in plain)
         }
         sides.append(found)
@@ -182,12 +189,14 @@ def _distilled(arm: Arm, whole: PlainJson) -> str:
     return _text((whole.get("pretrain") or {}).get("distill")) if _reads(arm, whole, ("pretrain",)) else ""
 
 
-def _plain_models(arm: Arm, experiment: PlainJson, whole: PlainJson, options: PlainJson) -> dict[str, Any]:
+def _plain_models(
+    arm: Arm, experiment: PlainJson, whole: PlainJson, options: PlainJson, models: Models
+) -> dict[str, Any]:
     """The plain models of sizes that an arm learns from: shape, and settings of the stages that these go through."""
     own = tuple((key, value) for key, value in arm.settings if key != "pretrain.distill")
     found = {}
     for size, stages in _learned_from(arm, whole, options).items():
-        plain = effective(Arm("finetune", size, settings=own), experiment)
+        plain = by_content(effective(Arm("finetune", size, settings=own), experiment), models)
         read = (*stages, *(("tokenizer",) if _made_here(plain, size) else ()))
         told = {name: without(plain[name], SEEDS | {"distill"}) for name in read if name in plain}
         found[size] = {"sizes": _shape(plain, size), **told}

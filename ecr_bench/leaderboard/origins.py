@@ -10,8 +10,7 @@ from typing import Any
 from ecr_bench.arm import Arm
 from ecr_bench.leaderboard.conflicts import PlainJson, without
 from ecr_bench.metrics.registry import AGAINST_TEACHER, ASPECTS
-from ecr_bench.outside import as_named
-from ecr_bench.results.claim_settings import asks_teacher, fits_anchors, own_settings
+from ecr_bench.results.claim_settings import asks_teacher, fits_anchors
 from ecr_bench.results.filled import filled_section
 from ecr_bench.run import Run
 
@@ -36,16 +35,14 @@ OF_CORPUS = OF_MEASURES["geometry"]
 
 
 def other_origin(arm: Arm, rival: Arm, one: Run, other: Run) -> tuple[str, str, str, str, str] | None:
-    """Corpus, teacher or model in which two arms, of one name perhaps, differ between two runs: what, here, its run,
-    there, its run. The teacher counts where both ask one, a model here where the names of both arms tell it."""
+    """Corpus or teacher in which two arms, of one name perhaps, differ between two runs: what, here, its run, there,
+    its run. The teacher counts where both ask one."""
     ask = asks_teacher(arm) and asks_teacher(rival)
     for (ours, mine), (theirs, yours) in product(_with(arm, one).items(), _with(rival, other).items()):
         if _other_corpus(mine, yours):
             return "corpus", _corpus(mine), ours, _corpus(yours), theirs
         if ask and _other_teacher(mine, yours, arm):
             return "teacher", _teachers(mine), ours, _teachers(yours), theirs
-        if model := _other_model(arm, rival, mine, yours):
-            return f"model {model}", _models(mine)[model], ours, _models(yours)[model], theirs
     return None
 
 
@@ -64,19 +61,9 @@ def settled_by(arms: Iterable[Arm], one: PlainJson, other: PlainJson) -> Iterato
         yield from (("teacher", "name"), ("teacher", "options"))
 
 
-def by_content(one: PlainJson, told: PlainJson, other: PlainJson) -> PlainJson:
-    """Settings ``one`` of a run, that ``told`` this of itself, with models by what they stand for and not by name, if
-    the ``other`` tells that as well: a folder may lie elsewhere, or hold something else by now."""
-    mine, yours = _models(told), _models(other)
-    return {key: _counted(value, mine) for key, value in one.items()} if mine and yours else one
-
-
-def _counted(value: Any, models: Mapping[str, str]) -> Any:
-    if not isinstance(value, Mapping):
-        return [_counted(part, models) for part in value] if isinstance(value, list) else value
-    counts = models.get(as_named(value)) if isinstance(value.get("model"), str) else None
-    known = {"model": counts, **({"revision": ""} if "revision" in value else {})} if counts else {}
-    return {key: _counted(part, models) for key, part in value.items()} | known
+def models_of(told: PlainJson) -> Mapping[str, str] | None:
+    """What each model that settings of a run name stands for; None where an older version did not tell."""
+    return _fingerprints(told).get("models")
 
 
 def unmeasured(sources: Mapping[str, PlainJson]) -> dict[str, set[str]]:
@@ -149,27 +136,6 @@ def _with(arm: Arm, run: Run) -> dict[str, dict[str, Any]]:
 
 def _fingerprints(told: PlainJson) -> PlainJson:
     return told.get("fingerprints") or {}
-
-
-def _models(told: PlainJson) -> Mapping[str, str]:
-    return _fingerprints(told).get("models") or {}
-
-
-def _other_model(arm: Arm, rival: Arm, one: PlainJson, other: PlainJson) -> str | None:
-    """One that settings of both arms name and that is known to be another in the other run."""
-    ours, theirs = _models(one), _models(other)
-    both = set(_named_by(own_settings(arm))) & set(_named_by(own_settings(rival)))
-    known = sorted(both & ours.keys() & theirs.keys())
-    return next((name for name in known if ours[name] != theirs[name]), None)
-
-
-def _named_by(settings: Mapping[Any, Any]) -> Iterator[str]:
-    """Models that settings name, those of sections among them too."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _named_by(value)
-        elif (key[-1] if isinstance(key, tuple) else key) == "model" and isinstance(value, str):
-            yield value
 
 
 def _corpus(told: PlainJson) -> str:

@@ -15,8 +15,8 @@ from ecr_bench.leaderboard.conflicts import conflicts, environments, not_told, u
 from ecr_bench.leaderboard.joint import joint_experiment
 from ecr_bench.leaderboard.origins import (
     OF_ORIGINS,
-    by_content,
     incomparable,
+    models_of,
     origin_notes,
     other_origin,
     settled_by,
@@ -193,8 +193,8 @@ def _conflicts(
     sides = one.run.experiments(str(arm)).items(), other.run.experiments(str(rival)).items()
     for (ours, mine), (theirs, yours) in product(*sides):
         told = one.run.sources.get(ours, {}), other.run.sources.get(theirs, {})
-        here, there = by_content(mine, *told), by_content(yours, *reversed(told))
-        found = conflicts(arm, here, there) if arm == rival else unlike(arm, rival, here, there)
+        models = models_of(told[0]), models_of(told[1])
+        found = conflicts(arm, mine, yours, models) if arm == rival else unlike(arm, rival, mine, yours, models)
         settled = list(settled_by((arm, rival), *told))
         for path, value, another in found:
             if not any(path[: len(begin)] == begin for begin in settled):

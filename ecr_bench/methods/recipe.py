@@ -71,6 +71,8 @@ class Recipe:
         """
         inside = spec.given_options()
         for name, given in inside.items():
+            if whole := next((key for key in ("options", f"options.{name}") if given and key in spec.set), None):
+                raise UserError(f"{spec.method}: {whole} stands in 'set', and options of {name} beside its name")
             for key in given.keys() & _options_in(spec.set).get(name, {}).keys():
                 raise UserError(f"{spec.method}: {name}.{key} stands in 'set' and beside its name: leave one out")
         names = [use.name for use in spec.modifiers]

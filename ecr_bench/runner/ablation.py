@@ -6,6 +6,7 @@ axis. Every series is run at every value, so stages that no value changes are co
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -42,8 +43,28 @@ class Series(ArmSpec):
     def at(self, value: Value, seeds: tuple[int, ...]) -> CellSpec:
         """The cells of this line at one value of the axis."""
         own = self.model_dump(include={"method", "modifiers", "options"})
-        cells = {"sizes": (value.size or self.size,), "seeds": seeds, "set": self.set | value.set}
+        cells = {"sizes": (value.size or self.size,), "seeds": seeds, "set": _on_top(self.set, value.set)}
         return CellSpec.model_validate({**own, **cells})
+
+
+def _on_top(before: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted overrides on top of others: a part of what stands there whole goes into it, a whole replaces parts."""
+    found = dict(before)
+    for key, value in overrides.items():
+        found = {old: kept for old, kept in found.items() if not old.startswith(f"{key}.")}
+        whole = next((old for old, kept in found.items() if key.startswith(f"{old}.") and isinstance(kept, dict)), None)
+        if whole is None:
+            found[key] = value
+        else:
+            found[whole] = _put(found[whole], key.removeprefix(f"{whole}.").split("."), value)
+    return found
+
+
+def _put(node: Any, steps: Sequence[str], value: Any) -> dict[str, Any]:
+    """A copy of nested mappings with the value there."""
+    step, *rest = steps
+    before = node if isinstance(node, Mapping) else {}
+    return {**before, step: _put(before.get(step), rest, value) if rest else value}
 
 
 class Axis(Section):

@@ -89,6 +89,13 @@ def test_a_recipe_comes_back_from_json_with_its_options() -> None:
             {"method": "ecr", "with": [{"lora": {"rank": 8}}], "set": {"options.lora.rank": 4}},
             "lora.rank stands in 'set' and beside its name",
         ),
+        *(
+            (
+                {"method": "finetune", "with": [{"lora": {"alpha": 3.0}}], "set": whole},
+                "finetune: options.* stands in 'set', and options of lora beside its name",
+            )
+            for whole in ({"options.lora": {"rank": 2}}, {"options": {"lora": {"rank": 2}}})
+        ),
         (
             {"method": "relational", "with": ["distill"]},
             "relational and distill do not go together: each brings a loss",

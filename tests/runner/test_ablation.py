@@ -88,6 +88,19 @@ def test_cells_are_references_then_the_axis_without_repeats(tmp_path: Path) -> N
     ]  # fmt: skip
 
 
+def test_a_value_changes_part_of_what_its_series_sets_whole(tmp_path: Path) -> None:
+    whole = {**config.load("tiny").model_dump(mode="json")["sizes"]["1x"], "layers": 3}
+    series = [{"label": "plain", "method": "finetune", "set": {"sizes.1x": whole, "finetune.steps": 3}}]
+    values = [
+        {"label": "a", "set": {"sizes.1x.layers": 1}},
+        {"label": "b", "set": {"finetune": {"steps": 5}}},
+    ]
+    ablation = load_ablation(written(tmp_path, axis={"label": "x", "values": values, "series": series}), {})
+    one, other = ablation.experiment.cells[-2:]
+    assert one.set == {"sizes.1x": {**whole, "layers": 1}, "finetune.steps": 3}
+    assert other.set == {"sizes.1x": whole, "finetune": {"steps": 5}}
+
+
 @pytest.mark.parametrize(
     ("axis", "message"),
     [
