@@ -17,7 +17,7 @@ from tests.helpers.outside import ROOT
 from tests.helpers.prose import estimates, stated
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BOARD = re.compile(r"results/([\w-]+)/board\.md")
+BOARD = re.compile(r"results/([\w-]+/(?:board|ablation)\.md)")
 NUMBER = re.compile(r"[+−]\d+\.\d to [+−]\d+\.\d|[+−]\d+\.\d|\b\d+\.\d(?= against| %)")
 
 
@@ -31,10 +31,10 @@ def without_tables(text: str) -> str:
 
 
 def paragraphs(text: str) -> Iterator[tuple[str, Callable[[int], str]]]:
-    """Each paragraph, and what says whose board a place in it quotes: that of the run which the paragraph links to
-    next, else the last, else the first of all."""
+    """Each paragraph or point of a list, and what says which board a place in it quotes: that which it links to next,
+    else the last, else the first of all."""
     text = without_tables(text)
-    for paragraph in re.split(r"\n\s*\n", text):
+    for paragraph in re.split(r"\n\s*\n|\n(?=- )", text):
         links = [(link.start(), link[1]) for link in BOARD.finditer(paragraph)] or [(0, BOARD.search(text)[1])]
         yield paragraph, partial(_linked, links)
 
@@ -44,37 +44,48 @@ def _linked(links: list[tuple[int, str]], place: int) -> str:
 
 
 def quoted(text: str) -> list[tuple[str, str]]:
-    """(number, run whose board says it)."""
-    return sorted({(found[0], run(found.start())) for part, run in paragraphs(text) for found in NUMBER.finditer(part)})
-
-
-def quoted_estimates(text: str) -> list[tuple[str, str, str]]:
-    """(difference, interval, run whose board says both)."""
+    """(number, board that says it)."""
     return sorted(
-        {(one.difference, one.interval, run(one.at)) for part, run in paragraphs(text) for one in stated(part)}
+        {(found[0], board(found.start())) for part, board in paragraphs(text) for found in NUMBER.finditer(part)}
     )
 
 
-@pytest.mark.parametrize(("number", "run"), quoted(README))
-def test_every_difference_interval_and_accuracy_is_on_the_board_it_is_quoted_from(number, run) -> None:
-    board = (ROOT / "results" / run / "board.md").read_text(encoding="utf-8")
-    assert re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", board)
+def quoted_estimates(text: str) -> list[tuple[str, str, str]]:
+    """(difference, interval, board that says both)."""
+    return sorted(
+        {(one.difference, one.interval, board(one.at)) for part, board in paragraphs(text) for one in stated(part)}
+    )
+
+
+@pytest.mark.parametrize(("number", "board"), quoted(README))
+def test_every_difference_interval_and_accuracy_is_on_the_board_it_is_quoted_from(number, board) -> None:
+    text = (ROOT / "results" / board).read_text(encoding="utf-8")
+    assert re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", text)
 
 
 def test_a_number_is_of_the_run_beside_it() -> None:
     text = "A +1.0 ([a](results/a/board.md)), +2.0 ([b](results/b/board.md)) and +3.0.\n\nThen +4.0.\n"
-    assert quoted(text) == [("+1.0", "a"), ("+2.0", "b"), ("+3.0", "b"), ("+4.0", "a")]
+    assert quoted(text) == [
+        ("+1.0", "a/board.md"), ("+2.0", "b/board.md"), ("+3.0", "b/board.md"), ("+4.0", "a/board.md"),
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("difference", "interval", "run"), quoted_estimates(README))
-def test_every_interval_is_quoted_behind_its_own_difference(difference: str, interval: str, run: str) -> None:
-    board = (ROOT / "results" / run / "board.md").read_text(encoding="utf-8")
-    assert (difference, interval) in estimates(board)
+@pytest.mark.parametrize(("difference", "interval", "board"), quoted_estimates(README))
+def test_every_interval_is_quoted_behind_its_own_difference(difference: str, interval: str, board: str) -> None:
+    text = (ROOT / "results" / board).read_text(encoding="utf-8")
+    assert (difference, interval) in estimates(text)
 
 
 def test_an_interval_is_of_the_run_beside_it() -> None:
     text = "1.0 ahead (+0.5 to +1.5; [a](results/a/board.md)), **+2.0** [+1.0\nto +3.0] ([b](results/b/board.md)).\n"
-    assert quoted_estimates(text) == [("+1.0", "+0.5 to +1.5", "a"), ("+2.0", "+1.0 to +3.0", "b")]
+    assert quoted_estimates(text) == [
+        ("+1.0", "+0.5 to +1.5", "a/board.md"), ("+2.0", "+1.0 to +3.0", "b/board.md"),
+    ]  # fmt: skip
+
+
+def test_points_of_a_list_have_boards_of_their_own() -> None:
+    text = "([a](results/a/board.md))\n\n- One +1.0.\n- Two +2.0,\n  [b](results/b/ablation.md).\n"
+    assert quoted(text) == [("+1.0", "a/board.md"), ("+2.0", "b/ablation.md")]
 
 
 def test_no_interval_is_overlooked() -> None:
@@ -84,7 +95,7 @@ def test_no_interval_is_overlooked() -> None:
 
 def test_the_picture_is_drawn_from_the_run_that_is_quoted_first(tmp_path) -> None:
     first = BOARD.search(README)[1]
-    save(Run.load(ROOT / "results" / first).figure("differences"), tmp_path / "answer.svg")
+    save(Run.load((ROOT / "results" / first).parent).figure("differences"), tmp_path / "answer.svg")
     assert (tmp_path / "answer.svg").read_bytes() == (ROOT / "docs" / "answer.svg").read_bytes()
 
 
@@ -102,7 +113,9 @@ def test_the_verdicts_are_those_of_the_boards(run: str, words: str) -> None:
 
 
 def test_the_numbers_are_found() -> None:
-    assert len(quoted(README)) > 15 and {run for _, run in quoted(README)} >= {"long", "quick", "compressed"}
+    assert len(quoted(README)) > 15 and {board for _, board in quoted(README)} >= {
+        "long/board.md", "quick/board.md", "compressed/board.md",
+    }  # fmt: skip
 
 
 def test_the_method_of_ones_own_is_one() -> None:
