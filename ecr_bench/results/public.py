@@ -26,6 +26,8 @@ from ecr_bench.verbosity import progress_console
 
 ALL = "all"
 NAMED = 3
+FEW = 10
+"""Items of which one right answer may be chance."""
 """Items that are named in the terminal; eval.json names all."""
 
 
@@ -75,6 +77,7 @@ def _told(task: ScoredTask, prepared: Prepared) -> dict[str, Any]:
         "left_out": [str(one) for one in left_out],
         "cut": task.cut,
         "undecided": _undecided(task),
+        "one_answer": one_answer(_frame(task)),
         "failed": task.failure or None,
         # stock lm-eval leaves nothing out: it ends at an option that does not fit
         "as_stock": prepared.lm.conditioner is None and not left_out and not task.failure,
@@ -83,7 +86,11 @@ def _told(task: ScoredTask, prepared: Prepared) -> dict[str, Any]:
 
 def _undecided(task: ScoredTask) -> int:
     """Items of which the order of the options decided."""
-    return int(undecided(pd.DataFrame(task.records, columns=SCHEMA.names)).sum())
+    return int(undecided(_frame(task)).sum())
+
+
+def _frame(task: ScoredTask) -> pd.DataFrame:
+    return pd.DataFrame(task.records, columns=SCHEMA.names)
 
 
 def summary(records: pd.DataFrame, incomplete: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -113,7 +120,16 @@ def _line(task: str, lang: str, records: pd.DataFrame) -> dict[str, Any]:
         "low": found.low,
         "high": found.high,
         "chance": panel.chance(task),
+        "one_answer": one_answer(records),
     }
+
+
+def one_answer(records: pd.DataFrame) -> bool:
+    """Whether all items have the same options, as labels are, and the same right one, as the first documents of a
+    sorted set have: a model that always says one thing then has all or nothing right."""
+    if len(records) < FEW or not {"gold", "choice_bytes"} <= set(records.columns):
+        return False
+    return records["gold"].nunique() == 1 and records["choice_bytes"].map(tuple).nunique() == 1
 
 
 def print_results(results: list[dict[str, Any]], prepared: Prepared, console: Console) -> None:
@@ -154,6 +170,8 @@ def print_left_out(scored: Sequence[ScoredTask], prepared: Prepared, console: Co
                 say(f"  {one}")
         if task.cut:
             say(f"{task.name}: the context of {task.cut} of {items} items was cut on its left to fit {window} tokens")
+        if one_answer(_frame(task)):
+            say(f"{task.name}: one option is right in all {items} items, so accuracy says which one the model prefers")
         if tied := _undecided(task):
             say(f"{task.name}: two options of {tied} of {items} items have the same, highest score: the first is taken")
         if task.failure:
@@ -161,7 +179,10 @@ def print_left_out(scored: Sequence[ScoredTask], prepared: Prepared, console: Co
 
 
 def against_chance(line: dict[str, Any]) -> str:
-    """``above`` or ``below`` where the interval leaves chance out, else that it cannot be told."""
+    """``above`` or ``below`` where the interval leaves chance out, else that it cannot be told; nothing of it where all
+    items have one right answer."""
+    if line.get("one_answer"):
+        return "one right answer"
     if line["low"] > line["chance"]:
         return "above"
     return "below" if line["high"] < line["chance"] else "not told apart"

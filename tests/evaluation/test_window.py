@@ -219,7 +219,8 @@ def test_a_task_that_does_not_fit_fails_alone(
     kept = told(out)
     assert kept["window"] == 64 and reason.partition("failed: ")[2] in kept["tasks"]["xcopa_zh"]["failed"]
     assert kept["tasks"]["xcopa_it"] == {
-        "items": 8, "left_out": [], "cut": 0, "undecided": 0, "failed": None, "as_stock": bool(more),
+        "items": 8, "left_out": [], "cut": 0, "undecided": 0, "one_answer": False, "failed": None,
+        "as_stock": bool(more),
     }  # fmt: skip
     assert set(read_records(out / "records.parquet")["task_name"]) == {"xcopa_it"}
     # the mean over languages would be that of another set

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from transformers import PreTrainedTokenizerFast
 
@@ -129,10 +131,44 @@ def test_null_tokens_are_announced(folder: Path, tmp_path: Path, capsys: Any) ->
     assert len(tokens) == 1 and len(set(tokens.pop())) == 1
 
 
+def labelled(golds: list[int], same_options: bool = True) -> pd.DataFrame:
+    """Records of a model that takes the first of three options, whose right one is in ``golds``."""
+    ids = [str(i) for i in range(len(golds))]
+    sizes = [[3, 4, 5] if same_options or i % 2 else [6, 4, 5] for i in range(len(golds))]
+    return pd.DataFrame({
+        "arm": "plain", "precision": "fp32", "seed": 0, "task": "sib200", "task_name": "sib200_it",
+        "grain": "coarse", "lang": "it", "target_lang": "it", "item_id": ids, "cluster": ids, "gold": golds,
+        "correct": [gold == 0 for gold in golds], "choice_bytes": sizes,
+        "loglikelihoods": [[1.0, 0.0, 0.0]] * len(golds),
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(("golds", "same_options", "said"), [
+    ([2] * 30, True, "one right answer"),  # the first documents of a sorted set
+    ([0] * 30, True, "one right answer"),
+    ([2] * 30, False, "below"),  # a pair of sentences, the right one first: no option is liked for itself
+    ([0, 1, 2] * 10, True, "not told apart"),
+    ([2] * 5, True, "not told apart"),
+])  # fmt: skip
+def test_one_right_answer_says_nothing_of_chance(golds: list[int], same_options: bool, said: str) -> None:
+    (line,) = summary(labelled(golds, same_options))
+    assert against_chance(line) == said and line["one_answer"] == (said == "one right answer")
+
+
+def test_the_first_documents_of_a_sorted_set_are_named(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    write_set(tmp_path / "data", "sib200", 40)
+    for file in (tmp_path / "data").rglob("*.jsonl"):
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        write(file, [{**row, "category": "travel"} for row in rows])
+    arguments = ["eval", str(folder), "sib200", "--data-dir", str(tmp_path / "data"), "--limit", "12"]
+    main([*arguments, "--out", str(tmp_path / "out")])
+    output = capsys.readouterr().out
+    assert "one right answer" in output and "one option is right in all 12 items" in output
+    assert all(task["one_answer"] for task in read_json(tmp_path / "out" / "eval.json")["tasks"].values())
+
+
 def test_the_interval_is_that_of_a_mean_over_clusters() -> None:
     """Against the formula for independent clusters: 100 pairs of equal items have half as many clusters."""
-    import pandas as pd
-
     rng = np.random.default_rng(0)
     right = np.repeat(rng.random(200) < 0.7, 2)
     frame = pd.DataFrame({
