@@ -121,8 +121,8 @@ def test_what_an_owner_takes_is_found_on_classes_and_functions() -> None:
 
 def both_ways(owner: str, key: str, value: object) -> list[dict]:
     """A cell of an ECR arm whose base learns from 3x, with an option beside its owner's name and in ``set``."""
-    beside = {"options": {key: value}} if owner == "ecr" else {"with": [{owner: {key: value}}]}
-    inside = {"with": [] if owner == "ecr" else [owner], "set": {f"options.{owner}.{key}": value}}
+    beside = {"with": [{owner: {key: value}}]}
+    inside = {"with": [owner], "set": {f"options.{owner}.{key}": value}}
     cells = []
     for given in (beside, inside):
         own = {"pretrain.distill": "3x", **given.get("set", {})}
