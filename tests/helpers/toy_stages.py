@@ -56,6 +56,8 @@ class ToyStage(Work[ToySettings, ToyInputs, ToyMade]):
                 os.kill(os.getpid(), signal.SIGKILL)
             case "die once" if _starts(settings) == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "meet":
+                _meet(Path(settings.log), 3)
             case "devices":
                 with Path(settings.log).open("a") as log:
                     log.write(f"{settings.name} sees {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
@@ -74,6 +76,15 @@ def _wait(seconds: float) -> None:
     """Stubbornly: as a library does that does not look at signals."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def _meet(log: Path, many: int) -> None:
+    """Until so many processes have begun a stage: how soon a second run starts is the machine's affair."""
+    until = time.monotonic() + 240
+    while len(workers(log)) < many:
+        if time.monotonic() > until:
+            raise TimeoutError(f"{len(workers(log))} of {many} workers came")
         time.sleep(0.01)
 
 

@@ -305,17 +305,27 @@ from tests.helpers.damage import DAMAGES
 from tests.helpers.hash_teacher import HashTeacher
 
 plain = HashTeacher.embed
-HashTeacher.embed = lambda *given: (time.sleep(float(sys.argv[2])), plain(*given))[1]
+stops_in, teacher = int(sys.argv[2]), HashTeacher()
+
+
+def embed(*given):
+    global stops_in
+    stops_in -= 1
+    time.sleep(300 if stops_in == 0 else 0.05)
+    return plain(*given)
+
+
+HashTeacher.embed = embed
 cache.CHUNK = 10
-teacher = HashTeacher()
 cache.embed_cached(teacher, [f"text {i}" for i in range(60)], Path(sys.argv[1]))
 print(len(teacher.seen))
 """
 
 
-def worker(root: Path, delay: float) -> subprocess.Popen[str]:
+def worker(root: Path, stops_in: int = 0) -> subprocess.Popen[str]:
+    """Embeds 60 texts, ten at once; stands still in its ``stops_in``-th chunk until it is killed (0: in none)."""
     return subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(root), str(delay)],
+        [sys.executable, "-c", WORKER, str(root), str(stops_in)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -324,10 +334,11 @@ def worker(root: Path, delay: float) -> subprocess.Popen[str]:
 
 def test_a_kill_loses_at_most_one_chunk(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(cache, "CHUNK", 10)  # as in the worker
-    process = worker(tmp_path, 0.3)
+    process = worker(tmp_path, stops_in=3)
     index = tmp_path / "embeddings" / cache_key(HashTeacher()) / "index"
     deadline = time.monotonic() + 60
-    while not (index.exists() and index.stat().st_size >= 20 * 36) and time.monotonic() < deadline:
+    while not (index.exists() and index.stat().st_size >= 20 * 36):
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -335,12 +346,12 @@ def test_a_kill_loses_at_most_one_chunk(tmp_path, monkeypatch) -> None:
     after = HashTeacher()
     texts = [f"text {i}" for i in range(60)]
     np.testing.assert_array_equal(embed_cached(after, texts, tmp_path), HashTeacher().embed(texts))
-    assert 0 < len(after.seen) <= 40
+    assert len(after.seen) == 40
 
 
 def test_two_processes_share_the_work(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(cache, "CHUNK", 10)  # as in the worker
-    pair = [worker(tmp_path, 0.05) for _ in range(2)]
+    pair = [worker(tmp_path) for _ in range(2)]
     embedded = [int(process.communicate(timeout=60)[0]) for process in pair]
     assert [process.returncode for process in pair] == [0, 0]
     assert sum(embedded) == 60
