@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ecr_bench.io import fingerprint
+from ecr_bench.nested import value_at
 from ecr_bench.stages.identity import Identity
 
 NO_COST = frozenset({"seed", "seed_per_cell", "learning_rate", "warmup", "weight_decay", "init_std"})
@@ -47,7 +48,7 @@ class Shapes:
         if role := GROWS_WITH_INPUT.get(identity.kind):
             found = self._find(identity.inputs[role])
             return self.units(found) if found is not None else 1.0
-        value = _at(identity.settings, GROWS_WITH.get(identity.kind, ()))
+        value = value_at(identity.settings, GROWS_WITH.get(identity.kind, ()))
         return float(value) if isinstance(value, int) else 1.0
 
 
@@ -66,12 +67,6 @@ def _shape(identity: Identity, inputs: Mapping[str, str | None]) -> str:
             "plain": identity.plain,
         }
     )
-
-
-def _at(settings: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        settings = settings.get(key) if isinstance(settings, Mapping) else None
-    return settings if path else None
 
 
 def _costing(value: Any, path: tuple[str, ...]) -> Any:

@@ -13,6 +13,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.leaderboard.named_models import UNKNOWN, BothModels, Models, by_content
 from ecr_bench.methods.distill import IN_PRETRAINING
 from ecr_bench.methods.registry import default_options
+from ecr_bench.nested import value_at
 from ecr_bench.results.claim_settings import (
     RATE,
     STAGES,
@@ -24,7 +25,6 @@ from ecr_bench.results.claim_settings import (
     fits_anchors,
     own_settings,
     reads,
-    value_at,
 )
 from ecr_bench.results.filled import filled_section
 from ecr_bench.sizes import STAGES_OF

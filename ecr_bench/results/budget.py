@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ecr_bench.arm import Arm, Setting, as_setting
-from ecr_bench.results.claim_settings import STAGES, Path, decides, effective, own_settings, reads, value_at
+from ecr_bench.nested import value_at
+from ecr_bench.results.claim_settings import STAGES, Path, decides, effective, own_settings, reads
 
 STEPS = "Steps differ:"
 """How the note begins."""

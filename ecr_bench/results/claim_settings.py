@@ -10,6 +10,7 @@ from typing import Any
 from ecr_bench.arm import Arm, Setting, as_setting
 from ecr_bench.config import Experiment
 from ecr_bench.methods.registry import METHODS, MODIFIERS, default_options
+from ecr_bench.nested import has_path, put_at, value_at
 from ecr_bench.results.claim_schema import Claim
 from ecr_bench.results.filled import filled
 from ecr_bench.yaml_files import CHOOSERS, drop_options
@@ -225,25 +226,5 @@ def _with(experiment: dict[str, Any], overrides: Mapping[Path, Any]) -> dict[str
             found[section] = dict(found[section])
             drop_options(found, section, overrides[section, key])
     for path, value in overrides.items():
-        found = _put(found, path, value)
+        found = put_at(found, path, value)
     return found
-
-
-def _put(node: Any, path: Path, value: Any) -> dict[str, Any]:
-    """A copy of ``node`` with the value there; nothing that it shares with the original is changed."""
-    step, *rest = path
-    before = node if isinstance(node, Mapping) else {}
-    return {**before, step: _put(before.get(step), tuple(rest), value) if rest else value}
-
-
-def value_at(node: Any, path: Path) -> Any:
-    """What nested mappings have there; None where there is nothing."""
-    for step in path:
-        node = node.get(step) if isinstance(node, Mapping) else None
-    return node
-
-
-def has_path(node: Any, path: Path) -> bool:
-    """Whether nested mappings have something there, None perhaps."""
-    above = value_at(node, path[:-1])
-    return isinstance(above, Mapping) and path[-1] in above

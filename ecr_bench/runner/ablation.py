@@ -6,7 +6,7 @@ axis. Every series is run at every value, so stages that no value changes are co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from ecr_bench.config import ArmSpec, CellSpec, Experiment, one_line, parse, rea
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.methods.recipe import arms_of
 from ecr_bench.names import repeated
+from ecr_bench.nested import put_at
 from ecr_bench.section import Distinct, Filled, Section, Seed
 from ecr_bench.yaml_files import locate
 
@@ -56,15 +57,8 @@ def _on_top(before: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
         if whole is None:
             found[key] = value
         else:
-            found[whole] = _put(found[whole], key.removeprefix(f"{whole}.").split("."), value)
+            found[whole] = put_at(found[whole], key.removeprefix(f"{whole}.").split("."), value)
     return found
-
-
-def _put(node: Any, steps: Sequence[str], value: Any) -> dict[str, Any]:
-    """A copy of nested mappings with the value there."""
-    step, *rest = steps
-    before = node if isinstance(node, Mapping) else {}
-    return {**before, step: _put(before.get(step), rest, value) if rest else value}
 
 
 class Axis(Section):
