@@ -13,6 +13,10 @@ import torch
 
 from ecr_bench.memory import peak_memory, reset_peak_memory
 
+START = "spawn"
+"""How a process of its own starts. A forked one is quicker and holds pages of libraries only once it touches them, so
+that they would count as needed by what is measured: for proof that a benchmark runs."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -100,7 +104,7 @@ def memory_of(work: Callable[..., Any], *arguments: Any) -> int:
 
     Runs in a process of its own, so that nothing an earlier piece of work has freed is used again.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context(START)
     queue = context.SimpleQueue()
     process = context.Process(target=_measure, args=(queue, work, arguments))
     process.start()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import multiprocessing
 import shutil
 
 import pytest
 
-from benchmarks import forecast
+from benchmarks import corpus, forecast, harness
 from benchmarks.harness import Options, Result, compared
 from benchmarks.suite import NAMES, ON_DATA, run_suite
 from benchmarks.table import Report, cells, circumstances
@@ -17,9 +18,16 @@ from tests.helpers.forecasts import kept
 from tests.helpers.public_sets import write_set
 
 
+@pytest.fixture
+def forked(monkeypatch):
+    """A process that is measured starts at once, from one that has imported what it needs."""
+    monkeypatch.setattr(harness, "START", "forkserver")
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["benchmarks.losses", *corpus.PACKAGES])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_each_runs_small_and_compares_like_with_like(name, tmp_path):
+def test_each_runs_small_and_compares_like_with_like(name, tmp_path, forked):
     if name in ON_DATA:
         for task in ("xcopa", "sib200"):
             write_set(tmp_path, task)
