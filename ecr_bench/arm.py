@@ -82,6 +82,10 @@ class Arm:
     def __lt__(self, other: Arm) -> bool:
         return str(self) < str(other)
 
+    def cell(self, seed: int) -> str:
+        """The name of its cell at a seed."""
+        return f"{self}-s{seed}"
+
     @property
     def name(self) -> str:
         """Method and modifiers without size and settings: ``ecr+dropout``."""

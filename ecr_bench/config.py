@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
-from ecr_bench.consistency import check_data, check_overrides, check_sizes, check_tuned
+from ecr_bench.consistency import check_data, check_overrides, check_sizes, check_tuned, unused_rate
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
 from ecr_bench.names import secret_at
@@ -182,7 +182,10 @@ class Experiment(Section):
                 raw[section].setdefault("options", {})
         for key, value in overrides.items():
             _assign(raw, key, value, source)
-        return parse(raw, source)
+        made = parse(raw, source)
+        if reason := unused_rate(made, overrides, {size for spec in made.cells for size in spec.sizes}):
+            raise UserError(f"{source}: {reason}")
+        return made
 
     def chosen_for(self, spec: ArmSpec, size: str) -> Experiment:
         """The experiment with what was chosen for the arms of a method, modifiers and size."""

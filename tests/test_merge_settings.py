@@ -199,10 +199,35 @@ def test_a_shipped_method_plays_its_own_part_whatever_a_run_says(halves, tmp_pat
         Run.load(folder)
 
 
+def called(run, arm, label=str):
+    """A run of one arm under another name, its cells called by ``label``."""
+    names = {cell.cell: f"{label(arm)}-s{cell.seed}" for cell in run.cells}
+    records = run.records()
+    return replace(
+        run,
+        arms={str(arm): arm},
+        cells=[cell.model_copy(update={"arm": arm, "cell": names[cell.cell]}) for cell in run.cells],
+        measures=[replace(m, arm=arm, cell=names[m.cell]) for m in run.measures],
+        own_records=records.assign(arm=str(arm), cell=[names[cell] for cell in records["cell"]]),
+    )
+
+
+def test_cells_that_an_older_version_called_alike_are_two(halves):
+    """It told the last step of a key, so that seeds of anchors and of a corpus gave one label."""
+    run = Run.load(halves[0])
+    drawn = [Arm.of("ecr", "1x", {f"{section}.seed": 1}, role=Role.MAIN) for section in ("anchors", "corpus")]
+    parts = [contribution(f"r{i}", called(run, arm, lambda _: "ecr-1x"), False) for i, arm in enumerate(drawn)]
+    both = pooled("both", "hash", parts)
+    assert {row.arm for row in both.board.rows} == set(drawn)
+    assert {cell.cell for cell in both.cells} == {arm.cell(seed) for arm in drawn for seed in (0, 1)}
+    assert set(both.records()["cell"]) == {cell.cell for cell in both.cells}
+    assert not [note for note in both.board.notes if "counted once" in note]
+
+
 def test_two_runs_give_an_arm_of_a_plugin_one_part(halves):
     ours = Run.load(halves[0])
     own = {role: Arm.of("own", "1x", role=role) for role in (Role.CONTENDER, Role.ANCHOR_CONTROL)}
-    parts = [contribution(role.name.lower(), replace(ours, arms={"own-1x": arm}), False) for role, arm in own.items()]
+    parts = [contribution(role.name.lower(), called(ours, arm), False) for role, arm in own.items()]
     with pytest.raises(UserError, match="own-1x: its role is contender in contender and anchor control in anchor_con"):
         pooled("both", "hash", parts)
 

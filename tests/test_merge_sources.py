@@ -15,7 +15,7 @@ from ecr_bench.cli import main
 from ecr_bench.errors import UserError
 from ecr_bench.leaderboard.conflicts import environments
 from ecr_bench.leaderboard.merge import merge
-from ecr_bench.leaderboard.origins import origin_notes, other_origin
+from ecr_bench.leaderboard.origins import origin_notes, other_origin, settled_by
 from ecr_bench.methods.registry import role_of
 from ecr_bench.results.claim_settings import asks_teacher
 from ecr_bench.results.told import check_roles
@@ -130,10 +130,46 @@ SIZED = {"name": "checkpoint", "options": {"size": "3x"}}
 ])  # fmt: skip
 def test_what_is_another_origin(one, other, what):
     """Another draw of the corpus and a teacher of the experiment's own are what seeds cover, and settings say."""
-    one, other = (SimpleNamespace(sources={name: one_told}) for name, one_told in (("one", one), ("other", other)))
+    one, other = (of(name, said) for name, said in (("one", one), ("other", other)))
     for here, there in ((one, other), (other, one)):
         found = other_origin(ECR, ECR, here, there)
         assert (found and found[0]) == what
+
+
+def of(name, said, *arms):
+    return SimpleNamespace(sources={name: said}, arms={str(arm): arm for arm in arms})
+
+
+def test_an_arm_that_asks_no_teacher_hides_none():
+    """Whose teacher was which is not told; that another arm was run beside them says nothing of it."""
+    plain, bag = Arm("finetune", "1x"), Arm.of("ecr", "1x", {"teacher.name": "bag"}, role=Role.MAIN)
+    one = of("one", told(asked=["t", "b"]) | {"arms": [str(ECR), str(bag)]}, ECR, bag)
+    asked = told(asked=["u", "b"])
+    for other in (
+        of("other", asked | {"arms": [str(ECR), str(bag)]}, ECR, bag),
+        of("other", asked | {"arms": [str(ECR), str(bag), str(plain)]}, ECR, bag, plain),
+    ):
+        assert other_origin(ECR, ECR, one, other)[0] == other_origin(ECR, ECR, other, one)[0] == "teacher"
+
+
+HF = {"name": "hf", "options": {"model": "/m"}}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(("experiment", "given", "what"), [({}, SIZED, None), (SIZED, HF, "teacher")])
+def test_the_teacher_of_an_arm_is_its_own_however_it_is_set(experiment, given, what, whole):
+    parts = {f"teacher.{key}": value for key, value in given.items()}
+    arm = Arm.of("ecr", "1x", {"teacher": given} if whole else parts, role=Role.MAIN)
+    one, other = (of(name, told(asked=[name], teacher=experiment), arm) for name in "tu")
+    assert (other_origin(arm, arm, one, other) or (None,))[0] == what
+
+
+def test_a_corpus_is_known_only_where_no_arm_has_its_own():
+    plain, own = Arm("finetune", "1x"), Arm.of("finetune", "1x", {"corpus.rows": 9})
+    alone, beside = told("c") | {"arms": [str(plain)]}, told("d") | {"arms": [str(own), str(plain)]}
+    assert list(settled_by((plain,), alone, alone)) == [("corpus",)]
+    assert list(settled_by((plain,), beside, beside)) == []
+    assert other_origin(plain, plain, of("one", alone, plain), of("other", beside, own, plain)) is None
 
 
 def test_which_arms_ask_a_teacher():

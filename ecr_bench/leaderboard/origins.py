@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations, product
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from ecr_bench.arm import Arm
 from ecr_bench.leaderboard.conflicts import PlainJson, without
 from ecr_bench.metrics.registry import AGAINST_TEACHER, ASPECTS
-from ecr_bench.results.claim_settings import asks_teacher, fits_anchors
+from ecr_bench.results.claim_settings import asks_teacher, effective, fits_anchors
 from ecr_bench.results.filled import filled_section
 from ecr_bench.run import Run
 
@@ -41,7 +40,7 @@ def other_origin(arm: Arm, rival: Arm, one: Run, other: Run) -> tuple[str, str, 
     for (ours, mine), (theirs, yours) in product(_with(arm, one).items(), _with(rival, other).items()):
         if _other_corpus(mine, yours):
             return "corpus", _corpus(mine), ours, _corpus(yours), theirs
-        if ask and _other_teacher(mine, yours, arm):
+        if ask and _other_teacher(_asking(mine, one), _asking(yours, other), (arm, rival)):
             return "teacher", _teachers(mine), ours, _teachers(yours), theirs
     return None
 
@@ -55,8 +54,7 @@ def settled_by(arms: Iterable[Arm], one: PlainJson, other: PlainJson) -> Iterato
     if _corpus(one) and _corpus(one) == _corpus(other):
         yield ("corpus",)
     ours, theirs = (_fingerprints(told).get("teachers") or () for told in (one, other))
-    named = [name for told in (one, other) for name in told.get("arms", ())]
-    chosen = any(mark in name for name in named for mark in ("teacher.", "teacher="))
+    chosen = any(_chosen(told, "teacher") for told in (one, other))
     if len(ours) == 1 and list(ours) == list(theirs) and not chosen and all(map(fits_anchors, arms)):
         yield from (("teacher", "name"), ("teacher", "options"))
 
@@ -139,7 +137,20 @@ def _fingerprints(told: PlainJson) -> PlainJson:
 
 
 def _corpus(told: PlainJson) -> str:
-    return str(_fingerprints(told).get("corpus") or "")
+    """Empty where it is not known, or arms have corpora of their own: a run tells one, and not whose."""
+    return "" if _chosen(told, "corpus") else str(_fingerprints(told).get("corpus") or "")
+
+
+def _chosen(told: PlainJson, section: str) -> bool:
+    """Whether an arm of a run sets something of a section for itself."""
+    return any(mark in name for name in told.get("arms", ()) for mark in (f"{section}.", f"{section}="))
+
+
+def _asking(told: PlainJson, run: Run) -> PlainJson:
+    """What is told, of arms that ask a teacher, as far as it is known."""
+    if "arms" not in told:
+        return told
+    return {**told, "arms": [name for name in told["arms"] if name not in run.arms or asks_teacher(run.arms[name])]}
 
 
 def _teachers(told: PlainJson) -> str:
@@ -157,11 +168,11 @@ def _other_corpus(one: PlainJson, other: PlainJson) -> bool:
     return bool(ours and theirs) and ours != theirs and drawn_alike
 
 
-def _other_teacher(one: PlainJson, other: PlainJson, arm: Arm | None = None) -> bool:
+def _other_teacher(one: PlainJson, other: PlainJson, arms: tuple[Arm | None, Arm | None] = (None, None)) -> bool:
     """Known to be another. Runs with arms of several teachers do not say which was whose: then none is in both, or the
     same arms had others among them."""
     ours, theirs = (set(_fingerprints(told).get("teachers") or ()) for told in (one, other))
-    if not (ours and theirs) or any(_own_model(told, arm) for told in (one, other)):
+    if not (ours and theirs) or any(map(_own_model, (one, other), arms)):
         return False
     same_arms = "arms" in one and set(one["arms"]) == set(other.get("arms", ()))
     return ours.isdisjoint(theirs) or (same_arms and ours != theirs)
@@ -169,7 +180,6 @@ def _other_teacher(one: PlainJson, other: PlainJson, arm: Arm | None = None) -> 
 
 def _own_model(told: PlainJson, arm: Arm | None) -> bool:
     """Whether the teacher is a model of the experiment's own, which each machine trains anew from compared settings."""
-    given, teacher = dict(arm.settings) if arm else {}, _section(told, "teacher")
-    own = given.get("teacher.options", json.dumps(teacher.get("options")) if "teacher.name" not in given else "")
-    named = given.get("teacher.name", teacher.get("name")) == "checkpoint"
-    return named and ("teacher.options.size" in given or '"size"' in str(own))
+    experiment = told.get("experiment") or {}
+    teacher = (effective(arm, experiment) if arm else experiment).get("teacher") or {}
+    return teacher.get("name") == "checkpoint" and "size" in (teacher.get("options") or {})

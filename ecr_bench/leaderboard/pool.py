@@ -52,12 +52,15 @@ class Contribution:
 
 def contribution(name: str, run: Run, apart: bool) -> Contribution:
     """``apart``: every arm is one of its own, ``ecr-1x[run=NAME]``, which pools with nobody's; one that says already
-    which run it is of stays as it is."""
+    which run it is of stays as it is.
+
+    Cells are called by their arm in full, whatever name an older version gave them: it told only the last step of a
+    setting's key, and two arms may share that.
+    """
     run, records = replace(run, name=name), run.records()
-    if not apart:
-        return Contribution(run, records)
-    renamed = {old: arm if FROM in dict(arm.settings) else _of_run(arm, name) for old, arm in run.arms.items()}
-    labels = {cell.cell: f"{renamed[str(cell.arm)]}-s{cell.seed}" for cell in run.cells}
+    own = {old: arm if FROM in dict(arm.settings) else _of_run(arm, name) for old, arm in run.arms.items()}
+    renamed = own if apart else run.arms
+    labels = {cell.cell: renamed[str(cell.arm)].cell(cell.seed) for cell in run.cells}
     records = records.assign(
         arm=[str(renamed[arm]) for arm in records["arm"]], cell=[labels[cell] for cell in records["cell"]]
     )

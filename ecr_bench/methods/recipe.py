@@ -12,6 +12,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.methods.former import FORMER
 from ecr_bench.methods.method import Ingredients, Method, Modifier, Part
 from ecr_bench.methods.registry import METHODS, MODIFIERS
+from ecr_bench.nested import value_at
 from ecr_bench.options import read_options
 from ecr_bench.registry import Registry
 
@@ -79,21 +80,26 @@ class Recipe:
         merged = {name: {**options.get(name, {}), **inside[name]} for name in inside}
         return cls.of(spec.method, names, merged)
 
-    def settings(self, spec: ArmSpec, options: OwnerOptions) -> dict[str, Any]:
+    def settings(self, spec: ArmSpec, options: OwnerOptions, experiment: Mapping[str, Any]) -> dict[str, Any]:
         """Dotted key and value of what tells this arm from the same in an experiment with ``options``: as chosen for
         its method and size, before its own.
 
         Options are keyed by owner, ``lora.base``, wherever in the entry they are given; those that stand beside the
         owner's name count where they differ from ``options``. All of an owner at once, ``options.lora``, stay so: they
-        put back to its default what they do not name.
+        put back to its default what they do not name. ``experiment``: as it was read for this arm, in plain JSON; a
+        number is the same arm's whichever way it was written.
         """
         steps = {key: key.split(".", 2) for key in spec.set}
         single = {key for key, (first, *rest) in steps.items() if first == "options" and len(rest) == 2}
-        found = {key.removeprefix("options.") if key in single else key: value for key, value in spec.set.items()}
+        own = self.to_json()["options"]
+        read = {**experiment, "options": {**experiment.get("options", {}), **own}}
+        found = {
+            key.removeprefix("options.") if key in single else key: _as_read(value, value_at(read, key.split(".")))
+            for key, value in spec.set.items()
+        }
         before = Recipe.of(self.method.name, [part.name for part in self.modifiers], options).to_json()["options"]
         for name, given in spec.given_options().items():
-            now = self.to_json()["options"][name]
-            found |= {f"{name}.{key}": now[key] for key in given if now[key] != before[name][key]}
+            found |= {f"{name}.{key}": own[name][key] for key in given if own[name][key] != before[name][key]}
         return found
 
     def arm(self, size: str, settings: Mapping[str, Any] | None = None) -> Arm:
@@ -213,9 +219,21 @@ class Recipe:
 
 def arms_of(spec: CellSpec, experiment: Experiment) -> list[Arm]:
     """The arms of an entry of ``cells``, one for each of its sizes; UserError where they cannot be run."""
-    recipes = {size: Recipe.of_spec(spec, experiment.tuned_for(spec, size).options) for size in spec.sizes}
-    before = {size: experiment.chosen_for(spec, size).options for size in recipes}
-    return [recipe.arm(size, recipe.settings(spec, before[size])) for size, recipe in recipes.items()]
+    return [_arm_at(size, spec, experiment) for size in spec.sizes]
+
+
+def _arm_at(size: str, spec: CellSpec, experiment: Experiment) -> Arm:
+    local = experiment.tuned_for(spec, size)
+    recipe, before = Recipe.of_spec(spec, local.options), experiment.chosen_for(spec, size).options
+    return recipe.arm(size, recipe.settings(spec, before, local.model_dump(mode="json")))
+
+
+def _as_read(given: Any, made: Any) -> Any:
+    """A value as the experiment has it: 0 where a fraction is asked for is 0.0, and an arm of either is the same."""
+    if isinstance(given, Mapping) and isinstance(made, Mapping):
+        return {key: _as_read(value, made.get(key)) for key, value in given.items()}
+    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (given, made))
+    return made if numbers and given == made else given
 
 
 def _overrides(part: Part, hook: str) -> bool:

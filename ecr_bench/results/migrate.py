@@ -123,7 +123,7 @@ def arms_of(experiment: Json) -> Known:
         modern = CellSpec.model_validate(modern_spec(spec))
         recipe = Recipe.of_spec(modern, {})
         for size in spec["sizes"]:
-            arm = recipe.arm(size, recipe.settings(modern, {}))
+            arm = recipe.arm(size, recipe.settings(modern, {}, {}))
             for short in (False, True):
                 result[_named(spec["method"], settings, short), size] = arm
     return result

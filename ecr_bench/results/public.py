@@ -26,8 +26,6 @@ from ecr_bench.verbosity import progress_console
 
 ALL = "all"
 NAMED = 3
-FEW = 10
-"""Items of which one right answer may be chance."""
 """Items that are named in the terminal; eval.json names all."""
 
 
@@ -125,11 +123,13 @@ def _line(task: str, lang: str, records: pd.DataFrame) -> dict[str, Any]:
 
 
 def one_answer(records: pd.DataFrame) -> bool:
-    """Whether all items have the same options, as labels are, and the same right one, as the first documents of a
-    sorted set have: a model that always says one thing then has all or nothing right."""
-    if len(records) < FEW or not {"gold", "choice_bytes"} <= set(records.columns):
+    """Whether all items of each language have the same options, as labels are, and the same right one, as the first
+    documents of a sorted set have: a model that always says one thing then has all or nothing right there."""
+    if not {"gold", "choice_bytes"} <= set(records.columns):
         return False
-    return records["gold"].nunique() == 1 and records["choice_bytes"].map(tuple).nunique() == 1
+    by_lang = records.assign(options=records["choice_bytes"].map(tuple)).groupby("lang")
+    several = bool((by_lang.size() > 1).any())  # of one item alone it says nothing
+    return several and bool((by_lang[["gold", "options"]].nunique() == 1).all(axis=None))
 
 
 def print_results(results: list[dict[str, Any]], prepared: Prepared, console: Console) -> None:
@@ -171,7 +171,8 @@ def print_left_out(scored: Sequence[ScoredTask], prepared: Prepared, console: Co
         if task.cut:
             say(f"{task.name}: the context of {task.cut} of {items} items was cut on its left to fit {window} tokens")
         if one_answer(_frame(task)):
-            say(f"{task.name}: one option is right in all {items} items, so accuracy says which one the model prefers")
+            of = " of a language" if _frame(task)["lang"].nunique() > 1 else ""
+            say(f"{task.name}: one option is right in all items{of}, so accuracy says which one the model prefers")
         if tied := _undecided(task):
             say(f"{task.name}: two options of {tied} of {items} items have the same, highest score: the first is taken")
         if task.failure:

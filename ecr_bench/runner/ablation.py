@@ -10,16 +10,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ecr_bench.arm import Arm
 from ecr_bench.config import ArmSpec, CellSpec, Experiment, one_line, parse, read, shipped
+from ecr_bench.consistency import check_once
 from ecr_bench.errors import UserError, unknown
 from ecr_bench.methods.recipe import arms_of
 from ecr_bench.names import repeated
 from ecr_bench.nested import put_at
 from ecr_bench.section import Distinct, Filled, Section, Seed
 from ecr_bench.yaml_files import locate
+
+
+def _once(overrides: dict[str, Any]) -> dict[str, Any]:
+    check_once("set", overrides)
+    return overrides
 
 
 class Value(Section):
@@ -30,7 +36,7 @@ class Value(Section):
     """Position on a numeric axis; without it values stand side by side in their order."""
     size: str | None = None
     """Model size at this value, in place of the series'."""
-    set: dict[str, Any] = {}
+    set: Annotated[dict[str, Any], AfterValidator(_once)] = {}
     """Overrides of the experiment, dotted."""
 
 
@@ -40,6 +46,8 @@ class Series(ArmSpec):
     label: str
     method: str = "ecr"
     size: str = "1x"
+    set: Annotated[dict[str, Any], AfterValidator(_once)] = {}
+    """Overrides of the experiment, dotted, at every value."""
 
     def at(self, value: Value, seeds: tuple[int, ...]) -> CellSpec:
         """The cells of this line at one value of the axis."""
@@ -143,7 +151,7 @@ def load_ablation(name_or_file: str, overrides: dict[str, Any]) -> Ablation:
     given = given if isinstance(given, list) else [given]
     experiment = parse({**raw, "cells": [*given, *_cells(axis)]}, source)
     references, moving = experiment.cells[: len(given)], experiment.cells[len(given) :]
-    cells = (*references, *(cell for cell in moving if not _listed(cell, references)))
+    cells = (*references, *(left for cell in moving if (left := _unlisted(cell, references))))
     held = sorted({arm for spec in references for arm in arms_of(spec, experiment) if not arm.settings})
     experiment = experiment.model_copy(update={"cells": cells}).with_overrides(overrides)
     return Ablation(experiment, axis, tuple(held))
@@ -164,7 +172,10 @@ def _cells(axis: Axis) -> list[dict[str, Any]]:
     return [cell.model_dump(mode="json") for cell in cells]
 
 
-def _listed(cell: CellSpec, specs: tuple[CellSpec, ...]) -> bool:
-    """Whether a reference is this very cell."""
+def _unlisted(cell: CellSpec, specs: tuple[CellSpec, ...]) -> CellSpec | None:
+    """At the seeds at which no reference is this very cell; None where there are none left."""
     made = cell.model_dump(exclude={"sizes", "seeds"})
-    return any(made == spec.model_dump(exclude={"sizes", "seeds"}) and cell.sizes[0] in spec.sizes for spec in specs)
+    alike = [spec for spec in specs if made == spec.model_dump(exclude={"sizes", "seeds"})]
+    listed = {seed for spec in alike if cell.sizes[0] in spec.sizes for seed in spec.seeds}
+    seeds = tuple(seed for seed in cell.seeds if seed not in listed)
+    return cell.model_copy(update={"seeds": seeds}) if seeds else None

@@ -12,6 +12,7 @@ from typing import Any
 
 from ecr_bench.arm import Arm
 from ecr_bench.config import Experiment
+from ecr_bench.consistency import unused_rate
 from ecr_bench.corpora.registry import CORPORA
 from ecr_bench.errors import UserError, about
 from ecr_bench.items.registry import TASKS
@@ -33,11 +34,8 @@ class Cell(CellStages):
 
     @property
     def label(self) -> str:
-        """Readable and unique within an experiment: ``ecr-1x-s0``, with the arm's settings appended: ``-count=8`` for
-        ``control_tokens.count: 8``; in full for pretrain, whose keys finetune has as well."""
-        settings = ((key if key.startswith("pretrain.") else key.split(".")[-1], v) for key, v in self.arm.settings)
-        extra = "".join(f"-{key}={value}" for key, value in settings)
-        return f"{self.arm.without_settings}-s{self.seed}{extra}"
+        """Readable, and no other cell's: ``ecr-1x-s0``, ``ecr-1x[control_tokens.count=8]-s0``."""
+        return self.arm.cell(self.seed)
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,10 @@ def make_plan(experiment: Experiment) -> Plan:
             with about("cells"):
                 recipe = Recipe.of_spec(spec, local.options)
                 _check_names(local, recipe)
-            settings = recipe.settings(spec, experiment.chosen_for(spec, size).options)
+            if reason := unused_rate(local, spec.set, (size,)):
+                raise UserError(f"cells.set: {reason}")
+            before = experiment.chosen_for(spec, size).options
+            settings = recipe.settings(spec, before, local.model_dump(mode="json"))
             grid = Grid(local, stages, experiment, spec.set)
             for seed in spec.seeds:
                 arm = recipe.arm(size, settings)

@@ -83,9 +83,33 @@ def test_cells_are_references_then_the_axis_without_repeats(tmp_path: Path) -> N
     labels = [cell.label for cell in make_plan(load_ablation(path, {}).experiment).cells]
     assert labels == [
         "finetune-1x-s0", "finetune-3x-s0",
-        "finetune-3x-s0-seed=1", "finetune-3x-s1-seed=1",
-        "ecr-1x-s0-k=8", "ecr-1x-s1-k=8", "ecr-3x-s0-k=8-seed=1", "ecr-3x-s1-k=8-seed=1",
+        "finetune-1x-s1",  # a point has all the seeds of its axis
+        "finetune-3x[anchors.seed=1]-s0", "finetune-3x[anchors.seed=1]-s1",
+        "ecr-1x[anchors.k=8]-s0", "ecr-1x[anchors.k=8]-s1",
+        "ecr-3x[anchors.k=8,anchors.seed=1]-s0", "ecr-3x[anchors.k=8,anchors.seed=1]-s1",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["value", "series"])
+def test_an_axis_that_sets_a_whole_and_its_part_is_refused(tmp_path: Path, where: str) -> None:
+    both = {"set": {"finetune": {"steps": 5}, "finetune.steps": 3}}
+    values = [{"label": "a", **(both if where == "value" else {})}, {"label": "b", "set": {"finetune.steps": 4}}]
+    series = [{"label": "ecr", **(both if where == "series" else {})}]
+    with pytest.raises(UserError, match=r"finetune is set as a whole and finetune\.steps by itself"):
+        load_ablation(written(tmp_path, axis={"label": "x", "values": values, "series": series}), {})
+
+
+def test_a_rate_that_is_not_used_is_refused(tmp_path: Path) -> None:
+    values = [{"label": f"{rate}", "at": rate, "set": {"finetune.learning_rate": rate}} for rate in (0.1, 1.0)]
+    axis = {"label": "rate", "values": values, "series": [{"label": "plain", "method": "finetune"}]}
+    given = {"sizes": {"1x": {"learning_rate": 0.012}}, "axis": axis}
+    said = r"cells\.set: finetune\.learning_rate: size 1x has a learning rate of its own, 0\.012, in place of it"
+    with pytest.raises(UserError, match=said):
+        make_plan(load_ablation(written(tmp_path, **given), {}).experiment)
+    freed = load_ablation(written(tmp_path, **given), {"sizes.1x.learning_rate": None}).experiment
+    rates = {str(cell.arm): make_plan(freed).stages[cell.train].settings.finetune.learning_rate
+             for cell in make_plan(freed).cells if cell.arm.settings}  # fmt: skip
+    assert rates == {f"finetune-1x[finetune.learning_rate={rate}]": rate for rate in (0.1, 1.0)}
 
 
 def test_a_value_changes_part_of_what_its_series_sets_whole(tmp_path: Path) -> None:

@@ -148,11 +148,21 @@ def labelled(golds: list[int], same_options: bool = True) -> pd.DataFrame:
     ([0] * 30, True, "one right answer"),
     ([2] * 30, False, "below"),  # a pair of sentences, the right one first: no option is liked for itself
     ([0, 1, 2] * 10, True, "not told apart"),
-    ([2] * 5, True, "not told apart"),
+    ([0] * 4, True, "one right answer"),  # few as they are, they do not say that it can read
 ])  # fmt: skip
 def test_one_right_answer_says_nothing_of_chance(golds: list[int], same_options: bool, said: str) -> None:
     (line,) = summary(labelled(golds, same_options))
     assert against_chance(line) == said and line["one_answer"] == (said == "one right answer")
+
+
+def test_languages_with_one_right_answer_each_say_nothing_of_chance_together() -> None:
+    italian, other = labelled([0] * 5, True), labelled([2] * 5, True)
+    other = other.assign(lang="fi", target_lang="fi", task_name="sib200_fi", choice_bytes=[[9, 9, 1]] * 5)
+    other = other.assign(item_id=[f"fi{i}" for i in range(5)], cluster=[f"fi{i}" for i in range(5)])
+    lines = {line["lang"]: line for line in summary(pd.concat([italian, other], ignore_index=True))}
+    assert {lang: against_chance(line) for lang, line in lines.items()} == dict.fromkeys(lines, "one right answer")
+    mixed = {line["lang"]: line for line in summary(pd.concat([labelled([0, 1] * 5, True), other], ignore_index=True))}
+    assert {lang: line["one_answer"] for lang, line in mixed.items()} == {"fi": True, "it": False, "all": False}
 
 
 def test_the_first_documents_of_a_sorted_set_are_named(folder: Path, tmp_path: Path, capsys: Any) -> None:
@@ -163,7 +173,7 @@ def test_the_first_documents_of_a_sorted_set_are_named(folder: Path, tmp_path: P
     arguments = ["eval", str(folder), "sib200", "--data-dir", str(tmp_path / "data"), "--limit", "12"]
     main([*arguments, "--out", str(tmp_path / "out")])
     output = capsys.readouterr().out
-    assert "one right answer" in output and "one option is right in all 12 items" in output
+    assert "one right answer" in output and "one option is right in all items" in output
     assert all(task["one_answer"] for task in read_json(tmp_path / "out" / "eval.json")["tasks"].values())
 
 
