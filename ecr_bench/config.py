@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
+from ecr_bench.bounds import reason
 from ecr_bench.consistency import check_data, check_overrides, check_sizes, check_tuned, unused_rate
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
@@ -258,13 +259,13 @@ def one_line(error: ValidationError, root: type[BaseModel]) -> str:
     """The first complaint about a ``root``: the key, what is allowed, what was given."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"] if part not in SIZES)
-    reason = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"unknown key {key!r}: allowed here are {', '.join(_fields_at(root, first['loc'][:-1]))}"
     given = (
         "" if isinstance(first["input"], dict) and first["type"] == "value_error" else f" (got {first['input']!r:.80})"
     )
-    return f"{key}: {reason}{given}" if key else f"{reason}{given}"
+    said = f"{reason(first, root)}{given}"
+    return f"{key}: {said}" if key else said
 
 
 def _fields_at(root: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

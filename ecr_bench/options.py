@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
+from ecr_bench.bounds import reason
 from ecr_bench.errors import UserError
 from ecr_bench.registry import Registry
 from ecr_bench.section import Section
@@ -45,8 +46,7 @@ def read_options(kind: type[OptionsT], raw: Mapping[str, Any], key: str, owner: 
             raise UserError(f"{at}: {owner} has no such option: allowed are {allowed}") from None
         if first["type"] == "missing":
             raise UserError(f"{at} must be given for {owner} (its options: {allowed})") from None
-        reason = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{at}: {reason} (got {first['input']!r:.80})") from None
+        raise UserError(f"{at}: {reason(first, kind)} (got {first['input']!r:.80})") from None
 
 
 def options_of(owner: Any) -> Any:

@@ -35,7 +35,16 @@ def test_every_shipped_experiment_loads_and_plans(name, tmp_path, monkeypatch, t
         ({"finetune.stepz": 1}, "unknown key 'finetune.stepz': allowed here are .*steps"),
         ({"nothing": 1}, "unknown key 'nothing': allowed here are .*finetune"),
         ({"finetune.steps.x": 1}, "it is a value"),
-        ({"finetune.steps": 0}, "finetune.steps: Input should be greater than or equal to 1"),
+        (
+            {"finetune.steps": 0},
+            "finetune.steps: Input should be greater than or equal to 1 and less than or equal to 1",
+        ),
+        ({"sizes.1x.layers": 0}, r"1x.layers: Input should be greater than or equal to 1 and .* equal to 1000 \(got 0"),
+        (
+            {"finetune.clip": -1},
+            r"finetune.clip: Input should be greater than 0 and less than or equal to 1000000000.0 ",
+        ),
+        ({"geometry.layer": -9999}, "greater than or equal to -1001 and less than or equal to 1000"),
         ({"precisions": ["fp8"]}, "'fp32', 'bf16', 'int8' or 'nf4'"),
         ({"control_tokens.placement": "middle"}, "'prefix', 'infix', 'suffix' or 'interleaved'"),
         ({"control_tokens.count": -1}, "control_tokens.count: .*greater than or equal to 0"),

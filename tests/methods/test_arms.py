@@ -260,7 +260,7 @@ def test_probe_uses_the_cosine_where_it_has_no_labels_and_takes_any_number_of_op
     ("overrides", "message"),
     [
         ({"options.dropout.text": 0.7, "options.dropout.tokens": 0.4}, "text 0.7 .* tokens 0.4 must not exceed 1"),
-        ({"options.dropout.text": -0.1}, "dropout.text: .*greater than or equal to 0"),
+        ({"options.dropout.text": -0.1}, "dropout.text: .*greater than or equal to 0 and less than or equal to 1 "),
         (
             {"options.dropout.word": 0.1},
             "options.dropout.word: modifier 'dropout' has no such option: allowed are text, tokens",
