@@ -83,8 +83,8 @@ class Arm:
         return str(self) < str(other)
 
     def cell(self, seed: int) -> str:
-        """The name of its cell at a seed."""
-        return f"{self}-s{seed}"
+        """The name of its cell at a seed: ``ecr-1x-s0``, ``ecr-1x-s0-control_tokens.count=8``."""
+        return f"{self.without_settings}-s{seed}" + "".join(f"-{key}={value}" for key, value in self.settings)
 
     @property
     def name(self) -> str:

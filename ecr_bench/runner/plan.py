@@ -34,7 +34,7 @@ class Cell(CellStages):
 
     @property
     def label(self) -> str:
-        """Readable, and no other cell's: ``ecr-1x-s0``, ``ecr-1x[control_tokens.count=8]-s0``."""
+        """Readable, and no other cell's."""
         return self.arm.cell(self.seed)
 
 

@@ -208,7 +208,7 @@ def test_the_cards_front_matter_is_what_the_hub_reads(run, tmp_path):
     [
         (["oracle-1x-s0"], "asks its teacher at test time"),
         (["teacher-probe-1x-s0"], "without a language model"),
-        (["ecr+lora-1x[lora.base=nf4]-s0"], "adapters beside a quantised base"),
+        (["ecr+lora-1x-s0-lora.base=nf4"], "adapters beside a quantised base"),
         (["ecr-9x-s0"], "no cell 'ecr-9x-s0' in .*: allowed are finetune-1x-s0, "),
         (["ecr-1x-s0", "--precision", "fp8"], "was not scored at 'fp8': allowed are fp32, bf16, int8, nf4"),
         (["ecr-1x-s0", "--run", "nothing"], "no run in .*nothing"),

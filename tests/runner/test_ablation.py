@@ -84,9 +84,9 @@ def test_cells_are_references_then_the_axis_without_repeats(tmp_path: Path) -> N
     assert labels == [
         "finetune-1x-s0", "finetune-3x-s0",
         "finetune-1x-s1",  # a point has all the seeds of its axis
-        "finetune-3x[anchors.seed=1]-s0", "finetune-3x[anchors.seed=1]-s1",
-        "ecr-1x[anchors.k=8]-s0", "ecr-1x[anchors.k=8]-s1",
-        "ecr-3x[anchors.k=8,anchors.seed=1]-s0", "ecr-3x[anchors.k=8,anchors.seed=1]-s1",
+        "finetune-3x-s0-anchors.seed=1", "finetune-3x-s1-anchors.seed=1",
+        "ecr-1x-s0-anchors.k=8", "ecr-1x-s1-anchors.k=8",
+        "ecr-3x-s0-anchors.k=8-anchors.seed=1", "ecr-3x-s1-anchors.k=8-anchors.seed=1",
     ]  # fmt: skip
 
 

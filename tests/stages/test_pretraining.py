@@ -86,8 +86,8 @@ def test_arms_with_the_same_codes_share_a_base():
     plan = make_plan(experiment(cells=tokens))
     of_ecr = base_of(plan, "ecr-1x-s0")
     assert {base_of(plan, f"{name}-1x-s0") for name in ("codes-only", "ecr+dropout")} == {of_ecr}
-    assert base_of(plan, "ecr-1x[control_tokens.placement=suffix]-s0") == of_ecr
-    assert of_ecr != base_of(plan, "ecr-1x[control_tokens.count=1]-s0")
+    assert base_of(plan, "ecr-1x-s0-control_tokens.placement=suffix") == of_ecr
+    assert of_ecr != base_of(plan, "ecr-1x-s0-control_tokens.count=1")
     assert base_of(plan, "random-1x-s0") == base_of(plan, "random-1x-s1")
     assert len({base_of(plan, f"{name}-1x-s0") for name in (*OWN, *RIVALS, "finetune")}) == len(OWN) + 3
     later = make_plan(experiment(cells=tokens[:-2], **{"control_tokens.from": "finetuning"}))
@@ -250,7 +250,7 @@ def test_what_was_tuned_for_an_arm_is_its_own_and_in_no_name():
         "ecr-1x-s0": (0.02, None),
         "finetune-1x-s0": (0.003, None),
         "finetune+lora-1x-s0": (0.003, 1.0),
-        "ecr-1x[sizes.1x.learning_rate=0.03]-s0": (0.03, None),
+        "ecr-1x-s0-sizes.1x.learning_rate=0.03": (0.03, None),
     }
 
 
