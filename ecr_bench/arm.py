@@ -76,7 +76,7 @@ class Arm:
         return cls(method, size, tuple(modifiers), _frozen(settings or {}), role)
 
     def __str__(self) -> str:
-        inside = ",".join(f"{key}={value}" for key, value in self.settings)
+        inside = ",".join(f"{key}={_printed(value)}" for key, value in self.settings)
         return f"{self.name}-{self.size}" + (f"[{inside}]" if inside else "")
 
     def __lt__(self, other: Arm) -> bool:
@@ -84,7 +84,7 @@ class Arm:
 
     def cell(self, seed: int) -> str:
         """The name of its cell at a seed: ``ecr-1x-s0``, ``ecr-1x-s0-control_tokens.count=8``."""
-        return f"{self.without_settings}-s{seed}" + "".join(f"-{key}={value}" for key, value in self.settings)
+        return f"{self.without_settings}-s{seed}" + "".join(f"-{key}={_printed(value)}" for key, value in self.settings)
 
     @property
     def name(self) -> str:
@@ -141,6 +141,12 @@ def as_setting(value: Any) -> Setting:
     if isinstance(value, Setting):
         return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def _printed(value: Setting) -> Setting:
+    """A text that could be taken for a value and one more setting stands in quotes."""
+    plain = not isinstance(value, str) or "=" not in value or value[:1] in ("[", "{")
+    return value if plain else json.dumps(value, ensure_ascii=False)
 
 
 def _frozen(settings: Mapping[str, Any]) -> tuple[tuple[str, Setting], ...]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from ecr_bench.bounds import reason
-from ecr_bench.consistency import check_data, check_overrides, check_sizes, check_tuned, unused_rate
+from ecr_bench.consistency import check_data, check_overrides, check_sizes, check_tuned
 from ecr_bench.errors import UserError
 from ecr_bench.io import fingerprint
 from ecr_bench.names import secret_at
@@ -183,16 +183,18 @@ class Experiment(Section):
                 raw[section].setdefault("options", {})
         for key, value in overrides.items():
             _assign(raw, key, value, source)
-        made = parse(raw, source)
-        if reason := unused_rate(made, overrides, {size for spec in made.cells for size in spec.sizes}):
-            raise UserError(f"{source}: {reason}")
-        return made
+        return parse(raw, source)
+
+    def chosen(self, spec: ArmSpec, size: str) -> dict[str, Any]:
+        """What was chosen for the arms of a method, modifiers and size: dotted keys and values."""
+        names = {use.name for use in spec.modifiers}
+        found = [t for t in self.tuned if t.method == spec.method and set(t.modifiers) == names and size in t.sizes]
+        return found[0].set if found else {}
 
     def chosen_for(self, spec: ArmSpec, size: str) -> Experiment:
-        """The experiment with what was chosen for the arms of a method, modifiers and size."""
-        names = {use.name for use in spec.modifiers}
-        chosen = [t for t in self.tuned if t.method == spec.method and set(t.modifiers) == names and size in t.sizes]
-        return self.with_overrides(chosen[0].set, "tuned.set") if chosen else self
+        """The experiment with what was chosen for them."""
+        chosen = self.chosen(spec, size)
+        return self.with_overrides(chosen, "tuned.set") if chosen else self
 
     def tuned_for(self, spec: ArmSpec, size: str) -> Experiment:
         """The experiment with what was chosen for an arm, and with what its cells set on top."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ecr_bench.sizes import Fitting, SizeConfig
 
@@ -137,23 +137,6 @@ def check_overrides(experiment: Experiment) -> None:
         check_once("cells.set", spec.set)
     for tuned in experiment.tuned:
         check_once("tuned.set", tuned.set)
-
-
-def unused_rate(experiment: Experiment, overrides: Mapping[str, Any], sizes: Collection[str]) -> str | None:
-    """Why a learning rate among ``overrides``, which ``experiment`` has, changes nothing in ``sizes``: each has one of
-    its own in place of the stages'. None where it does."""
-    own = {size: rate for size in sizes if (rate := experiment.sizes[size].learning_rate)}
-    if len(own) < len(sizes):
-        return None
-    for stage in ("pretrain", "finetune"):
-        whole, key = overrides.get(stage), f"{stage}.learning_rate"
-        if key in overrides or (isinstance(whole, Mapping) and "learning_rate" in whole):
-            size, rate = next(iter(own.items()))
-            return (
-                f"{key}: size {size} has a learning rate of its own, {rate}, in place of it: set "
-                f"sizes.{size}.learning_rate, to null for this one to count"
-            )
-    return None
 
 
 def check_once(where: str, keys: Iterable[str]) -> None:

@@ -129,10 +129,9 @@ def test_a_teacher_is_settled_only_for_arms_whose_anchors_it_made() -> None:
     rival = Arm.of("embedding-distillation", "1x")
     assert list(settled_by((ECR, CODES), told, told)) == [("teacher", "name"), ("teacher", "options")]
     assert list(settled_by((ECR, rival), told, told)) == []
-    chosen = {**told, "arms": ["ecr-1x[teacher.name=usem3]"]}
-    assert list(settled_by((ECR, CODES), told, chosen)) == []
-    whole = {**told, "arms": ['ecr-1x[teacher={"name":"usem3"}]']}
-    assert list(settled_by((ECR, CODES), told, whole)) == []
+    for own in ({"teacher.name": "usem3"}, {"teacher": {"name": "usem3"}}):
+        arm = Arm.of("ecr", "1x", own, Role.MAIN)
+        assert list(settled_by((ECR, CODES), told, {**told, "arms": [str(arm)]}, {str(arm): arm})) == []
     probe = {**told, "arms": ["ecr-1x", "teacher-probe-1x"]}
     assert list(settled_by((ECR, CODES), told, probe)) == [("teacher", "name"), ("teacher", "options")]
     two = {**told, "fingerprints": {"teachers": ["a", "b"]}}

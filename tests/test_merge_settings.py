@@ -224,6 +224,23 @@ def test_cells_that_an_older_version_called_alike_are_two(halves):
     assert not [note for note in both.board.notes if "counted once" in note]
 
 
+def test_0_in_an_older_run_is_0_point_0_in_another(halves):
+    run = Run.load(halves[0])
+    written = [Arm("ecr", "1x", (), (("finetune.weight_decay", value),), Role.MAIN) for value in (0.0, 0)]
+    assert written[0] == written[1] and str(written[0]) != str(written[1])
+    later = called(run, written[1])
+    later = replace(
+        later,
+        cells=[cell.model_copy(update={"seed": cell.seed + 2}) for cell in later.cells],
+        measures=[],
+        own_records=later.records().assign(seed=later.records()["seed"] + 2),
+    )
+    parts = [contribution("r0", called(run, written[0]), False), contribution("r1", later, False)]
+    both = pooled("both", "hash", parts)
+    assert {str(row.arm) for row in both.board.rows} == {str(written[0])} == set(both.arms)
+    assert {row.n_seeds for row in both.board.rows} == {4}
+
+
 def test_two_runs_give_an_arm_of_a_plugin_one_part(halves):
     ours = Run.load(halves[0])
     own = {role: Arm.of("own", "1x", role=role) for role in (Role.CONTENDER, Role.ANCHOR_CONTROL)}

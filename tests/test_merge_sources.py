@@ -164,12 +164,18 @@ def test_the_teacher_of_an_arm_is_its_own_however_it_is_set(experiment, given, w
     assert (other_origin(arm, arm, one, other) or (None,))[0] == what
 
 
-def test_a_corpus_is_known_only_where_no_arm_has_its_own():
+def test_the_corpus_of_a_run_is_that_of_arms_without_their_own():
+    """Whatever else was run beside them, and whatever its settings spell."""
     plain, own = Arm("finetune", "1x"), Arm.of("finetune", "1x", {"corpus.rows": 9})
-    alone, beside = told("c") | {"arms": [str(plain)]}, told("d") | {"arms": [str(own), str(plain)]}
-    assert list(settled_by((plain,), alone, alone)) == [("corpus",)]
-    assert list(settled_by((plain,), beside, beside)) == []
-    assert other_origin(plain, plain, of("one", alone, plain), of("other", beside, own, plain)) is None
+    odd = Arm.of("finetune", "1x", {"sizes.1x.model": "/data/corpus.old/teacher.m"})
+    arms = (plain, own, odd)
+    ours, theirs = (told(corpus) | {"arms": [str(arm) for arm in arms]} for corpus in "cd")
+    for arm in arms:
+        settled = list(settled_by((arm,), ours, ours, {str(a): a for a in arms}))
+        assert (("corpus",) in settled) == (arm is not own)
+        found = other_origin(arm, arm, of("one", ours, *arms), of("other", theirs, *arms))
+        assert (found and found[0]) == (None if arm is own else "corpus")
+    assert ("teacher", "name") in settled_by((ECR,), ours, ours, {str(odd): odd})
 
 
 def test_which_arms_ask_a_teacher():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import combinations, product
 from typing import Any
 
 from ecr_bench.arm import Arm
 from ecr_bench.leaderboard.conflicts import PlainJson, without
 from ecr_bench.metrics.registry import AGAINST_TEACHER, ASPECTS
-from ecr_bench.results.claim_settings import asks_teacher, effective, fits_anchors
+from ecr_bench.results.claim_settings import asks_teacher, effective, fits_anchors, own_settings
 from ecr_bench.results.filled import filled_section
 from ecr_bench.run import Run
 
@@ -38,23 +38,27 @@ def other_origin(arm: Arm, rival: Arm, one: Run, other: Run) -> tuple[str, str, 
     its run. The teacher counts where both ask one."""
     ask = asks_teacher(arm) and asks_teacher(rival)
     for (ours, mine), (theirs, yours) in product(_with(arm, one).items(), _with(rival, other).items()):
-        if _other_corpus(mine, yours):
+        if not any(_sets(each, "corpus") for each in (arm, rival)) and _other_corpus(mine, yours):
             return "corpus", _corpus(mine), ours, _corpus(yours), theirs
         if ask and _other_teacher(_asking(mine, one), _asking(yours, other), (arm, rival)):
             return "teacher", _teachers(mine), ours, _teachers(yours), theirs
     return None
 
 
-def settled_by(arms: Iterable[Arm], one: PlainJson, other: PlainJson) -> Iterator[tuple[str, ...]]:
+def settled_by(
+    arms: Collection[Arm], one: PlainJson, other: PlainJson, known: Mapping[str, Arm] | None = None
+) -> Iterator[tuple[str, ...]]:
     """Beginnings of the settings that make no difference to ``arms`` of two runs, since what they name is known to be
     the same: the rows of a corpus, the weights and layer of a teacher. A folder may lie elsewhere on another machine.
 
-    A run tells the teachers that anchors are from, and not which arm's these are.
+    A run tells the corpus of arms that set none of it, and the teachers that anchors are from, not which arm's these
+    are. ``known``: the arms of both runs by name.
     """
-    if _corpus(one) and _corpus(one) == _corpus(other):
+    if _corpus(one) and _corpus(one) == _corpus(other) and not any(_sets(arm, "corpus") for arm in arms):
         yield ("corpus",)
     ours, theirs = (_fingerprints(told).get("teachers") or () for told in (one, other))
-    chosen = any(_chosen(told, "teacher") for told in (one, other))
+    named = {name for told in (one, other) for name in told.get("arms", ())}
+    chosen = any(_sets(arm, "teacher") for name, arm in (known or {}).items() if name in named)
     if len(ours) == 1 and list(ours) == list(theirs) and not chosen and all(map(fits_anchors, arms)):
         yield from (("teacher", "name"), ("teacher", "options"))
 
@@ -137,13 +141,12 @@ def _fingerprints(told: PlainJson) -> PlainJson:
 
 
 def _corpus(told: PlainJson) -> str:
-    """Empty where it is not known, or arms have corpora of their own: a run tells one, and not whose."""
-    return "" if _chosen(told, "corpus") else str(_fingerprints(told).get("corpus") or "")
+    return str(_fingerprints(told).get("corpus") or "")
 
 
-def _chosen(told: PlainJson, section: str) -> bool:
-    """Whether an arm of a run sets something of a section for itself."""
-    return any(mark in name for name in told.get("arms", ()) for mark in (f"{section}.", f"{section}="))
+def _sets(arm: Arm, section: str) -> bool:
+    """Whether an arm has something of a section for itself."""
+    return any(path[0] == section for path in own_settings(arm))
 
 
 def _asking(told: PlainJson, run: Run) -> PlainJson:

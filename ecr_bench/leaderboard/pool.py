@@ -57,9 +57,12 @@ def contribution(name: str, run: Run, apart: bool) -> Contribution:
     Cells are called by their arm in full, whatever name an older version gave them: it told only the last step of a
     setting's key, and two arms may share that.
     """
-    run, records = replace(run, name=name), run.records()
     own = {old: arm if FROM in dict(arm.settings) else _of_run(arm, name) for old, arm in run.arms.items()}
-    renamed = own if apart else run.arms
+    return _renamed(replace(run, name=name), run.records(), own if apart else run.arms)
+
+
+def _renamed(run: Run, records: pd.DataFrame, renamed: Mapping[str, Arm]) -> Contribution:
+    """``renamed``: printed form -> the arm that it is from now on."""
     labels = {cell.cell: renamed[str(cell.arm)].cell(cell.seed) for cell in run.cells}
     records = records.assign(
         arm=[str(renamed[arm]) for arm in records["arm"]], cell=[labels[cell] for cell in records["cell"]]
@@ -75,7 +78,20 @@ def _of_run(arm: Arm, name: str) -> Arm:
     return replace(arm, settings=tuple(sorted((*arm.settings, (FROM, name)))))
 
 
-def _renamed_sources(provenance: dict[str, Any], renamed: dict[str, Arm]) -> dict[str, Any]:
+def _under_one_name(parts: Sequence[Contribution]) -> list[Contribution]:
+    """Equal arms, which older versions may have printed otherwise (0 and 0.0), as the first run has them."""
+    first: dict[Arm, Arm] = {}
+    names = [
+        {old: replace(first.setdefault(arm, arm), role=arm.role) for old, arm in part.run.arms.items()}
+        for part in parts
+    ]
+    return [
+        part if all(old == str(arm) for old, arm in renamed.items()) else _renamed(part.run, part.records, renamed)
+        for part, renamed in zip(parts, names, strict=True)
+    ]
+
+
+def _renamed_sources(provenance: dict[str, Any], renamed: Mapping[str, Arm]) -> dict[str, Any]:
     """The provenance of a board of several runs under the new names of their arms; of one run as it is."""
     if "runs" not in provenance:
         return provenance
@@ -97,6 +113,7 @@ def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
         UserError: an arm of one name has other settings, another corpus or another teacher in another run, or nobody
             knows which settings; arms of two names had another budget, other data, anchors or a size of another shape.
     """
+    parts = _under_one_name(parts)
     for one, other in combinations(parts, 2):
         _check_settings(one, other)
         _check_origins(one, other)
@@ -198,7 +215,7 @@ def _conflicts(
         told = one.run.sources.get(ours, {}), other.run.sources.get(theirs, {})
         models = models_of(told[0]), models_of(told[1])
         found = conflicts(arm, mine, yours, models) if arm == rival else unlike(arm, rival, mine, yours, models)
-        settled = list(settled_by((arm, rival), *told))
+        settled = list(settled_by((arm, rival), *told, {**one.run.arms, **other.run.arms}))
         for path, value, another in found:
             if not any(path[: len(begin)] == begin for begin in settled):
                 yield ".".join(path), value, ours, another, theirs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ecr_bench.results.arms import GROUPS
 from ecr_bench.results.board import Baselines
 from ecr_bench.results.budget import step_notes
 from ecr_bench.results.cells import CellCosts, comparable
+from ecr_bench.results.claim_settings import own_settings
 from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.ran import Ran
 from ecr_bench.runner.store import Store
@@ -136,7 +137,7 @@ def collect_notes(plan: Plan, store: Store) -> list[str]:
     )
     notes += step_notes({cell.arm: [plan.experiment.model_dump(mode="json")] for cell in plan.cells})
     notes += [*_translation_notes(plan, store, card), _dropout_note(plan), *_begin_note(plan), *_cut_note(plan, store)]
-    notes += [*_memory_note(plan, store), *_plain_note(plan)]
+    notes += [*_memory_note(plan, store), *_plain_note(plan), *_one_training_notes(plan)]
     return notes
 
 
@@ -184,7 +185,9 @@ def undecided_note(records: pd.DataFrame) -> list[str]:
 def collect_fingerprints(plan: Plan, store: Store) -> dict[str, Any]:
     """What the results rest on: fingerprint of the corpus, of teacher and anchors, what each model that settings name
     stands for, and every cell's stage."""
-    corpus = plan.stages[plan.cells[0].train].inputs["corpus"]
+    # that of the experiment, where an arm has it: merging counts it for arms that set none of their own
+    of_experiment = [cell for cell in plan.cells if not any(path[0] == "corpus" for path in own_settings(cell.arm))]
+    corpus = plan.stages[(of_experiment or plan.cells)[0].train].inputs["corpus"]
     anchors = _sound_anchors(plan, store)
     return {
         "corpus": store.read(CorpusStage, corpus).fingerprint,
@@ -213,6 +216,16 @@ def _translation_notes(plan: Plan, store: Store, card: dict[str, Any]) -> list[s
     if not found and not card["aligned"]:
         found = [f"Corpus {card['name']}: {UNALIGNED}; no arm asks a teacher, so none were looked for."]
     return found
+
+
+def _one_training_notes(plan: Plan) -> Iterator[str]:
+    """Arms of several names that are one training: none of them reads what tells them apart."""
+    arms: dict[tuple[str, str], list[str]] = {}
+    for cell in plan.cells:
+        arms.setdefault((cell.train, cell.score), []).append(str(cell.arm))
+    for names in dict.fromkeys(tuple(dict.fromkeys(found)) for found in arms.values()):
+        if len(names) > 1:
+            yield f"One training under {len(names)} names, what tells them apart changes nothing: {', '.join(names)}."
 
 
 def _begin_note(plan: Plan) -> list[str]:

@@ -15,6 +15,7 @@ from ecr_bench.errors import UserError
 from ecr_bench.methods.former import modern_experiment
 from ecr_bench.methods.recipe import arms_of
 from ecr_bench.methods.registry import METHODS
+from ecr_bench.names import LONGEST_NAME, file_name
 from ecr_bench.results.schema import Board
 
 
@@ -44,6 +45,7 @@ def _arms(spec: dict[str, Any], experiment: dict[str, Any]) -> list[Arm]:
 
 def _command(start: list[str], name: str, arm: Arm, cells: list[dict[str, Any]]) -> str:
     own = re.sub(r"[^A-Za-z0-9._]+", "-", f"{name}-{arm}").strip("-")
+    own = own if len(own) <= LONGEST_NAME else file_name(own, LONGEST_NAME - 9)  # with a hash of all of it
     words = [*start, f"name={own}", f"cells={_flow(cells)}"]
     plugin = "" if _ships(cells[0]["method"]) else " --plugin FILE.py"
     return shlex.join(words) + plugin

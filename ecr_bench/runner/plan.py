@@ -12,12 +12,12 @@ from typing import Any
 
 from ecr_bench.arm import Arm
 from ecr_bench.config import Experiment
-from ecr_bench.consistency import unused_rate
 from ecr_bench.corpora.registry import CORPORA
 from ecr_bench.errors import UserError, about
 from ecr_bench.items.registry import TASKS
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.runner.grid import CellStages, Grid
+from ecr_bench.runner.rates import check_rates
 from ecr_bench.source_code import forget
 from ecr_bench.stages.stage import Stage
 from ecr_bench.teachers.registry import TEACHERS
@@ -56,8 +56,7 @@ def make_plan(experiment: Experiment) -> Plan:
             with about("cells"):
                 recipe = Recipe.of_spec(spec, local.options)
                 _check_names(local, recipe)
-            if reason := unused_rate(local, spec.set, (size,)):
-                raise UserError(f"cells.set: {reason}")
+            check_rates(experiment, spec, size)
             before = experiment.chosen_for(spec, size).options
             settings = recipe.settings(spec, before, local.model_dump(mode="json"))
             grid = Grid(local, stages, experiment, spec.set)

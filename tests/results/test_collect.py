@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from ecr_bench.config import load
 from ecr_bench.results.cells import CellCosts, comparable, mixed_note
-from ecr_bench.results.collect import collect_cells
+from ecr_bench.results.collect import _one_training_notes, collect_cells
+from ecr_bench.runner.plan import make_plan
 from ecr_bench.runner.ran import Ran
 from ecr_bench.runner.store import Store
 from ecr_bench.stages.score import Cost, Scored, ScoreStage
@@ -98,3 +100,14 @@ def test_a_cell_says_what_it_ran_on(tmp_path: Path) -> None:
     assert {(row.trained_on, row.scored_on) for row in collected(store).values()} == {("x, 1 threads", "x, 2 threads")}
     on_gpu = RAN.model_copy(update={"device": "cuda", "gpu": "G"})
     assert on_gpu.hardware == on_gpu.model_copy(update={"threads": 9, "cpu": "y"}).hardware == "G"
+
+
+def test_one_training_under_two_names_is_told():
+    """A setting that an arm does not read makes a name, and no other training."""
+    cells = [{"method": "finetune"}, {"method": "ecr"}]
+    cells += [{"method": name, "set": {"control_tokens.count": 1}} for name in ("finetune", "ecr")]
+    (note,) = _one_training_notes(make_plan(load("tiny").with_overrides({"cells": cells})))
+    assert note == (
+        "One training under 2 names, what tells them apart changes nothing: finetune-1x, "
+        "finetune-1x[control_tokens.count=1]."
+    )

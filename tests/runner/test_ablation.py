@@ -106,6 +106,15 @@ def test_a_rate_that_is_not_used_is_refused(tmp_path: Path) -> None:
     said = r"cells\.set: finetune\.learning_rate: size 1x has a learning rate of its own, 0\.012, in place of it"
     with pytest.raises(UserError, match=said):
         make_plan(load_ablation(written(tmp_path, **given), {}).experiment)
+    with pytest.raises(UserError, match=said):  # whole or in part
+        make_plan(
+            load_ablation(written(tmp_path, **given), {}).experiment.with_overrides(
+                {"cells": [{"method": "finetune", "set": {"finetune": {"learning_rate": 0.5}}}]}
+            )
+        )
+    tuned = [{"method": "finetune", "sizes": ["1x", "3x"], "set": {"finetune.learning_rate": 0.5}}]
+    with pytest.raises(UserError, match=said.replace("cells", "tuned")):
+        make_plan(load_ablation(written(tmp_path, **given, tuned=tuned), {}).experiment)
     freed = load_ablation(written(tmp_path, **given), {"sizes.1x.learning_rate": None}).experiment
     rates = {str(cell.arm): make_plan(freed).stages[cell.train].settings.finetune.learning_rate
              for cell in make_plan(freed).cells if cell.arm.settings}  # fmt: skip
@@ -422,3 +431,12 @@ def test_ablate_runs_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert set(records["lang"]) == {"en", "ru", "ja"}  # German is seen in one cell and not in the other
     assert str(tmp_path / "try" / "report.html") in capsys.readouterr().out.replace("\n", "")
     assert (tmp_path / "try" / "ablation.png").is_file()
+
+
+def test_a_rate_that_only_whom_an_arm_learns_from_reads_is_taken() -> None:
+    """The plain model that it learns from is another size, without a rate of its own."""
+    cells = [{"method": "finetune", "with": ["distill"], "set": {"finetune.learning_rate": 0.5}}]
+    given = {"sizes.1x.learning_rate": 0.02, "options.distill.size": "3x", "cells": cells}
+    plan = make_plan(config.load("tiny").with_overrides(given))
+    trained = {stage.settings.finetune.learning_rate for stage in plan.stages.values() if stage.kind == "train"}
+    assert trained == {0.02, 0.5}
