@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ecr_bench import config
-from ecr_bench.arm import Arm, Role
+from ecr_bench.arm import Arm, Role, by_name
 from ecr_bench.errors import UserError
 from ecr_bench.leaderboard.conflicts import conflicts, unlike
 from ecr_bench.leaderboard.joint import joint_experiment
@@ -127,15 +127,15 @@ def test_a_teacher_is_settled_only_for_arms_whose_anchors_it_made() -> None:
     """The run tells the teachers of anchors, and ``embedding-distillation`` asks one itself."""
     told = {"fingerprints": {"teachers": ["a"]}, "arms": ["ecr-1x"]}
     rival = Arm.of("embedding-distillation", "1x")
-    assert list(settled_by((ECR, CODES), told, told)) == [("teacher", "name"), ("teacher", "options")]
-    assert list(settled_by((ECR, rival), told, told)) == []
+    assert list(settled_by((ECR, CODES), told, told, {})) == [("teacher", "name"), ("teacher", "options")]
+    assert list(settled_by((ECR, rival), told, told, {})) == []
     for own in ({"teacher.name": "usem3"}, {"teacher": {"name": "usem3"}}):
         arm = Arm.of("ecr", "1x", own, Role.MAIN)
         assert list(settled_by((ECR, CODES), told, {**told, "arms": [str(arm)]}, {str(arm): arm})) == []
     probe = {**told, "arms": ["ecr-1x", "teacher-probe-1x"]}
-    assert list(settled_by((ECR, CODES), told, probe)) == [("teacher", "name"), ("teacher", "options")]
+    assert list(settled_by((ECR, CODES), told, probe, {})) == [("teacher", "name"), ("teacher", "options")]
     two = {**told, "fingerprints": {"teachers": ["a", "b"]}}
-    assert list(settled_by((ECR, CODES), two, two)) == []
+    assert list(settled_by((ECR, CODES), two, two, {})) == []
 
 
 def test_how_training_fits_a_machine_is_no_matter() -> None:
@@ -151,15 +151,19 @@ def test_how_training_fits_a_machine_is_no_matter() -> None:
 
 def test_a_measure_is_compared_where_a_default_is_said() -> None:
     said, plain, other = (experiment(teacher=teacher) for teacher in ({"options": {"threads": None}}, {}, {"rows": 9}))
+    own = Arm.of("ecr", "1x", {"teacher.name": "bag"}, Role.MAIN)
 
     def differ(*experiments: dict[str, Any], **told: Any) -> dict[str, set[str]]:
-        return incomparable((["trustworthiness"], {"a": one}, {"a": told}) for one in experiments)
+        return incomparable(
+            ((["trustworthiness"], {"a": one}, {"a": told}) for one in experiments), by_name([ECR, own])
+        )
 
     assert differ(said, plain) == {}
     assert differ(other, plain)
     placed = experiment(teacher={"options": {"threads": 2}})
     assert differ(placed, plain)
     assert differ(placed, plain, fingerprints={"teachers": ["a"]}, arms=["ecr-1x"]) == {}
+    assert differ(placed, plain, fingerprints={"teachers": ["a"]}, arms=[str(own)])  # its teacher, not the experiment's
 
 
 LEARNERS = [

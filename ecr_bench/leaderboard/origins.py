@@ -46,7 +46,7 @@ def other_origin(arm: Arm, rival: Arm, one: Run, other: Run) -> tuple[str, str, 
 
 
 def settled_by(
-    arms: Collection[Arm], one: PlainJson, other: PlainJson, known: Mapping[str, Arm] | None = None
+    arms: Collection[Arm], one: PlainJson, other: PlainJson, known: Mapping[str, Arm]
 ) -> Iterator[tuple[str, ...]]:
     """Beginnings of the settings that make no difference to ``arms`` of two runs, since what they name is known to be
     the same: the rows of a corpus, the weights and layer of a teacher. A folder may lie elsewhere on another machine.
@@ -58,7 +58,7 @@ def settled_by(
         yield ("corpus",)
     ours, theirs = (_fingerprints(told).get("teachers") or () for told in (one, other))
     named = {name for told in (one, other) for name in told.get("arms", ())}
-    chosen = any(_sets(arm, "teacher") for name, arm in (known or {}).items() if name in named)
+    chosen = any(_sets(arm, "teacher") for name, arm in known.items() if name in named)
     if len(ours) == 1 and list(ours) == list(theirs) and not chosen and all(map(fits_anchors, arms)):
         yield from (("teacher", "name"), ("teacher", "options"))
 
@@ -80,12 +80,12 @@ def unmeasured(sources: Mapping[str, PlainJson]) -> dict[str, set[str]]:
 
 
 def incomparable(
-    parts: Iterable[tuple[Iterable[str], Mapping[str, PlainJson], Mapping[str, PlainJson]]],
+    parts: Iterable[tuple[Iterable[str], Mapping[str, PlainJson], Mapping[str, PlainJson]]], arms: Mapping[str, Arm]
 ) -> dict[str, set[str]]:
     """Section in which experiments differ -> metrics that can then not be compared.
 
     ``parts``: metrics that were measured, the experiments that they were measured in by name, and what the runs of
-    these names tell of themselves.
+    these names tell of themselves. ``arms``: those of all, by name.
     """
     known = [(set(metrics), experiments, sources) for metrics, experiments, sources in parts]
     result = {}
@@ -96,13 +96,15 @@ def incomparable(
             if metrics & concerned
             for name, experiment in experiments.items()
         ]
-        if any(_measured_otherwise(section, *told[0], *other) for other in told[1:]):
+        if any(_measured_otherwise(section, *told[0], *other, arms) for other in told[1:]):
             result[section] = set(concerned)
     return result
 
 
-def _measured_otherwise(section: str, ours: Any, mine: PlainJson, theirs: Any, yours: PlainJson) -> bool:
-    settled = {path[1] for path in settled_by((), mine, yours) if path[0] == section and path[1:]}
+def _measured_otherwise(
+    section: str, ours: Any, mine: PlainJson, theirs: Any, yours: PlainJson, arms: Mapping[str, Arm]
+) -> bool:
+    settled = {path[1] for path in settled_by((), mine, yours, arms) if path[0] == section and path[1:]}
     one, other = (without(value, UNMEASURED | settled) for value in (ours, theirs))
     return one is None or one != other
 

@@ -135,7 +135,7 @@ def pooled(name: str, items: str, parts: Sequence[Contribution]) -> Run:
     ]
     measures = [m for part in kept for m in part.run.measures if m.cell in labels]
     measured = [({_bare(m) for m in part.run.measures}, part.run.experiments(), part.run.sources) for part in parts]
-    for section, metrics in (unmeasured(sources) | incomparable(measured)).items():
+    for section, metrics in (unmeasured(sources) | incomparable(measured, arms)).items():
         if lost := sorted({_bare(m) for m in measures} & metrics):
             notes.append(f"left out, since runs differ in {section}: {', '.join(lost)}")
             measures = [m for m in measures if _bare(m) not in metrics]
