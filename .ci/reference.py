@@ -14,7 +14,7 @@ from typing import Any
 import docstring_parser
 from pydantic import BaseModel
 
-from ecr_bench.arguments import FOR_ALL
+from ecr_bench.arguments import BY_PLACE, FOR_ALL
 from ecr_bench.arm import Arm
 from ecr_bench.cli import COMMANDS
 from ecr_bench.config import Experiment
@@ -98,9 +98,15 @@ def commands() -> Iterator[str]:
             yield "| argument | default | |\n|---|---|---|"
         told = {item.arg_name: " ".join((item.description or "").split()) for item in text.params}
         for key, parameter in parameters.items():
-            given = parameter.default is parameter.empty
+            given = parameter.default is parameter.empty or key == BY_PLACE
             shown = f"`{key}`" if given else f"`--{key.replace('_', '-')}`"
-            default = "required" if given else "" if parameter.default is None else f"`{parameter.default}`"
+            default = (
+                "required"
+                if parameter.default is parameter.empty
+                else ""
+                if parameter.default is None
+                else f"`{parameter.default}`"
+            )
             yield f"| {shown} | {default} | {_cell(told[key])} |"
         yield ""
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +29,24 @@ NUMBER = re.compile(r"[+−]\d+\.\d to [+−]\d+\.\d|[+−]\d+\.\d|\b\d+\.\d(?= 
 
 def test_it_is_short() -> None:
     assert len(README.split()) <= 900
+
+
+def test_the_plugin_that_it_shows_is_one_and_its_command_ranks_it(tmp_path: Path) -> None:
+    """In a process of its own: a plugin stays loaded."""
+    (block,) = [part for part in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "METHODS.add" in part]
+    (tmp_path / "mine.py").write_text(block)
+    words = shlex.split(re.search(r"`(ecr-bench run quick --plugin mine\.py .*?)` ranks it", README)[1])
+    given = [word for before, word in pairwise(words) if before == "--set"]
+    script = (
+        "import sys\nfrom ecr_bench.config import load, parse_set\nfrom ecr_bench.plugins import load_plugins\n"
+        "from ecr_bench.runner.plan import make_plan\nload_plugins(('mine.py',))\n"
+        "print(*(cell.label for cell in make_plan(load('quick').with_overrides(parse_set(sys.argv[1:]))).cells))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *given], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "few-codes-1x-s0 finetune-3x-s0\n"), done.stderr
 
 
 def without_tables(text: str) -> str:

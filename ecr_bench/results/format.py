@@ -43,7 +43,7 @@ FILES = (
 )
 
 RECORD_COLUMNS = {
-    "cell": "label of the cell: arm and seed",
+    "cell": "name of the cell: arm and seed, then the arm's settings",
     "arm": "printed form of the arm: a key into the table of arms in run.json",
     "precision": "fp32, bf16, int8 or nf4",
     "seed": "of fine-tuning",
