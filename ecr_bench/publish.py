@@ -34,16 +34,13 @@ from ecr_bench.results.collect import (
     collect_cells,
     collect_fingerprints,
     collect_measures,
-    collect_notes,
     collect_records,
     collect_surface,
-    divergence_note,
-    edge_note,
-    undecided_note,
 )
 from ecr_bench.results.compare import OnBoard, differences, differences_between, unpaired
 from ecr_bench.results.eval_folder import EvalFolder
 from ecr_bench.results.files import DATA, read_manifest
+from ecr_bench.results.notes import collect_notes, divergence_note, edge_note, undecided_note
 from ecr_bench.results.timings import Timing
 from ecr_bench.run import Run
 from ecr_bench.runner.ablation import Ablation

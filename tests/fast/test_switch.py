@@ -22,7 +22,7 @@ from ecr_bench.fast.switch import VARIABLE, plain
 from ecr_bench.fast.templates import compiled_once
 from ecr_bench.methods.base import cross_entropy
 from ecr_bench.quiet import quiet_libraries
-from ecr_bench.results.collect import _plain_note
+from ecr_bench.results.notes import _plain_note
 from ecr_bench.runner.perform import run_stage
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.runner.store import Store

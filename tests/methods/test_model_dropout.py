@@ -27,7 +27,7 @@ from ecr_bench.methods.base import CausalLMModule, cross_entropy
 from ecr_bench.methods.method import Ingredients, Training
 from ecr_bench.methods.models import fit_to_machine
 from ecr_bench.methods.recipe import Recipe
-from ecr_bench.results.collect import _dropout_note
+from ecr_bench.results.notes import _dropout_note
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.sizes import Fitting
 from ecr_bench.stages.fitting import fit

@@ -10,7 +10,8 @@ import pytest
 
 from ecr_bench.config import load
 from ecr_bench.results.cells import CellCosts, comparable, mixed_note
-from ecr_bench.results.collect import _one_training_notes, collect_cells
+from ecr_bench.results.collect import collect_cells
+from ecr_bench.results.notes import _one_training_notes, _rate_note
 from ecr_bench.runner.plan import make_plan
 from ecr_bench.runner.ran import Ran
 from ecr_bench.runner.store import Store
@@ -111,3 +112,11 @@ def test_one_training_under_two_names_is_told():
         "One training under 2 names, what tells them apart changes nothing: finetune-1x, "
         "finetune-1x[control_tokens.count=1]."
     )
+
+
+def test_a_board_says_which_sizes_have_a_rate_of_their_own():
+    cells = [{"method": "finetune", "sizes": ["1x"]}]
+    rates = {"sizes.1x.learning_rate": 0.012, "sizes.3x.learning_rate": 0.003, "finetune.learning_rate": 0.5}
+    (note,) = _rate_note(make_plan(load("tiny").with_overrides({"cells": cells, **rates})))
+    assert note == "Learning rate of a size, in place of that of pre-training and fine-tuning: 1x 0.012."
+    assert not list(_rate_note(make_plan(load("tiny").with_overrides({"cells": cells}))))

@@ -14,7 +14,7 @@ from ecr_bench.data.joint import encode_questions
 from ecr_bench.ecr.conditioner import Conditioner
 from ecr_bench.evaluation.records import undecided
 from ecr_bench.fast.scorer import Request, loglikelihoods
-from ecr_bench.results.collect import edge_note, undecided_note
+from ecr_bench.results.notes import edge_note, undecided_note
 from ecr_bench.types import Item
 from tests.helpers.tokenizer_kinds import tokenizer_of
 from tests.helpers.world import LEVELS, make
