@@ -1,4 +1,4 @@
-"""Between which numbers a value must lie, for whoever gave one that does not: pydantic names the bound that is hit."""
+"""What is allowed, for whoever gave something else: pydantic names the bound that is hit and not the other."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
+
+from ecr_bench.formats import many
 
 BOUNDS: Mapping[str, tuple[str, str]] = {
     "greater_than_equal": ("minimum", "greater than or equal to"),
@@ -18,8 +20,10 @@ BOUNDS: Mapping[str, tuple[str, str]] = {
 
 
 def reason(error: ErrorDetails, root: type[BaseModel]) -> str:
-    """pydantic's words for what is wrong with a value of a ``root``; of a number out of bounds with both bounds:
-    ``Input should be greater than or equal to 0 and less than 4294967296``."""
+    """pydantic's words for what is wrong with a value of a ``root``; of a list too short how many it needs, of a
+    number out of bounds both: ``Input should be greater than or equal to 0 and less than 4294967296``."""
+    if error["type"] == "too_short":
+        return f"must have at least {many(error['ctx']['min_length'], 'value')}"
     bounds = _between(root, error["loc"]) if error["type"] in BOUNDS else ""
     return f"Input should be {bounds}" if bounds else error["msg"].removeprefix("Value error, ")
 

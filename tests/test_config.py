@@ -50,6 +50,7 @@ def test_every_shipped_experiment_loads_and_plans(name, tmp_path, monkeypatch, t
         ({"control_tokens.count": -1}, "control_tokens.count: .*greater than or equal to 0"),
         ({"anchors.k": 1}, "anchors.k"),
         ({"seen_languages": []}, "seen_languages: must not be empty"),
+        ({"cells": []}, r"cells: must have at least 1 value \(got \(\)\)"),
         ({"sizes.1x.hidden_size": 33}, "multiple of 2 x heads"),
         ({"name": "../x"}, "name"),
     ],
