@@ -100,13 +100,8 @@ def commands() -> Iterator[str]:
         for key, parameter in parameters.items():
             given = parameter.default is parameter.empty or key == BY_PLACE
             shown = f"`{key}`" if given else f"`--{key.replace('_', '-')}`"
-            default = (
-                "required"
-                if parameter.default is parameter.empty
-                else ""
-                if parameter.default is None
-                else f"`{parameter.default}`"
-            )
+            values = {parameter.empty: "required", None: ""}
+            default = values.get(parameter.default, f"`{parameter.default}`")
             yield f"| {shown} | {default} | {_cell(told[key])} |"
         yield ""
 

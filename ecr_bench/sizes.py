@@ -17,6 +17,9 @@ from pydantic import (
 from ecr_bench.outside import as_identity, model_counts
 from ecr_bench.section import Distinct, Filled, Section
 
+STAGES = ("pretrain", "finetune")
+"""Sections whose learning rate that of a size stands in place of, whatever sets it (``runner/grid.py``)."""
+RATE = "learning_rate"
 STAGES_OF: dict[str, tuple[str, ...]] = {
     "pretrained": (),
     "base": ("pretrain",),

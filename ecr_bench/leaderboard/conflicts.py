@@ -15,8 +15,6 @@ from ecr_bench.methods.distill import IN_PRETRAINING
 from ecr_bench.methods.registry import default_options
 from ecr_bench.nested import value_at
 from ecr_bench.results.claim_settings import (
-    RATE,
-    STAGES,
     asks_teacher,
     by_path,
     chosen_for,
@@ -27,7 +25,7 @@ from ecr_bench.results.claim_settings import (
     reads,
 )
 from ecr_bench.results.filled import filled_section
-from ecr_bench.sizes import STAGES_OF
+from ecr_bench.sizes import RATE, STAGES, STAGES_OF
 from ecr_bench.stages.tokenizer import OwnTokenizer
 from ecr_bench.yaml_files import CHOOSERS
 

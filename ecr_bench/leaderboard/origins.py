@@ -9,7 +9,7 @@ from typing import Any
 from ecr_bench.arm import Arm
 from ecr_bench.leaderboard.conflicts import PlainJson, without
 from ecr_bench.metrics.registry import AGAINST_TEACHER, ASPECTS
-from ecr_bench.results.claim_settings import asks_teacher, effective, fits_anchors, own_settings
+from ecr_bench.results.claim_settings import asks_teacher, effective, fits_anchors, sets
 from ecr_bench.results.filled import filled_section
 from ecr_bench.run import Run
 
@@ -38,9 +38,9 @@ def other_origin(arm: Arm, rival: Arm, one: Run, other: Run) -> tuple[str, str, 
     its run. The teacher counts where both ask one."""
     ask = asks_teacher(arm) and asks_teacher(rival)
     for (ours, mine), (theirs, yours) in product(_with(arm, one).items(), _with(rival, other).items()):
-        if not any(_sets(each, "corpus") for each in (arm, rival)) and _other_corpus(mine, yours):
+        if not any(sets(each, "corpus") for each in (arm, rival)) and _other_corpus(mine, yours):
             return "corpus", _corpus(mine), ours, _corpus(yours), theirs
-        if ask and _other_teacher(_asking(mine, one), _asking(yours, other), (arm, rival)):
+        if ask and _other_teacher(_asking(mine, one.arms), _asking(yours, other.arms), (arm, rival)):
             return "teacher", _teachers(mine), ours, _teachers(yours), theirs
     return None
 
@@ -54,11 +54,11 @@ def settled_by(
     A run tells the corpus of arms that set none of it, and the teachers that anchors are from, not which arm's these
     are. ``known``: the arms of both runs by name.
     """
-    if _corpus(one) and _corpus(one) == _corpus(other) and not any(_sets(arm, "corpus") for arm in arms):
+    if _corpus(one) and _corpus(one) == _corpus(other) and not any(sets(arm, "corpus") for arm in arms):
         yield ("corpus",)
     ours, theirs = (_fingerprints(told).get("teachers") or () for told in (one, other))
     named = {name for told in (one, other) for name in told.get("arms", ())}
-    chosen = any(_sets(arm, "teacher") for name, arm in known.items() if name in named)
+    chosen = any(sets(arm, "teacher") for name, arm in known.items() if name in named)
     if len(ours) == 1 and list(ours) == list(theirs) and not chosen and all(map(fits_anchors, arms)):
         yield from (("teacher", "name"), ("teacher", "options"))
 
@@ -129,7 +129,14 @@ def origin_notes(sources: Mapping[str, PlainJson], arms: Mapping[str, Arm]) -> I
 
 
 def _asks(told: PlainJson, arms: Mapping[str, Arm]) -> bool:
-    return "arms" not in told or any(name not in arms or asks_teacher(arms[name]) for name in told["arms"])
+    return "arms" not in told or bool(_asking(told, arms)["arms"])
+
+
+def _asking(told: PlainJson, arms: Mapping[str, Arm]) -> PlainJson:
+    """What is told, of arms that ask a teacher, as far as it is known."""
+    if "arms" not in told:
+        return told
+    return {**told, "arms": [name for name in told["arms"] if name not in arms or asks_teacher(arms[name])]}
 
 
 def _with(arm: Arm, run: Run) -> dict[str, dict[str, Any]]:
@@ -144,18 +151,6 @@ def _fingerprints(told: PlainJson) -> PlainJson:
 
 def _corpus(told: PlainJson) -> str:
     return str(_fingerprints(told).get("corpus") or "")
-
-
-def _sets(arm: Arm, section: str) -> bool:
-    """Whether an arm has something of a section for itself."""
-    return any(path[0] == section for path in own_settings(arm))
-
-
-def _asking(told: PlainJson, run: Run) -> PlainJson:
-    """What is told, of arms that ask a teacher, as far as it is known."""
-    if "arms" not in told:
-        return told
-    return {**told, "arms": [name for name in told["arms"] if name not in run.arms or asks_teacher(run.arms[name])]}
 
 
 def _teachers(told: PlainJson) -> str:

@@ -64,6 +64,8 @@ def contribution(name: str, run: Run, apart: bool) -> Contribution:
 def _renamed(run: Run, records: pd.DataFrame, renamed: Mapping[str, Arm]) -> Contribution:
     """``renamed``: printed form -> the arm that it is from now on."""
     labels = {cell.cell: renamed[str(cell.arm)].cell(cell.seed) for cell in run.cells}
+    if all(old == str(new) for old, new in (*renamed.items(), *labels.items())):
+        return Contribution(run, records)
     records = records.assign(
         arm=[str(renamed[arm]) for arm in records["arm"]], cell=[labels[cell] for cell in records["cell"]]
     )
@@ -85,10 +87,7 @@ def _under_one_name(parts: Sequence[Contribution]) -> list[Contribution]:
         {old: replace(first.setdefault(arm, arm), role=arm.role) for old, arm in part.run.arms.items()}
         for part in parts
     ]
-    return [
-        part if all(old == str(arm) for old, arm in renamed.items()) else _renamed(part.run, part.records, renamed)
-        for part, renamed in zip(parts, names, strict=True)
-    ]
+    return [_renamed(part.run, part.records, renamed) for part, renamed in zip(parts, names, strict=True)]
 
 
 def _renamed_sources(provenance: dict[str, Any], renamed: Mapping[str, Arm]) -> dict[str, Any]:

@@ -106,6 +106,11 @@ class Recipe:
         """The arm of this recipe at a size; ``settings``: what ``settings`` gave."""
         return Arm.of(self.method.name, size, settings, self.role, [part.name for part in self.modifiers])
 
+    def arm_of(self, spec: ArmSpec, size: str, experiment: Experiment, local: Experiment) -> Arm:
+        """The arm of an entry of ``cells`` at a size; ``local``: the experiment as it is for it, ``tuned_for``."""
+        before = experiment.chosen_for(spec, size).options
+        return self.arm(size, self.settings(spec, before, local.model_dump(mode="json")))
+
     @property
     def parts(self) -> tuple[Part, ...]:
         return (self.method, *self.modifiers)
@@ -219,13 +224,8 @@ class Recipe:
 
 def arms_of(spec: CellSpec, experiment: Experiment) -> list[Arm]:
     """The arms of an entry of ``cells``, one for each of its sizes; UserError where they cannot be run."""
-    return [_arm_at(size, spec, experiment) for size in spec.sizes]
-
-
-def _arm_at(size: str, spec: CellSpec, experiment: Experiment) -> Arm:
-    local = experiment.tuned_for(spec, size)
-    recipe, before = Recipe.of_spec(spec, local.options), experiment.chosen_for(spec, size).options
-    return recipe.arm(size, recipe.settings(spec, before, local.model_dump(mode="json")))
+    local = {size: experiment.tuned_for(spec, size) for size in spec.sizes}
+    return [Recipe.of_spec(spec, own.options).arm_of(spec, size, experiment, own) for size, own in local.items()]
 
 
 def _as_read(given: Any, made: Any) -> Any:

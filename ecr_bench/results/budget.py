@@ -7,7 +7,8 @@ from typing import Any
 
 from ecr_bench.arm import Arm, Setting, as_setting
 from ecr_bench.nested import value_at
-from ecr_bench.results.claim_settings import STAGES, Path, decides, effective, own_settings, reads
+from ecr_bench.results.claim_settings import Path, decides, effective, own_settings, reads
+from ecr_bench.sizes import STAGES
 
 STEPS = "Steps differ:"
 """How the note begins."""

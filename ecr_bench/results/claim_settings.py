@@ -13,11 +13,9 @@ from ecr_bench.methods.registry import METHODS, MODIFIERS, default_options
 from ecr_bench.nested import has_path, put_at, value_at
 from ecr_bench.results.claim_schema import Claim
 from ecr_bench.results.filled import filled
+from ecr_bench.sizes import RATE, STAGES
 from ecr_bench.yaml_files import CHOOSERS, drop_options
 
-STAGES = ("pretrain", "finetune")
-"""Sections whose learning rate that of a size stands in place of, whatever sets it (``runner/grid.py``)."""
-RATE = "learning_rate"
 Path = tuple[str, ...]
 """The steps of a dotted key."""
 
@@ -207,6 +205,11 @@ def by_path(overrides: Mapping[str, Any]) -> dict[Path, Any]:
 def own_settings(arm: Arm) -> dict[Path, Any]:
     """An arm's own settings as they were given: it keeps lists and mappings as JSON."""
     return {as_path(key): _thawed(value) for key, value in arm.settings}
+
+
+def sets(arm: Arm, section: str) -> bool:
+    """Whether an arm has something of a section for itself."""
+    return any(path[0] == section for path in own_settings(arm))
 
 
 def _thawed(value: Setting) -> Any:

@@ -16,7 +16,7 @@ from ecr_bench.outside import models_named
 from ecr_bench.results.arms import GROUPS
 from ecr_bench.results.board import Baselines
 from ecr_bench.results.cells import CellCosts, comparable
-from ecr_bench.results.claim_settings import own_settings
+from ecr_bench.results.claim_settings import sets
 from ecr_bench.runner.plan import Plan
 from ecr_bench.runner.ran import Ran
 from ecr_bench.runner.store import Store
@@ -98,7 +98,7 @@ def collect_fingerprints(plan: Plan, store: Store) -> dict[str, Any]:
     """What the results rest on: fingerprint of the corpus, of teacher and anchors, what each model that settings name
     stands for, and every cell's stage."""
     # that of the experiment, where an arm has it: merging counts it for arms that set none of their own
-    of_experiment = [cell for cell in plan.cells if not any(path[0] == "corpus" for path in own_settings(cell.arm))]
+    of_experiment = [cell for cell in plan.cells if not sets(cell.arm, "corpus")]
     corpus = plan.stages[(of_experiment or plan.cells)[0].train].inputs["corpus"]
     anchors = sound_anchors(plan, store)
     return {

@@ -69,22 +69,17 @@ def _task_of(task: ScoredTask) -> str:
 
 def _told(task: ScoredTask, prepared: Prepared) -> dict[str, Any]:
     """What ``eval.json`` says of a task beside its accuracy."""
-    left_out = task.examined.left_out
+    left_out, records = task.examined.left_out, _frame(task)
     return {
         "items": task.examined.items,
         "left_out": [str(one) for one in left_out],
         "cut": task.cut,
-        "undecided": _undecided(task),
-        "one_answer": one_answer(_frame(task)),
+        "undecided": int(undecided(records).sum()),
+        "one_answer": one_answer(records),
         "failed": task.failure or None,
         # stock lm-eval leaves nothing out: it ends at an option that does not fit
         "as_stock": prepared.lm.conditioner is None and not left_out and not task.failure,
     }
-
-
-def _undecided(task: ScoredTask) -> int:
-    """Items of which the order of the options decided."""
-    return int(undecided(_frame(task)).sum())
 
 
 def _frame(task: ScoredTask) -> pd.DataFrame:
@@ -170,10 +165,11 @@ def print_left_out(scored: Sequence[ScoredTask], prepared: Prepared, console: Co
                 say(f"  {one}")
         if task.cut:
             say(f"{task.name}: the context of {task.cut} of {items} items was cut on its left to fit {window} tokens")
-        if one_answer(_frame(task)):
-            of = " of a language" if _frame(task)["lang"].nunique() > 1 else ""
+        records = _frame(task)
+        if one_answer(records):
+            of = " of a language" if records["lang"].nunique() > 1 else ""
             say(f"{task.name}: one option is right in all items{of}, so accuracy says which one the model prefers")
-        if tied := _undecided(task):
+        if tied := int(undecided(records).sum()):  # the order of the options decided
             say(f"{task.name}: two options of {tied} of {items} items have the same, highest score: the first is taken")
         if task.failure:
             say(f"{task.name}: failed: {task.failure}", "red")

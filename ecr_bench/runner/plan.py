@@ -57,11 +57,9 @@ def make_plan(experiment: Experiment) -> Plan:
                 recipe = Recipe.of_spec(spec, local.options)
                 _check_names(local, recipe)
             check_rates(experiment, spec, size)
-            before = experiment.chosen_for(spec, size).options
-            settings = recipe.settings(spec, before, local.model_dump(mode="json"))
+            arm = recipe.arm_of(spec, size, experiment, local)
             grid = Grid(local, stages, experiment, spec.set)
             for seed in spec.seeds:
-                arm = recipe.arm(size, settings)
                 cells.append(Cell(**vars(grid.cell(recipe, arm, seed)), arm=arm, seed=seed))
     labels = [cell.label for cell in cells]
     if duplicates := {label for label in labels if labels.count(label) > 1}:

@@ -9,9 +9,7 @@ from ecr_bench.config import ArmSpec, Experiment
 from ecr_bench.errors import UserError
 from ecr_bench.methods.recipe import Recipe
 from ecr_bench.runner.grid import Grid
-
-STAGES = ("pretrain", "finetune")
-RATE = "learning_rate"
+from ecr_bench.sizes import RATE, STAGES
 
 
 def check_rates(experiment: Experiment, spec: ArmSpec, size: str) -> None:
@@ -19,16 +17,13 @@ def check_rates(experiment: Experiment, spec: ArmSpec, size: str) -> None:
     without it and nobody is trained at it."""
     chosen = experiment.chosen(spec, size)
     for stage in STAGES:
-        own = experiment.chosen_for(spec, size).sizes[size].learning_rate
-        if own and _gives_rate(chosen, stage):
+        if _gives_rate(chosen, stage) and (own := experiment.chosen_for(spec, size).sizes[size].learning_rate):
             raise _unread("tuned.set", stage, size, own)
-        own = experiment.tuned_for(spec, size).sizes[size].learning_rate
-        if own and _gives_rate(spec.set, stage):
+        if _gives_rate(spec.set, stage) and (own := experiment.tuned_for(spec, size).sizes[size].learning_rate):
             without = spec.model_copy(update={"set": _without_rate(spec.set, stage)})
-            if _rate(experiment, without, size, stage) == _rate(experiment, spec, size, stage):
-                continue
+            rates = {_rate(experiment, each, size, stage) for each in (spec, without)}
             # whom it learns from may be trained at it, at another size
-            if _training(experiment, without, size) == _training(experiment, spec, size):
+            if len(rates) > 1 and len({_training(experiment, each, size) for each in (spec, without)}) == 1:
                 raise _unread("cells.set", stage, size, own)
 
 

@@ -299,24 +299,17 @@ def test_damaged_embeddings_are_embedded_again_or_refused_in_one_line(tmp_path, 
 
 WORKER = """
 import sys, time
+from itertools import count
 from pathlib import Path
 from ecr_bench.teachers import cache
 from tests.helpers.damage import DAMAGES
 from tests.helpers.hash_teacher import HashTeacher
 
 plain = HashTeacher.embed
-stops_in, teacher = int(sys.argv[2]), HashTeacher()
-
-
-def embed(*given):
-    global stops_in
-    stops_in -= 1
-    time.sleep(300 if stops_in == 0 else 0.05)
-    return plain(*given)
-
-
-HashTeacher.embed = embed
+stops_in, chunks = int(sys.argv[2]), count(1)
+HashTeacher.embed = lambda *given: (time.sleep(300 if next(chunks) == stops_in else 0.05), plain(*given))[1]
 cache.CHUNK = 10
+teacher = HashTeacher()
 cache.embed_cached(teacher, [f"text {i}" for i in range(60)], Path(sys.argv[1]))
 print(len(teacher.seen))
 """
